@@ -1,0 +1,1 @@
+//! Reading and writing payloads: raw, JSON, Avro with the Confluent wire format; the schema store.

@@ -1,0 +1,60 @@
+//! The memory budget (I5): bytes that records and rows hold, counted where they are allocated and given back on drop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A bound on bytes, shared by everyone who holds records. Charging never fails and never waits: intake asks
+/// [`Budget::available`] before it takes more, so the overshoot is at most one chunk.
+#[derive(Debug)]
+pub struct Budget {
+    limit_bytes: u64,
+    used_bytes: AtomicU64,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(limit_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0) })
+    }
+
+    /// The bound in bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// The bytes held now.
+    pub fn used(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The bytes that may still be taken; zero when over the limit.
+    pub fn available(&self) -> u64 {
+        self.limit_bytes.saturating_sub(self.used())
+    }
+
+    /// Takes bytes until the returned guard is dropped.
+    pub fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Charge { budget: Arc::clone(self), bytes }
+    }
+}
+
+/// Bytes taken from a [`Budget`]; dropping it gives them back.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// The bytes held by this guard.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

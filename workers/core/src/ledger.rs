@@ -1,0 +1,89 @@
+//! The ledger: what a sink holds of a pair, told by the trailers of its segments.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Generation, Offset, RunSet, Sequence, WriterId};
+
+/// The version of the trailer format written by this code.
+pub const TRAILER_VERSION: u32 = 1;
+
+/// What one published segment says of itself (design section 4, rule 4).
+///
+/// The segment holds: the own offsets in `covers` less `except`, and `also`. Offsets that were filtered, compacted
+/// away or taken by transaction markers lie inside `covers`; otherwise a 50 % filter would make one run per record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trailer {
+    /// [`TRAILER_VERSION`].
+    pub version: u32,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The sink generation.
+    pub generation: Generation,
+    /// The Kafka cluster's id.
+    pub cluster: String,
+    /// The input topic's name.
+    pub topic: String,
+    /// The input topic's id; empty when the broker gave none.
+    pub topic_id: String,
+    /// The pair's partition.
+    pub partition: i32,
+    /// How many partitions the topic had.
+    pub partitions: u32,
+    /// The segment's number.
+    pub sequence: Sequence,
+    /// Who wrote it.
+    pub writer: WriterId,
+    /// First offset covered, and the offset behind the last.
+    pub covers: (Offset, Offset),
+    /// Received offsets inside `covers` that this segment does not hold.
+    pub except: RunSet,
+    /// Own offsets outside `covers`, or finished after an earlier `covers` passed them, that this segment holds.
+    pub also: RunSet,
+    /// Dead letters decided here: offset to replay number. Inside `covers` they also stand in `except`.
+    pub dead: BTreeMap<Offset, u32>,
+    /// Rows in the segment.
+    pub rows: u64,
+    /// Records filtered, by reason.
+    pub filtered: BTreeMap<String, u64>,
+}
+
+/// What a sink holds of a pair: all trailers folded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerView {
+    /// The first free number.
+    pub next_sequence: Sequence,
+    /// Offsets held (rows, filtered, or never there).
+    pub held: RunSet,
+    /// Dead letters decided: offset to the highest replay number.
+    pub dead: BTreeMap<Offset, u32>,
+    /// The cluster of the newest trailer, empty without one.
+    pub cluster: String,
+    /// The topic id of the newest trailer, empty without one.
+    pub topic_id: String,
+    /// The partition count noted in the oldest trailer, 0 without one.
+    pub partitions_at_birth: u32,
+}
+
+impl LedgerView {
+    /// Folds the next trailer in. Trailers come in the order of their numbers.
+    pub fn fold(&mut self, trailer: &Trailer) {
+        let mut covered = RunSet::default();
+        covered.insert_range(trailer.covers.0, trailer.covers.1);
+        covered.subtract(&trailer.except);
+        self.held.union(&covered);
+        self.held.union(&trailer.also);
+        for (offset, replay) in &trailer.dead {
+            let known = self.dead.entry(*offset).or_insert(*replay);
+            *known = (*known).max(*replay);
+        }
+        if self.partitions_at_birth == 0 {
+            self.partitions_at_birth = trailer.partitions;
+        }
+        self.cluster.clone_from(&trailer.cluster);
+        self.topic_id.clone_from(&trailer.topic_id);
+        self.next_sequence = trailer.sequence.next();
+    }
+}

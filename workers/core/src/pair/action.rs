@@ -1,0 +1,117 @@
+//! What a pair asks the runtime to do.
+
+use crate::item::FilterReason;
+use crate::ledger::Trailer;
+use crate::{Block, Epoch, Failure, Offset, RecordRef, SinkIndex, SinkMask, UnitId, WriterId};
+
+use super::Position;
+
+/// One record of a unit.
+#[derive(Clone, Debug)]
+pub struct UnitEntry {
+    /// The record.
+    pub record: RecordRef,
+    /// Sinks that hold it already: make no row for them.
+    pub held: SinkMask,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+}
+
+/// Records for the steps. Records that must not overtake each other stand in order; when one fails with a retry, the
+/// later ones of its key (of the whole unit with `order: partition`) come back as [`super::Verdict::Deferred`].
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// Its id.
+    pub id: UnitId,
+    /// The ownership.
+    pub epoch: Epoch,
+    /// The records.
+    pub entries: Vec<UnitEntry>,
+}
+
+/// A letter on its way, unique within an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LetterId(pub u64);
+
+/// A record for the dead-letter topic, to the partition of its origin.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// Its id.
+    pub id: LetterId,
+    /// The original record.
+    pub record: RecordRef,
+    /// Why; `at` names the step or sink.
+    pub failure: Failure,
+    /// Tries made.
+    pub attempts: u32,
+    /// Replay number.
+    pub replays: u32,
+}
+
+/// What a pair asks the runtime to do, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Open a writer for the sink and read its ledger; answer with `Recovered`.
+    Recover {
+        /// The sink.
+        sink: SinkIndex,
+        /// The writer id.
+        writer: WriterId,
+    },
+    /// Begin to fetch from this offset.
+    Start(Offset),
+    /// Absolute grants since the epoch began: records, bytes.
+    Grant {
+        /// Records in all.
+        records: u64,
+        /// Bytes in all.
+        bytes: u64,
+    },
+    /// Run the steps; answer with `UnitDone`.
+    Run(Unit),
+    /// Forget every unit in flight: no answer is wanted, waiting steps are dropped.
+    CancelUnits,
+    /// Add rows to the sink's open segment; answer with `Appended`.
+    Append {
+        /// The sink.
+        sink: SinkIndex,
+        /// The rows.
+        block: Block,
+    },
+    /// Seal the open segment behind the appends already asked for, and publish it; answer with `Published`.
+    Publish {
+        /// The sink.
+        sink: SinkIndex,
+        /// Its trailer.
+        trailer: Box<Trailer>,
+    },
+    /// Produce a dead letter; answer with `LetterDelivered`.
+    Letter(Letter),
+    /// Commit; answer with `Committed`.
+    Commit(Position),
+    /// Begin anew: drop writers, ask the source to reassign.
+    Reassign,
+    /// The pair is halted: say so. It stays owned, commits what is settled, takes no record.
+    Halt(Failure),
+    /// The pair does not take records, and why (it goes on by itself).
+    Hold(Failure),
+    /// It takes records again.
+    Resume,
+    /// The end of drain, revoke or loss: the last position to commit, none when nothing changed or nothing may be.
+    Released(Option<Position>),
+    /// Records reached a final place, for metrics.
+    Settled(Tally),
+}
+
+/// Records that reached a final place, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Held by every sink they were routed to.
+    pub sunk: u64,
+    /// Filtered, by reason.
+    pub filtered: Vec<(FilterReason, u64)>,
+    /// Dead letters acknowledged, by reason.
+    pub dead: Vec<(crate::Reason, u64)>,
+    /// Re-read and found held already.
+    pub already_held: u64,
+}

@@ -1,0 +1,157 @@
+//! What happens to a pair.
+
+use std::sync::Arc;
+
+use crate::item::FilterReason;
+use crate::ledger::LedgerView;
+use crate::sink::Published;
+use crate::source::Assignment;
+use crate::{Block, Chunk, Epoch, Failure, Offset, Sequence, SinkIndex, SinkMask, UnitId, WriterId};
+
+use super::LetterId;
+
+/// A committed offset with its metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The watermark: everything below it is settled.
+    pub offset: Offset,
+    /// Settled offsets beyond it and the sinks' sequence numbers, as [`crate::metadata`] writes them; at most 4096 bytes.
+    pub metadata: String,
+}
+
+/// What the broker said to a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitResult {
+    /// Acknowledged: at that moment the pair was ours.
+    Done,
+    /// Refused: the pair is no longer ours.
+    Refused,
+    /// No answer, or one that says nothing about the ownership: ask again.
+    Unknown,
+}
+
+/// What became of one record in a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has rows in the blocks of these sinks (none: nothing wanted it, which counts as filtered `unrouted`).
+    Routed {
+        /// The sinks that got a row.
+        sinks: SinkMask,
+    },
+    /// It was filtered (all its children were).
+    Filtered(FilterReason),
+    /// It failed; it has no row anywhere.
+    Failed(Box<Failure>),
+    /// It was not tried, because a record before it that it must not overtake failed.
+    Deferred,
+}
+
+/// What a unit gave.
+#[derive(Debug)]
+pub struct UnitResult {
+    /// The unit.
+    pub unit: UnitId,
+    /// One verdict for each entry, in the unit's order.
+    pub verdicts: Vec<Verdict>,
+    /// Encoded rows by sink, in the unit's order; a sink without rows is left out.
+    pub blocks: Vec<(SinkIndex, Block)>,
+    /// Children filtered although their parent was routed, by reason.
+    pub children_filtered: Vec<(FilterReason, u64)>,
+}
+
+/// What happens to a pair. Everything that answers an action carries the epoch of that action; the machine drops what
+/// carries an old one.
+#[derive(Debug)]
+pub enum Event {
+    /// The pair is ours. `writer` is fresh and random.
+    Assigned {
+        /// What the source knows.
+        assignment: Assignment,
+        /// The writer id for this ownership.
+        writer: WriterId,
+    },
+    /// A sink's ledger was read (an empty view without a ledger).
+    Recovered {
+        /// The ownership.
+        epoch: Epoch,
+        /// The sink.
+        sink: SinkIndex,
+        /// What it holds, or why it cannot be read.
+        ledger: Result<LedgerView, Failure>,
+    },
+    /// Records arrived.
+    Received(Arc<Chunk>),
+    /// A unit is through the steps.
+    UnitDone {
+        /// The ownership.
+        epoch: Epoch,
+        /// What it gave.
+        result: UnitResult,
+    },
+    /// A block was taken by the open segment, which now has so many stored bytes.
+    Appended {
+        /// The ownership.
+        epoch: Epoch,
+        /// The sink.
+        sink: SinkIndex,
+        /// Stored bytes of the open segment.
+        bytes: u64,
+    },
+    /// The sink does not take what it is given; the runtime goes on trying it with backoff. Intake pauses.
+    SinkHeld {
+        /// The ownership.
+        epoch: Epoch,
+        /// The sink.
+        sink: SinkIndex,
+        /// Why; class Halt stops the pair.
+        failure: Failure,
+    },
+    /// The sink takes again.
+    SinkResumed {
+        /// The ownership.
+        epoch: Epoch,
+        /// The sink.
+        sink: SinkIndex,
+    },
+    /// A publish came to its end.
+    Published {
+        /// The ownership.
+        epoch: Epoch,
+        /// The sink.
+        sink: SinkIndex,
+        /// The segment's number.
+        sequence: Sequence,
+        /// How it ended.
+        outcome: Published,
+    },
+    /// The broker acknowledged a letter, or refused it (the runtime goes on trying what is worth it).
+    LetterDelivered {
+        /// The ownership.
+        epoch: Epoch,
+        /// The letter.
+        letter: LetterId,
+        /// The answer.
+        result: Result<(), Failure>,
+    },
+    /// The broker answered a commit.
+    Committed {
+        /// The ownership.
+        epoch: Epoch,
+        /// The committed offset.
+        offset: Offset,
+        /// The answer.
+        result: CommitResult,
+    },
+    /// The moment of [`super::Action`]s asked for by `next_wake` has come.
+    Tick,
+    /// The pair must halt for a reason outside of it.
+    Halt(Failure),
+    /// Stop by SIGTERM: no more intake, finish what is here, publish, then [`super::Action::Released`].
+    Drain,
+    /// Stop by rebalance: seal what fits, cancel the rest; the runtime sends [`Event::Deadline`] when time is up.
+    Revoke,
+    /// The drain's or revoke's time is up: [`super::Action::Released`] now, with what is settled.
+    Deadline,
+    /// The pair is gone: abort, commit nothing.
+    Lost,
+}

@@ -1,0 +1,99 @@
+//! What a pair is told once.
+
+use std::time::Duration;
+
+use crate::retry::Backoff;
+
+/// Which records wait for each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// None.
+    None,
+    /// Records of one key; a null key waits for nobody.
+    #[default]
+    Key,
+    /// All of the partition.
+    Partition,
+}
+
+/// How records are handed to the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// Many at once, keys in order inside the unit: all steps are pure and quick.
+    Batch,
+    /// One record a unit: a step waits, and a slow record must hold up its own key alone.
+    Record,
+}
+
+/// When the open segment of a sink is sealed: whichever comes first. Also at drain, at revoke, and near a memory bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealPolicy {
+    /// Bytes as stored.
+    pub bytes: u64,
+    /// Rows, settled-by-filter records included.
+    pub rows: u64,
+    /// Since its first record.
+    pub age: Duration,
+}
+
+/// One sink as the pair sees it.
+#[derive(Clone, Debug)]
+pub struct SinkSpec {
+    /// Its name in the pipeline file.
+    pub name: String,
+    /// Whether it holds each record once.
+    pub ledger: bool,
+    /// When to seal. Without a ledger a segment is sealed as soon as the one before it is acknowledged.
+    pub seal: SealPolicy,
+}
+
+/// When to commit.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitPolicy {
+    /// At most so often, unless many records are settled.
+    pub interval: Duration,
+    /// With so many settled and uncommitted records, at once.
+    pub records: u64,
+    /// Without a ledger: hold back further sends above so many finished and not *acknowledged-committed* records, which
+    /// is what may repeat after a crash.
+    pub uncommitted_cap: u64,
+}
+
+/// How much may be between intake and settle without being in a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Records received and not finished.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a pair is told once.
+#[derive(Clone, Debug)]
+pub struct PairOptions {
+    /// The pipeline's name, for trailers and letters.
+    pub pipeline: String,
+    /// Its version: a short hash of the pipeline file, for letters.
+    pub version: String,
+    /// Which records wait for each other.
+    pub order: Order,
+    /// How records are handed to the steps.
+    pub grain: Grain,
+    /// The sinks, at most [`crate::SinkMask::CAPACITY`].
+    pub sinks: Vec<SinkSpec>,
+    /// The most records in one unit.
+    pub unit_records: u32,
+    /// The most units with the steps at once.
+    pub units_in_flight: u32,
+    /// The intake window.
+    pub window: Window,
+    /// When to commit.
+    pub commit: CommitPolicy,
+    /// Retry of a record in place: waits between tries.
+    pub backoff: Backoff,
+    /// Tries in all before a record becomes a letter, the first included.
+    pub attempts: u32,
+    /// The sink generation.
+    pub generation: crate::Generation,
+}

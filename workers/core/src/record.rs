@@ -1,0 +1,245 @@
+//! Records as they came from a topic: a chunk owns the bytes of many, a [`RecordRef`] names one of them.
+//!
+//! Payloads are copied once, per batch, into one arena: a `BorrowedMessage` would pin librdkafka's whole fetch buffer.
+
+use std::sync::Arc;
+
+use crate::{Charge, Epoch, KeyHash, Lane, Offset, PairId};
+
+/// Records larger than this get a chunk of their own, so that one slow large record pins only itself.
+pub const LARGE_RECORD_BYTES: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u32,
+    len: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    offset: Offset,
+    timestamp_ms: i64,
+    key: Option<Span>,
+    value: Option<Span>,
+    headers_start: u32,
+    headers_len: u32,
+}
+
+#[derive(Debug)]
+struct HeaderSpan {
+    name: Span,
+    value: Option<Span>,
+}
+
+/// Records of one lane of one pair, in offset order, with one arena for all their bytes.
+#[derive(Debug)]
+pub struct Chunk {
+    pair: PairId,
+    lane: Lane,
+    epoch: Epoch,
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+    headers: Vec<HeaderSpan>,
+    _charge: Option<Charge>,
+}
+
+impl Chunk {
+    /// The pair the records belong to.
+    pub fn pair(&self) -> &PairId {
+        &self.pair
+    }
+
+    /// The lane they came by.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// The ownership under which they were read.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The bytes of all payloads, keys and headers.
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// The offset of record `index`.
+    ///
+    /// # Panics
+    /// When there is no such record.
+    pub fn offset(&self, index: u32) -> Offset {
+        self.entries[index as usize].offset
+    }
+
+    /// The hash of the key of record `index`, none for a null key.
+    ///
+    /// # Panics
+    /// When there is no such record.
+    pub fn key_hash(&self, index: u32) -> Option<KeyHash> {
+        self.entries[index as usize].key.map(|span| KeyHash::of(self.slice(span)))
+    }
+
+    /// The bytes that record `index` holds: key, value and headers.
+    ///
+    /// # Panics
+    /// When there is no such record.
+    pub fn record_bytes(&self, index: u32) -> usize {
+        let entry = &self.entries[index as usize];
+        let headers = self.header_spans(entry);
+        let headers: usize = headers.iter().map(|h| (h.name.len + h.value.map_or(0, |v| v.len)) as usize).sum();
+        headers + entry.key.map_or(0, |s| s.len as usize) + entry.value.map_or(0, |s| s.len as usize)
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        &self.arena[span.start as usize..(span.start + span.len) as usize]
+    }
+
+    fn header_spans(&self, entry: &Entry) -> &[HeaderSpan] {
+        &self.headers[entry.headers_start as usize..(entry.headers_start + entry.headers_len) as usize]
+    }
+}
+
+/// Gathers records into a [`Chunk`].
+#[derive(Debug)]
+pub struct ChunkBuilder {
+    chunk: Chunk,
+}
+
+impl ChunkBuilder {
+    /// An empty chunk of one lane under one ownership.
+    pub fn new(pair: PairId, lane: Lane, epoch: Epoch) -> Self {
+        let chunk =
+            Chunk { pair, lane, epoch, arena: Vec::new(), entries: Vec::new(), headers: Vec::new(), _charge: None };
+        Self { chunk }
+    }
+
+    /// Reserves room, to avoid growing the arena step by step.
+    pub fn reserve(&mut self, records: usize, bytes: usize) {
+        self.chunk.entries.reserve(records);
+        self.chunk.arena.reserve(bytes);
+    }
+
+    /// Adds a record without headers; add its headers right after with [`Self::header`]. Offsets must rise.
+    pub fn record(&mut self, offset: Offset, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let key = key.map(|bytes| self.copy(bytes));
+        let value = value.map(|bytes| self.copy(bytes));
+        let headers_start = self.chunk.headers.len() as u32;
+        self.chunk.entries.push(Entry { offset, timestamp_ms, key, value, headers_start, headers_len: 0 });
+    }
+
+    /// Adds a header to the record added last; names are bytes, since Kafka does not promise UTF-8.
+    pub fn header(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let name = self.copy(name);
+        let value = value.map(|bytes| self.copy(bytes));
+        if let Some(entry) = self.chunk.entries.last_mut() {
+            entry.headers_len += 1;
+            self.chunk.headers.push(HeaderSpan { name, value });
+        }
+    }
+
+    /// How many records were added.
+    pub fn len(&self) -> usize {
+        self.chunk.len()
+    }
+
+    /// Whether none was added.
+    pub fn is_empty(&self) -> bool {
+        self.chunk.is_empty()
+    }
+
+    /// The bytes gathered so far.
+    pub fn bytes(&self) -> usize {
+        self.chunk.bytes()
+    }
+
+    /// The finished chunk; `charge` is given back when the last reference to any of its records is dropped.
+    pub fn build(mut self, charge: Option<Charge>) -> Arc<Chunk> {
+        self.chunk._charge = charge;
+        Arc::new(self.chunk)
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Span {
+        let start = self.chunk.arena.len() as u32;
+        self.chunk.arena.extend_from_slice(bytes);
+        Span { start, len: bytes.len() as u32 }
+    }
+}
+
+/// One record of a chunk. Cloning counts a reference; the bytes stay where they are.
+#[derive(Clone, Debug)]
+pub struct RecordRef {
+    chunk: Arc<Chunk>,
+    index: u32,
+}
+
+impl RecordRef {
+    /// Record `index` of a chunk, none when there is no such record.
+    pub fn new(chunk: &Arc<Chunk>, index: u32) -> Option<Self> {
+        ((index as usize) < chunk.len()).then(|| Self { chunk: Arc::clone(chunk), index })
+    }
+
+    /// The chunk that owns the bytes.
+    pub fn chunk(&self) -> &Arc<Chunk> {
+        &self.chunk
+    }
+
+    /// The pair the record belongs to.
+    pub fn pair(&self) -> &PairId {
+        self.chunk.pair()
+    }
+
+    /// The record's offset in its lane's topic.
+    pub fn offset(&self) -> Offset {
+        self.entry().offset
+    }
+
+    /// The broker's timestamp, milliseconds since 1970; -1 when the broker gave none.
+    pub fn timestamp_ms(&self) -> i64 {
+        self.entry().timestamp_ms
+    }
+
+    /// The key; none is a null key, empty is a key.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.entry().key.map(|span| self.chunk.slice(span))
+    }
+
+    /// The value; none is a tombstone.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.entry().value.map(|span| self.chunk.slice(span))
+    }
+
+    /// The headers in their order; a name may stand several times.
+    pub fn headers(&self) -> impl Iterator<Item = HeaderRef<'_>> {
+        let spans = self.chunk.header_spans(self.entry());
+        spans.iter().map(|h| HeaderRef { name: self.chunk.slice(h.name), value: h.value.map(|v| self.chunk.slice(v)) })
+    }
+
+    /// The bytes of key, value and headers.
+    pub fn bytes(&self) -> usize {
+        self.chunk.record_bytes(self.index)
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.chunk.entries[self.index as usize]
+    }
+}
+
+/// One header of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderRef<'a> {
+    /// The name, which need not be UTF-8.
+    pub name: &'a [u8],
+    /// The value; none is a null value.
+    pub value: Option<&'a [u8]>,
+}

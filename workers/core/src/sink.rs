@@ -1,0 +1,160 @@
+//! The sink contract: rows are encoded on the CPU pool, appended to a pair's open segment, and published as a whole.
+//!
+//! Every sink, with a ledger or without, has segments. A sink **with** a ledger makes publish an atomic
+//! create-if-absent of the next sequence number, so it holds each record once (I2). A sink **without** one (topic,
+//! stdout) sends rows at append; its publish means "all rows of the segment are acknowledged", and repeats are possible.
+
+use std::ops::Range;
+
+use crate::ledger::{LedgerView, Trailer};
+use crate::{BoxFuture, Failure, Item, PairId, SinkIndex, WriterId};
+
+/// A set of sinks by index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SinkMask(pub u16);
+
+impl SinkMask {
+    /// How many sinks a pipeline may have.
+    pub const CAPACITY: usize = 16;
+    /// No sink.
+    pub const NONE: Self = Self(0);
+
+    /// The first `count` sinks.
+    pub fn first(count: usize) -> Self {
+        Self(if count >= Self::CAPACITY { u16::MAX } else { (1 << count) - 1 })
+    }
+
+    /// Whether the sink is in the set.
+    pub fn contains(self, sink: SinkIndex) -> bool {
+        self.0 & (1 << sink.0) != 0
+    }
+
+    /// Adds a sink.
+    pub fn insert(&mut self, sink: SinkIndex) {
+        self.0 |= 1 << sink.0;
+    }
+
+    /// Takes a sink out.
+    pub fn remove(&mut self, sink: SinkIndex) {
+        self.0 &= !(1 << sink.0);
+    }
+
+    /// Whether no sink is in the set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The sinks in the set, rising.
+    pub fn iter(self) -> impl Iterator<Item = SinkIndex> {
+        (0..Self::CAPACITY as u8).map(SinkIndex).filter(move |sink| self.contains(*sink))
+    }
+}
+
+/// Encoded rows of one unit for one sink, in the unit's order, with one buffer for all their bytes.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// The bytes of all rows, one behind the other.
+    pub bytes: Vec<u8>,
+    /// Where each row lies.
+    pub rows: Vec<Row>,
+}
+
+/// One encoded row: ranges in its block's bytes. A line format uses `value` alone, with its newline inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The offset of the record it was made from.
+    pub offset: crate::Offset,
+    /// The key, none for a null key or a format without keys.
+    pub key: Option<Range<u32>>,
+    /// The value, none for a tombstone.
+    pub value: Option<Range<u32>>,
+    /// Header names and values.
+    pub headers: Vec<(Range<u32>, Option<Range<u32>>)>,
+}
+
+impl Block {
+    /// Whether it holds no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Cuts off what a failed encoding left behind; pass what [`Self::mark`] gave before it.
+    pub fn rewind(&mut self, mark: (usize, usize)) {
+        self.bytes.truncate(mark.0);
+        self.rows.truncate(mark.1);
+    }
+
+    /// The present end, for [`Self::rewind`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.bytes.len(), self.rows.len())
+    }
+}
+
+/// Turns items into rows; pure, shared by all CPU threads.
+pub trait Encode: Send + Sync {
+    /// Appends the item's row to the block.
+    ///
+    /// # Errors
+    /// [`Failure::reject`] when the item cannot be expressed; the caller rewinds the block.
+    fn encode(&self, item: &Item, block: &mut Block) -> Result<(), Failure>;
+}
+
+/// What the pair told its writer when it was opened.
+#[derive(Clone, Debug)]
+pub struct WriterContext {
+    /// The pair.
+    pub pair: PairId,
+    /// The writer's id for this ownership.
+    pub writer: WriterId,
+    /// The Kafka cluster's id.
+    pub cluster: String,
+    /// The topic's id (a UUID in Kafka's base64 spelling), so that a topic made again is told from the old one;
+    /// empty when the broker does not give one.
+    pub topic_id: String,
+}
+
+/// A configured sink; opens one writer for each ownership of a pair.
+pub trait Sink: Send + Sync {
+    /// Its name in the pipeline file: the kind, with its place if there are several of a kind.
+    fn name(&self) -> &str;
+
+    /// Whether it keeps a ledger, so holds each record once.
+    fn has_ledger(&self) -> bool;
+
+    /// How its rows are made.
+    fn encoder(&self) -> std::sync::Arc<dyn Encode>;
+
+    /// A writer for one ownership of one pair. Does no IO yet.
+    fn open(&self, context: WriterContext) -> Box<dyn SegmentWriter>;
+}
+
+/// Writes the segments of one pair for one ownership. Calls come one at a time; a dropped call or a dropped writer
+/// leaves nothing visible behind.
+pub trait SegmentWriter: Send {
+    /// Reads what the sink holds of the pair. Without a ledger: an empty view.
+    fn recover(&mut self) -> BoxFuture<'_, Result<LedgerView, Failure>>;
+
+    /// Adds rows to the open segment. On an error none of the rows was taken and the same block may be given again.
+    /// Returns the size of the open segment in bytes, as stored.
+    fn append<'a>(&'a mut self, block: &'a Block) -> BoxFuture<'a, Result<u64, Failure>>;
+
+    /// Closes the open segment for rows: what is appended from now on belongs to the next one. Cheap; the
+    /// durable work is done by [`Self::publish`].
+    fn seal(&mut self) -> Result<(), Failure>;
+
+    /// Publishes the sealed segment under its trailer's number, or (without a ledger) waits until it is acknowledged.
+    /// May be called again with the same trailer after an error or an unknown outcome.
+    fn publish<'a>(&'a mut self, trailer: &'a Trailer) -> BoxFuture<'a, Result<Published, Failure>>;
+}
+
+/// How a publish ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The segment is held. Rows that the sink refused one by one, by offset, each with its own failure (none with a
+    /// ledger, which takes a segment whole).
+    Done(Vec<(crate::Offset, Failure)>),
+    /// The number is taken by our own writer id: an unanswered earlier try of this very segment.
+    TakenByUs,
+    /// The number is taken by another writer.
+    TakenByOther(WriterId),
+}

@@ -1,0 +1,136 @@
+//! What goes between the source (the poll thread) and the runtime. The unit that moves is a batch; every message
+//! about a pair carries the epoch of the ownership it belongs to, and what carries an old one is dropped.
+
+use std::sync::Arc;
+
+use crate::pair::{CommitResult, Position};
+use crate::{Chunk, Epoch, Failure, Offset, PairId};
+
+/// From the source to the runtime.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// The pair is ours from now on, paused until [`SourceCommand::Start`]; also after [`SourceCommand::Reassign`].
+    Assigned(Assignment),
+    /// Records, in offset order.
+    Received(Arc<Chunk>),
+    /// The broker answered a commit.
+    Committed {
+        /// The pair.
+        pair: PairId,
+        /// The ownership the commit was made under.
+        epoch: Epoch,
+        /// The committed offset.
+        offset: Offset,
+        /// What the broker said.
+        result: CommitResult,
+    },
+    /// The pair is being taken away: seal what fits, cancel the rest, and answer with [`SourceCommand::Release`]
+    /// within `limits.revoke`; the poll thread waits for it.
+    Revoking {
+        /// The pair.
+        pair: PairId,
+        /// The ownership that ends.
+        epoch: Epoch,
+    },
+    /// The pair is gone: abort, commit nothing.
+    Lost {
+        /// The pair.
+        pair: PairId,
+        /// The ownership that ended.
+        epoch: Epoch,
+    },
+    /// The pair cannot be started (offset out of range with a strict policy, topic made again): halt it.
+    Refused {
+        /// The pair.
+        pair: PairId,
+        /// Why.
+        failure: Failure,
+    },
+    /// Something about the connection that passes by itself (all brokers down, authentication refused): say it.
+    Trouble(Failure),
+    /// The trouble is over.
+    Well,
+    /// The source ended: cleanly after [`SourceCommand::Shutdown`], or for good with a failure.
+    Ended(Result<(), Failure>),
+}
+
+/// What is known of a pair when it becomes ours.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// The pair.
+    pub pair: PairId,
+    /// The new ownership.
+    pub epoch: Epoch,
+    /// What the group has committed, none for the first time.
+    pub committed: Option<Position>,
+    /// Where to start when nothing is committed, by the policy `input.start`.
+    pub start: Offset,
+    /// The log's first offset.
+    pub log_start: Offset,
+    /// The offset behind the log's last record.
+    pub log_end: Offset,
+    /// The cluster's id.
+    pub cluster: String,
+    /// The topic's id; empty when the broker does not give one.
+    pub topic_id: String,
+    /// How many partitions the topic has.
+    pub partitions: u32,
+}
+
+/// From the runtime to the source.
+#[derive(Clone, Debug)]
+pub enum SourceCommand {
+    /// The pair is recovered: fetch from this offset.
+    Start {
+        /// The pair.
+        pair: PairId,
+        /// Its ownership.
+        epoch: Epoch,
+        /// Where to begin.
+        offset: Offset,
+    },
+    /// How much the pair may have been given in all since its epoch began; the source pauses it when that is used up.
+    Grant {
+        /// The pair.
+        pair: PairId,
+        /// Its ownership.
+        epoch: Epoch,
+        /// Records, in all since the epoch began.
+        records: u64,
+        /// Bytes, in all since the epoch began.
+        bytes: u64,
+    },
+    /// Commit without waiting; the answer comes as [`SourceEvent::Committed`].
+    Commit {
+        /// The pair.
+        pair: PairId,
+        /// Its ownership.
+        epoch: Epoch,
+        /// What to commit.
+        position: Position,
+    },
+    /// The answer to [`SourceEvent::Revoking`], or the end of a drain: commit this (if anything), then let go.
+    Release {
+        /// The pair.
+        pair: PairId,
+        /// Its ownership.
+        epoch: Epoch,
+        /// The last commit, none when nothing changed.
+        position: Option<Position>,
+    },
+    /// Begin the pair anew: pause, ask for the committed position again, raise the epoch, send `Assigned`.
+    Reassign {
+        /// The pair.
+        pair: PairId,
+        /// The ownership to end.
+        epoch: Epoch,
+    },
+    /// All pairs are released or hopeless: leave the group, close, end.
+    Shutdown,
+}
+
+/// The runtime's way to command a source; never blocks.
+pub trait SourceControl: Send + Sync {
+    /// Hands a command over and wakes the poll thread.
+    fn send(&self, command: SourceCommand);
+}

@@ -1,0 +1,149 @@
+//! The value that records are made of once they are read: JSON's shapes plus bytes, numbers kept exact.
+
+use compact_str::CompactString;
+
+/// A value. Numbers keep what was written: integers in 64 bits are exact, everything else that a float would change is
+/// kept as its decimal text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Value {
+    /// Nothing.
+    #[default]
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number that fits.
+    Int(i64),
+    /// A whole number above `i64::MAX`.
+    UInt(u64),
+    /// A number whose shortest decimal form reads back as the same float.
+    Float(f64),
+    /// A number that neither form keeps exactly, as it was written.
+    Number(Box<str>),
+    /// Text.
+    Text(CompactString),
+    /// Bytes, from Avro; base64 in JSON.
+    Bytes(Box<[u8]>),
+    /// A list.
+    Array(Vec<Value>),
+    /// Fields by name.
+    Object(Map),
+}
+
+impl Value {
+    /// The text, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The whole number, if it is one that fits.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            Self::UInt(number) => i64::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    /// The fields, if it has any.
+    pub fn as_object(&self) -> Option<&Map> {
+        match self {
+            Self::Object(map) => Some(map),
+            _ => None,
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+/// Fields by name in their order of arrival. Records have few fields, so a list beats a hash map in time and space.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Map {
+    fields: Vec<(CompactString, Value)>,
+}
+
+impl Map {
+    /// An empty map with room.
+    pub fn with_capacity(fields: usize) -> Self {
+        Self { fields: Vec::with_capacity(fields) }
+    }
+
+    /// The field of that name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// The field of that name, to change.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        self.fields.iter_mut().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// Sets a field: in place when the name is known, else at the end. Gives back the old value.
+    pub fn insert(&mut self, name: impl Into<CompactString>, value: Value) -> Option<Value> {
+        let name = name.into();
+        match self.get_mut(&name) {
+            Some(known) => Some(std::mem::replace(known, value)),
+            None => {
+                self.fields.push((name, value));
+                None
+            }
+        }
+    }
+
+    /// Adds a field at the end without looking for its name; for readers that have checked it.
+    pub fn push(&mut self, name: impl Into<CompactString>, value: Value) {
+        self.fields.push((name.into(), value));
+    }
+
+    /// Takes a field out.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        let at = self.fields.iter().position(|(known, _)| known == name)?;
+        Some(self.fields.remove(at).1)
+    }
+
+    /// The fields in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.fields.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// How many fields.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+}
+
+impl IntoIterator for Map {
+    type Item = (CompactString, Value);
+    type IntoIter = std::vec::IntoIter<(CompactString, Value)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.fields.into_iter()
+    }
+}
+
+impl FromIterator<(CompactString, Value)> for Map {
+    fn from_iter<I: IntoIterator<Item = (CompactString, Value)>>(fields: I) -> Self {
+        let mut map = Self::default();
+        for (name, value) in fields {
+            map.insert(name, value);
+        }
+        map
+    }
+}

@@ -1,0 +1,1 @@
+//! Dataset steps: accept document shapes, normalise, bound, fingerprint.

@@ -1,0 +1,1 @@
+//! The tokio shell: performs the pair's actions, CPU pool, budget, watchdog.

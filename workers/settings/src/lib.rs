@@ -1,0 +1,1 @@
+//! The pipeline file: layers, strict checks with spans, JSON Schema; the only user of the config crate.

@@ -1,0 +1,1 @@
+//! Sinks that write outside Kafka: files with a ledger, stdout.

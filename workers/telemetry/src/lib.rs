@@ -1,0 +1,1 @@
+//! Logs and metrics: one module owns every metric name.

@@ -1,0 +1,1 @@
+//! Simulated broker, sink, clock and fault plan for tests.
