@@ -94,7 +94,8 @@ fn identity(own: &mut BTreeMap<String, String>, node: u32, nodes: &[Ports], log_
     }
     let in_sync = if replicas == 1 { 1 } else { 2 };
     for topics in ["", "transaction.state.log.", "share.coordinator.state.topic."] {
-        let key = if topics.is_empty() { "min.insync.replicas".to_owned() } else { format!("{topics}min.isr") };
+        let key =
+            if topics.is_empty() { "min.insync.replicas".to_owned() } else { format!("{topics}min.isr") };
         set(own, &key, in_sync);
     }
 }

@@ -27,7 +27,8 @@ impl Root {
                 .map_err(BrokerError::io("make a temporary data folder")),
             Data::At(path) => {
                 fs::create_dir_all(path).map_err(BrokerError::io(format!("make {}", path.display())))?;
-                let absolute = path.canonicalize().map_err(BrokerError::io(format!("open {}", path.display())))?;
+                let absolute =
+                    path.canonicalize().map_err(BrokerError::io(format!("open {}", path.display())))?;
                 Ok(Self::At(absolute))
             }
         }
@@ -72,10 +73,7 @@ pub(crate) fn format(root: &Root, nodes: u32, template: &Path) -> Result<(), Bro
         fs::create_dir_all(&folder).map_err(BrokerError::io(action()))?;
         fs::copy(template.join("bootstrap.checkpoint"), folder.join("bootstrap.checkpoint"))
             .map_err(BrokerError::io(action()))?;
-        let meta = format!(
-            "version=1\ncluster.id={cluster}\nnode.id={node}\ndirectory.id={}\n",
-            random_id()
-        );
+        let meta = format!("version=1\ncluster.id={cluster}\nnode.id={node}\ndirectory.id={}\n", random_id());
         fs::write(folder.join("meta.properties"), meta).map_err(BrokerError::io(action()))?;
     }
     Ok(())
@@ -134,7 +132,9 @@ mod tests {
         let template = template();
         let root = Root::open(&Data::Temporary).unwrap();
         format(&root, 3, template.path()).unwrap();
-        let line = |node, key: &str| meta(&root, node).lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+        let line = |node, key: &str| {
+            meta(&root, node).lines().find(|line| line.starts_with(key)).unwrap().to_owned()
+        };
         assert_eq!(line(1, "cluster.id"), line(3, "cluster.id"));
         assert_ne!(line(1, "directory.id"), line(3, "directory.id"));
         assert_eq!(line(1, "cluster.id").len(), "cluster.id=".len() + 22);

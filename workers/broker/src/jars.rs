@@ -42,7 +42,8 @@ pub(crate) fn fetch(cache: &Path, folder: &Path) -> Result<(), BrokerError> {
     let pom = staging.path().join("pom.xml");
     let jars = staging.path().join("jars");
     fs::write(&pom, POM).map_err(BrokerError::io("write pom.xml"))?;
-    let finished = process::run(&mvn, maven_arguments(&pom, &jars, &staging.path().join("repository")), None)?;
+    let finished =
+        process::run(&mvn, maven_arguments(&pom, &jars, &staging.path().join("repository")), None)?;
     if !finished.status.success() {
         return Err(BrokerError::Fetch { output: finished.tail() });
     }

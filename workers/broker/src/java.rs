@@ -130,7 +130,8 @@ mod tests {
     fn version_of_several_vendors() {
         let debian = "openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime Environment (build 17.0.15+6-Debian-1deb12u1)\n";
         assert_eq!(parse_version(debian), Some((17, "17.0.15+6-Debian-1deb12u1".into())));
-        let early = "Picked up JAVA_TOOL_OPTIONS: -Dx\nopenjdk version \"25-ea\" 2025-09-16\nRuntime (build 25-ea+3)";
+        let early =
+            "Picked up JAVA_TOOL_OPTIONS: -Dx\nopenjdk version \"25-ea\" 2025-09-16\nRuntime (build 25-ea+3)";
         assert_eq!(parse_version(early), Some((25, "25-ea+3".into())));
         let old = "java version \"1.8.0_392\"\nJava(TM) SE Runtime Environment (build 1.8.0_392-b08)";
         assert_eq!(parse_version(old), Some((1, "1.8.0_392-b08".into())));

@@ -7,7 +7,7 @@
 //!
 //! | start on 2 cores with Java 17 | seconds to a working group coordinator |
 //! |---|---|
-MEASURED
+//! | to be measured | |
 //!
 //! - The cache is `$LONGSHORE_CACHE`, or `$XDG_CACHE_HOME/longshore`, or `~/.cache/longshore`. Callers in several processes
 //!   wait for each other with a file lock; what is there is complete, since it is verified aside and renamed.
@@ -38,6 +38,7 @@ mod options;
 mod ports;
 mod probe;
 mod process;
+mod ready;
 mod tls;
 mod tool;
 

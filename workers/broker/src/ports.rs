@@ -67,7 +67,9 @@ mod tests {
         let nodes = choose(3, &[Listener::Tls, Listener::SaslScram]).unwrap();
         let ports: BTreeSet<u16> = nodes
             .iter()
-            .flat_map(|node| [node.plaintext, node.controller].into_iter().chain(node.listeners.values().copied()))
+            .flat_map(|node| {
+                [node.plaintext, node.controller].into_iter().chain(node.listeners.values().copied())
+            })
             .collect();
         assert_eq!(ports.len(), 12);
         assert!(ports.iter().all(|port| RANGE.contains(port)));

@@ -60,7 +60,8 @@ fn ask(port: u16, (key, version): (i16, i16), body: &[u8]) -> io::Result<Answer>
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let correlation = 7_i32.to_be_bytes();
-    let header = [&key.to_be_bytes()[..], &version.to_be_bytes(), &correlation, &string("longshore-probe")].concat();
+    let header =
+        [&key.to_be_bytes()[..], &version.to_be_bytes(), &correlation, &string("longshore-probe")].concat();
     let length = i32::try_from(header.len() + body.len()).map_err(|_| malformed())?;
     stream.write_all(&[&length.to_be_bytes()[..], &header, body].concat())?;
     let mut length = [0; 4];
@@ -137,7 +138,9 @@ mod tests {
 
     #[test]
     fn metadata_lists_live_nodes() {
-        let node = |id: i32| [&id.to_be_bytes()[..], &string("h"), &9_i32.to_be_bytes(), &(-1_i16).to_be_bytes()].concat();
+        let node = |id: i32| {
+            [&id.to_be_bytes()[..], &string("h"), &9_i32.to_be_bytes(), &(-1_i16).to_be_bytes()].concat()
+        };
         let answer = [&7_i32.to_be_bytes()[..], &2_i32.to_be_bytes(), &node(1), &node(3)].concat();
         assert_eq!(live_nodes(server(answer)).unwrap(), BTreeSet::from([1, 3]));
     }

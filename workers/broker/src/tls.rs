@@ -35,10 +35,28 @@ impl Tls {
         let staging = cache::staging(cache)?;
         let made = Self::at(staging.path());
         let keystore = made.keystore.to_string_lossy();
-        let common = ["-alias", "broker", "-storetype", "PKCS12", "-storepass", KEYSTORE_PASSWORD, "-keystore", &keystore];
+        let common = [
+            "-alias",
+            "broker",
+            "-storetype",
+            "PKCS12",
+            "-storepass",
+            KEYSTORE_PASSWORD,
+            "-keystore",
+            &keystore,
+        ];
         let generate = [
-            "-genkeypair", "-keyalg", "EC", "-groupname", "secp256r1", "-validity", "3650", "-dname", "CN=localhost",
-            "-ext", "SAN=dns:localhost,ip:127.0.0.1",
+            "-genkeypair",
+            "-keyalg",
+            "EC",
+            "-groupname",
+            "secp256r1",
+            "-validity",
+            "3650",
+            "-dname",
+            "CN=localhost",
+            "-ext",
+            "SAN=dns:localhost,ip:127.0.0.1",
         ];
         let certificate = made.certificate.to_string_lossy();
         keytool(java, &[&generate[..], &common].concat())?;
@@ -46,7 +64,8 @@ impl Tls {
         if folder.exists() {
             fs::remove_dir_all(folder).map_err(BrokerError::io("remove an incomplete certificate folder"))?;
         }
-        fs::rename(staging.path(), folder).map_err(BrokerError::io(format!("rename to {}", folder.display())))?;
+        fs::rename(staging.path(), folder)
+            .map_err(BrokerError::io(format!("rename to {}", folder.display())))?;
         Ok(files)
     }
 }

@@ -36,3 +36,12 @@ impl Tool {
         }
     }
 }
+
+/// What a command-line program wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolOutput {
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error: warnings, and what some programs report with exit code 0.
+    pub stderr: String,
+}
