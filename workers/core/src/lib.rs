@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod failure;
 pub mod headers;
+pub mod human;
 pub mod ids;
 pub mod invariant;
 pub mod item;
