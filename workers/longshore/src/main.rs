@@ -1,2 +1,46 @@
-//! The longshore command.
-fn main() {}
+//! The `longshore` command: parses what was typed, wires the crates together, and turns every end into a documented
+//! exit code.
+
+mod cli;
+mod commands;
+mod dev;
+mod exit;
+mod output;
+mod worker;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::output::Output;
+
+fn main() -> std::process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    let output = Output::new(cli.output, cli.colour);
+    let result = dispatch(cli, &output);
+    match result {
+        Ok(()) => Exit::Ok.into(),
+        Err(end) => {
+            output.failed(&end);
+            end.code.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli, output: &Output) -> Result<(), exit::End> {
+    match cli.command {
+        Command::Dev(arguments) => dev::run(arguments, output),
+        Command::Run(arguments) => worker::run(&arguments, output),
+        Command::Check(arguments) => commands::check::run(&arguments, output),
+        Command::Publish(arguments) => commands::publish::run(&arguments, output),
+        Command::Tap(arguments) => commands::tap::run(&arguments, output),
+        Command::Lag(arguments) => commands::lag::run(&arguments, output),
+        Command::Topics(arguments) => commands::topics::run(&arguments, output),
+        Command::Schema(arguments) => commands::schema::run(&arguments, output),
+        Command::Init(arguments) => commands::init::run(&arguments, output),
+        Command::Completions(arguments) => commands::completions::run(&arguments, output),
+    }
+}

@@ -1,0 +1,326 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  longshore dev                          see it work: broker, workers, a kill, the account
+  longshore init logs my-logs            a pipeline of your own to start from
+  longshore check my-logs/pipeline.yaml  find its mistakes without a broker
+  longshore topics apply my-logs/pipeline.yaml
+  longshore run -c my-logs/pipeline.yaml
+  longshore publish --broker localhost:9092 --topic logs.raw app.jsonl
+
+Exit codes:
+  0 ok   1 a check failed   64 usage   65 bad data   69 broker unavailable
+  70 stalled or internal   75 temporary   77 no rights   78 bad configuration";
+
+/// Kafka workers that lose nothing and apply nothing twice.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version = VERSION, about, after_help = EXAMPLES, max_term_width = 80)]
+#[command(propagate_version = false, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// How data is printed.
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// When to use colour (also: NO_COLOR).
+    #[arg(long = "color", global = true, value_enum, default_value_t = Colour::Auto)]
+    pub(crate) colour: Colour,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The version with the Kafka client's, so that a report says both.
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (librdkafka 2.12.1)");
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Ndjson,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On terminals, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show it all on this machine: broker, two pipelines, a kill -9, the account.
+    Dev(Dev),
+    /// Run a worker.
+    Run(Run),
+    /// Find a pipeline file's mistakes; needs no broker.
+    Check(Check),
+    /// Publish files, folders or standard input to a topic, confirmed.
+    Publish(Publish),
+    /// Print records of a topic as they come.
+    Tap(Tap),
+    /// Lag of a pipeline's group, per partition.
+    Lag(Lag),
+    /// Make the topics that a pipeline needs.
+    Topics(Topics),
+    /// Check the Avro schemas of a folder.
+    Schema(Schema),
+    /// Write a pipeline to start from.
+    Init(Init),
+    /// Print a shell's completions.
+    Completions(Completions),
+}
+
+/// How a pipeline file is found and overridden.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Overrides {
+    /// Override a setting: `--set sinks.0.files.path=out` (also LONGSHORE_A__B).
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// How a broker is reached by commands without a pipeline file.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Connection {
+    /// Broker addresses, HOST:PORT with commas between.
+    #[arg(long, env = "KAFKA_BOOTSTRAP", value_name = "HOST:PORT")]
+    pub(crate) broker: Option<String>,
+    /// Take the connection from a pipeline file.
+    #[arg(short = 'c', long = "config", value_name = "PIPELINE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Dev {
+    #[command(subcommand)]
+    pub(crate) action: Option<DevAction>,
+    #[command(flatten)]
+    pub(crate) start: DevStart,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevAction {
+    /// Count a finished run again, from its files alone.
+    Verify {
+        /// The run's folder.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevStart {
+    /// auto, jvm, embedded, or HOST:PORT of a broker that runs already.
+    #[arg(long, env = "KAFKA_BOOTSTRAP", default_value = "auto")]
+    pub(crate) broker: String,
+    /// Where files, logs and pipelines go; an earlier run's folder is replaced.
+    #[arg(long, default_value = "longshore-dev")]
+    pub(crate) dir: PathBuf,
+    /// How many log lines to generate.
+    #[arg(long, default_value_t = 200_000)]
+    pub(crate) lines: u64,
+    /// Worker processes per pipeline.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) workers: u32,
+    /// Partitions per topic.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) partitions: u32,
+    /// Seed of the generated lines.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The pipeline file.
+    #[arg(short = 'c', long = "config", value_name = "PIPELINE")]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The pipeline file.
+    #[arg(required_unless_present = "schema")]
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// Print the JSON Schema of the pipeline file instead.
+    #[arg(long)]
+    pub(crate) schema: bool,
+    /// Print the settings in force, secrets redacted.
+    #[arg(long)]
+    pub(crate) dump: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The topic; the first input topic of -c when left out.
+    #[arg(short, long)]
+    pub(crate) topic: Option<String>,
+    /// Files or folders (plain, .gz, .zst); - or nothing is standard input.
+    pub(crate) paths: Vec<PathBuf>,
+    /// What one record is: a line, or a whole file.
+    #[arg(long, value_enum, default_value_t = Unit::Lines)]
+    pub(crate) unit: Unit,
+    /// Take the key from this field of a JSON line (dots go deeper).
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) key: Option<String>,
+    /// The same key for all records.
+    #[arg(long, value_name = "TEXT", conflicts_with = "key")]
+    pub(crate) constant_key: Option<String>,
+    /// Compression of batches.
+    #[arg(long, value_enum, default_value_t = Compression::Lz4)]
+    pub(crate) compression: Compression,
+}
+
+/// What one record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Unit {
+    /// Each line that is not empty.
+    Lines,
+    /// Each file whole.
+    File,
+    /// Each file whole, as a JSON document {text, source}.
+    Document,
+}
+
+/// Compression of batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compression {
+    /// None.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Compression {
+    /// librdkafka's name for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tap {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The topic; the first input topic of -c when left out.
+    #[arg(short, long)]
+    pub(crate) topic: Option<String>,
+    /// Begin with the first record instead of the next.
+    #[arg(long)]
+    pub(crate) from_beginning: bool,
+    /// Stop after so many records.
+    #[arg(short = 'n', long)]
+    pub(crate) limit: Option<u64>,
+    /// Stop at the end that the topic has now.
+    #[arg(long)]
+    pub(crate) until_end: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Lag {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The consumer group; the pipeline's when -c is given.
+    #[arg(short, long)]
+    pub(crate) group: Option<String>,
+    /// The topic; all input topics of -c when left out.
+    #[arg(short, long)]
+    pub(crate) topic: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Topics {
+    #[command(subcommand)]
+    pub(crate) action: TopicsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicsAction {
+    /// Show what is missing or differs.
+    Plan(TopicsArguments),
+    /// Make what is missing; what differs is only told.
+    Apply(TopicsArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopicsArguments {
+    /// The pipeline file.
+    pub(crate) pipeline: PathBuf,
+    /// Partitions of topics that are made.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) partitions: u32,
+    /// Replicas of topics that are made; the broker's default when left out.
+    #[arg(long)]
+    pub(crate) replicas: Option<i32>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    #[command(subcommand)]
+    pub(crate) action: SchemaAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SchemaAction {
+    /// Check index, files, and each version against the one before, both ways.
+    Check {
+        /// The folder with <subject>/vN.avsc and index.json.
+        #[arg(default_value = "schemas")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// What the records are.
+    pub(crate) kind: Kind,
+    /// Where to write; made if missing, refused if it holds a pipeline already.
+    pub(crate) dir: PathBuf,
+}
+
+/// What the records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Log lines and events.
+    Logs,
+    /// Documents for AI training.
+    Dataset,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,10 @@
+//! One file per command.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod init;
+pub(crate) mod lag;
+pub(crate) mod publish;
+pub(crate) mod schema;
+pub(crate) mod tap;
+pub(crate) mod topics;

@@ -1,0 +1,222 @@
+//! The account of a run: published = in files + filtered + dead-lettered, nothing missing, nothing twice, the order per
+//! key kept. It is counted from what stood in the topics and from the sink's files; no worker is asked.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use anyhow::Context as _;
+use longshore_core::Origin;
+use longshore_sinks::verify;
+use serde::Serialize;
+
+use super::evidence::{self, Letter, Pipeline, Published, Run};
+use super::expect::Place;
+
+/// At most so many findings are kept; one is enough to fail, a million help nobody.
+const FINDINGS_MAX: usize = 50;
+
+/// The account of one pipeline.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Account {
+    /// The pipeline.
+    pub(crate) pipeline: String,
+    /// Records in the input topic.
+    pub(crate) published: u64,
+    /// Records that the producer got confirmed.
+    pub(crate) confirmed: u64,
+    /// Distinct records with a row in the files.
+    pub(crate) in_files: u64,
+    /// Records filtered, by reason, as the trailers count them.
+    pub(crate) filtered: BTreeMap<String, u64>,
+    /// Distinct dead letters, by reason.
+    pub(crate) dead: BTreeMap<String, u64>,
+    /// Second rows of a record.
+    pub(crate) duplicates: u64,
+    /// Records in no final place.
+    pub(crate) missing: u64,
+    /// Rows that stand behind a later record of their key.
+    pub(crate) out_of_order: u64,
+    /// Partitions whose committed offset is not the end of the log.
+    pub(crate) uncommitted: u64,
+    /// Second copies of a letter (the same letter, so no fault).
+    pub(crate) letter_copies: u64,
+    /// What is wrong, in words, each naming its row or record; at most [`FINDINGS_MAX`].
+    pub(crate) findings: Vec<String>,
+    /// How much is wrong in all.
+    pub(crate) faults: u64,
+}
+
+impl Account {
+    fn fault(&mut self, words: String) {
+        self.faults += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(words);
+        }
+    }
+}
+
+/// Counts a finished run.
+pub(crate) fn count(folder: &Path) -> anyhow::Result<Vec<Account>> {
+    let file = folder.join(evidence::RUN_FILE);
+    let text = std::fs::read(&file)
+        .with_context(|| format!("{} is not a run of `longshore dev`: no {}", folder.display(), evidence::RUN_FILE))?;
+    let run: Run = serde_json::from_slice(&text).with_context(|| format!("cannot read {}", file.display()))?;
+    run.pipelines.iter().map(|pipeline| Count::new(folder, pipeline)?.run(folder, pipeline)).collect()
+}
+
+/// Where a record was found.
+#[derive(Default)]
+struct Found {
+    row: Option<String>,
+    letter: Option<String>,
+}
+
+struct Count {
+    account: Account,
+    published: HashMap<Origin, Published>,
+    found: HashMap<Origin, Found>,
+    /// Per key: the last origin seen in the files, by partition.
+    last: HashMap<(i32, String), Origin>,
+}
+
+impl Count {
+    fn new(folder: &Path, pipeline: &Pipeline) -> anyhow::Result<Self> {
+        let rows: Vec<Published> = evidence::rows(&evidence::topic_file(folder, &pipeline.topic))?;
+        let account = Account {
+            pipeline: pipeline.name.clone(),
+            published: rows.len() as u64,
+            confirmed: pipeline.published,
+            ..Account::default()
+        };
+        let published = rows.into_iter().map(|row| (row.origin.clone(), row)).collect();
+        Ok(Self { account, published, found: HashMap::new(), last: HashMap::new() })
+    }
+
+    fn run(mut self, folder: &Path, pipeline: &Pipeline) -> anyhow::Result<Account> {
+        if self.account.published != self.account.confirmed {
+            let (published, confirmed) = (self.account.published, self.account.confirmed);
+            self.account.fault(format!("the topic holds {published} records, the producer got {confirmed} confirmed"));
+        }
+        self.files(&folder.join(&pipeline.files), folder)?;
+        self.letters(&evidence::topic_file(folder, &pipeline.letters))?;
+        self.places();
+        for row in pipeline.committed.iter().filter(|row| row.committed.unwrap_or(0) != row.end) {
+            self.account.uncommitted += 1;
+            let (partition, committed, end) = (row.partition, row.committed, row.end);
+            self.account.fault(format!("partition {partition}: committed {committed:?}, end {end}"));
+        }
+        Ok(self.account)
+    }
+
+    fn files(&mut self, files: &Path, folder: &Path) -> anyhow::Result<()> {
+        let report = verify::walk(files, &mut |row| self.row(&row, folder))?;
+        for finding in report.findings {
+            self.account.fault(finding.to_string());
+        }
+        self.account.filtered = report.filtered;
+        Ok(())
+    }
+
+    fn row(&mut self, row: &verify::RowSeen<'_>, folder: &Path) {
+        let file = row.file.strip_prefix(folder).unwrap_or(row.file);
+        let place = format!("{}:{} ({})", file.display(), row.line, row.origin);
+        let Some(published) = self.published.get(row.origin) else {
+            return self.account.fault(format!("foreign row: {place} was never published"));
+        };
+        if published.place != Place::File {
+            let expected = format!("{:?}", published.place);
+            return self.account.fault(format!("unexpected row: {place} should be {expected}"));
+        }
+        if let Some(expected) = &published.text
+            && text_digest(row.json).as_ref() != Some(expected)
+        {
+            self.account.fault(format!("changed row: {place} does not hold the published text"));
+        }
+        let found = self.found.entry(row.origin.clone()).or_default();
+        if let Some(first) = &found.row {
+            self.account.duplicates += 1;
+            let words = format!("doubled row: {place} stands at {first} already");
+            return self.account.fault(words);
+        }
+        found.row = Some(place.clone());
+        self.account.in_files += 1;
+        let Some(key) = published.key.clone() else { return };
+        let last = self.last.insert((row.origin.partition.0, key), row.origin.clone());
+        if let Some(last) = last.filter(|last| last.offset > row.origin.offset) {
+            self.account.out_of_order += 1;
+            self.account.fault(format!("row out of order: {place} stands behind {last} of the same key"));
+        }
+    }
+
+    fn letters(&mut self, file: &Path) -> anyhow::Result<()> {
+        for letter in evidence::rows::<Letter>(file)? {
+            let Some(origin) = &letter.origin else {
+                self.account.fault("a dead letter without a readable origin".to_owned());
+                continue;
+            };
+            let expected = match self.published.get(origin).map(|p| &p.place) {
+                Some(Place::Dead(reason)) => reason.clone(),
+                _ => {
+                    self.account.fault(format!("unexpected letter: {origin} with {}", letter.reason));
+                    continue;
+                }
+            };
+            if expected != letter.reason || !letter.payload_same {
+                self.account.fault(format!("wrong letter: {origin} says {}, expected {expected}", letter.reason));
+            }
+            let found = self.found.entry(origin.clone()).or_default();
+            if found.letter.is_some() {
+                self.account.letter_copies += 1;
+            } else {
+                found.letter = Some(letter.reason.clone());
+                *self.account.dead.entry(letter.reason).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every published record must have been found where it belongs.
+    fn places(&mut self) {
+        let mut filtered: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut missing: Vec<(&Origin, &Place)> = Vec::new();
+        for (origin, published) in &self.published {
+            let found = self.found.get(origin);
+            let there = match &published.place {
+                Place::File => found.is_some_and(|f| f.row.is_some()),
+                Place::Dead(_) => found.is_some_and(|f| f.letter.is_some()),
+                Place::Filtered(reason) => {
+                    *filtered.entry(reason).or_default() += 1;
+                    true
+                }
+            };
+            if !there {
+                missing.push((origin, &published.place));
+            }
+        }
+        missing.sort();
+        let missing: Vec<String> =
+            missing.into_iter().map(|(origin, place)| format!("missing: {origin} should be {place:?}")).collect();
+        let filtered: BTreeMap<String, u64> = filtered.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        self.account.missing = missing.len() as u64;
+        for words in missing {
+            self.account.fault(words);
+        }
+        if filtered != self.account.filtered {
+            let told = format!("{:?}", self.account.filtered);
+            self.account.fault(format!("filtered: the trailers count {told}, the topic's records call for {filtered:?}"));
+        }
+    }
+}
+
+/// The digest of a row's text: a log's body or a document's text.
+fn text_digest(json: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Row<'a> {
+        #[serde(borrow, default)]
+        body: Option<std::borrow::Cow<'a, str>>,
+        #[serde(borrow, default)]
+        text: Option<std::borrow::Cow<'a, str>>,
+    }
+    let row: Row<'_> = serde_json::from_slice(json).ok()?;
+    row.text.or(row.body).map(|text| evidence::digest(text.as_bytes()))
+}

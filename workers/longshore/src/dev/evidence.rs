@@ -1,0 +1,127 @@
+//! What a run leaves for the account: `run.json`, and for each topic what stood in it, read back from the broker.
+//! With these and the sink's files a finished run can be counted again without a broker.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use longshore_core::Origin;
+use serde::{Deserialize, Serialize};
+
+use super::expect::{Demo, Place};
+
+/// The name of the file that makes a folder a run.
+pub(crate) const RUN_FILE: &str = "run.json";
+
+/// What was run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Run {
+    /// The broker, in words.
+    pub(crate) broker: String,
+    /// The pipelines.
+    pub(crate) pipelines: Vec<Pipeline>,
+}
+
+/// One pipeline of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pipeline {
+    /// Its name.
+    pub(crate) name: String,
+    /// Which rules judge it.
+    pub(crate) demo: Demo,
+    /// Its input topic.
+    pub(crate) topic: String,
+    /// Its dead-letter topic.
+    pub(crate) letters: String,
+    /// Where its files are, relative to the run's folder.
+    pub(crate) files: PathBuf,
+    /// Records that the producer got confirmed.
+    pub(crate) published: u64,
+    /// Per partition: the group's committed offset and the log's end.
+    pub(crate) committed: Vec<Committed>,
+}
+
+/// Where the group stood at the end.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Committed {
+    /// The partition.
+    pub(crate) partition: i32,
+    /// The committed offset, none when nothing was.
+    pub(crate) committed: Option<i64>,
+    /// The offset behind the last record.
+    pub(crate) end: i64,
+}
+
+/// One published record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Published {
+    /// Where it stands.
+    pub(crate) origin: Origin,
+    /// The first bytes of blake3 of its key, none for a null key.
+    pub(crate) key: Option<String>,
+    /// Where it must end.
+    pub(crate) place: Place,
+    /// The first bytes of blake3 of the text its row must have.
+    pub(crate) text: Option<String>,
+}
+
+/// One dead letter.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Letter {
+    /// What its headers name as the origin; none when they cannot be read.
+    pub(crate) origin: Option<Origin>,
+    /// Its reason code.
+    pub(crate) reason: String,
+    /// Whether its payload is, byte for byte, that of the origin.
+    pub(crate) payload_same: bool,
+}
+
+/// A short digest, enough to tell 2^60 texts apart.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..16].to_owned()
+}
+
+/// Where what stood in a topic is kept.
+pub(crate) fn topic_file(run: &Path, topic: &str) -> PathBuf {
+    run.join("topics").join(format!("{topic}.ndjson.zst"))
+}
+
+/// Writes rows, one JSON document a line, packed.
+pub(crate) struct Writer {
+    out: zstd::stream::write::Encoder<'static, BufWriter<File>>,
+}
+
+impl Writer {
+    pub(crate) fn create(path: &Path) -> std::io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        Ok(Self { out: zstd::stream::write::Encoder::new(BufWriter::new(File::create(path)?), 1)? })
+    }
+
+    pub(crate) fn row<T: Serialize>(&mut self, row: &T) -> std::io::Result<()> {
+        serde_json::to_writer(&mut self.out, row)?;
+        self.out.write_all(b"\n")
+    }
+
+    pub(crate) fn finish(self) -> std::io::Result<()> {
+        self.out.finish()?.flush()
+    }
+}
+
+/// Reads rows back.
+pub(crate) fn rows<T: for<'de> Deserialize<'de>>(path: &Path) -> anyhow::Result<Vec<T>> {
+    use anyhow::Context as _;
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let reader = BufReader::new(zstd::stream::read::Decoder::new(file)?);
+    let row = |(number, line): (usize, std::io::Result<String>)| {
+        let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&line).with_context(|| format!("{}:{}", path.display(), number + 1))
+    };
+    reader.lines().enumerate().map(row).collect()
+}

@@ -1,0 +1,148 @@
+//! Exit codes (sysexits where one fits) and how every failure finds its own.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use longshore_core::{Failure, Reason};
+
+/// How the process ends; the numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// A check or a test failed.
+    Failed = 1,
+    /// The command line cannot be understood.
+    Usage = 64,
+    /// Bad data.
+    Data = 65,
+    /// The broker, or a sink, is unavailable.
+    Unavailable = 69,
+    /// Stalled, or a defect of ours.
+    Internal = 70,
+    /// Temporary: try again.
+    Temporary = 75,
+    /// No rights.
+    Rights = 77,
+    /// Bad configuration.
+    Configuration = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The end of a command that did not go well.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// The code to exit with.
+    pub(crate) code: Exit,
+    /// What to say: one line, with what to do next; empty when all was said already.
+    pub(crate) message: String,
+}
+
+impl End {
+    pub(crate) fn new(code: Exit, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+
+    /// An end whose reasons were printed already.
+    pub(crate) fn said(code: Exit) -> Self {
+        Self { code, message: String::new() }
+    }
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        let code = code_of(failure.reason);
+        let hint = hint_of(failure.reason);
+        let message = if hint.is_empty() { failure.to_string() } else { format!("{failure}\n  next: {hint}") };
+        Self { code, message }
+    }
+}
+
+impl From<anyhow::Error> for End {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Temporary, format!("{error:#}"))
+    }
+}
+
+impl From<std::io::Error> for End {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Exit::Temporary, error)
+    }
+}
+
+/// The exit code of a reason that ended a command or a worker.
+pub(crate) fn code_of(reason: Reason) -> Exit {
+    match reason {
+        Reason::DecodeJson
+        | Reason::DecodeUtf8
+        | Reason::DecodeEmpty
+        | Reason::DecodeTombstone
+        | Reason::DecodeDepth
+        | Reason::DecodeTrailing
+        | Reason::DecodeTooLarge
+        | Reason::DecodeShape
+        | Reason::DecodeAvro
+        | Reason::DecodeSchemaUnknown
+        | Reason::DecodeHeader
+        | Reason::StepExpression
+        | Reason::StepFailed
+        | Reason::EncodeAvro
+        | Reason::EncodeValue
+        | Reason::SinkRejected
+        | Reason::SinkTooLarge
+        | Reason::CrashLoop => Exit::Data,
+        Reason::SinkUnavailable | Reason::SinkNoSpace | Reason::BrokerUnavailable => Exit::Unavailable,
+        Reason::SinkDenied | Reason::BrokerAuthentication | Reason::BrokerAuthorization => Exit::Rights,
+        Reason::SinkMissing
+        | Reason::LedgerMissing
+        | Reason::LedgerForeign
+        | Reason::LedgerBroken
+        | Reason::OffsetOutOfRange
+        | Reason::MetadataBroken
+        | Reason::BrokerTopicMissing
+        | Reason::BrokerTopicUnfit
+        | Reason::BrokerConfiguration => Exit::Configuration,
+        Reason::StepDeadline => Exit::Temporary,
+        Reason::StepPanic | Reason::BrokerFatal | Reason::Internal => Exit::Internal,
+    }
+}
+
+/// What a person does next, empty when there is nothing to say beyond the failure.
+fn hint_of(reason: Reason) -> &'static str {
+    match reason {
+        Reason::BrokerUnavailable => "is the address right, and does the broker run? `kafka.brokers`, or --broker",
+        Reason::BrokerAuthentication => "check `kafka.security`: protocol, mechanism, user and password",
+        Reason::BrokerAuthorization => "the user needs Read on the topic and group, Write on sinks and dead letters",
+        Reason::BrokerTopicMissing => "make it: longshore topics apply PIPELINE",
+        Reason::BrokerTopicUnfit => "see what differs: longshore topics plan PIPELINE",
+        Reason::LedgerMissing => "the sink's folder lost segments (a pod-local disk?): mount the old folder",
+        Reason::LedgerForeign => "this sink holds another topic's records: give the pipeline a folder of its own",
+        Reason::OffsetOutOfRange => "retention ran past the group; choose a start with `input.start` and a new group",
+        _ => "",
+    }
+}
+
+/// Prints clap's own message; help and version are no errors.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let asked = !error.use_stderr();
+    // Nothing can be done when even the message cannot be written.
+    let _ = error.print();
+    if asked { Exit::Ok.into() } else { Exit::Usage.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_halt_by_rights_or_configuration_has_its_documented_code() {
+        assert_eq!(code_of(Reason::BrokerAuthentication) as u8, 77);
+        assert_eq!(code_of(Reason::LedgerMissing) as u8, 78);
+        assert_eq!(code_of(Reason::BrokerUnavailable) as u8, 69);
+    }
+}

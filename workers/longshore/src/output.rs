@@ -1,0 +1,227 @@
+//! The one place that prints: data on standard output, messages on standard error.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::cli::{Colour, Format};
+use crate::exit::{End, Exit};
+
+/// Prints in the format that was asked for.
+#[derive(Debug)]
+pub(crate) struct Output {
+    format: Format,
+    colour: bool,
+    broken: AtomicBool,
+}
+
+impl Output {
+    pub(crate) fn new(format: Format, colour: Colour) -> Self {
+        let colour = match colour {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stderr().is_terminal(),
+        };
+        Self { format, colour, broken: AtomicBool::new(false) }
+    }
+
+    /// The format that was asked for.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether messages may use colour.
+    pub(crate) fn colour(&self) -> bool {
+        self.colour
+    }
+
+    /// A line of data.
+    pub(crate) fn line(&self, line: impl fmt::Display) {
+        let mut out = std::io::stdout().lock();
+        if writeln!(out, "{line}").is_err() {
+            // A closed pipe (`| head`) is the reader's right; callers stop when they ask `closed`.
+            self.broken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of data as they are.
+    pub(crate) fn bytes(&self, bytes: &[u8]) {
+        let mut out = std::io::stdout().lock();
+        if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the reader of our standard output has gone.
+    pub(crate) fn closed(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// A message for people.
+    pub(crate) fn note(&self, line: impl fmt::Display) {
+        // Without a standard error there is nobody to tell.
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+    }
+
+    /// The last word of a command that failed.
+    pub(crate) fn failed(&self, end: &End) {
+        if !end.message.is_empty() {
+            self.note(format_args!("{} {}", self.red("error:"), end.message));
+        }
+    }
+
+    /// Text in red where colour is on.
+    pub(crate) fn red(&self, text: &str) -> String {
+        self.paint(text, "31")
+    }
+
+    /// Text in green where colour is on.
+    pub(crate) fn green(&self, text: &str) -> String {
+        self.paint(text, "32")
+    }
+
+    /// Text in bold where colour is on.
+    pub(crate) fn bold(&self, text: &str) -> String {
+        self.paint(text, "1")
+    }
+
+    fn paint(&self, text: &str, code: &str) -> String {
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// Rows as a table of at most 80 columns where the cells allow, or as JSON objects.
+    pub(crate) fn rows<T: Serialize>(&self, titles: &[&str], rows: &[T], cells: impl Fn(&T) -> Vec<String>) -> Result<(), End> {
+        match self.format {
+            Format::Table => {
+                for line in table(titles, rows.iter().map(cells)) {
+                    self.line(line);
+                }
+            }
+            Format::Json => self.json(&rows)?,
+            Format::Ndjson => {
+                for row in rows {
+                    self.line(to_json(row)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One JSON document.
+    pub(crate) fn json<T: Serialize>(&self, value: &T) -> Result<(), End> {
+        let text = serde_json::to_string_pretty(value).map_err(|error| End::new(Exit::Internal, error))?;
+        self.line(text);
+        Ok(())
+    }
+
+    /// A progress bar on a terminal; elsewhere the bar is silent and [`Progress::tick`] prints a line now and then.
+    pub(crate) fn progress(&self, what: &str, total: Option<u64>, unit: &'static str) -> Progress {
+        Progress::new(what, total, unit)
+    }
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String, End> {
+    serde_json::to_string(value).map_err(|error| End::new(Exit::Internal, error))
+}
+
+/// Columns padded to their widest cell; numbers to the right.
+fn table(titles: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<String> {
+    let rows: Vec<Vec<String>> = rows.collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([titles[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..titles.len()).map(width).collect();
+    let number = |cell: &str| cell.chars().next().is_some_and(|c| c.is_ascii_digit() || c == '-');
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| {
+            if number(cell) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let head: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
+    std::iter::once(line(&head)).chain(rows.iter().map(|row| line(row))).collect()
+}
+
+/// Shows that something long goes on.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    what: String,
+    unit: &'static str,
+    started: std::time::Instant,
+    last: std::time::Instant,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new(what: &str, total: Option<u64>, unit: &'static str) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = match total {
+            Some(total) => ProgressBar::new(total),
+            None => ProgressBar::new_spinner(),
+        };
+        bar.set_draw_target(if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        let template = match total {
+            Some(_) => "{msg:<26} {bar:24} {pos}/{len} {per_sec}",
+            None => "{msg:<26} {spinner} {pos} {per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        let now = std::time::Instant::now();
+        Self { bar, what: what.to_owned(), unit, started: now, last: now, terminal }
+    }
+
+    /// How far it is.
+    pub(crate) fn tick(&mut self, done: u64) {
+        self.bar.set_position(done);
+        if !self.terminal && self.last.elapsed() >= Duration::from_secs(2) {
+            self.last = std::time::Instant::now();
+            // Without a standard error there is nobody to tell.
+            let _ = writeln!(std::io::stderr().lock(), "{}: {done} {} so far", self.what, self.unit);
+        }
+    }
+
+    /// Ends it and gives the time it took.
+    pub(crate) fn finish(self) -> Duration {
+        self.bar.finish_and_clear();
+        self.started.elapsed()
+    }
+}
+
+/// A number with thin groups of three, as people read it: `200_000` becomes `200,000`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(200_000), "200,000");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn a_table_pads_words_left_and_numbers_right() {
+        let lines = table(&["TOPIC", "LAG"], [vec!["a".to_owned(), "10".to_owned()]].into_iter());
+        assert_eq!(lines, ["TOPIC  LAG", "a       10"]);
+    }
+}
