@@ -80,6 +80,11 @@ impl Map {
         Self { fields: Vec::with_capacity(fields) }
     }
 
+    /// Takes a finished list over; for readers that have made sure that no name stands twice.
+    pub fn from_fields(fields: Vec<(CompactString, Value)>) -> Self {
+        Self { fields }
+    }
+
     /// The field of that name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value)
