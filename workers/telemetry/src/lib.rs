@@ -1,1 +1,10 @@
-//! Logs and metrics: one module owns every metric name.
+//! Logs and metrics. Every metric name stands in [`metrics`] and nowhere else.
+//!
+//! **Architecture invariant:** no offset, key, payload or error text is ever a label (labels stay bounded), and no
+//! payload reaches a log line: the panic hook prints the place of a panic, never its message (I10).
+
+pub mod logs;
+pub mod metrics;
+
+pub use logs::{LogFormat, LogOptions, LogsError, init_logs, install_panic_hook};
+pub use metrics::{Metrics, PairMetrics, SinkMetrics};

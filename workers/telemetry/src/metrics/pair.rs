@@ -1,0 +1,142 @@
+//! The metrics of one pair, resolved once so that a batch costs a few atomic additions.
+
+use longshore_core::item::FilterReason;
+use longshore_core::pair::Tally;
+use longshore_core::{Failure, Offset, PairId};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::{Families, Metrics, OfPair, OfPlace, OfReason, whole};
+
+/// The metrics of one pair.
+#[derive(Clone)]
+pub struct PairMetrics {
+    metrics: Metrics,
+    labels: OfPair,
+    received: Counter,
+    received_bytes: Counter,
+    sunk: Counter,
+    filtered: Counter,
+    dead: Counter,
+    already_held: Counter,
+    in_flight: Gauge,
+    in_flight_bytes: Gauge,
+    credit: Gauge,
+    watermark: Gauge,
+    committed: Gauge,
+    lag: Gauge,
+}
+
+impl PairMetrics {
+    pub(super) fn new(metrics: Metrics, pair: &PairId) -> Self {
+        let labels = OfPair { topic: pair.topic.as_str().to_owned(), partition: pair.partition.0 };
+        let families = &metrics.inner.families;
+        let place = |place| {
+            let labels = OfPlace { topic: labels.topic.clone(), partition: labels.partition, place };
+            families.settled.get_or_create_owned(&labels)
+        };
+        Self {
+            received: families.received.get_or_create_owned(&labels),
+            received_bytes: families.received_bytes.get_or_create_owned(&labels),
+            sunk: place("sunk"),
+            filtered: place("filtered"),
+            dead: place("dead"),
+            already_held: place("already_held"),
+            in_flight: families.in_flight.get_or_create_owned(&labels),
+            in_flight_bytes: families.in_flight_bytes.get_or_create_owned(&labels),
+            credit: families.credit.get_or_create_owned(&labels),
+            watermark: families.watermark.get_or_create_owned(&labels),
+            committed: families.committed.get_or_create_owned(&labels),
+            lag: families.lag.get_or_create_owned(&labels),
+            labels,
+            metrics,
+        }
+    }
+
+    /// A chunk arrived.
+    pub fn received(&self, records: u64, bytes: u64) {
+        self.received.inc_by(records);
+        self.received_bytes.inc_by(bytes);
+    }
+
+    /// Records reached a final place.
+    pub fn settled(&self, tally: &Tally) {
+        self.sunk.inc_by(tally.sunk);
+        self.already_held.inc_by(tally.already_held);
+        for (reason, count) in &tally.filtered {
+            self.filtered.inc_by(*count);
+            self.families().filtered.get_or_create(&self.of_reason(&reason.0)).inc_by(*count);
+        }
+        for (reason, count) in &tally.dead {
+            self.dead.inc_by(*count);
+            self.families().dead.get_or_create(&self.of_reason(reason.code())).inc_by(*count);
+        }
+    }
+
+    /// Children were filtered although their record went to a sink.
+    pub fn children_filtered(&self, reasons: &[(FilterReason, u64)]) {
+        for (reason, count) in reasons {
+            self.families().children_filtered.get_or_create(&self.of_reason(&reason.0)).inc_by(*count);
+        }
+    }
+
+    /// A letter could not be produced and will be tried again.
+    pub fn letter_retried(&self, failure: &Failure) {
+        self.families().letter_retries.get_or_create(&self.of_reason(failure.reason.code())).inc();
+    }
+
+    /// Records received and not settled, and the bytes of those not finished.
+    pub fn in_flight(&self, records: u64, bytes: u64) {
+        self.in_flight.set(whole(records));
+        self.in_flight_bytes.set(whole(bytes));
+    }
+
+    /// Records the pair may still be given.
+    pub fn credit(&self, records: u64) {
+        self.credit.set(whole(records));
+    }
+
+    /// Everything below is settled.
+    pub fn watermark(&self, offset: Offset) {
+        self.watermark.set(offset.0);
+    }
+
+    /// The broker acknowledged a commit of this offset.
+    pub fn committed(&self, offset: Offset) {
+        self.committed.set(offset.0);
+    }
+
+    /// Records behind the watermark; told by whoever knows the log's end.
+    pub fn lag(&self, records: u64) {
+        self.lag.set(whole(records));
+    }
+
+    /// The pair made no progress for too long.
+    pub fn stalled(&self) {
+        self.families().stalled.get_or_create(&self.labels).inc();
+    }
+
+    /// The pair is gone: its gauges would tell old news. Counters stay.
+    pub fn forget(&self) {
+        let families = self.families();
+        let gauges = [
+            &families.in_flight,
+            &families.in_flight_bytes,
+            &families.credit,
+            &families.watermark,
+            &families.committed,
+            &families.lag,
+        ];
+        for family in gauges {
+            family.remove(&self.labels);
+        }
+    }
+
+    fn families(&self) -> &Families {
+        &self.metrics.inner.families
+    }
+
+    fn of_reason(&self, reason: &str) -> OfReason {
+        OfReason { topic: self.labels.topic.clone(), reason: reason.to_owned() }
+    }
+}
