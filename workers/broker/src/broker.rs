@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
+
 use crate::error::{BrokerError, Missing};
 use crate::fresh::{self, Root};
 use crate::installation::Installation;
@@ -30,8 +32,8 @@ pub struct Versions {
     pub cached: bool,
 }
 
-/// A running Apache Kafka of one or three nodes on 127.0.0.1, numbered from 1. Dropping it ends every node: SIGTERM, then
-/// SIGKILL after 5 s.
+/// A running Apache Kafka of one or three nodes on 127.0.0.1, numbered from 1. Dropping it ends every node: with a given
+/// data folder in order (SIGTERM, then SIGKILL after 5 s), with a temporary one at once.
 #[derive(Debug)]
 pub struct JvmBroker {
     // Before `root`: the nodes end before a temporary folder goes.
@@ -146,13 +148,13 @@ impl JvmBroker {
         versions(&self.installation)
     }
 
-    /// Runs a command-line program of Kafka against the plaintext listener (`--bootstrap-server` is added). Takes about a
-    /// second. Give programs that wait for ever, such as the console consumer, their own time-out.
+    /// Runs a command-line program of Kafka against the plaintext listener (`--bootstrap-server` is added). Takes about half
+    /// a second. Give programs that wait for ever, such as the console consumer, their own time-out.
     ///
     /// # Errors
     /// When it ends with another exit code than 0; what it wrote is in the error.
     pub fn tool(&self, tool: Tool, arguments: &[&str]) -> Result<ToolOutput, BrokerError> {
-        self.run_tool(tool, arguments, None)
+        self.run_tool(tool, &[&["--bootstrap-server", &self.bootstrap()], arguments].concat(), None)
     }
 
     /// As [`JvmBroker::tool`], with `input` as standard input.
@@ -165,7 +167,29 @@ impl JvmBroker {
         arguments: &[&str],
         input: &[u8],
     ) -> Result<ToolOutput, BrokerError> {
-        self.run_tool(tool, arguments, Some(input))
+        self.run_tool(tool, &[&["--bootstrap-server", &self.bootstrap()], arguments].concat(), Some(input))
+    }
+
+    /// As [`JvmBroker::tool`], through `listener` and with the credentials that it asks for (`--command-config`).
+    ///
+    /// # Errors
+    /// As [`JvmBroker::tool`], and when the options did not ask for that listener.
+    pub fn tool_via(
+        &self,
+        listener: Listener,
+        tool: Tool,
+        arguments: &[&str],
+    ) -> Result<ToolOutput, BrokerError> {
+        let bootstrap = self.bootstrap_of(listener);
+        if bootstrap.is_empty() {
+            return Err(BrokerError::Options(format!("this cluster has no listener {listener:?}")));
+        }
+        let file = self.root.path().join(format!("client-{listener:?}.properties"));
+        let properties = config::client_properties(listener, self.certificate_pem());
+        std::fs::write(&file, properties).map_err(BrokerError::io(format!("write {}", file.display())))?;
+        let file = file.to_string_lossy();
+        let common = ["--bootstrap-server", &bootstrap, "--command-config", &file];
+        self.run_tool(tool, &[&common, arguments].concat(), None)
     }
 
     fn run_tool(
@@ -183,7 +207,6 @@ impl JvmBroker {
             class_path: &class_path,
         };
         let mut args = flags.arguments(tool.main_class());
-        args.extend(["--bootstrap-server".into(), self.bootstrap().into()]);
         args.extend(arguments.iter().map(Into::into));
         let finished = process::run(&self.installation.java.program, args, input)?;
         if finished.status.success() {
@@ -199,9 +222,10 @@ impl JvmBroker {
     /// Chooses ports, starts all nodes and waits for them.
     fn launch(&mut self) -> Result<(), BrokerError> {
         let ports = ports::choose(self.options.brokers, &self.options.listeners)?;
-        let temporary = self.root.is_temporary();
-        self.nodes =
-            (1..).zip(ports).map(|(id, ports)| Node::new(id, ports, self.root.node(id), temporary)).collect();
+        self.nodes = (1..)
+            .zip(ports)
+            .map(|(id, ports)| Node::new(id, ports, self.root.node(id), self.root.scratch()))
+            .collect();
         for position in 0..self.nodes.len() {
             self.start_node(position)?;
         }
@@ -234,6 +258,22 @@ impl JvmBroker {
         let position = self.position(node)?;
         let process = self.nodes[position].take_process();
         process.ok_or_else(|| BrokerError::Node { node, problem: "it does not run".to_owned() })
+    }
+}
+
+impl Drop for JvmBroker {
+    fn drop(&mut self) {
+        let mut processes: Vec<process::Process> =
+            self.nodes.iter_mut().filter_map(Node::take_process).collect();
+        // All together: the last of three has no quorum left and would wait in vain for a controlled shutdown.
+        let signal = match self.root {
+            Root::Temporary(_) => Signal::KILL,
+            Root::At(_) => Signal::TERM,
+        };
+        for process in &mut processes {
+            process.signal(signal);
+        }
+        // Each waits for its end when it is dropped.
     }
 }
 

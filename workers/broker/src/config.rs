@@ -72,10 +72,7 @@ pub(crate) fn server_properties(
     }
     own.extend(options.properties.iter().cloned());
     // Java keeps the last of several lines with one key, so ours may override the common ones.
-    own.iter().fold(format!("{COMMON}\n"), |mut text, (key, value)| {
-        let _ = writeln!(text, "{key}={value}");
-        text
-    })
+    format!("{COMMON}\n{}", lines(&own))
 }
 
 fn set(own: &mut BTreeMap<String, String>, key: &str, value: impl ToString) {
@@ -130,6 +127,32 @@ fn sasl(own: &mut BTreeMap<String, String>, listener: Listener) {
         };
         set(own, &format!("{prefix}.{}.sasl.jaas.config", mechanism.to_ascii_lowercase()), login);
     }
+}
+
+/// What a Java client needs to get through `listener`.
+pub(crate) fn client_properties(listener: Listener, certificate: Option<&Path>) -> String {
+    let mut own = BTreeMap::new();
+    set(&mut own, "security.protocol", listener.protocol());
+    if let (true, Some(certificate)) = (listener.uses_tls(), certificate) {
+        set(&mut own, "ssl.truststore.type", "PEM");
+        set(&mut own, "ssl.truststore.location", certificate.display());
+    }
+    if let Some(mechanism) = listener.mechanisms().last() {
+        let module = if *mechanism == "PLAIN" { "plain.PlainLoginModule" } else { "scram.ScramLoginModule" };
+        set(&mut own, "sasl.mechanism", mechanism);
+        let login = format!(
+            "org.apache.kafka.common.security.{module} required username=\"{SASL_USER}\" password=\"{SASL_PASSWORD}\";"
+        );
+        set(&mut own, "sasl.jaas.config", login);
+    }
+    lines(&own)
+}
+
+fn lines(own: &BTreeMap<String, String>) -> String {
+    own.iter().fold(String::new(), |mut text, (key, value)| {
+        let _ = writeln!(text, "{key}={value}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -41,8 +41,12 @@ impl Root {
         }
     }
 
-    pub(crate) fn is_temporary(&self) -> bool {
-        matches!(self, Self::Temporary(_))
+    /// The folder, if nobody wants it afterwards.
+    pub(crate) fn scratch(&self) -> Option<PathBuf> {
+        match self {
+            Self::Temporary(folder) => Some(folder.path().to_owned()),
+            Self::At(_) => None,
+        }
     }
 
     /// The folder of one node.

@@ -141,7 +141,7 @@ impl Installation {
         let properties =
             server_properties(1, &ports, &fresh::log_folder(&root.node(1)), &BrokerOptions::default(), None);
         let mut nodes: Vec<Node> =
-            ports.into_iter().map(|ports| Node::new(1, ports, root.node(1), true)).collect();
+            ports.into_iter().map(|ports| Node::new(1, ports, root.node(1), root.scratch())).collect();
         let class_path = self.class_path();
         let flags = self.quick_flags(Archive::Record(recorded.clone()), &class_path);
         for node in &mut nodes {

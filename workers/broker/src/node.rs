@@ -14,14 +14,14 @@ pub(crate) struct Node {
     pub(crate) id: u32,
     pub(crate) ports: Ports,
     folder: PathBuf,
-    /// The whole folder goes when we are killed.
-    temporary: bool,
+    /// Removed when we are killed.
+    scratch: Option<PathBuf>,
     process: Option<Process>,
 }
 
 impl Node {
-    pub(crate) fn new(id: u32, ports: Ports, folder: PathBuf, temporary: bool) -> Self {
-        Self { id, ports, folder, temporary, process: None }
+    pub(crate) fn new(id: u32, ports: Ports, folder: PathBuf, scratch: Option<PathBuf>) -> Self {
+        Self { id, ports, folder, scratch, process: None }
     }
 
     /// Writes the node's properties and starts its process; it is not ready when this returns.
@@ -38,7 +38,7 @@ impl Node {
         let mut args = flags.arguments("kafka.Kafka");
         args.push(config.into());
         let log = self.log();
-        let scratch = self.temporary.then_some(self.folder.as_path());
+        let scratch = self.scratch.as_deref();
         let spawn = Spawn { program: java, args, input: None, output: &log, errors: &log, scratch };
         self.process = Some(Process::spawn(&spawn)?);
         Ok(())

@@ -25,21 +25,31 @@ pub(crate) const TERM_PATIENCE: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Arguments: input file, output file, error file, folder to remove when abandoned (or empty), program and arguments.
+///
+/// The guard ignores SIGTERM once it is at work, because the outer shell sends it one when the child ends. A child whose
+/// folder goes has nothing to put in order, so it is killed at once.
 const WATCHER: &str = r#"
 input=$1 output=$2 errors=$3 scratch=$4
 shift 4
 exec 3<&0
 "$@" <"$input" >>"$output" 2>>"$errors" 3<&- &
 child=$!
-(
-    while read -r _ <&3; do :; done
-    kill -TERM "$child"
+wait_five_seconds() {
     tries=0
     while kill -0 "$child" && [ "$tries" -lt 50 ]; do
         sleep 0.1
         tries=$((tries + 1))
     done
+}
+(
+    while read -r _ <&3; do :; done
+    trap '' TERM
+    if [ -z "$scratch" ]; then
+        kill -TERM "$child"
+        wait_five_seconds
+    fi
     kill -KILL "$child"
+    wait_five_seconds
     if [ -n "$scratch" ]; then rm -rf -- "$scratch"; fi
 ) >/dev/null 2>&1 &
 guard=$!
@@ -140,7 +150,8 @@ impl Process {
         }
     }
 
-    fn signal(&mut self, signal: Signal) {
+    /// Sends a signal if the child still runs.
+    pub(crate) fn signal(&mut self, signal: Signal) {
         // The shell reaps the child only right before it ends itself, so while the shell lives the id is the child's.
         if self.ended().is_none() {
             // An error means that it ended in this very moment, which is what the signal was for.

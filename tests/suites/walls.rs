@@ -1,0 +1,201 @@
+//! The walls between crates ("may never depend"), checked over `cargo metadata`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// A crate, what it may never reach through normal dependencies (directly or through others), and why.
+const MAY_NEVER_REACH: &[(&str, &[&str], &str)] = &[
+    (
+        "longshore-core",
+        &["tokio", "rdkafka", "tracing", "rand"],
+        "the core is pure: no clock, IO, chance or logging",
+    ),
+    ("longshore-conditions", &["longshore-runtime", "longshore-kafka"], "conditions are pure"),
+    ("longshore-codec", &["longshore-runtime", "longshore-kafka"], "codecs are pure"),
+    ("longshore-logs", &["longshore-runtime", "longshore-kafka", "tokio"], "log steps are pure"),
+    ("longshore-datasets", &["longshore-runtime", "longshore-kafka", "tokio"], "dataset steps are pure"),
+    ("longshore-sinks", &["longshore-runtime", "longshore-kafka"], "sinks are driven, they do not drive"),
+    ("longshore-runtime", &["longshore-kafka", "rdkafka"], "the runtime is generic over its source"),
+    (
+        "longshore-broker",
+        &["longshore-core", "longshore-kafka", "rdkafka"],
+        "the broker is an independent witness",
+    ),
+];
+
+/// An outside crate, the only one of ours that may name it (in any kind of dependency), and why.
+const ONLY_IN: &[(&str, &str, &str)] = &[
+    ("rdkafka", "longshore-kafka", "one place knows librdkafka's rules"),
+    ("rdkafka-sys", "longshore-kafka", "one place knows librdkafka's rules"),
+    ("cel", "longshore-conditions", "the condition language can be replaced"),
+    ("apache-avro", "longshore-codec", "limits on hostile input are set in one place"),
+    ("config", "longshore-settings", "one place reads settings"),
+    ("prometheus-client", "longshore-telemetry", "metric names come from one module"),
+    ("tracing-subscriber", "longshore-telemetry", "one place decides how logs look"),
+];
+
+/// Packages that are not part of the product.
+const NOT_PRODUCTION: &[&str] = &["longshore-testkit", "longshore-tests", "longshore-benches"];
+
+/// Which packages depend on which, by package name.
+#[derive(Debug, Clone, Default)]
+struct Graph {
+    ours: BTreeSet<String>,
+    normal: BTreeMap<String, BTreeSet<String>>,
+    any: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Graph {
+    /// The workspace as it is, resolved for this machine.
+    fn of_workspace() -> Self {
+        let metadata = MetadataCommand::new()
+            .manifest_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
+            .other_options(["--filter-platform".to_owned(), host()])
+            .exec()
+            .unwrap_or_else(|error| panic!("cargo metadata: {error}"));
+        let name = |id| metadata[id].name.to_string();
+        let mut graph =
+            Self { ours: metadata.workspace_members.iter().map(name).collect(), ..Self::default() };
+        for node in metadata.resolve.iter().flat_map(|resolve| &resolve.nodes) {
+            for dependency in &node.deps {
+                let (from, to) = (name(&node.id), name(&dependency.pkg));
+                if dependency.dep_kinds.iter().any(|info| info.kind == DependencyKind::Normal) {
+                    graph.add_normal(&from, &to);
+                }
+                graph.any.entry(from).or_default().insert(to);
+            }
+        }
+        graph
+    }
+
+    fn add_normal(&mut self, from: &str, to: &str) {
+        self.normal.entry(from.to_owned()).or_default().insert(to.to_owned());
+        self.any.entry(from.to_owned()).or_default().insert(to.to_owned());
+    }
+
+    fn names_directly(&self, from: &str, to: &str) -> bool {
+        self.any.get(from).is_some_and(|names| names.contains(to))
+    }
+
+    /// The way from one package to another through normal dependencies, if there is one.
+    fn way(&self, from: &str, to: &str) -> Option<Vec<String>> {
+        let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut open = vec![from];
+        while let Some(here) = open.pop() {
+            if here == to {
+                let mut way = vec![here.to_owned()];
+                let mut last = here;
+                while let Some(before) = came_from.get(last).filter(|_| last != from) {
+                    way.insert(0, (*before).to_owned());
+                    last = before;
+                }
+                return Some(way);
+            }
+            for next in self.normal.get(here).into_iter().flatten() {
+                if next != from && !came_from.contains_key(next.as_str()) {
+                    came_from.insert(next, here);
+                    open.push(next);
+                }
+            }
+        }
+        None
+    }
+
+    /// Every wall that this graph breaks, in words.
+    fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (from, forbidden, why) in MAY_NEVER_REACH {
+            found.extend(forbidden.iter().filter_map(|to| self.reaches(from, to, why)));
+        }
+        for other in self.ours.iter().filter(|name| *name != "longshore-core") {
+            found.extend(self.reaches("longshore-core", other, "the core depends on none of ours"));
+        }
+        for production in self.ours.iter().filter(|name| !NOT_PRODUCTION.contains(&name.as_str())) {
+            found.extend(self.reaches(
+                production,
+                "longshore-testkit",
+                "production does not contain test doubles",
+            ));
+        }
+        for (outside, owner, why) in ONLY_IN {
+            let users = self.ours.iter().filter(|user| user != owner && self.names_directly(user, outside));
+            found.extend(users.map(|user| format!("{user} names {outside}, which only {owner} may: {why}")));
+        }
+        let users = self.ours.iter().filter(|user| self.names_directly(user, "longshore"));
+        found.extend(users.map(|user| format!("{user} depends on the binary: nothing may")));
+        found
+    }
+
+    fn reaches(&self, from: &str, to: &str, why: &str) -> Option<String> {
+        self.way(from, to).map(|way| format!("{}: {why}", way.join(" -> ")))
+    }
+}
+
+fn host() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&output).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.unwrap_or_else(|| panic!("rustc -vV names no host")).to_owned()
+}
+
+/// Scenario: the workspace as it is. Guarantee: no wall is broken.
+#[test]
+fn the_walls_stand() {
+    let violations = Graph::of_workspace().violations();
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
+
+/// Scenario: crates are renamed or merged. Guarantee: no wall silently guards a name that is no longer there.
+#[test]
+fn every_wall_guards_something_that_exists() {
+    let graph = Graph::of_workspace();
+    let guarded = MAY_NEVER_REACH.iter().map(|(from, ..)| from);
+    let owners = ONLY_IN.iter().map(|(_, owner, _)| owner);
+    for name in guarded.chain(owners).chain(NOT_PRODUCTION).chain(&["longshore"]) {
+        assert!(graph.ours.contains(*name), "{name} is not in the workspace");
+    }
+}
+
+/// Scenario: each forbidden edge is planted in the real graph, hidden behind a crate in between.
+/// Guarantee: the checker names both ends of each.
+#[test]
+fn planted_ways_are_found() {
+    let graph = Graph::of_workspace();
+    let core =
+        graph.ours.iter().filter(|name| *name != "longshore-core").map(|to| ("longshore-core", to.as_str()));
+    let listed = MAY_NEVER_REACH.iter().flat_map(|(from, to, _)| to.iter().map(move |to| (*from, *to)));
+    let testkit =
+        ["longshore", "longshore-runtime", "longshore-broker"].map(|from| (from, "longshore-testkit"));
+    for (from, to) in listed.chain(core).chain(testkit) {
+        let mut doctored = graph.clone();
+        doctored.add_normal(from, "innocent");
+        doctored.add_normal("innocent", to);
+        let expected = format!("{from} -> innocent -> {to}: ");
+        let violations = doctored.violations();
+        assert!(
+            violations.iter().any(|line| line.starts_with(&expected)),
+            "{expected} not in {violations:?}"
+        );
+    }
+}
+
+/// Scenario: a crate names a library that belongs to another crate, or depends on the binary.
+/// Guarantee: the checker names it.
+#[test]
+fn planted_names_are_found() {
+    let graph = Graph::of_workspace();
+    let names = ONLY_IN.iter().map(|(outside, ..)| ("longshore-benches", *outside));
+    for (user, named) in names.chain([("longshore-tests", "longshore")]) {
+        let mut doctored = graph.clone();
+        doctored.any.entry(user.to_owned()).or_default().insert(named.to_owned());
+        let violations = doctored.violations();
+        assert!(
+            violations.iter().any(|line| line.starts_with(user) && line.contains(named)),
+            "{violations:?}"
+        );
+    }
+}
