@@ -1,0 +1,117 @@
+//! Bounds on memory and time.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use longshore_core::human::{Bytes, Span};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Bounds on memory and time.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitOptions {
+    /// All memory that records, rows and the Kafka client may take, per worker.
+    pub memory: Bytes,
+    /// How long a worker may use to finish a partition that is taken from it. Meanwhile all its partitions stand still.
+    pub revoke: Span,
+    /// How long a worker may use to finish what it holds after SIGTERM.
+    pub drain: Span,
+    /// How long a waiting step may take for one record; `off` for no bound.
+    pub step: Deadline,
+    /// How long a worker may stand with every partition halted or held before it ends with its exit code.
+    pub halt: Span,
+    /// How much of one partition may be at work at once.
+    pub window: WindowOptions,
+}
+
+impl Default for LimitOptions {
+    fn default() -> Self {
+        Self {
+            memory: Bytes::mebi(256),
+            revoke: Span::seconds(1),
+            drain: Span::seconds(15),
+            step: Deadline::After(Span::seconds(30)),
+            halt: Span::seconds(300),
+            window: WindowOptions::default(),
+        }
+    }
+}
+
+/// How much of one partition may be between intake and the open segment.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WindowOptions {
+    /// Records.
+    #[schemars(range(min = 1))]
+    pub records: u64,
+    /// Their bytes. One record larger than this still passes, alone.
+    pub bytes: Bytes,
+}
+
+impl Default for WindowOptions {
+    fn default() -> Self {
+        Self { records: 20_000, bytes: Bytes::mebi(16) }
+    }
+}
+
+/// A bound on time that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// No bound.
+    Off,
+    /// So long.
+    After(Span),
+}
+
+impl Deadline {
+    /// The bound; none when off.
+    pub fn get(self) -> Option<Duration> {
+        match self {
+            Self::Off => None,
+            Self::After(span) => Some(span.get()),
+        }
+    }
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::After(span) => span.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Deadline {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Deadline {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "off" { Ok(Self::Off) } else { text.parse().map(Self::After).map_err(de::Error::custom) }
+    }
+}
+
+/// The `format` of [`Deadline`] in the JSON Schema.
+pub(crate) const DEADLINE_FORMAT: &str = "longshore-deadline";
+
+impl JsonSchema for Deadline {
+    fn schema_name() -> Cow<'static, str> {
+        "Deadline".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A span of time such as 30s, or off.",
+            "type": "string",
+            "format": DEADLINE_FORMAT,
+            "pattern": r"^(off|\s*([0-9][0-9_]*(\.[0-9_]*)?\s*(us|ms|s|m|h|d)\s*)+)$",
+            "examples": ["30s", "off"]
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! The sinks: a list of maps with one key each, the kind of sink.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One sink: its kind's options, and what all kinds share.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Wire", into = "Wire")]
+#[schemars(with = "Wire")]
+pub struct SinkEntry {
+    /// Its name in logs, metrics and dead letters: unique in the pipeline; that of the kind when left out, and for a
+    /// topic the topic's.
+    pub name: String,
+    /// The condition (CEL) for a record to come here; all records when left out.
+    pub when: Option<String>,
+    /// The kind and its options.
+    pub kind: SinkKind,
+}
+
+/// The kind of a sink and its options.
+#[derive(Clone, Debug)]
+pub enum SinkKind {
+    /// A Kafka topic: at least once.
+    Topic(TopicSinkOptions),
+}
+
+impl SinkKind {
+    /// The word in the pipeline file.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Topic(_) => "topic",
+        }
+    }
+}
+
+/// Writes records to a Kafka topic, at least once, each with the header `longshore.source`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopicSinkOptions {
+    /// The topic.
+    #[schemars(length(min = 1, max = 249))]
+    pub name: String,
+    /// How the payload is written.
+    #[serde(default)]
+    pub format: TopicFormat,
+    /// Compression of batches.
+    #[serde(default)]
+    pub compression: Compression,
+}
+
+/// How a payload is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicFormat {
+    /// The record as one JSON object.
+    #[default]
+    Json,
+    /// The body alone, as bytes.
+    Raw,
+    /// Avro in the Confluent wire format, with the newest schema of this subject in the schema store.
+    Avro(String),
+}
+
+/// Compression of batches on their way to the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// None.
+    None,
+    /// gzip: small, slow.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4: the quickest.
+    #[default]
+    Lz4,
+    /// Zstandard: the smallest.
+    Zstd,
+}
+
+impl Compression {
+    /// The word that librdkafka uses.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// A sink as the file writes it.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Wire {
+    /// Writes records to a Kafka topic, at least once.
+    Topic(Routed<TopicSinkOptions>),
+}
+
+/// Options of a sink whose own options hold its name.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+struct Routed<T> {
+    /// The condition (CEL) for a record to come here; all records when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    when: Option<String>,
+    #[serde(flatten)]
+    options: T,
+}
+
+impl From<Wire> for SinkEntry {
+    fn from(wire: Wire) -> Self {
+        match wire {
+            Wire::Topic(topic) => {
+                Self { name: topic.options.name.clone(), when: topic.when, kind: SinkKind::Topic(topic.options) }
+            }
+        }
+    }
+}
+
+impl From<SinkEntry> for Wire {
+    fn from(entry: SinkEntry) -> Self {
+        match entry.kind {
+            SinkKind::Topic(options) => Self::Topic(Routed { when: entry.when, options }),
+        }
+    }
+}
