@@ -18,6 +18,7 @@ mod tests;
 
 use std::cell::Cell;
 
+use compact_str::CompactString;
 use longshore_core::{Failure, Map, Reason, Value};
 
 use object::{Fields, Scratch};
@@ -155,9 +156,19 @@ impl<'a> Parser<'a> {
         };
         self.values_left = left;
         match self.peek() {
-            Some(b'"') => self.text().map(Value::Text),
-            Some(b'{') => self.nested(Self::object),
-            Some(b'[') => self.nested(Self::array),
+            Some(b'"') => Ok(Value::Text(CompactString::new(self.text()?))),
+            Some(b'{') => {
+                self.descend()?;
+                let value = self.object()?;
+                self.depth_left += 1;
+                Ok(value)
+            }
+            Some(b'[') => {
+                self.descend()?;
+                let value = self.array()?;
+                self.depth_left += 1;
+                Ok(value)
+            }
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.word("true", Value::Bool(true)),
             Some(b'f') => self.word("false", Value::Bool(false)),
@@ -166,15 +177,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, Fault>) -> Result<Value, Fault> {
+    /// Steps over an opening bracket, one level down.
+    fn descend(&mut self) -> Result<(), Fault> {
         let Some(left) = self.depth_left.checked_sub(1) else {
             return Err(self.fault(Kind::Depth));
         };
         self.depth_left = left;
         self.at += 1;
-        let value = read(self)?;
-        self.depth_left += 1;
-        Ok(value)
+        Ok(())
     }
 
     fn array(&mut self) -> Result<Value, Fault> {
@@ -189,7 +199,7 @@ impl<'a> Parser<'a> {
             let value = self.value()?;
             self.scratch.items.push(value);
             if self.ends(b']')? {
-                return Ok(Value::Array(self.scratch.items.drain(start..).collect()));
+                return Ok(Value::Array(self.scratch.items.split_off(start)));
             }
         }
     }
@@ -213,8 +223,8 @@ impl<'a> Parser<'a> {
             }
             self.at += 1;
             self.skip_whitespace();
-            let value = self.value()?;
-            fields.set(&mut self.scratch, name, value);
+            let place = fields.begin_field(&mut self.scratch, &name);
+            self.scratch.fields[place].1 = self.value()?;
             if self.ends(b'}')? {
                 return Ok(Value::Object(fields.finish(&mut self.scratch)));
             }

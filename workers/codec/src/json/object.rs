@@ -17,7 +17,7 @@ const KEPT_ENTRIES: usize = 4096;
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) items: Vec<Value>,
-    fields: Vec<(CompactString, Value)>,
+    pub(super) fields: Vec<(CompactString, Value)>,
     prints: Vec<u64>,
 }
 
@@ -48,21 +48,22 @@ impl Fields {
         Self { start: scratch.fields.len(), print_start: scratch.prints.len(), places: None }
     }
 
-    /// Sets a field; a name seen before keeps its place and takes the new value.
-    pub(super) fn set(&mut self, scratch: &mut Scratch, name: CompactString, value: Value) {
-        // Inner objects have taken their ends off by now, so the lists end with this object's own fields. The
-        // prints of this object are pushed here only, after the value was read.
-        match self.place(scratch, &name) {
-            Some(place) => scratch.fields[place].1 = value,
-            None => scratch.fields.push((name, value)),
+    /// Makes room for a field and tells its place, for the value that is read next; a name seen before keeps its place.
+    pub(super) fn begin_field(&mut self, scratch: &mut Scratch, name: &str) -> usize {
+        match self.place(scratch, name) {
+            Some(place) => place,
+            None => {
+                scratch.fields.push((CompactString::new(name), Value::Null));
+                scratch.fields.len() - 1
+            }
         }
     }
 
     /// The place of a known name; a new one is noted.
-    fn place(&mut self, scratch: &mut Scratch, name: &CompactString) -> Option<usize> {
+    fn place(&mut self, scratch: &mut Scratch, name: &str) -> Option<usize> {
         let next = scratch.fields.len();
         if let Some(places) = &mut self.places {
-            let place = *places.entry(name.clone()).or_insert(next);
+            let place = *places.entry(name.into()).or_insert(next);
             return (place != next).then_some(place);
         }
         let print = fingerprint(name.as_bytes());
@@ -76,7 +77,7 @@ impl Fields {
         if next - self.start >= SCAN_FIELDS {
             let names = scratch.fields[self.start..].iter().map(|(name, _)| name.clone());
             let mut places: HashMap<_, _> = names.zip(self.start..).collect();
-            places.insert(name.clone(), next);
+            places.insert(name.into(), next);
             self.places = Some(Box::new(places));
         }
         None
@@ -85,7 +86,7 @@ impl Fields {
     /// Takes the fields off the scratch list.
     pub(super) fn finish(self, scratch: &mut Scratch) -> Map {
         scratch.prints.truncate(self.print_start);
-        Map::from_fields(scratch.fields.drain(self.start..).collect())
+        Map::from_fields(scratch.fields.split_off(self.start))
     }
 }
 

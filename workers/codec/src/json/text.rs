@@ -1,15 +1,17 @@
 //! Strings: runs of plain text found eight bytes at a time, escapes resolved, lone surrogates refused.
 
-use compact_str::CompactString;
+use std::borrow::Cow;
 
 use super::{Fault, Kind, Parser};
 
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-impl Parser<'_> {
-    /// Reads a string; stands on its opening quote.
-    pub(super) fn text(&mut self) -> Result<CompactString, Fault> {
+impl<'a> Parser<'a> {
+    /// Reads a string; stands on its opening quote. Borrowed when it holds no escape, so that it is copied once, to
+    /// where it stays.
+    #[inline]
+    pub(super) fn text(&mut self) -> Result<Cow<'a, str>, Fault> {
         self.at += 1;
         let start = self.at;
         self.at += plain_run(&self.bytes()[start..]);
@@ -17,7 +19,7 @@ impl Parser<'_> {
             Some(b'"') => {
                 let text = &self.text[start..self.at];
                 self.at += 1;
-                Ok(CompactString::new(text))
+                Ok(Cow::Borrowed(text))
             }
             Some(b'\\') => self.escaped_text(start),
             Some(_) => Err(self.fault(Kind::Control)),
@@ -26,14 +28,15 @@ impl Parser<'_> {
     }
 
     /// Goes on with a string that holds at least one escape; stands on it.
-    fn escaped_text(&mut self, start: usize) -> Result<CompactString, Fault> {
+    #[cold]
+    fn escaped_text(&mut self, start: usize) -> Result<Cow<'a, str>, Fault> {
         let mut out = String::with_capacity((self.at - start) + 32);
         out.push_str(&self.text[start..self.at]);
         loop {
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(CompactString::from(out));
+                    return Ok(Cow::Owned(out));
                 }
                 Some(b'\\') => out.push(self.escape()?),
                 Some(0..0x20) => return Err(self.fault(Kind::Control)),
