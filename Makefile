@@ -1,0 +1,40 @@
+# What one can do here. Anything beyond a line lives in scripts/.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+# Targets share one build folder and one terminal.
+.NOTPARALLEL:
+.PHONY: help demo build test check bench faults setup clean
+
+help: ## this list
+	@echo 'Longshore: a crew of Kafka workers. Usage: make TARGET'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## broker, two pipelines, workers, a kill -9, and the account (ARGS="..." goes to `longshore dev`)
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/longshore" dev $(ARGS)
+
+build: ## everything once, tests included, so that no feature set is built twice
+	@scripts/setup.sh build
+	cargo build --workspace --all-targets
+
+test: ## set up, build, all unit tests and suites (SUITES="walls broker" for some)
+	@scripts/test.sh $(SUITES)
+
+check: ## formatting, clippy and documentation, warnings denied
+	@scripts/setup.sh build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
+
+bench: ## rooflines and benchmarks on a real broker, release build (ARGS="..." goes to the benchmarks)
+	@scripts/setup.sh test
+	cargo bench --package longshore-benches $(ARGS)
+
+faults: ## the long form of the fault suite: each named crash point at least 20 times
+	@LONGSHORE_FAULTS=full scripts/test.sh faults
+
+setup: ## install what build and tests need, or print the command that does
+	@scripts/setup.sh test
+
+clean: ## remove build output (the cache of brokers stays: ~/.cache/longshore)
+	cargo clean

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Installs what is missing for `build` (Rust and C++ parts) or `test` (also a real broker), or prints the command.
+# Looks for what is needed, not for packages, so that it also works where parts came from elsewhere.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+purpose=${1:-test}
+build_packages=()
+test_packages=()
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+java_major() {
+    local java=java
+    if [[ -n ${JAVA_HOME:-} && -x $JAVA_HOME/bin/java ]]; then java=$JAVA_HOME/bin/java; fi
+    "$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1
+}
+
+# The oldest Java that Kafka 4 runs on and this system offers, as a Debian package.
+java_package() {
+    local version
+    for version in 17 21 25; do
+        if apt-cache show "openjdk-$version-jre-headless" >/dev/null 2>&1; then
+            echo "openjdk-$version-jre-headless"
+            return
+        fi
+    done
+    echo default-jre-headless
+}
+
+find_missing() {
+    have cmake || build_packages+=(cmake)
+    have make || build_packages+=(make)
+    { have c++ && have cc; } || build_packages+=(g++)
+    have pkg-config || build_packages+=(pkg-config)
+    { have pkg-config && pkg-config --exists openssl; } || build_packages+=(libssl-dev)
+    { have pkg-config && pkg-config --exists zlib; } || build_packages+=(zlib1g-dev)
+    [[ $purpose == test ]] || return 0
+    local major
+    major=$(java_major 2>/dev/null || true)
+    [[ ${major:-0} -ge 17 ]] || test_packages+=("$(java_package)")
+    have mvn || test_packages+=(maven)
+    have jq || test_packages+=(jq)
+    have zstd || test_packages+=(zstd)
+}
+
+# How this user may run apt-get, or nothing.
+privilege() {
+    if ! have apt-get; then
+        return 1
+    elif [[ $(id -u) == 0 ]]; then
+        echo env
+    elif have sudo && sudo -n true 2>/dev/null; then
+        echo sudo
+    else
+        return 1
+    fi
+}
+
+install() {
+    local run=$1
+    shift
+    echo "setup: installing $*"
+    "$run" apt-get update --quiet --quiet
+    "$run" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --quiet --no-install-recommends "$@"
+}
+
+install_packages() {
+    find_missing
+    local missing=("${build_packages[@]}" "${test_packages[@]}") run
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    if run=$(privilege); then
+        install "$run" "${missing[@]}"
+        return
+    fi
+    echo "setup: missing, and not allowed to install. On Debian or Ubuntu run:" >&2
+    echo "    sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+    if [[ ${#build_packages[@]} -gt 0 || ${CI:-} == true ]]; then
+        exit 1
+    fi
+    echo "setup: going on without; what needs these parts is skipped and counted as skipped" >&2
+}
+
+install_toolchain() {
+    if ! have cargo; then
+        echo "setup: no cargo; install Rust with rustup: https://rustup.rs" >&2
+        exit 1
+    fi
+    # Not every rustup installs the pinned toolchain by itself.
+    cargo --version >/dev/null 2>&1 || rustup toolchain install
+}
+
+install_packages
+install_toolchain

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Sets up, builds once, and runs the unit tests and the suites (all, or those named). Ends with one line alone:
+#     N passed, N failed[, N skipped]
+# A test is never run twice. A suite that needs a real part says which one it used.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+logs=${CARGO_TARGET_DIR:-target}/test-logs
+passed=0 failed=0 skipped=0
+phases=()
+running=
+
+# Each phase is a process group of its own, so that an interrupted run takes all of it along: cargo alone would leave its
+# test binary. Brokers follow their owners by themselves.
+interrupted() {
+    trap - INT TERM HUP
+    if [[ -n $running ]]; then
+        kill -TERM -- "-$running" 2>/dev/null || true
+        wait "$running" 2>/dev/null || true
+    fi
+    echo "interrupted" >&2
+    exit 130
+}
+trap interrupted INT TERM HUP
+
+# phase NAME COMMAND...: runs it, shows and keeps its output, notes its time; returns its status.
+phase() {
+    local name=$1 started=$SECONDS status=0
+    shift
+    printf '\n== %s\n' "$name"
+    set -m
+    { "$@" 2>&1 | tee "$logs/$name.log"; } &
+    running=$!
+    set +m
+    wait "$running" || status=$?
+    running=
+    local seconds=$((SECONDS - started))
+    phases+=("$(printf '%-12s %2d min %02d s' "$name" $((seconds / 60)) $((seconds % 60)))")
+    return "$status"
+}
+
+# sum WORD NAME: adds up "N WORD" in the result lines of a phase.
+sum() {
+    awk -v word="$1" '/^test result: / { for (i = 2; i <= NF; i++) if ($i ~ "^" word) total += $(i - 1) }
+        END { print total + 0 }' "$logs/$2.log"
+}
+
+# tests NAME CARGO_ARGUMENTS...: one phase of tests.
+tests() {
+    local name=$1 status=0 failures skips
+    shift
+    export LONGSHORE_TEST_REPORT=$PWD/$logs/$name.report
+    [[ $logs != /* ]] || LONGSHORE_TEST_REPORT=$logs/$name.report
+    : >"$LONGSHORE_TEST_REPORT"
+    phase "$name" cargo test --workspace --no-fail-fast "$@" || status=$?
+    failures=$(sum failed "$name")
+    # A binary that aborts prints no result line.
+    if [[ $status -ne 0 && $failures -eq 0 ]]; then failures=1; fi
+    skips=$(grep -c '^skipped' "$LONGSHORE_TEST_REPORT" || true)
+    passed=$((passed + $(sum passed "$name") - skips))
+    failed=$((failed + failures))
+    skipped=$((skipped + skips))
+    sort "$LONGSHORE_TEST_REPORT" | uniq -c | sed "s/^ *\([0-9]*\) \([a-z]*\)\t/$name: \2 (\1x) /"
+}
+
+suites() {
+    awk '/^\[\[test\]\]/ { inside = 1; next } /^\[/ { inside = 0 } inside && /^name *=/ { gsub(/"/, "", $3); print $3 }' \
+        tests/Cargo.toml
+}
+
+# Integration tests that live beside a crate belong to the unit phase.
+crate_tests() {
+    local file
+    for file in workers/*/tests/*.rs; do
+        [[ ! -e $file ]] || printf '%s\n' --test "$(basename "$file" .rs)"
+    done
+}
+
+finish() {
+    printf '\n== phases\n'
+    printf '%s\n' "${phases[@]}"
+    printf 'total        %2d min %02d s\n\n' $((SECONDS / 60)) $((SECONDS % 60))
+    local line="$passed passed, $failed failed"
+    if [[ $skipped -gt 0 ]]; then line+=", $skipped skipped"; fi
+    echo "$line"
+    [[ $failed -eq 0 && $passed -gt 0 ]]
+}
+
+main() {
+    local suite known beside
+    mkdir -p "$logs"
+    known=$(suites)
+    for suite in "$@"; do
+        if ! grep -qx "$suite" <<<"$known"; then
+            echo "no suite named $suite; there are:" $known >&2
+            exit 64
+        fi
+    done
+    if ! phase setup scripts/setup.sh test || ! phase build cargo build --workspace --all-targets; then
+        failed=1
+        finish
+        exit 1
+    fi
+    if [[ $# -eq 0 ]]; then
+        mapfile -t beside < <(crate_tests)
+        tests unit --lib --bins "${beside[@]}"
+        tests doc --doc
+    fi
+    for suite in ${*:-$known}; do
+        tests "$suite" --test "$suite"
+    done
+    finish
+}
+
+main "$@"
