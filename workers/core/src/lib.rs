@@ -11,6 +11,7 @@ pub mod human;
 pub mod ids;
 pub mod invariant;
 pub mod item;
+pub mod json;
 pub mod ledger;
 pub mod metadata;
 pub mod origin;

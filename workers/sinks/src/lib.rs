@@ -1,1 +1,18 @@
-//! Sinks that write outside Kafka: files with a ledger, stdout.
+//! Sinks that write outside Kafka: [`files`] keeps a ledger and holds each record once, [`stdout`] does not.
+//!
+//! **Architecture invariant:** nothing here knows Kafka, the runtime or the settings file. A sink is given its options
+//! and implements `longshore_core::sink`; when to seal is the pair's business. [`verify`] judges what lies in a folder
+//! by the formats alone and calls nothing of the writer.
+
+mod blocking;
+#[cfg(feature = "files")]
+pub mod files;
+pub mod io;
+pub mod jsonl;
+pub mod stdout;
+#[cfg(feature = "files")]
+pub mod verify;
+
+#[cfg(feature = "files")]
+pub use files::{FilesOptions, FilesSink};
+pub use stdout::{StdoutOptions, StdoutSink};

@@ -1,0 +1,90 @@
+//! Scratch space for compression, shared by all writers of a sink.
+//!
+//! A zstd stream held open for every pair would cost megabytes each, whatever the pairs do. So appends are compressed
+//! as frames of their own, and contexts and buffers exist only as many times as there are CPUs (I5).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use longshore_core::{Failure, Reason};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The most bytes that go into one frame; what a writer holds in memory while it appends is bounded by it.
+pub(super) const PIECE_BYTES: usize = 1024 * 1024;
+
+/// Contexts and buffers for as many frames at once as there are CPUs.
+#[derive(Debug)]
+pub(super) struct Pool {
+    level: i32,
+    permits: Arc<Semaphore>,
+    free: Mutex<Vec<Tools>>,
+}
+
+#[derive(Default)]
+struct Tools {
+    compressor: Option<zstd::bulk::Compressor<'static>>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl std::fmt::Debug for Tools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tools").finish_non_exhaustive()
+    }
+}
+
+/// One set of scratch space, given back when dropped.
+pub(super) struct Scratch {
+    pool: Arc<Pool>,
+    tools: Tools,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    /// Scratch space for frames of this level.
+    pub(super) fn new(level: i32) -> Arc<Self> {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Arc::new(Self { level, permits: Arc::new(Semaphore::new(cpus)), free: Mutex::default() })
+    }
+
+    /// Waits for scratch space, its input empty. Cancel-safe.
+    pub(super) async fn take(self: &Arc<Self>) -> Result<Scratch, Failure> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|_| Failure::halt(Reason::Internal, "the compression pool is closed"))?;
+        let mut tools = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        tools.input.clear();
+        Ok(Scratch { pool: Arc::clone(self), tools, _permit: permit })
+    }
+}
+
+impl Scratch {
+    /// What is to be written.
+    pub(super) fn input(&mut self) -> &mut Vec<u8> {
+        &mut self.tools.input
+    }
+
+    /// The input as one zstd frame with a checksum.
+    pub(super) fn frame(&mut self) -> Result<&[u8], Failure> {
+        let defect = |error: std::io::Error| Failure::halt(Reason::Internal, format!("zstd: {error}"));
+        let tools = &mut self.tools;
+        let mut compressor = match tools.compressor.take() {
+            Some(compressor) => compressor,
+            None => {
+                let mut fresh = zstd::bulk::Compressor::new(self.pool.level).map_err(defect)?;
+                fresh.include_checksum(true).map_err(defect)?;
+                fresh
+            }
+        };
+        tools.output.clear();
+        tools.output.reserve(zstd::zstd_safe::compress_bound(tools.input.len()));
+        compressor.compress_to_buffer(&tools.input, &mut tools.output).map_err(defect)?;
+        tools.compressor = Some(compressor);
+        Ok(&tools.output)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let tools = std::mem::take(&mut self.tools);
+        self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
+    }
+}

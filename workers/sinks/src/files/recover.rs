@@ -1,0 +1,154 @@
+//! Reading a pair's ledger: the newest checkpoint, then trailers up to the first free number.
+
+use std::fs;
+use std::path::Path;
+
+use longshore_core::ledger::{LedgerView, TRAILER_VERSION, Trailer};
+use longshore_core::{Failure, Reason, Sequence};
+
+use super::Format;
+use super::checkpoint::{self, Identity};
+use super::entry::{self, broken};
+use super::layout::Layout;
+use super::publish::read_compressed;
+use super::spool::{Leftovers, sync_folder};
+use crate::io::classify;
+
+/// Whose ledger is expected.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    pub(super) identity: Identity,
+    /// The Kafka cluster's id.
+    pub(super) cluster: String,
+    /// The topic's id; empty when the broker gave none.
+    pub(super) topic_id: String,
+}
+
+/// Reads what the folder holds of the pair. Makes the folders, finishes what a crashed writer of plain files had
+/// published by half, and removes what crashed writers left in staging.
+pub(super) fn recover(layout: &Layout, owner: &Owner) -> Result<LedgerView, Failure> {
+    make_folders(layout)?;
+    let staging = |error| classify("clean", &layout.staging, &error);
+    let leftovers = Leftovers::lock(&layout.staging).map_err(staging)?;
+    let last = last_number(layout)?;
+    let mut view = match checkpoint::newest(layout)? {
+        Some((identity, view)) => {
+            owner.check(&identity, &view.cluster, &view.topic_id, &layout.ledger)?;
+            view
+        }
+        None => LedgerView::default(),
+    };
+    while let Some(trailer) = read_segment(layout, view.next_sequence)? {
+        owner.check_trailer(&trailer, view.next_sequence, &layout.commit_file(view.next_sequence))?;
+        view.fold(&trailer);
+    }
+    if let Some(last) = last.filter(|last| *last >= view.next_sequence) {
+        let missing = layout.commit_file(view.next_sequence);
+        return Err(broken(&missing, format!("missing, though number {last} exists")));
+    }
+    leftovers.remove().map_err(staging)?;
+    Ok(view)
+}
+
+impl Owner {
+    fn check_trailer(&self, trailer: &Trailer, sequence: Sequence, path: &Path) -> Result<(), Failure> {
+        if trailer.version != TRAILER_VERSION {
+            return Err(broken(path, format!("trailer version {} is not known here", trailer.version)));
+        }
+        if trailer.sequence != sequence {
+            return Err(broken(path, format!("its trailer says number {}", trailer.sequence)));
+        }
+        let identity = Identity {
+            pipeline: trailer.pipeline.clone(),
+            generation: trailer.generation,
+            topic: trailer.topic.clone(),
+            partition: trailer.partition,
+        };
+        self.check(&identity, &trailer.cluster, &trailer.topic_id, path)
+    }
+
+    fn check(&self, found: &Identity, cluster: &str, topic_id: &str, path: &Path) -> Result<(), Failure> {
+        let foreign = |what: &str, found: &str, ours: &str| {
+            let detail = format!("{}: written for {what} {found}, not {ours}", path.display());
+            Err(Failure::halt(Reason::LedgerForeign, detail))
+        };
+        let ours = &self.identity;
+        if found.pipeline != ours.pipeline {
+            return foreign("pipeline", &found.pipeline, &ours.pipeline);
+        }
+        if (&found.topic, found.partition) != (&ours.topic, ours.partition) {
+            let name = |identity: &Identity| format!("{}/{}", identity.topic, identity.partition);
+            return foreign("partition", &name(found), &name(ours));
+        }
+        if found.generation != ours.generation {
+            return foreign("generation", &found.generation.0.to_string(), &ours.generation.0.to_string());
+        }
+        // An empty id says that the broker gave none, which is no contradiction.
+        let contradicts = |found: &str, ours: &str| !found.is_empty() && !ours.is_empty() && found != ours;
+        if contradicts(cluster, &self.cluster) {
+            return foreign("cluster", cluster, &self.cluster);
+        }
+        if contradicts(topic_id, &self.topic_id) {
+            return foreign("topic id", topic_id, &self.topic_id);
+        }
+        Ok(())
+    }
+}
+
+fn read_segment(layout: &Layout, sequence: Sequence) -> Result<Option<Trailer>, Failure> {
+    match layout.format {
+        Format::JsonlZst => read_compressed(layout, sequence),
+        Format::Jsonl => match entry::read(&layout.entry_file(sequence))? {
+            Some(entry) if entry.trailer.sequence == sequence => {
+                entry::complete(layout, &entry)?;
+                Ok(Some(entry.trailer))
+            }
+            Some(entry) => Ok(Some(entry.trailer)),
+            None => Ok(None),
+        },
+    }
+}
+
+/// The highest number in use, whether its turn has come or not.
+fn last_number(layout: &Layout) -> Result<Option<Sequence>, Failure> {
+    let mut last = None;
+    for name in names(&layout.data)? {
+        let Some((sequence, format)) = Layout::segment_of(&name) else { continue };
+        if format != layout.format {
+            let detail = format!("{} holds {name}, the pipeline says {}", layout.data.display(), layout.format.extension());
+            return Err(Failure::halt(Reason::LedgerForeign, detail));
+        }
+        last = last.max(Some(sequence));
+    }
+    if layout.format == Format::Jsonl {
+        last = names(&layout.ledger)?.iter().filter_map(|name| Layout::entry_of(name)).map(Some).fold(last, Ord::max);
+    }
+    Ok(last)
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, Failure> {
+    let fail = |error| classify("list", folder, &error);
+    let entries = fs::read_dir(folder).map_err(fail)?;
+    entries.map(|entry| Ok(entry.map_err(fail)?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Makes the folders and makes their names durable, from the root down. Another worker may have made a folder and died
+/// before its name was durable, so every level is synced, made by us or not.
+fn make_folders(layout: &Layout) -> Result<(), Failure> {
+    for leaf in [&layout.data, &layout.staging] {
+        fs::create_dir_all(leaf).map_err(|error| classify("make", leaf, &error))?;
+        for folder in leaf.ancestors().skip(1) {
+            if !folder.as_os_str().is_empty() {
+                sync_folder(folder)?;
+            }
+            if folder == layout.root {
+                break;
+            }
+        }
+    }
+    // The root's own name lies in a folder that need not be ours to open.
+    if let Some(parent) = layout.root.parent() {
+        let _ = sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    }
+    Ok(())
+}

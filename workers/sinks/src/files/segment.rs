@@ -1,0 +1,169 @@
+//! The open segment: rows gather in memory until they make a frame worth writing, then go to the spool.
+
+use std::sync::{Arc, Mutex};
+
+use longshore_core::{Block, Failure, Row, WriterId};
+
+use super::Format;
+use super::compress::{PIECE_BYTES, Pool, Scratch};
+use super::layout::Layout;
+use super::spool::Spool;
+use crate::blocking::{Turn, blocking};
+
+/// Rows wait in memory up to this many bytes. A frame much smaller compresses badly; 64 open segments hold 8 MiB.
+pub(super) const GATHER_BYTES: usize = 128 * 1024;
+
+/// What a segment needs of its writer.
+pub(super) struct Tools<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) writer: WriterId,
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) turn: &'a Turn,
+}
+
+/// Rows on their way to a file. The state changes only when a whole append came through, so an append that failed or was
+/// dropped may be made again: it writes over what the first one left beyond `stored`.
+#[derive(Debug, Default)]
+pub(super) struct Segment {
+    spool: Option<Arc<Mutex<Spool>>>,
+    stored: u64,
+    tail: Vec<u8>,
+    hasher: blake3::Hasher,
+}
+
+impl Segment {
+    /// Takes the rows of a block.
+    pub(super) async fn append(&mut self, block: &Block, tools: &Tools<'_>) -> Result<(), Failure> {
+        if self.tail.len() + values(block).map(<[u8]>::len).sum::<usize>() < GATHER_BYTES {
+            values(block).for_each(|value| self.tail.extend_from_slice(value));
+            return Ok(());
+        }
+        let spool = self.spool(tools).await?;
+        let mut end = End { stored: self.stored, hasher: self.hasher.clone() };
+        let mut pieces = Pieces { tail: &self.tail, block, row: 0, within: 0 };
+        let mut rest = Vec::new();
+        while !pieces.is_empty() {
+            let mut scratch = tools.pool.take().await?;
+            pieces.fill(scratch.input(), PIECE_BYTES);
+            if scratch.input().len() < GATHER_BYTES && pieces.is_empty() {
+                rest.extend_from_slice(scratch.input());
+                break;
+            }
+            end = write_piece(&spool, tools, scratch, end).await?;
+        }
+        self.stored = end.stored;
+        self.hasher = end.hasher;
+        self.tail = rest;
+        Ok(())
+    }
+
+    /// Writes what still waits in memory, so that [`Self::stored`] is the whole of it.
+    pub(super) async fn flush(&mut self, tools: &Tools<'_>) -> Result<Arc<Mutex<Spool>>, Failure> {
+        let spool = self.spool(tools).await?;
+        if !self.tail.is_empty() {
+            let mut scratch = tools.pool.take().await?;
+            scratch.input().extend_from_slice(&self.tail);
+            let end = End { stored: self.stored, hasher: self.hasher.clone() };
+            let end = write_piece(&spool, tools, scratch, end).await?;
+            self.stored = end.stored;
+            self.hasher = end.hasher;
+            self.tail = Vec::new();
+        }
+        Ok(spool)
+    }
+
+    /// Bytes in the spool that count.
+    pub(super) fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Bytes as stored; rows that are not compressed yet (less than [`GATHER_BYTES`]) count as they are.
+    pub(super) fn size(&self) -> u64 {
+        self.stored + self.tail.len() as u64
+    }
+
+    /// The hash of the stored bytes; only plain files have one.
+    pub(super) fn hash(&self) -> blake3::Hash {
+        self.hasher.finalize()
+    }
+
+    async fn spool(&mut self, tools: &Tools<'_>) -> Result<Arc<Mutex<Spool>>, Failure> {
+        if let Some(spool) = &self.spool {
+            return Ok(Arc::clone(spool));
+        }
+        let (folder, writer) = (tools.layout.staging.clone(), tools.writer);
+        let spool = blocking(move || Spool::create(&folder, writer)).await?;
+        let spool = Arc::new(Mutex::new(spool));
+        self.spool = Some(Arc::clone(&spool));
+        Ok(spool)
+    }
+}
+
+/// Where the counted part of the spool ends.
+struct End {
+    stored: u64,
+    hasher: blake3::Hasher,
+}
+
+async fn write_piece(
+    spool: &Arc<Mutex<Spool>>,
+    tools: &Tools<'_>,
+    mut scratch: Scratch,
+    mut end: End,
+) -> Result<End, Failure> {
+    let format = tools.layout.format;
+    let write = move |spool: &mut Spool| {
+        let bytes = match format {
+            Format::JsonlZst => scratch.frame()?,
+            Format::Jsonl => {
+                end.hasher.update(scratch.input());
+                scratch.input()
+            }
+        };
+        spool.write(bytes, end.stored)?;
+        end.stored += bytes.len() as u64;
+        Ok(end)
+    };
+    tools.turn.run(spool, write).await
+}
+
+fn values(block: &Block) -> impl Iterator<Item = &[u8]> {
+    block.rows.iter().map(|row| value_of(block, row))
+}
+
+fn value_of<'a>(block: &'a Block, row: &Row) -> &'a [u8] {
+    row.value.as_ref().map_or(&[], |value| &block.bytes[value.start as usize..value.end as usize])
+}
+
+/// The rows that wait and a block's, one behind the other, to be taken in pieces.
+struct Pieces<'a> {
+    tail: &'a [u8],
+    block: &'a Block,
+    row: usize,
+    within: usize,
+}
+
+impl Pieces<'_> {
+    fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.row == self.block.rows.len()
+    }
+
+    /// Moves up to `most` bytes to `out`.
+    fn fill(&mut self, out: &mut Vec<u8>, most: usize) {
+        let from_tail = self.tail.len().min(most);
+        out.extend_from_slice(&self.tail[..from_tail]);
+        self.tail = &self.tail[from_tail..];
+        while out.len() < most
+            && let Some(row) = self.block.rows.get(self.row)
+        {
+            let value = value_of(self.block, row);
+            let take = (value.len() - self.within).min(most - out.len());
+            out.extend_from_slice(&value[self.within..self.within + take]);
+            self.within += take;
+            if self.within == value.len() {
+                self.row += 1;
+                self.within = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What a file says it holds, read from its end (zstd) or from the ledger entry beside it (plain).
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::Deserialize;
+
+use super::{Finding, Problem, SinkFile};
+
+/// A trailer as it lies in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The format's version, 1.
+    pub version: u32,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The sink generation.
+    pub generation: u32,
+    /// The Kafka cluster's id.
+    pub cluster: String,
+    /// The input topic.
+    pub topic: String,
+    /// The topic's id, empty when the broker gave none.
+    pub topic_id: String,
+    /// The partition.
+    pub partition: i32,
+    /// How many partitions the topic had.
+    pub partitions: u32,
+    /// The file's number.
+    pub sequence: u64,
+    /// Who wrote it, 32 hex digits.
+    pub writer: String,
+    /// First offset covered, and the one behind the last.
+    pub covers: (i64, i64),
+    /// Runs `[first, end)` in `covers` that the file does not hold.
+    pub except: Vec<(i64, i64)>,
+    /// Runs `[first, end)` that it holds besides.
+    pub also: Vec<(i64, i64)>,
+    /// Dead letters decided here: offset to replay number.
+    pub dead: BTreeMap<i64, u32>,
+    /// Rows in the file.
+    pub rows: u64,
+    /// Records filtered, by reason.
+    pub filtered: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    trailer: Claim,
+    bytes: u64,
+    blake3: String,
+}
+
+impl Claim {
+    /// Whether the file claims the offset.
+    pub fn holds(&self, offset: i64) -> bool {
+        let within = |run: &(i64, i64)| (run.0..run.1).contains(&offset);
+        self.also.iter().any(within) || (within(&self.covers) && !self.except.iter().any(within))
+    }
+
+    /// The claimed runs `[first, end)`, rising and disjoint.
+    pub fn runs(&self) -> Vec<(i64, i64)> {
+        let mut runs = Vec::new();
+        let mut from = self.covers.0;
+        for (first, end) in &self.except {
+            if *first > from {
+                runs.push((from, (*first).min(self.covers.1)));
+            }
+            from = from.max(*end);
+        }
+        if from < self.covers.1 {
+            runs.push((from, self.covers.1));
+        }
+        runs.extend(&self.also);
+        joined(runs)
+    }
+
+    /// Checks the claim against the file's place and its number of rows.
+    pub(super) fn check(&self, file: &SinkFile, rows: u64, findings: &mut Vec<Finding>) {
+        let theirs = (self.generation, self.topic.as_str(), self.partition, self.sequence);
+        if theirs != (file.generation, file.topic.as_str(), file.partition, file.sequence) {
+            let said = format!("generation {}, {}/{}, number {}", theirs.0, theirs.1, theirs.2, theirs.3);
+            findings.push(Finding::of_file(&file.path, Problem::TrailerForeign(said)));
+        }
+        if self.rows != rows {
+            findings.push(Finding::of_file(&file.path, Problem::RowCount { claimed: self.rows, found: rows }));
+        }
+    }
+}
+
+/// Offsets that earlier files of a pair claim.
+#[derive(Debug, Default)]
+pub(super) struct Held(Vec<(i64, i64)>);
+
+impl Held {
+    pub(super) fn contains(&self, offset: i64) -> bool {
+        let behind = self.0.partition_point(|run| run.0 <= offset);
+        behind > 0 && offset < self.0[behind - 1].1
+    }
+
+    pub(super) fn add(&mut self, claim: &Claim) {
+        let mut runs = std::mem::take(&mut self.0);
+        runs.extend(claim.runs());
+        self.0 = joined(runs);
+    }
+}
+
+/// Reads what a file says it holds, and for a plain file compares its content with what its ledger entry says.
+///
+/// # Errors
+/// A finding that says why it cannot be read.
+pub fn read_claim(file: &SinkFile) -> Result<Claim, Finding> {
+    if file.compressed { read_frame(file) } else { read_entry(file) }
+}
+
+/// The last bytes of a file: `JSON | 16 bytes of its blake3 | its size u32 | "LSTRAIL1"`, in a skippable frame.
+fn read_frame(file: &SinkFile) -> Result<Claim, Finding> {
+    use std::io::{Read, Seek, SeekFrom};
+    let unreadable = |words: String| Finding::of_file(&file.path, Problem::TrailerUnreadable(words));
+    let fail = |error: std::io::Error| unreadable(error.to_string());
+    let mut data = fs::File::open(&file.path).map_err(fail)?;
+    let size = data.metadata().map_err(fail)?.len();
+    if size < 36 {
+        return Err(unreadable("the file is too short".into()));
+    }
+    let mut foot = [0; 28];
+    data.seek(SeekFrom::End(-28)).and_then(|_| data.read_exact(&mut foot)).map_err(fail)?;
+    if &foot[20..] != b"LSTRAIL1" {
+        return Err(unreadable("the file does not end with one".into()));
+    }
+    let json_bytes = u64::from(u32::from_le_bytes([foot[16], foot[17], foot[18], foot[19]]));
+    let frame_bytes = 8 + json_bytes + 28;
+    if frame_bytes > size {
+        return Err(unreadable("it claims to be larger than the file".into()));
+    }
+    let mut frame = vec![0; (frame_bytes - 28) as usize];
+    data.seek(SeekFrom::Start(size - frame_bytes)).and_then(|_| data.read_exact(&mut frame)).map_err(fail)?;
+    let (head, json) = frame.split_at(8);
+    // Any zstd reader must pass over it: one of the sixteen skippable magics, and the right size.
+    let skippable = head[0] & 0xf0 == 0x50 && head[1..4] == [0x2a, 0x4d, 0x18];
+    if !skippable || head[4..8] != ((json_bytes + 28) as u32).to_le_bytes() {
+        return Err(unreadable("it is not framed as a skippable frame".into()));
+    }
+    if blake3::hash(json).as_bytes()[..16] != foot[..16] {
+        return Err(unreadable("its checksum is wrong".into()));
+    }
+    serde_json::from_slice(json).map_err(|error| unreadable(error.to_string()))
+}
+
+fn read_entry(file: &SinkFile) -> Result<Claim, Finding> {
+    let path = file.ledger().join(format!("{:020}.entry", file.sequence));
+    let unreadable = |words: String| Finding::of_file(&file.path, Problem::TrailerUnreadable(words));
+    let json = fs::read(&path).map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+    let entry: Entry = serde_json::from_slice(&json).map_err(|error| unreadable(error.to_string()))?;
+    let mut hasher = blake3::Hasher::new();
+    let copied = fs::File::open(&file.path).and_then(|mut data| std::io::copy(&mut data, &mut hasher));
+    let bytes = copied.map_err(|error| unreadable(error.to_string()))?;
+    if bytes != entry.bytes || hasher.finalize().to_hex().as_str() != entry.blake3 {
+        return Err(Finding::of_file(&file.path, Problem::ContentChanged));
+    }
+    Ok(entry.trailer)
+}
+
+/// The same offsets as rising runs that do not touch.
+fn joined(mut runs: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+    runs.retain(|run| run.0 < run.1);
+    runs.sort_unstable();
+    let mut out: Vec<(i64, i64)> = Vec::with_capacity(runs.len());
+    for run in runs {
+        match out.last_mut() {
+            Some(last) if last.1 >= run.0 => last.1 = last.1.max(run.1),
+            _ => out.push(run),
+        }
+    }
+    out
+}
