@@ -109,16 +109,17 @@ impl Count {
     }
 
     fn files(&mut self, files: &Path, folder: &Path) -> anyhow::Result<()> {
-        let report = verify::walk(files, &mut |row| self.row(&row, folder))?;
+        let report = verify::verify(files, |row| self.row(row, folder))
+            .with_context(|| format!("cannot read the sink's folder {}", files.display()))?;
+        self.account.filtered = report.filtered();
         for finding in report.findings {
             self.account.fault(finding.to_string());
         }
-        self.account.filtered = report.filtered;
         Ok(())
     }
 
     fn row(&mut self, row: &verify::RowSeen<'_>, folder: &Path) {
-        let file = row.file.strip_prefix(folder).unwrap_or(row.file);
+        let file = row.file.path.strip_prefix(folder).unwrap_or(&row.file.path);
         let place = format!("{}:{} ({})", file.display(), row.line, row.origin);
         let Some(published) = self.published.get(row.origin) else {
             return self.account.fault(format!("foreign row: {place} was never published"));
@@ -209,7 +210,7 @@ impl Count {
 }
 
 /// The digest of a row's text: a log's body or a document's text.
-fn text_digest(json: &[u8]) -> Option<String> {
+fn text_digest(json: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Row<'a> {
         #[serde(borrow, default)]
@@ -217,6 +218,6 @@ fn text_digest(json: &[u8]) -> Option<String> {
         #[serde(borrow, default)]
         text: Option<std::borrow::Cow<'a, str>>,
     }
-    let row: Row<'_> = serde_json::from_slice(json).ok()?;
+    let row: Row<'_> = serde_json::from_str(json).ok()?;
     row.text.or(row.body).map(|text| evidence::digest(text.as_bytes()))
 }
