@@ -5,8 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 purpose=${1:-test}
-build_packages=()
-test_packages=()
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -29,6 +27,7 @@ java_package() {
 }
 
 find_missing() {
+    build_packages=() test_packages=()
     have cmake || build_packages+=(cmake)
     have make || build_packages+=(make)
     { have c++ && have cc; } || build_packages+=(g++)
@@ -59,22 +58,25 @@ privilege() {
 
 install() {
     local run=$1
-    shift
-    echo "setup: installing $*"
+    # The package lists of a fresh machine are empty, and which Java there is depends on them.
     "$run" apt-get update --quiet --quiet
-    "$run" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --quiet --no-install-recommends "$@"
+    find_missing
+    local packages=("${build_packages[@]}" "${test_packages[@]}")
+    echo "setup: installing ${packages[*]}"
+    "$run" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --quiet --quiet --no-install-recommends "${packages[@]}"
 }
 
 install_packages() {
+    local run
     find_missing
-    local missing=("${build_packages[@]}" "${test_packages[@]}") run
-    [[ ${#missing[@]} -gt 0 ]] || return 0
+    [[ ${#build_packages[@]} -gt 0 || ${#test_packages[@]} -gt 0 ]] || return 0
     if run=$(privilege); then
-        install "$run" "${missing[@]}"
+        install "$run"
         return
     fi
     echo "setup: missing, and not allowed to install. On Debian or Ubuntu run:" >&2
-    echo "    sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+    echo "    sudo apt-get install --no-install-recommends ${build_packages[*]} ${test_packages[*]}" >&2
     if [[ ${#build_packages[@]} -gt 0 || ${CI:-} == true ]]; then
         exit 1
     fi

@@ -59,7 +59,10 @@ impl Installation {
         }
         if !self.archive_file().is_file() {
             progress.tell("recording Kafka's class archive (about 10 s, once for each Java)");
-            self.record_archive()?;
+            if let Err(error) = self.record_archive() {
+                // Some Java builds cannot write one. It saves time and nothing else.
+                progress.tell(&format!("no class archive, so each start takes longer: {error}"));
+            }
         }
         Ok(())
     }
