@@ -71,6 +71,7 @@ reasons! {
     DecodeTrailing = "decode.trailing", "Something stands after the payload's value.";
     DecodeTooLarge = "decode.too-large", "The payload is larger than the limit, packed or unpacked.";
     DecodeShape = "decode.shape", "The payload is well formed but not of the shape this step accepts.";
+    DecodeCompression = "decode.compression", "The payload cannot be unpacked.";
     DecodeAvro = "decode.avro", "The payload is not valid Avro for its schema.";
     DecodeSchemaUnknown = "decode.schema-unknown", "The payload names a schema id that the store does not hold.";
     DecodeHeader = "decode.header", "A header's name or value cannot be represented.";
