@@ -1,0 +1,98 @@
+//! Troubles of the connection: said once, looked after, and said to be over.
+
+use std::time::{Duration, Instant};
+
+use longshore_core::source::SourceEvent;
+use longshore_core::{Class, Failure, Reason};
+
+use super::poll::Poll;
+use crate::errors::{Meaning, failure, meaning};
+use crate::ffi::Code;
+
+/// How often the scout looks whether a trouble is over.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The present trouble, if any.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    trouble: Option<Failure>,
+    probed: Option<Instant>,
+}
+
+impl Health {
+    /// Whether the scout should look again now.
+    pub(super) fn wants_probe(&mut self, now: Instant) -> bool {
+        let due = self.probed.is_none_or(|probed| now.duration_since(probed) >= PROBE_INTERVAL);
+        if self.trouble.is_some() && due {
+            self.probed = Some(now);
+            return true;
+        }
+        false
+    }
+
+    /// Notes a trouble; true when it is news. What only a person can mend is not covered up by what follows from it:
+    /// a refused password also looks like a broker that does not answer.
+    fn note(&mut self, failure: &Failure) -> bool {
+        if let Some(known) = &self.trouble {
+            let covered = known.class == Class::Halt && failure.class != Class::Halt;
+            if covered || known.reason == failure.reason {
+                return false;
+            }
+        }
+        self.trouble = Some(failure.clone());
+        true
+    }
+}
+
+impl Poll<'_> {
+    /// Says a trouble, once.
+    pub(super) fn trouble(&mut self, failure: Failure) {
+        if self.health.note(&failure) {
+            self.say(SourceEvent::Trouble(failure));
+        }
+    }
+
+    /// The broker answered as it should.
+    pub(super) fn all_well(&mut self) {
+        if self.health.trouble.take().is_some() {
+            self.say(SourceEvent::Well);
+        }
+    }
+
+    /// An error of the connection as a whole. Of single brokers that come and go nothing is said: librdkafka finds
+    /// others, and when there is none it says so.
+    pub(super) fn connection_error(&mut self, code: Code) {
+        if code == Code::RD_KAFKA_RESP_ERR__FATAL {
+            return self.fatal();
+        }
+        match meaning(code) {
+            Meaning::Error(Class::Halt, _) => self.trouble(failure(code, "connection")),
+            Meaning::Error(..) if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
+                self.trouble(failure(code, "connection"));
+            }
+            Meaning::Control | Meaning::Fenced | Meaning::Error(..) => {}
+        }
+    }
+
+    /// Librdkafka has given up for good; only a new client helps.
+    pub(super) fn fatal(&mut self) {
+        let code = self.client().fatal().map_or(Code::RD_KAFKA_RESP_ERR__FATAL, |(code, _)| code);
+        let detail = failure(code, "consumer").detail().to_owned();
+        self.end(Err(Failure::target(Reason::BrokerFatal, detail)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_not_covered_up_by_its_consequence() {
+        let mut health = Health::default();
+        assert!(health.note(&Failure::halt(Reason::BrokerAuthentication, "x")));
+        assert!(!health.note(&Failure::target(Reason::BrokerUnavailable, "y")));
+        assert!(!health.note(&Failure::halt(Reason::BrokerAuthentication, "z")));
+        assert!(health.wants_probe(Instant::now()));
+        assert!(!health.wants_probe(Instant::now()), "not twice within a second");
+    }
+}

@@ -1,0 +1,75 @@
+//! What librdkafka's callbacks and the scout noted, for the loop to act on.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use longshore_core::source::Assignment;
+use longshore_core::{Epoch, Failure, PairId};
+
+use crate::context::Context;
+use crate::ffi::{Callbacks, Change, Code, Delivery, Entry, Token};
+
+/// Something that happened.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// The group decided.
+    Rebalance(Change),
+    /// The broker answered a commit.
+    Committed(Vec<Entry>, Code),
+    /// An error of the connection as a whole.
+    Error(Code),
+    /// The scout found out about a pair.
+    Found(Box<Assignment>),
+    /// The scout found that the pair must not be started.
+    Refused(PairId, Epoch, Failure),
+    /// The scout could not find out; ask again.
+    NotFound(PairId, Epoch, Failure),
+    /// The scout asked for the topics: all there, or what is wrong.
+    Probed(Result<(), Failure>),
+}
+
+/// Notes in the order they came.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    notes: Mutex<VecDeque<Note>>,
+    context: Context,
+}
+
+impl Inbox {
+    pub(super) fn new(context: Context) -> Self {
+        Self { notes: Mutex::default(), context }
+    }
+
+    pub(super) fn put(&self, note: Note) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(note);
+    }
+
+    pub(super) fn take(&self) -> Option<Note> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl Callbacks for Inbox {
+    fn log(&self, level: i32, facility: &str, line: &str) {
+        Context::log(level, facility, line);
+    }
+
+    fn error(&self, code: Code, reason: &str) {
+        tracing::debug!(target: "librdkafka", ?code, "{reason}");
+        self.put(Note::Error(code));
+    }
+
+    fn token(&self) -> Result<Token, String> {
+        self.context.token()
+    }
+
+    fn rebalance(&self, change: Change) {
+        self.put(Note::Rebalance(change));
+    }
+
+    fn committed(&self, entries: Vec<Entry>, code: Code) {
+        self.put(Note::Committed(entries, code));
+    }
+
+    fn delivered(&self, _: Delivery<'_>) {}
+}

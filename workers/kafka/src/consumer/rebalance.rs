@@ -1,0 +1,175 @@
+//! Rebalances, one after the other, as a state that the loop goes through.
+//!
+//! Librdkafka waits for our assign or unassign call and keeps all assigned partitions paused until it comes; heartbeats
+//! go on meanwhile. So a revocation takes at most `limits.revoke` plus the answer to its commit.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use longshore_core::source::SourceEvent;
+use longshore_core::{Epoch, Failure, PairId, Reason};
+
+use super::pairs::State;
+use super::poll::Poll;
+use crate::errors::failure;
+use crate::ffi::{Change, Entry, PartitionList};
+
+/// How long the answer to a revocation's commit may take.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Where a revocation stands.
+#[derive(Debug)]
+enum Phase {
+    /// Nothing is being revoked.
+    Idle,
+    /// Pairs are letting go.
+    Releasing { pairs: Vec<(PairId, Epoch)>, entries: Vec<Entry>, deadline: Instant },
+    /// Their last commits are on their way.
+    Committing { pairs: Vec<(PairId, Epoch)>, entries: Vec<Entry>, deadline: Instant },
+}
+
+/// What the group decided and we have not done yet.
+#[derive(Debug)]
+pub(super) struct Rebalance {
+    changes: VecDeque<Change>,
+    phase: Phase,
+    hurry: bool,
+}
+
+impl Default for Rebalance {
+    fn default() -> Self {
+        Self { changes: VecDeque::new(), phase: Phase::Idle, hurry: false }
+    }
+}
+
+impl Rebalance {
+    pub(super) fn push(&mut self, change: Change) {
+        self.changes.push_back(change);
+    }
+
+    /// Whether the loop must come back soon.
+    pub(super) fn busy(&self) -> bool {
+        !matches!(self.phase, Phase::Idle) || !self.changes.is_empty()
+    }
+
+    /// At shutdown nobody is left to wait for.
+    pub(super) fn hurry(&mut self) {
+        self.hurry = true;
+    }
+}
+
+impl Poll<'_> {
+    /// Goes as far as possible without waiting.
+    pub(super) fn turn_rebalance(&mut self) {
+        loop {
+            match std::mem::replace(&mut self.rebalance.phase, Phase::Idle) {
+                Phase::Idle => match self.rebalance.changes.pop_front() {
+                    Some(Change::Assign(entries)) => self.assign(&entries),
+                    Some(Change::Revoke(entries)) => self.revoke(entries),
+                    Some(Change::Failed(code)) => self.trouble(failure(code, "rebalance")),
+                    None => return,
+                },
+                Phase::Releasing { pairs, entries, deadline } => {
+                    let lost = self.client().assignment_lost();
+                    if !lost && !self.all_released(&pairs) && Instant::now() < deadline {
+                        self.rebalance.phase = Phase::Releasing { pairs, entries, deadline };
+                        return;
+                    }
+                    let deadline = Instant::now() + COMMIT_DEADLINE;
+                    self.rebalance.phase = Phase::Committing { pairs, entries, deadline };
+                }
+                Phase::Committing { pairs, entries, deadline } => {
+                    let waits = pairs.iter().any(|(pair, _)| self.commits.waits_for(pair));
+                    if waits && !self.client().assignment_lost() && Instant::now() < deadline {
+                        self.rebalance.phase = Phase::Committing { pairs, entries, deadline };
+                        return;
+                    }
+                    self.unassign(&entries);
+                }
+            }
+        }
+    }
+
+    /// Takes what is given. Librdkafka is answered at once, so that retained partitions flow again; where the new ones
+    /// stand is found out afterwards, while they are paused. Rule 1 of `kafka.md`: one partition that is held already
+    /// fails the whole call, so only the difference is assigned; rule 9: an explicit offset, since librdkafka's own
+    /// fetch hides the metadata. The offset does not matter: `Start` seeks.
+    fn assign(&mut self, entries: &[Entry]) {
+        let held = self.held();
+        let fresh: Vec<_> = entries.iter().filter(|entry| !contains(&held, entry)).collect();
+        let Some(mut list) = PartitionList::empty() else { return };
+        for entry in &fresh {
+            list.add(&entry.topic, entry.partition, 0, None);
+        }
+        if let Err((code, text)) = self.client().incremental_assign(&list) {
+            tracing::error!(?code, "assign failed: {text}");
+            return self.end(Err(Failure::halt(Reason::BrokerFatal, format!("assign failed: {code:?}"))));
+        }
+        // Before the next poll, so that no record of the placeholder offset is ever seen: a pause discards them.
+        self.pause(&fresh.iter().map(|entry| (entry.topic.as_str(), entry.partition)).collect::<Vec<_>>());
+        for entry in entries {
+            self.pairs.add(&entry.topic, entry.partition);
+        }
+        self.all_well();
+    }
+
+    /// Begins to give back. A lost assignment is gone already: nothing is committed (trap 11).
+    fn revoke(&mut self, entries: Vec<Entry>) {
+        if self.client().assignment_lost() {
+            return self.unassign(&entries);
+        }
+        let mut pairs = Vec::new();
+        for entry in &entries {
+            if let Some(pair) = self.pairs.find(&entry.topic, entry.partition) {
+                pairs.push((pair.id.clone(), pair.epoch));
+            }
+        }
+        for (pair, epoch) in &pairs {
+            let Some(owned) = self.pairs.owned(pair, *epoch) else { continue };
+            match owned.state {
+                // The runtime does not know of it yet.
+                State::Looking(_) => owned.state = State::Resting,
+                State::Resting => {}
+                State::Waiting | State::Starting(_) | State::Flowing => {
+                    self.say(SourceEvent::Revoking { pair: pair.clone(), epoch: *epoch });
+                }
+            }
+        }
+        let patience = if self.rebalance.hurry { Duration::ZERO } else { self.options.revoke };
+        self.rebalance.phase = Phase::Releasing { pairs, entries, deadline: Instant::now() + patience };
+    }
+
+    fn all_released(&mut self, pairs: &[(PairId, Epoch)]) -> bool {
+        pairs.iter().all(|(pair, epoch)| {
+            self.pairs.owned(pair, *epoch).is_none_or(|pair| pair.state == State::Resting)
+        })
+    }
+
+    /// Gives back what is held of these, and tells the runtime about pairs that did not let go in time.
+    fn unassign(&mut self, entries: &[Entry]) {
+        let held = self.held();
+        let Some(mut list) = PartitionList::empty() else { return };
+        for entry in entries.iter().filter(|entry| contains(&held, entry)) {
+            list.add(&entry.topic, entry.partition, 0, None);
+        }
+        if let Err((code, text)) = self.client().incremental_unassign(&list) {
+            tracing::error!(?code, "unassign failed: {text}");
+            self.end(Err(Failure::halt(Reason::BrokerFatal, format!("unassign failed: {code:?}"))));
+        }
+        for entry in entries {
+            if let Some(pair) = self.pairs.remove(&entry.topic, entry.partition)
+                && !matches!(pair.state, State::Resting | State::Looking(_))
+            {
+                self.say(SourceEvent::Lost { pair: pair.id, epoch: pair.epoch });
+            }
+        }
+    }
+
+    fn held(&mut self) -> Vec<Entry> {
+        self.client().assignment().unwrap_or_default()
+    }
+}
+
+fn contains(held: &[Entry], entry: &Entry) -> bool {
+    held.iter().any(|held| held.topic == entry.topic && held.partition == entry.partition)
+}

@@ -1,0 +1,148 @@
+//! Records from a poll to their pairs: one chunk for each pair and poll.
+
+use longshore_core::record::LARGE_RECORD_BYTES;
+use longshore_core::source::SourceEvent;
+use longshore_core::{Budget, ChunkBuilder, Failure, Lane, Offset, PairId, Reason};
+
+use std::sync::Arc;
+
+use super::pairs::{Pair, State};
+use super::poll::Poll;
+use crate::errors::{Meaning, failure, meaning};
+use crate::ffi::{Code, MessageView, Messages, OK};
+
+/// What a record costs beside its bytes: its entry in the chunk, and its places in tracker and scheduler.
+const RECORD_OVERHEAD_BYTES: u64 = 64;
+
+/// A chunk in the making.
+struct Filling {
+    topic: usize,
+    partition: i32,
+    builder: ChunkBuilder,
+}
+
+impl Poll<'_> {
+    /// Hands a batch out. Records of one partition mostly stand together, so the pair is looked up when it changes.
+    pub(super) fn route(&mut self, messages: &Messages) {
+        let mut filling: Vec<Filling> = Vec::new();
+        let mut topics: Vec<(usize, Option<usize>)> = Vec::new();
+        let mut current = usize::MAX;
+        let mut mark = (0, i32::MIN);
+        let mut received = false;
+        for message in messages.iter() {
+            if message.code() != OK {
+                self.consumer_error(&message);
+                continue;
+            }
+            received = true;
+            let here = (message.topic_mark(), message.partition());
+            if here != mark {
+                mark = here;
+                let topic = self.topic_of(&message, &mut topics);
+                current = self.filling_of(topic, here.1, &mut filling);
+            }
+            let Some(fill) = filling.get_mut(current) else { continue };
+            let Some(pair) = self.pairs.at(fill.topic, fill.partition) else { continue };
+            let offset = Offset(message.offset());
+            // What librdkafka hands out again after a pause was handed over already.
+            if offset < pair.next {
+                continue;
+            }
+            pair.next = offset.next();
+            let large = message.value().map_or(0, <[u8]>::len) > LARGE_RECORD_BYTES;
+            if large && !fill.builder.is_empty() {
+                let fresh = ChunkBuilder::new(pair.id.clone(), Lane::Input, pair.epoch);
+                let full = std::mem::replace(&mut fill.builder, fresh);
+                let event = hand_over(pair, full, &self.options.budget);
+                (self.events)(event);
+            }
+            copy(&message, &mut fill.builder);
+            if large {
+                let fresh = ChunkBuilder::new(pair.id.clone(), Lane::Input, pair.epoch);
+                let full = std::mem::replace(&mut fill.builder, fresh);
+                let event = hand_over(pair, full, &self.options.budget);
+                (self.events)(event);
+            }
+        }
+        for fill in filling {
+            if let Some(pair) = self.pairs.at(fill.topic, fill.partition)
+                && !fill.builder.is_empty()
+            {
+                let event = hand_over(pair, fill.builder, &self.options.budget);
+                (self.events)(event);
+            }
+        }
+        if received {
+            self.all_well();
+        }
+    }
+
+    fn topic_of(&self, message: &MessageView<'_>, topics: &mut Vec<(usize, Option<usize>)>) -> Option<usize> {
+        let mark = message.topic_mark();
+        if let Some((_, known)) = topics.iter().find(|(seen, _)| *seen == mark) {
+            return *known;
+        }
+        let found = self.pairs.topic_index(&message.topic());
+        topics.push((mark, found));
+        found
+    }
+
+    /// The place of the pair's chunk; a place that does not exist for a pair that takes nothing.
+    fn filling_of(&mut self, topic: Option<usize>, partition: i32, filling: &mut Vec<Filling>) -> usize {
+        let Some(topic) = topic else { return usize::MAX };
+        if let Some(place) = filling.iter().position(|fill| fill.topic == topic && fill.partition == partition) {
+            return place;
+        }
+        let Some(pair) = self.pairs.at(topic, partition).filter(|pair| pair.state == State::Flowing) else {
+            return usize::MAX;
+        };
+        let builder = ChunkBuilder::new(pair.id.clone(), Lane::Input, pair.epoch);
+        filling.push(Filling { topic, partition, builder });
+        filling.len() - 1
+    }
+
+    /// An error in a record's clothes: of a partition, a topic, or the group.
+    fn consumer_error(&mut self, message: &MessageView<'_>) {
+        let code = message.code();
+        let topic = message.topic();
+        tracing::debug!(?code, topic, partition = message.partition(), "{}", message.error_text());
+        match (code, meaning(code)) {
+            (Code::RD_KAFKA_RESP_ERR__FATAL, _) => self.fatal(),
+            (_, Meaning::Control) => {}
+            // The group noticed that we are gone; a revoke as lost follows.
+            (_, Meaning::Fenced) => tracing::warn!(?code, "the group counts us as gone"),
+            (_, Meaning::Error(_, Reason::OffsetOutOfRange)) => {
+                let id = PairId::new(&topic, message.partition());
+                let detail = format!("{id}: the broker no longer has the offset to read next; see rewind");
+                self.refuse(&id, Failure::halt(Reason::OffsetOutOfRange, detail));
+            }
+            (_, Meaning::Error(..)) => {
+                let what = if topic.is_empty() { "consumer".to_owned() } else { format!("topic {topic}") };
+                self.trouble(failure(code, &what));
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: &PairId, failure: Failure) {
+        if let Some(pair) = self.pairs.find(id.topic.as_str(), id.partition.0)
+            && pair.state != State::Resting
+        {
+            pair.state = State::Resting;
+            self.say(SourceEvent::Refused { pair: id.clone(), failure });
+        }
+    }
+}
+
+/// Charges a chunk to budget and credit.
+fn hand_over(pair: &mut Pair, builder: ChunkBuilder, budget: &Arc<Budget>) -> SourceEvent {
+    let (records, bytes) = (builder.len() as u64, builder.bytes() as u64);
+    pair.credit.spend(records, bytes);
+    let charge = budget.charge(bytes + records * RECORD_OVERHEAD_BYTES);
+    SourceEvent::Received(builder.build(Some(charge)))
+}
+
+/// Copies a record out of librdkafka's fetch buffer, which would otherwise stay as long as the record.
+fn copy(message: &MessageView<'_>, builder: &mut ChunkBuilder) {
+    builder.record(Offset(message.offset()), message.timestamp_ms(), message.key(), message.value());
+    message.headers(|name, value| builder.header(name, value));
+}

@@ -1,0 +1,192 @@
+//! What only a producer does: take records, report deliveries, give unsent ones back.
+
+use std::ffi::{c_char, c_void};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use rdkafka::bindings as sys;
+
+use super::client::callbacks;
+use super::{Client, Code, MessageView, OK, c_string, take_error};
+
+/// A record on its way out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    /// None leaves the choice to the partitioner.
+    pub(crate) partition: Option<i32>,
+    /// None is a null key.
+    pub(crate) key: Option<&'a [u8]>,
+    /// None is a tombstone.
+    pub(crate) value: Option<&'a [u8]>,
+    /// Milliseconds since 1970; none is now.
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) headers: &'a [(&'a [u8], Option<&'a [u8]>)],
+}
+
+/// The answer to one record.
+pub(crate) struct Delivery<'a> {
+    /// The record, with its bytes and what the broker said.
+    pub(crate) message: MessageView<'a>,
+    /// The number it was sent with.
+    pub(crate) tag: u64,
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) code: Code,
+    pub(crate) reason: String,
+}
+
+/// A topic to produce to.
+pub(crate) struct Topic {
+    raw: NonNull<sys::rd_kafka_topic_t>,
+    client: Arc<Client>,
+}
+
+// SAFETY: librdkafka's topics are thread-safe.
+unsafe impl Send for Topic {}
+// SAFETY: as above.
+unsafe impl Sync for Topic {}
+
+impl Topic {
+    /// The topic by its name; none when librdkafka refuses the name.
+    pub(crate) fn new(client: &Arc<Client>, name: &str) -> Option<Self> {
+        let name = c_string(name);
+        // SAFETY: the client is alive; a null configuration means the client's own.
+        let raw = unsafe { sys::rd_kafka_topic_new(client.raw(), name.as_ptr(), std::ptr::null_mut()) };
+        NonNull::new(raw).map(|raw| Self { raw, client: Arc::clone(client) })
+    }
+
+    /// Gives a record to librdkafka, which copies it and reports by [`super::Callbacks::delivered`] with `tag`. Never
+    /// waits.
+    ///
+    /// # Errors
+    /// Why the record was not taken; then no report follows.
+    pub(crate) fn send(&self, record: &Outgoing<'_>, tag: u64) -> Result<(), Refused> {
+        let none = || Refused { code: Code::RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, reason: "no memory".to_owned() };
+        let headers = if record.headers.is_empty() { None } else { Some(headers(record.headers).ok_or_else(none)?) };
+        let mut values = Values::default();
+        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT, |u| u.rkt = self.raw.as_ptr());
+        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, |u| u.i = sys::RD_KAFKA_MSG_F_COPY);
+        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION, |u| u.i32_ = record.partition.unwrap_or(-1));
+        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, |u| u.mem = memory(record.value));
+        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, |u| u.mem = memory(record.key));
+        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = tag as usize as *mut c_void);
+        if let Some(timestamp) = record.timestamp_ms {
+            values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP, |u| u.i64_ = timestamp);
+        }
+        if let Some(headers) = headers {
+            values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS, |u| u.headers = headers.as_ptr());
+        }
+        // SAFETY: every value matches its type; memory is copied before the call returns (`MSG_F_COPY`); the headers
+        // belong to librdkafka on success and stay ours on failure.
+        let error = unsafe {
+            take_error(sys::rd_kafka_produceva(self.client.raw(), values.list.as_ptr(), values.count))
+        };
+        let Some((code, reason)) = error else { return Ok(()) };
+        if let Some(headers) = headers {
+            // SAFETY: still ours, see above.
+            unsafe { sys::rd_kafka_headers_destroy(headers.as_ptr()) }
+        }
+        Err(Refused { code, reason })
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: the reference taken in `new` is given back once.
+        unsafe { sys::rd_kafka_topic_destroy(self.raw.as_ptr()) }
+    }
+}
+
+/// The arguments of one `rd_kafka_produceva`, on the stack.
+struct Values {
+    list: [sys::rd_kafka_vu_t; 8],
+    count: usize,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        let end = sys::rd_kafka_vu_t {
+            vtype: sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END,
+            u: sys::rd_kafka_vu_s__bindgen_ty_1 { _pad: [0 as c_char; 64] },
+        };
+        Self { list: [end; 8], count: 0 }
+    }
+}
+
+impl Values {
+    fn push(&mut self, kind: sys::rd_kafka_vtype_t, set: impl FnOnce(&mut sys::rd_kafka_vu_s__bindgen_ty_1)) {
+        let value = &mut self.list[self.count];
+        value.vtype = kind;
+        set(&mut value.u);
+        self.count += 1;
+    }
+}
+
+fn memory(bytes: Option<&[u8]>) -> sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
+    match bytes {
+        // An empty slice has a pointer that is not null, so an empty key stays a key.
+        Some(bytes) => {
+            sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: bytes.as_ptr().cast_mut().cast(), size: bytes.len() }
+        }
+        None => sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: std::ptr::null_mut(), size: 0 },
+    }
+}
+
+fn headers(list: &[(&[u8], Option<&[u8]>)]) -> Option<NonNull<sys::rd_kafka_headers_t>> {
+    // SAFETY: the headers are ours; names and values are copied, with their lengths given.
+    unsafe {
+        let headers = NonNull::new(sys::rd_kafka_headers_new(list.len()))?;
+        for (name, value) in list {
+            let (pointer, length) = value.map_or((std::ptr::null(), 0), |value| (value.as_ptr(), value.len()));
+            let code = sys::rd_kafka_header_add(
+                headers.as_ptr(),
+                name.as_ptr().cast(),
+                isize::try_from(name.len()).unwrap_or(0),
+                pointer.cast(),
+                isize::try_from(length).unwrap_or(0),
+            );
+            if code != OK {
+                sys::rd_kafka_headers_destroy(headers.as_ptr());
+                return None;
+            }
+        }
+        Some(headers)
+    }
+}
+
+pub(super) unsafe extern "C" fn on_delivery(
+    _: *mut sys::rd_kafka_t,
+    message: *const sys::rd_kafka_message_t,
+    opaque: *mut c_void,
+) {
+    // SAFETY: librdkafka calls with a live client's opaque and a message that lives through the call.
+    unsafe {
+        let tag = (*message)._private as usize as u64;
+        callbacks(opaque).delivered(Delivery { message: MessageView::of(&*message), tag });
+    }
+}
+
+impl Client {
+    /// Gives every record that is queued or in flight back, as failed deliveries.
+    pub(crate) fn purge(&self) {
+        // SAFETY: the client is alive.
+        unsafe {
+            sys::rd_kafka_purge(self.raw(), sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT);
+        }
+    }
+
+    /// Records and requests that wait for an answer, and callbacks that wait for a poll.
+    pub(crate) fn waiting(&self) -> usize {
+        // SAFETY: the client is alive.
+        usize::try_from(unsafe { sys::rd_kafka_outq_len(self.raw()) }).unwrap_or(0)
+    }
+
+    /// Sends what lingers, waiting at most so long. Serves callbacks.
+    pub(crate) fn flush(&self, timeout: std::time::Duration) -> bool {
+        // SAFETY: the client is alive.
+        unsafe { sys::rd_kafka_flush(self.raw(), super::millis(timeout)) == OK }
+    }
+}

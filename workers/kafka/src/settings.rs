@@ -1,0 +1,332 @@
+//! The librdkafka settings, each with its reason, and those a pipeline file may not touch.
+
+use longshore_core::{Failure, Reason};
+
+use crate::memory::ClientMemory;
+use crate::options::{GroupProtocol, KafkaOptions, Mechanism, Protocol, SaslOptions, TlsOptions};
+
+/// Settings that Longshore owns, and why the `client:` section may not set them.
+pub const OWNED_SETTINGS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "write kafka.brokers"),
+    ("metadata.broker.list", "write kafka.brokers"),
+    ("group.id", "write input.group"),
+    ("group.instance.id", "a removed pod would hold its partitions until the session times out"),
+    ("group.protocol", "write kafka.group_protocol"),
+    ("group.remote.assignor", "the order of pairs depends on it"),
+    ("partition.assignment.strategy", "only cooperative-sticky leaves the other partitions running in a rebalance"),
+    ("enable.auto.commit", "only settled records are committed"),
+    ("enable.auto.offset.store", "only settled records are committed"),
+    ("auto.commit.interval.ms", "only settled records are committed"),
+    ("auto.offset.reset", "write input.start; an offset out of range must stop the pair, not skip records"),
+    ("check.crcs", "a wrong checksum must never reach a sink"),
+    ("enable.idempotence", "a retry inside the client would double or reorder records"),
+    ("enable.gapless.guarantee", "the producer is rebuilt after a fatal error instead"),
+    ("acks", "a record settles only when all in-sync replicas hold it"),
+    ("request.required.acks", "a record settles only when all in-sync replicas hold it"),
+    ("transactional.id", "exactly-once comes from the sink's ledger"),
+    ("isolation.level", "aborted records must never be read"),
+    ("message.timeout.ms", "unacknowledged records are never given up"),
+    ("delivery.timeout.ms", "unacknowledged records are never given up"),
+    ("partitioner", "keys must go to the partitions that Java's clients choose"),
+    ("queued.max.messages.kbytes", "write limits.memory"),
+    ("fetch.max.bytes", "write limits.memory"),
+    ("queue.buffering.max.kbytes", "write limits.memory"),
+    ("queue.buffering.max.messages", "write limits.memory"),
+    ("enable.partition.eof", "the end of a partition is no event"),
+    ("security.protocol", "write kafka.security.protocol"),
+    ("sasl.mechanism", "write kafka.security.sasl.mechanism"),
+    ("sasl.mechanisms", "write kafka.security.sasl.mechanism"),
+    ("sasl.username", "write kafka.security.sasl.username"),
+    ("sasl.password", "write kafka.security.sasl.password"),
+    ("sasl.oauthbearer.config", "write kafka.security.sasl.token_file"),
+    ("sasl.oauthbearer.client.secret", "write kafka.security.sasl.token_file"),
+    ("ssl.ca.location", "write kafka.security.tls.ca"),
+    ("ssl.ca.pem", "write kafka.security.tls.ca"),
+    ("ssl.certificate.location", "write kafka.security.tls.certificate"),
+    ("ssl.certificate.pem", "write kafka.security.tls.certificate"),
+    ("ssl.key.location", "write kafka.security.tls.key"),
+    ("ssl.key.pem", "write kafka.security.tls.key"),
+    ("ssl.key.password", "write kafka.security.tls.key_password"),
+    ("ssl.keystore.password", "write kafka.security.tls.key_password"),
+    ("ssl.endpoint.identification.algorithm", "write kafka.security.tls.verify_hostname"),
+    ("enable.ssl.certificate.verification", "an unchecked certificate is no encryption"),
+    ("log.queue", "logs go to Longshore's own log"),
+    ("allow.auto.create.topics", "a mistyped topic must be an error"),
+];
+
+/// Checks the `client:` section and returns every finding: the setting's name and what is wrong with it.
+pub fn check_client_settings(options: &KafkaOptions) -> Vec<(String, String)> {
+    let owned = |name: &str| OWNED_SETTINGS.iter().find(|(owned, _)| *owned == name);
+    options
+        .client
+        .keys()
+        .filter_map(|name| owned(name).map(|(_, why)| (name.clone(), format!("Longshore owns this setting: {why}"))))
+        .collect()
+}
+
+/// What a client is made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Role<'a> {
+    /// A member of a group.
+    Member {
+        /// The group.
+        group: &'a str,
+    },
+    /// A consumer that assigns by hand, or asks about a group.
+    Reader {
+        /// The group that is asked about; nothing is ever committed for it.
+        group: &'a str,
+    },
+    /// A producer.
+    Producer(&'a crate::producer::ProducerTuning),
+}
+
+type Settings = Vec<(String, String)>;
+
+/// All settings of a client, ours last, so that they win.
+///
+/// # Errors
+/// [`Reason::BrokerConfiguration`] for a setting that Longshore owns, or credentials that do not fit together.
+pub(crate) fn settings(options: &KafkaOptions, memory: &ClientMemory, role: Role<'_>) -> Result<Settings, Failure> {
+    if let Some((name, why)) = check_client_settings(options).into_iter().next() {
+        return Err(misconfigured(format!("kafka.client.{name}: {why}")));
+    }
+    let mut list = defaults(memory, &role);
+    list.extend(options.client.iter().map(|(name, value)| (name.clone(), value.to_string())));
+    let mut set = |name: &str, value: &str| list.push((name.to_owned(), value.to_owned()));
+    set("bootstrap.servers", &options.brokers);
+    // Librdkafka prints a broker that closes an idle connection as an error.
+    set("log.connection.close", "false");
+    match role {
+        Role::Member { group } => {
+            consumer(&mut list, memory, group);
+            member(&mut list, options.group_protocol);
+        }
+        Role::Reader { group } => consumer(&mut list, memory, group),
+        Role::Producer(tuning) => producer(&mut list, memory, tuning),
+    }
+    security(&mut list, options)?;
+    Ok(list)
+}
+
+/// What a pipeline file may change.
+fn defaults(memory: &ClientMemory, role: &Role<'_>) -> Settings {
+    let mut list = Settings::new();
+    let mut set = |name: &str, value: String| list.push((name.to_owned(), value));
+    set("client.id", "longshore".to_owned());
+    // A broker that comes back is tried again soon, and never in a busy loop.
+    set("reconnect.backoff.ms", "100".to_owned());
+    set("reconnect.backoff.max.ms", "3000".to_owned());
+    // New partitions are seen within 30 s instead of 5 minutes.
+    set("topic.metadata.refresh.interval.ms", "30000".to_owned());
+    match role {
+        Role::Member { .. } | Role::Reader { .. } => {
+            // The default of a second halves the rate: a full queue makes the fetcher sleep that long (measured).
+            set("fetch.queue.backoff.ms", "50".to_owned());
+            // 20,000 costs a third of the rate (measured); the bound that counts is the one in bytes.
+            set("queued.min.messages", "100000".to_owned());
+            // An idle partition's record arrives at once; this is only how long the broker holds an empty answer.
+            set("fetch.wait.max.ms", "100".to_owned());
+            set("max.partition.fetch.bytes", memory.fetch_bytes.min(1 << 20).to_string());
+            // How long a kill costs: the default of 45 s is how long nobody reads the dead worker's partitions.
+            if matches!(role, Role::Member { .. }) {
+                set("max.poll.interval.ms", "300000".to_owned());
+            }
+        }
+        Role::Producer(tuning) => {
+            set("linger.ms", tuning.linger.as_millis().to_string());
+            set("batch.size", tuning.batch_bytes.to_string());
+            // Our batches are bounded by bytes.
+            set("batch.num.messages", "100000".to_owned());
+            set("compression.type", tuning.compression.name().to_owned());
+            // The full-size record of an input gets our headers on top; the broker judges what is too large.
+            set("message.max.bytes", (100 << 20).to_string());
+            // A missing topic is known after this instead of 30 s.
+            set("topic.metadata.propagation.max.ms", "10000".to_owned());
+        }
+    }
+    list
+}
+
+fn consumer(list: &mut Settings, memory: &ClientMemory, group: &str) {
+    let mut set = |name: &str, value: &str| list.push((name.to_owned(), value.to_owned()));
+    set("group.id", group);
+    // Only settled records are committed, and by us: the defaults would commit what was merely polled (I4).
+    set("enable.auto.commit", "false");
+    set("enable.auto.offset.store", "false");
+    // The default jumps silently to the end, past unread records; ours is an error that halts the pair.
+    set("auto.offset.reset", "error");
+    // Off by default in librdkafka; costs nothing visible (measured).
+    set("check.crcs", "true");
+    set("isolation.level", "read_committed");
+    set("enable.partition.eof", "false");
+    set("allow.auto.create.topics", "false");
+    // The memory bound (I5): the default is 64 MiB.
+    set("queued.max.messages.kbytes", &(memory.prefetch_bytes / 1024).max(1).to_string());
+    set("fetch.max.bytes", &memory.fetch_bytes.to_string());
+    // Must exceed fetch.max.bytes, and the size of the largest record anybody sends.
+    set("receive.message.max.bytes", &(memory.fetch_bytes + (128 << 20)).to_string());
+}
+
+/// The one place that chooses the group protocol.
+fn member(list: &mut Settings, protocol: GroupProtocol) {
+    let mut set = |name: &str, value: &str| list.push((name.to_owned(), value.to_owned()));
+    match protocol {
+        GroupProtocol::Classic => {
+            set("group.protocol", "classic");
+            // The default (range, eager) drains every partition at every rebalance.
+            set("partition.assignment.strategy", "cooperative-sticky");
+            // The default of 45 s is how long a killed worker's partitions lie idle.
+            if !list.iter().any(|(name, _)| name == "session.timeout.ms") {
+                list.push(("session.timeout.ms".to_owned(), "10000".to_owned()));
+            }
+        }
+        GroupProtocol::Consumer => {
+            set("group.protocol", "consumer");
+            // Co-locates partition p of several topics, incrementally.
+            set("group.remote.assignor", "range");
+        }
+    }
+}
+
+fn producer(list: &mut Settings, memory: &ClientMemory, _tuning: &crate::producer::ProducerTuning) {
+    let mut set = |name: &str, value: &str| list.push((name.to_owned(), value.to_owned()));
+    // Off by default: a retry inside the client would double or reorder.
+    set("enable.idempotence", "true");
+    // A hand-over settles a record only when all in-sync replicas hold it.
+    set("acks", "all");
+    // Never give up by time: a record given up may be on the broker nevertheless, and the caller waits with its own
+    // deadline. Zero is "for ever".
+    set("message.timeout.ms", "0");
+    // The default, consistent_random, puts keys elsewhere than Java's clients do.
+    set("partitioner", "murmur2_random");
+    // The default of 1 GiB breaks I5. Twice our own count, which is the one that waits, so that this never refuses.
+    set("queue.buffering.max.kbytes", &(memory.produce_bytes * 2 / 1024).max(1).to_string());
+    // Zero is "no bound in records"; the one in bytes holds.
+    set("queue.buffering.max.messages", "0");
+}
+
+fn security(list: &mut Settings, options: &KafkaOptions) -> Result<(), Failure> {
+    let security = &options.security;
+    let protocol = security.effective_protocol();
+    let name = match protocol {
+        Protocol::Plaintext => "plaintext",
+        Protocol::Ssl => "ssl",
+        Protocol::SaslPlaintext => "sasl_plaintext",
+        Protocol::SaslSsl => "sasl_ssl",
+    };
+    list.push(("security.protocol".to_owned(), name.to_owned()));
+    match protocol {
+        Protocol::Plaintext => {}
+        Protocol::Ssl => tls(list, security.tls.as_ref()),
+        Protocol::SaslPlaintext => sasl(list, security.sasl.as_ref())?,
+        Protocol::SaslSsl => {
+            tls(list, security.tls.as_ref());
+            sasl(list, security.sasl.as_ref())?;
+        }
+    }
+    Ok(())
+}
+
+fn tls(list: &mut Settings, options: Option<&TlsOptions>) {
+    let Some(options) = options else { return };
+    let mut set = |name: &str, value: Option<String>| {
+        list.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    set("ssl.ca.location", path(&options.ca));
+    set("ssl.certificate.location", path(&options.certificate));
+    set("ssl.key.location", path(&options.key));
+    set("ssl.key.password", options.key_password.as_ref().map(|secret| secret.reveal().to_owned()));
+    let algorithm = if options.verify_hostname { "https" } else { "none" };
+    set("ssl.endpoint.identification.algorithm", Some(algorithm.to_owned()));
+}
+
+fn sasl(list: &mut Settings, options: Option<&SaslOptions>) -> Result<(), Failure> {
+    let options = options.ok_or_else(|| misconfigured("kafka.security.sasl is missing for this protocol"))?;
+    let mut set = |name: &str, value: &str| list.push((name.to_owned(), value.to_owned()));
+    let mechanism = match options.mechanism {
+        Mechanism::Plain => "PLAIN",
+        Mechanism::ScramSha256 => "SCRAM-SHA-256",
+        Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        Mechanism::OauthBearer => "OAUTHBEARER",
+    };
+    set("sasl.mechanism", mechanism);
+    match options.mechanism {
+        Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512 => {
+            let (Some(username), Some(password)) = (&options.username, &options.password) else {
+                return Err(misconfigured("kafka.security.sasl needs username and password for this mechanism"));
+            };
+            set("sasl.username", username);
+            set("sasl.password", password.reveal());
+        }
+        Mechanism::OauthBearer => {
+            if options.token_file.is_none() {
+                return Err(misconfigured("kafka.security.sasl needs token_file for OAUTHBEARER"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn misconfigured(detail: impl std::fmt::Display) -> Failure {
+    Failure::halt(Reason::BrokerConfiguration, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Scalar, Secret};
+    use crate::producer::ProducerTuning;
+
+    fn value(list: &Settings, name: &str) -> Option<String> {
+        list.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+
+    #[test]
+    fn owned_settings_are_refused_with_their_reason() {
+        let mut options = KafkaOptions::plain("a:1");
+        options.client.insert("enable.auto.commit".into(), Scalar::Bool(true));
+        let failure = settings(&options, &ClientMemory::default(), Role::Member { group: "g" }).unwrap_err();
+        assert_eq!(failure.reason, Reason::BrokerConfiguration);
+        assert!(failure.detail().contains("only settled records"), "{failure}");
+    }
+
+    /// Trap 15: every default that would lose, double or bloat is overridden.
+    #[test]
+    fn dangerous_defaults_are_overridden() {
+        let options = KafkaOptions::plain("a:1");
+        let memory = ClientMemory::default();
+        let member = settings(&options, &memory, Role::Member { group: "g" }).unwrap();
+        for (name, wanted) in [
+            ("auto.offset.reset", "error"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("check.crcs", "true"),
+            ("fetch.queue.backoff.ms", "50"),
+            ("enable.auto.offset.store", "false"),
+            ("session.timeout.ms", "10000"),
+        ] {
+            assert_eq!(value(&member, name).as_deref(), Some(wanted), "{name}");
+        }
+        let tuning = ProducerTuning::default();
+        let producer = settings(&options, &memory, Role::Producer(&tuning)).unwrap();
+        for (name, wanted) in [("enable.idempotence", "true"), ("partitioner", "murmur2_random"), ("acks", "all")] {
+            assert_eq!(value(&producer, name).as_deref(), Some(wanted), "{name}");
+        }
+        assert!(value(&producer, "message.max.bytes").is_some());
+        assert!(value(&producer, "queue.buffering.max.kbytes").is_some());
+    }
+
+    #[test]
+    fn missing_credentials_are_named() {
+        let mut options = KafkaOptions::plain("a:1");
+        options.security.sasl = Some(SaslOptions {
+            mechanism: Mechanism::ScramSha512,
+            username: None,
+            password: Some(Secret::new("p")),
+            token_file: None,
+        });
+        let failure = settings(&options, &ClientMemory::default(), Role::Reader { group: "g" }).unwrap_err();
+        assert!(failure.detail().contains("username"), "{failure}");
+    }
+}
