@@ -38,7 +38,7 @@ pub struct FileReport {
     pub file: SinkFile,
     /// Its trailer; none when it cannot be read.
     pub claim: Option<Claim>,
-    /// Rows that were read, the good ones.
+    /// Lines that were read.
     pub rows: u64,
     /// The file's size.
     pub stored_bytes: u64,
@@ -106,6 +106,7 @@ fn verify_pair(files: &[SinkFile], report: &mut Report, visit: &mut dyn FnMut(&R
         let rows = rows::check(file, claim.as_ref(), &earlier, &mut report.findings, visit);
         if let Some(claim) = &claim {
             claim.check(file, rows, &mut report.findings);
+            report.findings.extend(claim::check_content(file));
             earlier.add(claim);
         }
         let stored_bytes = std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len());

@@ -25,7 +25,7 @@ pub(super) fn check(
     findings: &mut Vec<Finding>,
     visit: &mut dyn FnMut(&RowSeen<'_>),
 ) -> u64 {
-    let mut judge = Judge { file, claim, earlier, seen: HashMap::new(), findings };
+    let mut judge = Judge { file, claimed: claim.map(Held::of), earlier, seen: HashMap::new(), findings };
     let mut lines = 0;
     let read = unpacked(file).and_then(|mut reader| {
         let mut line = Vec::new();
@@ -54,7 +54,8 @@ fn unpacked(file: &SinkFile) -> io::Result<Box<dyn BufRead>> {
 
 struct Judge<'a> {
     file: &'a SinkFile,
-    claim: Option<&'a Claim>,
+    /// What the file claims; none when its trailer cannot be read.
+    claimed: Option<Held>,
     earlier: &'a Held,
     /// Offset and index to line.
     seen: HashMap<(i64, u32), u64>,
@@ -88,7 +89,7 @@ impl Judge<'_> {
         if self.earlier.contains(offset) {
             return Some(Problem::RowHeldEarlier);
         }
-        self.claim.is_some_and(|claim| !claim.holds(offset)).then_some(Problem::RowUnclaimed)
+        self.claimed.as_ref().is_some_and(|claimed| !claimed.contains(offset)).then_some(Problem::RowUnclaimed)
     }
 }
 
