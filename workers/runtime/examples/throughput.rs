@@ -1,0 +1,240 @@
+//! Records a second through the runtime in memory: no step, a sink that throws rows away, no broker. It bounds from
+//! above what a worker can do, and shows what the machine and the tasks cost.
+//!
+//! `cargo run --release -p longshore-runtime --example throughput -- [PAIRS] [RECORDS] [BYTES]`
+#![expect(clippy::print_stdout, reason = "an example tells its figures on stdout")]
+#![expect(clippy::expect_used, reason = "an example may end with a panic")]
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use longshore_core::ledger::{LedgerView, Trailer};
+use longshore_core::pair::{CommitPolicy, CommitResult, Grain, Letter, Order, PairOptions, SealPolicy, SinkSpec};
+use longshore_core::sink::{Encode, Published, SegmentWriter, Sink, WriterContext};
+use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
+use longshore_core::{
+    Block, BoxFuture, Chunk, ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Row,
+};
+use longshore_runtime::{Fleet, FleetOptions, FleetParts, LetterSink, Limits, MemoryShares, Plan, Route, Status};
+use longshore_telemetry::Metrics;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, mpsc};
+
+const CHUNK: usize = 500;
+const EPOCH: Epoch = Epoch(1);
+
+struct Queue {
+    pair: PairId,
+    chunks: VecDeque<Arc<Chunk>>,
+    delivered: (u64, u64),
+    end: Offset,
+}
+
+/// Hands out chunks that were made before, as credit allows.
+struct Source {
+    queues: Mutex<Vec<Queue>>,
+    events: UnboundedSender<SourceEvent>,
+    unfinished: AtomicUsize,
+    finished: Notify,
+}
+
+impl Source {
+    fn deliver(&self, pair: &PairId, records: u64, bytes: u64) {
+        let mut queues = self.queues.lock().expect("not poisoned");
+        let queue = queues.iter_mut().find(|queue| queue.pair == *pair).expect("known");
+        while queue.delivered.0 < records
+            && queue.delivered.1 < bytes
+            && let Some(chunk) = queue.chunks.pop_front()
+        {
+            queue.delivered.0 += chunk.len() as u64;
+            queue.delivered.1 += chunk.bytes() as u64;
+            let _ = self.events.send(SourceEvent::Received(chunk));
+        }
+    }
+
+    fn committed(&self, pair: PairId, epoch: Epoch, offset: Offset) {
+        let end = {
+            let queues = self.queues.lock().expect("not poisoned");
+            queues.iter().find(|queue| queue.pair == pair).expect("known").end
+        };
+        if offset == end && self.unfinished.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.finished.notify_one();
+        }
+        let _ = self.events.send(SourceEvent::Committed { pair, epoch, offset, result: CommitResult::Done });
+    }
+}
+
+impl SourceControl for Source {
+    fn send(&self, command: SourceCommand) {
+        match command {
+            SourceCommand::Grant { pair, records, bytes, .. } => self.deliver(&pair, records, bytes),
+            SourceCommand::Commit { pair, epoch, position } => self.committed(pair, epoch, position.offset),
+            SourceCommand::Shutdown => {
+                let _ = self.events.send(SourceEvent::Ended(Ok(())));
+            }
+            SourceCommand::Start { .. } | SourceCommand::Release { .. } | SourceCommand::Reassign { .. } => {}
+        }
+    }
+}
+
+struct Discard;
+
+impl Encode for Discard {
+    fn encode(&self, item: &Item, block: &mut Block) -> Result<(), Failure> {
+        let start = block.bytes.len() as u32;
+        block.bytes.extend_from_slice(item.raw().unwrap_or_default());
+        let value = Some(start..block.bytes.len() as u32);
+        block.rows.push(Row { offset: item.source.offset(), key: None, value, headers: Vec::new() });
+        Ok(())
+    }
+}
+
+impl Sink for Discard {
+    fn name(&self) -> &str {
+        "discard"
+    }
+
+    fn has_ledger(&self) -> bool {
+        true
+    }
+
+    fn encoder(&self) -> Arc<dyn Encode> {
+        Arc::new(Self)
+    }
+
+    fn open(&self, _: WriterContext) -> Box<dyn SegmentWriter> {
+        Box::new(DiscardWriter { bytes: 0 })
+    }
+}
+
+struct DiscardWriter {
+    bytes: u64,
+}
+
+impl SegmentWriter for DiscardWriter {
+    fn recover(&mut self) -> BoxFuture<'_, Result<LedgerView, Failure>> {
+        Box::pin(async { Ok(LedgerView::default()) })
+    }
+
+    fn append<'a>(&'a mut self, block: &'a Block) -> BoxFuture<'a, Result<u64, Failure>> {
+        self.bytes += block.bytes.len() as u64;
+        Box::pin(async { Ok(self.bytes) })
+    }
+
+    fn seal(&mut self) -> Result<(), Failure> {
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn publish<'a>(&'a mut self, _: &'a Trailer) -> BoxFuture<'a, Result<Published, Failure>> {
+        Box::pin(async { Ok(Published::Done(Vec::new())) })
+    }
+}
+
+struct NoLetters;
+
+impl LetterSink for NoLetters {
+    fn send(&self, _: Letter) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn options() -> PairOptions {
+    let seal = SealPolicy { bytes: 64 << 20, rows: 1_000_000, age: Duration::from_secs(1) };
+    let brief = Duration::from_millis(100);
+    PairOptions {
+        pipeline: "throughput".into(),
+        version: "1".into(),
+        order: Order::None,
+        grain: Grain::Batch,
+        sinks: vec![SinkSpec { name: "discard".into(), ledger: true, seal }],
+        unit_records: 1024,
+        units_in_flight: 8,
+        window: MemoryShares::of(256 << 20).window(1),
+        commit: CommitPolicy { interval: brief, records: 20_000, uncommitted_cap: 20_000 },
+        backoff: FleetOptions::BACKOFF,
+        attempts: 8,
+        generation: Generation::FIRST,
+    }
+}
+
+fn queues(pairs: usize, records: usize, bytes: usize) -> Vec<Queue> {
+    let value = vec![b'x'; bytes];
+    let each = records / pairs;
+    let queue = |partition: usize| {
+        let pair = PairId::new("memory", partition as i32);
+        let chunks = (0..each).step_by(CHUNK).map(|start| {
+            let mut chunk = ChunkBuilder::new(pair.clone(), Lane::Input, EPOCH);
+            for offset in start..each.min(start + CHUNK) {
+                let key = format!("key-{}", offset % 1000);
+                chunk.record(Offset(offset as i64), 0, Some(key.as_bytes()), Some(&value));
+            }
+            chunk.build(None)
+        });
+        Queue { chunks: chunks.collect(), delivered: (0, 0), end: Offset(each as i64), pair }
+    };
+    (0..pairs).map(queue).collect()
+}
+
+async fn measure(order: Order, pairs: usize, records: usize, bytes: usize) -> f64 {
+    let (events, inbox) = mpsc::unbounded_channel();
+    let queues = queues(pairs, records, bytes);
+    let assignments: Vec<_> = queues.iter().map(|queue| assignment(queue, pairs as u32)).collect();
+    let (queues, unfinished) = (Mutex::new(queues), AtomicUsize::new(pairs));
+    let source = Arc::new(Source { queues, events: events.clone(), unfinished, finished: Notify::new() });
+    let memory = MemoryShares::of(256 << 20);
+    let options = FleetOptions {
+        pair: options(),
+        memory,
+        budget: memory.budget(),
+        limits: Limits::default(),
+        pool_threads: FleetOptions::cores(),
+        backoff: FleetOptions::BACKOFF,
+    };
+    let routes = vec![Route { sink: Arc::new(Discard), when: None }];
+    let plan = Plan::new(Vec::new(), routes, order, None).expect("one sink");
+    let parts = FleetParts {
+        plan,
+        events: inbox,
+        control: source.clone(),
+        letters: Arc::new(NoLetters),
+        metrics: Metrics::new("example"),
+        status: Status::new(),
+        heartbeat: Arc::new(AtomicU64::new(0)),
+    };
+    let began = Instant::now();
+    for assignment in assignments {
+        events.send(SourceEvent::Assigned(assignment)).expect("open");
+    }
+    let finished = Arc::clone(&source);
+    Fleet::run(options, parts, async move { finished.finished.notified().await }).await.expect("ends in order");
+    (records / pairs * pairs) as f64 / began.elapsed().as_secs_f64()
+}
+
+fn assignment(queue: &Queue, partitions: u32) -> Assignment {
+    Assignment {
+        pair: queue.pair.clone(),
+        epoch: EPOCH,
+        committed: None,
+        start: Offset(0),
+        log_start: Offset(0),
+        log_end: queue.end,
+        cluster: "memory".into(),
+        topic_id: "id".into(),
+        partitions,
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1).map(|text| text.parse().expect("a number"));
+    let pairs = arguments.next().unwrap_or(8);
+    let records = arguments.next().unwrap_or(1_000_000);
+    let bytes = arguments.next().unwrap_or(100);
+    for order in [Order::None, Order::Key, Order::Partition] {
+        let rate = measure(order, pairs, records, bytes).await;
+        println!("{order:?}: {:.0} thousand records/s ({pairs} pairs, {bytes} bytes)", rate / 1000.0);
+    }
+}

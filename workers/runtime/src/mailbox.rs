@@ -1,0 +1,50 @@
+//! What a pair's task receives. The channel has no bound of its own: chunks are bounded by the credit the pair gave,
+//! units by `units_in_flight`, answers of writers by the blocks asked for, and the poll thread must never wait.
+
+use std::time::Duration;
+
+use longshore_core::pair::{Event, UnitResult};
+use longshore_core::{Charge, Epoch, Failure};
+use tokio::time::Instant;
+
+/// One message to a pair's task.
+pub(crate) enum Input {
+    /// For the machine as it is.
+    Event(Event),
+    /// The CPU pool is through with a unit of this flight; units of an older flight were cancelled.
+    Unit {
+        /// Which flight it belonged to.
+        flight: u64,
+        /// What it gave.
+        result: UnitResult,
+        /// The time in the steps.
+        took: Duration,
+        /// The bytes of its blocks, until the writers' queues charge them.
+        charge: Charge,
+    },
+    /// The letter sink did not take a letter and is tried again.
+    LetterTrouble {
+        /// Why.
+        failure: Failure,
+        /// Whether it is this letter's first failed try.
+        first: bool,
+    },
+    /// A letter that had trouble came through.
+    LetterWell,
+    /// Stop by SIGTERM.
+    Drain {
+        /// When to let go of what is not finished.
+        until: Instant,
+    },
+    /// Stop by rebalance.
+    Revoke {
+        /// The ownership that ends.
+        epoch: Epoch,
+        /// When to let go of what is not finished.
+        until: Instant,
+    },
+    /// The source cannot start the pair.
+    Refused(Failure),
+    /// The watchdog saw no progress: throw the machine away and begin the pair anew.
+    Rebuild,
+}

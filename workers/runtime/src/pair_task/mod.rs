@@ -1,0 +1,375 @@
+//! One tokio task for each pair: it owns the pair's machine, hands it what happens, and performs what it asks for
+//! ([`perform`]).
+
+mod perform;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use longshore_core::pair::{Action, CommitResult, Event, LetterId, Pair, PairOptions, UnitResult};
+use longshore_core::source::{Assignment, SourceCommand, SourceControl};
+use longshore_core::{Budget, Chunk, Epoch, Failure, Offset, PairId, Reason};
+use longshore_telemetry::{Metrics, PairMetrics, SinkMetrics};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::Clock;
+use crate::entropy;
+use crate::letters::LetterSink;
+use crate::mailbox::Input;
+use crate::plan::Plan;
+use crate::pool::Pool;
+use crate::status::{Figures, PairCell};
+use crate::trouble::Pauses;
+use crate::writer::Writer;
+
+/// How many messages are taken before the figures are told again.
+const INBOX: usize = 64;
+
+/// What all pairs share.
+pub(crate) struct Shared {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) pool: Pool,
+    pub(crate) control: Arc<dyn SourceControl>,
+    pub(crate) letters: Arc<dyn LetterSink>,
+    pub(crate) metrics: Metrics,
+    pub(crate) sinks: Vec<SinkMetrics>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) clock: Clock,
+    pub(crate) pauses: Pauses,
+}
+
+/// How a pair's task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PairEnd {
+    /// Everything was finished in time, or nothing was to be finished.
+    Released,
+    /// The deadline cut it short.
+    Overrun,
+    /// The pair was lost, or its fleet is gone.
+    Lost,
+}
+
+/// The units with the steps. A new flight begins when the old one is cancelled.
+struct Flight {
+    number: u64,
+    cancelled: Arc<AtomicBool>,
+    /// Units with waiting steps; dropping the set cancels them.
+    waiting: JoinSet<UnitResult>,
+}
+
+/// The deadline of a drain or revoke.
+struct Stop {
+    until: Instant,
+    overrun: bool,
+}
+
+/// The state of one pair's task.
+pub(crate) struct PairTask {
+    shared: Arc<Shared>,
+    id: PairId,
+    options: Arc<PairOptions>,
+    machine: Pair,
+    /// Thrown away by the watchdog: nothing reaches the machine until the next `Assigned`.
+    waits_for_assignment: bool,
+    epoch: Epoch,
+    cluster: String,
+    topic_id: String,
+    writers: Vec<Option<Writer>>,
+    flight: Flight,
+    letters: JoinSet<(LetterId, Result<(), Failure>)>,
+    letters_in_trouble: u64,
+    started: bool,
+    halt: Option<Failure>,
+    hold: Option<Failure>,
+    letters_hold: Option<Failure>,
+    mailbox: UnboundedSender<Input>,
+    stop: Option<Stop>,
+    end: Option<PairEnd>,
+    actions: Vec<Action>,
+    metrics: PairMetrics,
+    granted_records: u64,
+    figures: Figures,
+    told_progress: u64,
+    cell: Arc<PairCell>,
+}
+
+impl PairTask {
+    /// A pair that was not assigned yet. `mailbox` is the sending end of what [`Self::run`] reads.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        id: PairId,
+        options: Arc<PairOptions>,
+        mailbox: UnboundedSender<Input>,
+        cell: Arc<PairCell>,
+    ) -> Self {
+        let figures = Figures::new(shared.clock.now());
+        Self {
+            machine: Pair::new(Arc::clone(&options), id.clone()),
+            waits_for_assignment: false,
+            epoch: Epoch::default(),
+            cluster: String::new(),
+            topic_id: String::new(),
+            writers: shared.plan.routes.iter().map(|_| None).collect(),
+            flight: Flight { number: 0, cancelled: Arc::default(), waiting: JoinSet::new() },
+            letters: JoinSet::new(),
+            letters_in_trouble: 0,
+            started: false,
+            halt: None,
+            hold: None,
+            letters_hold: None,
+            mailbox,
+            stop: None,
+            end: None,
+            actions: Vec::new(),
+            metrics: shared.metrics.pair(&id),
+            granted_records: 0,
+            figures,
+            told_progress: 0,
+            cell,
+            shared,
+            id,
+            options,
+        }
+    }
+
+    /// Runs until the pair is released or lost.
+    pub(crate) async fn run(mut self, mut mailbox: UnboundedReceiver<Input>) -> PairEnd {
+        let mut inbox = Vec::with_capacity(INBOX);
+        loop {
+            if let Some(end) = self.end {
+                self.metrics.forget();
+                return end;
+            }
+            let wake = self.wake();
+            let stop = self.stop.as_ref().filter(|stop| !stop.overrun).map(|stop| stop.until);
+            // Every branch is cancel-safe: `recv_many` and `join_next` lose nothing, sleeps are made anew.
+            tokio::select! {
+                _ = mailbox.recv_many(&mut inbox, INBOX) => {}
+                Some(unit) = self.flight.waiting.join_next() => self.waited(unit),
+                Some(letter) = self.letters.join_next() => self.letter_came(letter),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.handle(Event::Tick),
+                () = sleep_until(stop.unwrap_or_else(Instant::now)), if stop.is_some() => self.overrun(),
+            }
+            for input in inbox.drain(..) {
+                if self.end.is_none() {
+                    self.take(input);
+                }
+            }
+            self.tell();
+        }
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        if self.waits_for_assignment {
+            return None;
+        }
+        self.machine.next_wake().map(|moment| self.shared.clock.instant(moment))
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => self.event(event),
+            Input::Unit { flight, result, took, charge } => {
+                if flight == self.flight.number {
+                    self.unit_done(result, took);
+                }
+                drop(charge);
+            }
+            Input::LetterTrouble { failure, first } => {
+                self.metrics.letter_retried(&failure);
+                if first {
+                    self.letters_in_trouble += 1;
+                    self.letters_hold.get_or_insert(failure);
+                    self.derive_state();
+                }
+            }
+            Input::LetterWell => {
+                self.letters_in_trouble = self.letters_in_trouble.saturating_sub(1);
+                if self.letters_in_trouble == 0 {
+                    self.letters_hold = None;
+                    self.derive_state();
+                }
+            }
+            Input::Drain { until } => self.stop(until, Event::Drain),
+            Input::Revoke { epoch, until } => {
+                if self.waits_for_assignment {
+                    self.epoch = epoch;
+                }
+                self.stop(until, Event::Revoke);
+            }
+            Input::Refused(failure) => {
+                self.begin_anew();
+                self.halted(failure);
+            }
+            Input::Rebuild => self.rebuild(),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Assigned { assignment, .. } => return self.assigned(assignment),
+            Event::Received(chunk) => return self.received(chunk),
+            Event::Lost => {
+                self.handle(Event::Lost);
+                self.drop_work();
+                self.end = Some(PairEnd::Lost);
+                return;
+            }
+            _ => {}
+        }
+        if self.waits_for_assignment {
+            return;
+        }
+        match &event {
+            Event::Committed { epoch, offset, result } if *epoch == self.epoch => self.committed(*offset, result),
+            Event::Appended { epoch, .. } | Event::Published { epoch, .. } | Event::Recovered { epoch, .. }
+                if *epoch == self.epoch =>
+            {
+                self.figures.progress += 1;
+            }
+            // Before the start nothing is taken anyway, so the machine need not hold; the status still tells.
+            Event::SinkHeld { failure, .. } if !self.started => self.held(failure.clone()),
+            Event::SinkResumed { .. } if !self.started => self.resumed(),
+            _ => {}
+        }
+        self.handle(event);
+    }
+
+    fn assigned(&mut self, assignment: Assignment) {
+        self.drop_work();
+        self.waits_for_assignment = false;
+        self.epoch = assignment.epoch;
+        self.cluster.clone_from(&assignment.cluster);
+        self.topic_id.clone_from(&assignment.topic_id);
+        self.granted_records = 0;
+        (self.started, self.halt, self.hold) = (false, None, None);
+        let progress = self.figures.progress;
+        self.figures = Figures::new(self.shared.clock.now());
+        self.figures.progress = progress;
+        self.figures.log_end = assignment.log_end;
+        let watermark = assignment.committed.as_ref().map_or(assignment.start, |position| position.offset);
+        self.figures.watermark = Some(watermark);
+        self.figures.committed = assignment.committed.as_ref().map(|position| position.offset);
+        tracing::info!(pair = %self.id, epoch = self.epoch.0, from = watermark.0, end = assignment.log_end.0, "assigned");
+        self.handle(Event::Assigned { assignment, writer: entropy::writer_id() });
+    }
+
+    fn received(&mut self, chunk: Arc<Chunk>) {
+        if chunk.epoch() != self.epoch || self.waits_for_assignment || chunk.is_empty() {
+            return;
+        }
+        let (records, bytes) = (chunk.len() as u64, chunk.bytes() as u64);
+        self.figures.received += records;
+        let end = chunk.offset(chunk.len() as u32 - 1).next();
+        self.figures.log_end = self.figures.log_end.max(end);
+        self.metrics.received(records, bytes);
+        self.handle(Event::Received(chunk));
+    }
+
+    fn committed(&mut self, offset: Offset, result: &CommitResult) {
+        self.shared.metrics.commit(result);
+        match result {
+            CommitResult::Done => {
+                self.figures.progress += 1;
+                self.figures.committed = self.figures.committed.max(Some(offset));
+                self.metrics.committed(offset);
+            }
+            CommitResult::Refused => tracing::warn!(pair = %self.id, offset = offset.0, "commit refused: not ours any more"),
+            CommitResult::Unknown => tracing::debug!(pair = %self.id, offset = offset.0, "commit not answered"),
+        }
+    }
+
+    fn unit_done(&mut self, result: UnitResult, took: Duration) {
+        self.shared.metrics.unit(took);
+        self.metrics.children_filtered(&result.children_filtered);
+        self.figures.progress += 1;
+        self.handle(Event::UnitDone { epoch: self.epoch, result });
+    }
+
+    fn waited(&mut self, unit: Result<UnitResult, JoinError>) {
+        match unit {
+            Ok(result) => {
+                self.metrics.children_filtered(&result.children_filtered);
+                self.figures.progress += 1;
+                self.handle(Event::UnitDone { epoch: self.epoch, result });
+            }
+            Err(error) if error.is_cancelled() => {}
+            Err(_) => self.defect("a unit's task panicked outside of any step"),
+        }
+    }
+
+    fn letter_came(&mut self, letter: Result<(LetterId, Result<(), Failure>), JoinError>) {
+        match letter {
+            Ok((letter, result)) => {
+                self.figures.progress += 1;
+                self.handle(Event::LetterDelivered { epoch: self.epoch, letter, result });
+            }
+            Err(error) if error.is_cancelled() => {}
+            Err(_) => self.defect("a letter's task panicked"),
+        }
+    }
+
+    fn defect(&mut self, detail: &str) {
+        self.handle(Event::Halt(Failure::halt(Reason::Internal, detail)));
+    }
+
+    fn stop(&mut self, until: Instant, event: Event) {
+        if self.waits_for_assignment {
+            return self.release(None);
+        }
+        // A revoke in the middle of a drain may only shorten the time.
+        let until = self.stop.as_ref().map_or(until, |stop| stop.until.min(until));
+        self.stop = Some(Stop { until, overrun: false });
+        self.derive_state();
+        self.handle(event);
+    }
+
+    fn overrun(&mut self) {
+        if let Some(stop) = &mut self.stop {
+            stop.overrun = true;
+        }
+        self.handle(Event::Deadline);
+    }
+
+    /// Throws the machine and all work away and asks for the committed position again.
+    fn rebuild(&mut self) {
+        tracing::error!(pair = %self.id, in_flight = self.figures.in_flight(), "no progress: beginning the pair anew");
+        self.metrics.stalled();
+        self.begin_anew();
+        self.shared.control.send(SourceCommand::Reassign { pair: self.id.clone(), epoch: self.epoch });
+    }
+
+    /// A fresh machine that waits for an assignment.
+    fn begin_anew(&mut self) {
+        self.drop_work();
+        self.machine = Pair::new(Arc::clone(&self.options), self.id.clone());
+        self.waits_for_assignment = true;
+    }
+
+    /// Cancels units, letters and writers; nothing of them is visible afterwards.
+    fn drop_work(&mut self) {
+        self.cancel_units();
+        self.letters = JoinSet::new();
+        self.letters_in_trouble = 0;
+        self.letters_hold = None;
+        self.writers.iter_mut().for_each(|writer| *writer = None);
+    }
+
+    fn cancel_units(&mut self) {
+        self.flight.cancelled.store(true, Ordering::Relaxed);
+        let number = self.flight.number + 1;
+        self.flight = Flight { number, cancelled: Arc::default(), waiting: JoinSet::new() };
+    }
+
+    fn handle(&mut self, event: Event) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.handle(event, self.shared.clock.now(), &mut actions);
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.actions = actions;
+    }
+}

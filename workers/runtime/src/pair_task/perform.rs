@@ -1,0 +1,205 @@
+//! What the machine asks for, done.
+
+use std::sync::Arc;
+
+use longshore_core::pair::{Action, Grain, Letter, Position, Tally, Unit};
+use longshore_core::sink::WriterContext;
+use longshore_core::source::SourceCommand;
+use longshore_core::{Block, Failure, Offset, SinkIndex, WriterId};
+use longshore_telemetry::metrics::PairState;
+
+use super::{PairEnd, PairTask};
+use crate::letters;
+use crate::pool::{self, Job};
+use crate::waiting;
+use crate::writer::{Writer, WriterOptions};
+
+impl PairTask {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Recover { sink, writer } => self.open(sink, writer),
+            Action::Start(offset) => self.start(offset),
+            Action::Grant { records, bytes } => self.grant(records, bytes),
+            Action::Run(unit) => self.run_unit(unit),
+            Action::CancelUnits => self.cancel_units(),
+            Action::Append { sink, block } => self.append(sink, block),
+            Action::Publish { sink, trailer } => {
+                if let Some(writer) = self.writer(sink) {
+                    writer.publish(trailer);
+                }
+            }
+            Action::Letter(letter) => self.send_letter(letter),
+            Action::Commit(position) => self.commit(position),
+            Action::Reassign => self.reassign(),
+            Action::Halt(failure) => self.halted(failure),
+            Action::Hold(failure) => self.held(failure),
+            Action::Resume => self.resumed(),
+            Action::Released(position) => self.release(position),
+            Action::Settled(tally) => self.settled(&tally),
+        }
+    }
+
+    fn open(&mut self, sink: SinkIndex, writer: WriterId) {
+        let at = usize::from(sink.0);
+        let (Some(route), Some(metrics)) = (self.shared.plan.routes.get(at), self.shared.sinks.get(at)) else {
+            return;
+        };
+        let context = WriterContext {
+            pair: self.id.clone(),
+            writer,
+            cluster: self.cluster.clone(),
+            topic_id: self.topic_id.clone(),
+        };
+        let opened = Writer::open(WriterOptions {
+            sink: Arc::clone(&route.sink),
+            index: sink,
+            epoch: self.epoch,
+            context,
+            pauses: self.shared.pauses,
+            mailbox: self.mailbox.clone(),
+            metrics: metrics.clone(),
+        });
+        if let Some(slot) = self.writers.get_mut(at) {
+            *slot = Some(opened);
+        }
+    }
+
+    fn writer(&self, sink: SinkIndex) -> Option<&Writer> {
+        self.writers.get(usize::from(sink.0))?.as_ref()
+    }
+
+    fn start(&mut self, offset: Offset) {
+        self.started = true;
+        self.derive_state();
+        let (pair, epoch) = (self.id.clone(), self.epoch);
+        self.shared.control.send(SourceCommand::Start { pair, epoch, offset });
+    }
+
+    fn grant(&mut self, records: u64, bytes: u64) {
+        self.granted_records = records;
+        let (pair, epoch) = (self.id.clone(), self.epoch);
+        self.shared.control.send(SourceCommand::Grant { pair, epoch, records, bytes });
+    }
+
+    fn run_unit(&mut self, unit: Unit) {
+        match self.options.grain {
+            Grain::Batch => self.shared.pool.submit(Job {
+                unit,
+                cancelled: Arc::clone(&self.flight.cancelled),
+                flight: self.flight.number,
+                mailbox: self.mailbox.clone(),
+            }),
+            Grain::Record => {
+                let plan = Arc::clone(&self.shared.plan);
+                self.flight.waiting.spawn(async move { waiting::run(&plan, unit).await });
+            }
+        }
+    }
+
+    fn append(&self, sink: SinkIndex, block: Block) {
+        if let Some(writer) = self.writer(sink) {
+            let charge = self.shared.budget.charge(pool::memory(&block));
+            writer.append(block, charge);
+        }
+    }
+
+    fn send_letter(&mut self, letter: Letter) {
+        let (sink, pauses) = (Arc::clone(&self.shared.letters), self.shared.pauses);
+        let mailbox = self.mailbox.clone();
+        self.letters.spawn(async move { letters::deliver(sink.as_ref(), letter, pauses, mailbox).await });
+    }
+
+    fn commit(&mut self, position: Position) {
+        let (pair, epoch) = (self.id.clone(), self.epoch);
+        self.shared.control.send(SourceCommand::Commit { pair, epoch, position });
+    }
+
+    fn reassign(&mut self) {
+        tracing::warn!(pair = %self.id, epoch = self.epoch.0, "asking for the pair's position again");
+        self.drop_work();
+        let (pair, epoch) = (self.id.clone(), self.epoch);
+        self.shared.control.send(SourceCommand::Reassign { pair, epoch });
+    }
+
+    pub(super) fn release(&mut self, position: Option<Position>) {
+        let overrun = self.stop.as_ref().is_some_and(|stop| stop.overrun);
+        let (pair, epoch) = (self.id.clone(), self.epoch);
+        let at = position.as_ref().map(|position| position.offset.0);
+        let in_flight = self.figures.in_flight();
+        tracing::info!(%pair, epoch = epoch.0, commit = at, in_flight, overrun, "released");
+        self.drop_work();
+        self.shared.control.send(SourceCommand::Release { pair, epoch, position });
+        self.end = Some(if overrun { PairEnd::Overrun } else { PairEnd::Released });
+    }
+
+    pub(super) fn halted(&mut self, failure: Failure) {
+        tracing::error!(pair = %self.id, %failure, "pair halted: it stays so until a person mends the cause");
+        self.halt = Some(failure);
+        self.derive_state();
+    }
+
+    pub(super) fn held(&mut self, failure: Failure) {
+        self.hold = Some(failure);
+        self.derive_state();
+    }
+
+    pub(super) fn resumed(&mut self) {
+        self.hold = None;
+        self.derive_state();
+    }
+
+    fn settled(&mut self, tally: &Tally) {
+        let filtered: u64 = tally.filtered.iter().map(|(_, count)| count).sum();
+        let dead: u64 = tally.dead.iter().map(|(_, count)| count).sum();
+        self.figures.settled += tally.sunk + tally.already_held + filtered + dead;
+        self.figures.progress += 1;
+        self.metrics.settled(tally);
+    }
+
+    /// What the pair is at, from what is known of it; says a change to a held state and back once.
+    pub(super) fn derive_state(&mut self) {
+        let hold = self.hold.as_ref().or(self.letters_hold.as_ref());
+        let (state, reason) = match (&self.halt, hold) {
+            (Some(failure), _) => (PairState::Halted, Some(failure)),
+            (None, _) if self.stop.is_some() => (PairState::Stopping, None),
+            (None, Some(failure)) => (PairState::Held, Some(failure)),
+            (None, None) if self.started => (PairState::Running, None),
+            (None, None) => (PairState::Starting, None),
+        };
+        let was = self.figures.state;
+        if was == state && self.figures.reason.as_ref() == reason {
+            return;
+        }
+        match (was, state, reason) {
+            (PairState::Held, PairState::Held, _) => {}
+            (_, PairState::Held, Some(failure)) => {
+                tracing::warn!(pair = %self.id, %failure, "pair takes no records until this is over");
+            }
+            (PairState::Held, PairState::Running, _) => tracing::info!(pair = %self.id, "pair takes records again"),
+            _ => {}
+        }
+        self.figures.reason = reason.cloned();
+        if was != state {
+            self.figures.state = state;
+            self.figures.since = self.shared.clock.now();
+        }
+    }
+
+    /// Tells the figures to whoever reads them; once for a batch of messages.
+    pub(super) fn tell(&mut self) {
+        if self.told_progress != self.figures.progress {
+            self.told_progress = self.figures.progress;
+            self.figures.progress_at = self.shared.clock.now();
+        }
+        self.figures.long_work =
+            self.shared.plan.step_deadline.is_none() && !self.flight.waiting.is_empty();
+        self.metrics.in_flight(self.figures.in_flight(), self.machine.in_flight_bytes());
+        self.metrics.credit(self.granted_records.saturating_sub(self.figures.received));
+        if self.started && !self.waits_for_assignment {
+            let watermark = self.machine.watermark();
+            self.figures.watermark = Some(watermark);
+            self.metrics.watermark(watermark);
+        }
+        self.cell.write(&self.figures);
+    }
+}

@@ -1,0 +1,226 @@
+//! One task for each sink of a pair: it recovers the ledger, then appends and publishes one at a time, and repeats a
+//! call that failed with a temporary failure until it works. The pair hears of trouble once, and once of its end.
+
+use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt;
+use longshore_core::ledger::Trailer;
+use longshore_core::pair::Event;
+use longshore_core::sink::{SegmentWriter, Sink, WriterContext};
+use longshore_core::{Block, Charge, Class, Epoch, Failure, Reason, SinkIndex};
+use longshore_telemetry::SinkMetrics;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
+
+use crate::mailbox::Input;
+use crate::trouble::{Pause, Pauses};
+
+enum Command {
+    Append { block: Block, _charge: Charge },
+    Publish(Box<Trailer>),
+}
+
+/// The pair's end of a writer task; dropping it ends the task and leaves nothing visible behind.
+pub(crate) struct Writer {
+    commands: UnboundedSender<Command>,
+    task: AbortHandle,
+}
+
+/// What a writer needs to know of its pair.
+pub(crate) struct WriterOptions {
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) index: SinkIndex,
+    pub(crate) epoch: Epoch,
+    pub(crate) context: WriterContext,
+    pub(crate) pauses: Pauses,
+    pub(crate) mailbox: UnboundedSender<Input>,
+    pub(crate) metrics: SinkMetrics,
+}
+
+impl Writer {
+    /// Opens a writer and reads its ledger; `Recovered` follows.
+    pub(crate) fn open(options: WriterOptions) -> Self {
+        let (commands, queue) = unbounded_channel();
+        let task = tokio::spawn(async move {
+            let reporter = Reporter::new(&options);
+            let run = AssertUnwindSafe(run(options, queue)).catch_unwind();
+            if run.await.is_err() {
+                reporter.held(Failure::halt(Reason::Internal, "the sink panicked"));
+            }
+        });
+        Self { commands, task: task.abort_handle() }
+    }
+
+    /// Queues rows; `charge` counts their bytes until the sink took them.
+    pub(crate) fn append(&self, block: Block, charge: Charge) {
+        // A writer that halted takes nothing any more; the pair was told.
+        let _ = self.commands.send(Command::Append { block, _charge: charge });
+    }
+
+    /// Queues the seal and publish of what was appended before.
+    pub(crate) fn publish(&self, trailer: Box<Trailer>) {
+        let _ = self.commands.send(Command::Publish(trailer));
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn run(options: WriterOptions, mut queue: UnboundedReceiver<Command>) {
+    let segments = options.sink.open(options.context.clone());
+    let reporter = Reporter::new(&options);
+    let mut task = WriterTask { segments, reporter, options, stored_bytes: 0 };
+    let mut flow = task.recover().await;
+    while flow.is_continue()
+        && let Some(command) = queue.recv().await
+    {
+        flow = match command {
+            Command::Append { block, _charge } => task.append(&block).await,
+            Command::Publish(trailer) => task.publish(&trailer).await,
+        };
+    }
+}
+
+struct WriterTask {
+    segments: Box<dyn SegmentWriter>,
+    reporter: Reporter,
+    options: WriterOptions,
+    stored_bytes: u64,
+}
+
+impl WriterTask {
+    async fn recover(&mut self) -> ControlFlow<()> {
+        let mut pause = Pause::new(self.options.pauses);
+        loop {
+            match self.segments.recover().await {
+                Ok(ledger) => {
+                    self.reporter.well(&pause);
+                    let (epoch, sink) = (self.options.epoch, self.options.index);
+                    self.reporter.send(Event::Recovered { epoch, sink, ledger: Ok(ledger) });
+                    return ControlFlow::Continue(());
+                }
+                Err(failure) if is_temporary(&failure) => self.reporter.wait(&mut pause, failure).await,
+                Err(failure) => {
+                    let (epoch, sink) = (self.options.epoch, self.options.index);
+                    let failure = self.reporter.named(failure);
+                    self.reporter.send(Event::Recovered { epoch, sink, ledger: Err(failure) });
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+    }
+
+    async fn append(&mut self, block: &Block) -> ControlFlow<()> {
+        let mut pause = Pause::new(self.options.pauses);
+        loop {
+            match self.segments.append(block).await {
+                Ok(bytes) => {
+                    self.stored_bytes = bytes;
+                    self.reporter.well(&pause);
+                    let (epoch, sink) = (self.options.epoch, self.options.index);
+                    self.reporter.send(Event::Appended { epoch, sink, bytes });
+                    return ControlFlow::Continue(());
+                }
+                Err(failure) => self.reporter.failed(&mut pause, failure).await?,
+            }
+        }
+    }
+
+    async fn publish(&mut self, trailer: &Trailer) -> ControlFlow<()> {
+        let began = Instant::now();
+        let mut pause = Pause::new(self.options.pauses);
+        while let Err(failure) = self.segments.seal() {
+            self.reporter.failed(&mut pause, failure).await?;
+        }
+        loop {
+            match self.segments.publish(trailer).await {
+                Ok(outcome) => {
+                    self.options.metrics.published(std::mem::take(&mut self.stored_bytes), began.elapsed());
+                    self.reporter.well(&pause);
+                    let (epoch, sink, sequence) = (self.options.epoch, self.options.index, trailer.sequence);
+                    self.reporter.send(Event::Published { epoch, sink, sequence, outcome });
+                    return ControlFlow::Continue(());
+                }
+                Err(failure) => self.reporter.failed(&mut pause, failure).await?,
+            }
+        }
+    }
+}
+
+/// Tells the pair how its sink is.
+struct Reporter {
+    mailbox: UnboundedSender<Input>,
+    metrics: SinkMetrics,
+    name: String,
+    epoch: Epoch,
+    sink: SinkIndex,
+}
+
+impl Reporter {
+    fn new(options: &WriterOptions) -> Self {
+        Self {
+            mailbox: options.mailbox.clone(),
+            metrics: options.metrics.clone(),
+            name: options.sink.name().to_owned(),
+            epoch: options.epoch,
+            sink: options.index,
+        }
+    }
+
+    fn send(&self, event: Event) {
+        // A closed mailbox means that the pair is gone, and this task with it.
+        let _ = self.mailbox.send(Input::Event(event));
+    }
+
+    fn named(&self, failure: Failure) -> Failure {
+        crate::execute::located(failure, &self.name)
+    }
+
+    fn held(&self, failure: Failure) {
+        self.send(Event::SinkHeld { epoch: self.epoch, sink: self.sink, failure: self.named(failure) });
+    }
+
+    /// Waits after a temporary failure, having said so at the first one of this call.
+    async fn wait(&self, pause: &mut Pause, failure: Failure) {
+        self.metrics.retried(&failure);
+        if pause.attempts() == 0 {
+            self.held(failure.clone());
+        }
+        pause.after(&failure).await;
+    }
+
+    /// Waits after a temporary failure, or says that this writer is at its end. A whole block or segment cannot be
+    /// one record's fault (those come back by offset), so class Reject is a defect and halts as well.
+    async fn failed(&self, pause: &mut Pause, failure: Failure) -> ControlFlow<()> {
+        match failure.class {
+            Class::Retry { .. } => {
+                self.wait(pause, failure).await;
+                ControlFlow::Continue(())
+            }
+            Class::Reject | Class::Halt => {
+                self.held(Failure::new(Class::Halt, failure.reason, failure.detail()).at(&failure.at));
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Says that the trouble of this call is over, if it had any.
+    fn well(&self, pause: &Pause) {
+        if pause.attempts() > 0 {
+            self.send(Event::SinkResumed { epoch: self.epoch, sink: self.sink });
+        }
+    }
+}
+
+fn is_temporary(failure: &Failure) -> bool {
+    match failure.class {
+        Class::Retry { .. } => true,
+        Class::Reject | Class::Halt => false,
+    }
+}
