@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, Offset, RunSet, Sequence, WriterId};
+use crate::source::Assignment;
+use crate::{Failure, Generation, Offset, Reason, RunSet, Sequence, WriterId};
 
 /// The version of the trailer format written by this code.
 pub const TRAILER_VERSION: u32 = 1;
@@ -85,5 +86,75 @@ impl LedgerView {
         self.cluster.clone_from(&trailer.cluster);
         self.topic_id.clone_from(&trailer.topic_id);
         self.next_sequence = trailer.sequence.next();
+    }
+
+    /// The offset behind the last one it says anything about, none when it is empty.
+    pub fn end(&self) -> Option<Offset> {
+        let dead = self.dead.last_key_value().map(|(offset, _)| offset.next());
+        self.held.end().max(dead)
+    }
+
+    /// Whether the ledger fits the assignment: it holds the segments that were committed (`promised` is the first number
+    /// not yet published then), and is about this very topic (design section 4, rule 8).
+    ///
+    /// # Errors
+    /// [`LedgerMismatch`]
+    pub fn check(&self, assignment: &Assignment, promised: Option<Sequence>) -> Result<(), LedgerMismatch> {
+        if let Some(promised) = promised.filter(|promised| *promised > self.next_sequence) {
+            return Err(LedgerMismatch::Missing { promised, found: self.next_sequence });
+        }
+        let differs = |ours: &str, theirs: &str| !ours.is_empty() && !theirs.is_empty() && ours != theirs;
+        if differs(&self.cluster, &assignment.cluster) {
+            return Err(LedgerMismatch::Cluster);
+        }
+        if differs(&self.topic_id, &assignment.topic_id) {
+            return Err(LedgerMismatch::Topic);
+        }
+        match self.end() {
+            Some(end) if end > assignment.log_end => {
+                Err(LedgerMismatch::BeyondEnd { held: end, log_end: assignment.log_end })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a ledger cannot be the one of this pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerMismatch {
+    /// Segments that were committed are not there (a pod-local disk, a folder emptied by hand).
+    #[error(
+        "the next free segment is {found}, but at the last commit it was {promised}: published segments are gone"
+    )]
+    Missing {
+        /// The first number not yet published when the commit was made.
+        promised: Sequence,
+        /// The first free number found.
+        found: Sequence,
+    },
+    /// Another Kafka cluster.
+    #[error("the ledger was written for another kafka cluster")]
+    Cluster,
+    /// Another topic of the same name.
+    #[error("the ledger was written for an earlier topic of the same name")]
+    Topic,
+    /// It holds offsets that the log does not have.
+    #[error("the ledger holds offsets up to {held}, but the log ends at {log_end}")]
+    BeyondEnd {
+        /// The offset behind the last one held.
+        held: Offset,
+        /// The end of the log.
+        log_end: Offset,
+    },
+}
+
+impl LedgerMismatch {
+    /// The failure it is for the pair: always [`crate::Class::Halt`], since only a person can say what is right.
+    pub fn into_failure(self) -> Failure {
+        let reason = match self {
+            Self::Missing { .. } => Reason::LedgerMissing,
+            Self::Cluster | Self::Topic | Self::BeyondEnd { .. } => Reason::LedgerForeign,
+        };
+        Failure::halt(reason, self)
     }
 }

@@ -1,1 +1,395 @@
-//! Placeholder: being written.
+//! The commit metadata: what travels with a committed offset, at most 4096 bytes (`offset.metadata.max.bytes`).
+//!
+//! It names the settled runs beyond the watermark, so that a restart does not redo long-running work, and the next
+//! sequence of each sink, so that a ledger that lost segments is noticed. It is bound to the offset it was written
+//! for: a reader refuses it at any other.
+//!
+//! Layout: `L1:` and then base64 (URL alphabet, no padding) of: varint base offset; marks; varint count of sinks, each
+//! 4 bytes of name hash, varint generation, varint next sequence; one byte run form, varint length and the runs; and 4
+//! bytes of XXH3-64 over all before them. A varint is LEB128.
+
+use crate::{Generation, Lane, Offset, RunSet, Sequence};
+
+mod wire;
+
+use wire::{Reader, Writer};
+
+/// The most bytes a broker takes by default (`offset.metadata.max.bytes`).
+pub const METADATA_BYTES: usize = 4096;
+
+const PREFIX: &str = "L1:";
+const CHECK_BYTES: usize = 4;
+const FORM_PAIRS: u8 = 0;
+const FORM_BITS: u8 = 1;
+const MARK_CLEAN: u8 = 1;
+const MARK_TRYING: u8 = 2;
+
+/// What a commit says besides its offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// The sinks that keep a ledger.
+    pub sinks: Vec<SinkMark>,
+    /// Settled offsets beyond the committed one.
+    pub settled: RunSet,
+    /// Whether the owner let go in good order.
+    pub clean: bool,
+    /// The record that careful mode was about to try.
+    pub trying: Option<Trying>,
+}
+
+/// How far one sink's ledger was when the commit was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkMark {
+    /// [`SinkMark::hash_of`] its name.
+    pub name_hash: u32,
+    /// Its generation.
+    pub generation: Generation,
+    /// The first number not yet published.
+    pub next: Sequence,
+}
+
+impl SinkMark {
+    /// The short hash that stands for a sink's name.
+    pub fn hash_of(name: &str) -> u32 {
+        xxhash_rust::xxh3::xxh3_64(name.as_bytes()) as u32
+    }
+}
+
+/// Careful mode's note before each try (design section 4, crash loops).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trying {
+    /// The lane.
+    pub lane: Lane,
+    /// The record.
+    pub offset: Offset,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+/// Why commit metadata is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// It is not ours.
+    #[error("the commit metadata was not written by longshore")]
+    Foreign,
+    /// It was written by a later version.
+    #[error("the commit metadata has a version this build does not know")]
+    Version,
+    /// It is cut or altered.
+    #[error("the commit metadata is damaged")]
+    Damaged,
+    /// It belongs to another committed offset.
+    #[error("the commit metadata was written for offset {0}, not for the committed one")]
+    Base(Offset),
+    /// Its runs overlap, touch, fall, or begin at or below the committed offset.
+    #[error("the runs in the commit metadata are not in order")]
+    Runs,
+    /// It claims offsets that the log does not have (the topic was made again, or truncated).
+    #[error("the commit metadata claims offset {0}, which is beyond the end of the log")]
+    BeyondEnd(Offset),
+}
+
+/// Metadata as text, and which runs found room in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Printable ASCII of at most [`METADATA_BYTES`].
+    pub text: String,
+    /// The part of the settled runs that is in the text; the farthest are left out when they do not fit.
+    pub kept: RunSet,
+}
+
+impl Metadata {
+    /// The text for a commit of `base`. Always fits.
+    pub fn encode(&self, base: Offset) -> Encoded {
+        let mut head = Writer::default();
+        head.varint(base.0 as u64);
+        self.encode_marks(&mut head);
+        head.varint(self.sinks.len() as u64);
+        for sink in &self.sinks {
+            head.raw(&sink.name_hash.to_be_bytes());
+            head.varint(sink.generation.0.into());
+            head.varint(sink.next.0);
+        }
+        // Three bytes become four letters; the form byte and the run count take at most 4 bytes more.
+        let most = (METADATA_BYTES - PREFIX.len()) / 4 * 3;
+        let room = most.saturating_sub(head.len() + CHECK_BYTES + 4);
+        let pairs = pairs_that_fit(&self.settled, base, room);
+        let bits = bits_that_fit(&self.settled, base, room);
+        let better_bits = bits.kept.len() > pairs.kept.len()
+            || (bits.kept.len() == pairs.kept.len() && bits.body.len() < pairs.body.len());
+        let (form, runs) = if better_bits { (FORM_BITS, bits) } else { (FORM_PAIRS, pairs) };
+        head.raw(&[form]);
+        head.varint(runs.body.len() as u64);
+        head.raw(&runs.body);
+        let check = check_of(head.bytes());
+        head.raw(&check);
+        let text = format!("{PREFIX}{}", wire::to_base64(head.bytes()));
+        Encoded { text, kept: runs.kept }
+    }
+
+    /// Reads the metadata of a committed offset. Empty text is empty metadata: a commit by another tool, or the first.
+    ///
+    /// # Errors
+    /// [`MetadataError`]; nothing of the text may be used then.
+    pub fn decode(text: &str, base: Offset, log_end: Offset) -> Result<Self, MetadataError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let Some(body) = text.strip_prefix(PREFIX) else {
+            let later = text.strip_prefix('L').and_then(|rest| rest.split_once(':'));
+            let later = later.is_some_and(|(digits, _)| digits.parse::<u32>().is_ok());
+            return Err(if later { MetadataError::Version } else { MetadataError::Foreign });
+        };
+        if text.len() > METADATA_BYTES {
+            return Err(MetadataError::Damaged);
+        }
+        let bytes = wire::from_base64(body).ok_or(MetadataError::Damaged)?;
+        let split = bytes.len().checked_sub(CHECK_BYTES).ok_or(MetadataError::Damaged)?;
+        let (bytes, check) = bytes.split_at(split);
+        if check_of(bytes) != check {
+            return Err(MetadataError::Damaged);
+        }
+        let mut reader = Reader::new(bytes);
+        let metadata = Self::decode_body(&mut reader, base)?;
+        if !reader.is_at_end() {
+            return Err(MetadataError::Damaged);
+        }
+        match metadata.settled.end() {
+            Some(end) if end > log_end => Err(MetadataError::BeyondEnd(Offset(end.0 - 1))),
+            _ => Ok(metadata),
+        }
+    }
+
+    fn decode_body(reader: &mut Reader<'_>, base: Offset) -> Result<Self, MetadataError> {
+        let written_for = Offset(reader.varint()? as i64);
+        if written_for != base {
+            return Err(MetadataError::Base(written_for));
+        }
+        let (clean, trying) = decode_marks(reader)?;
+        let mut sinks = Vec::new();
+        for _ in 0..reader.varint()? {
+            let hash: [u8; 4] = reader.take(4)?.try_into().map_err(|_| MetadataError::Damaged)?;
+            let generation = u32::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
+            let next = Sequence(reader.varint()?);
+            sinks.push(SinkMark {
+                name_hash: u32::from_be_bytes(hash),
+                generation: Generation(generation),
+                next,
+            });
+        }
+        let form = reader.take(1)?[0];
+        let length = usize::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
+        let body = reader.take(length)?;
+        let settled = match form {
+            FORM_PAIRS => decode_pairs(body, base)?,
+            FORM_BITS => decode_bits(body, base)?,
+            _ => return Err(MetadataError::Damaged),
+        };
+        Ok(Self { sinks, settled, clean, trying })
+    }
+
+    fn encode_marks(&self, head: &mut Writer) {
+        let trying = if self.trying.is_some() { MARK_TRYING } else { 0 };
+        head.raw(&[trying | if self.clean { MARK_CLEAN } else { 0 }]);
+        if let Some(trying) = self.trying {
+            let lane = match trying.lane {
+                Lane::Input => 0,
+                Lane::Retry => 1,
+            };
+            head.raw(&[lane]);
+            head.varint(trying.offset.0 as u64);
+            head.varint(trying.tries.into());
+        }
+    }
+}
+
+fn decode_marks(reader: &mut Reader<'_>) -> Result<(bool, Option<Trying>), MetadataError> {
+    let marks = reader.take(1)?[0];
+    if marks & !(MARK_CLEAN | MARK_TRYING) != 0 {
+        return Err(MetadataError::Damaged);
+    }
+    if marks & MARK_TRYING == 0 {
+        return Ok((marks & MARK_CLEAN != 0, None));
+    }
+    let lane = match reader.take(1)?[0] {
+        0 => Lane::Input,
+        1 => Lane::Retry,
+        _ => return Err(MetadataError::Damaged),
+    };
+    let offset = Offset(reader.varint()? as i64);
+    let tries = u32::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
+    Ok((marks & MARK_CLEAN != 0, Some(Trying { lane, offset, tries })))
+}
+
+fn check_of(bytes: &[u8]) -> [u8; CHECK_BYTES] {
+    (xxhash_rust::xxh3::xxh3_64(bytes) as u32).to_be_bytes()
+}
+
+struct FittingRuns {
+    body: Vec<u8>,
+    kept: RunSet,
+}
+
+/// Runs as distance from the end of the one before and length: best for long runs.
+fn pairs_that_fit(settled: &RunSet, base: Offset, room: usize) -> FittingRuns {
+    let (mut body, mut kept, mut last) = (Writer::default(), RunSet::default(), base.0);
+    for (first, end) in settled.iter() {
+        let mut one = Writer::default();
+        one.varint((first.0 - last) as u64);
+        one.varint((end.0 - first.0) as u64);
+        if body.len() + one.len() > room {
+            break;
+        }
+        body.raw(one.bytes());
+        kept.insert_range(first, end);
+        last = end.0;
+    }
+    FittingRuns { body: body.into_bytes(), kept }
+}
+
+/// One bit for each offset behind the base: best when settled and open ones alternate.
+fn bits_that_fit(settled: &RunSet, base: Offset, room: usize) -> FittingRuns {
+    let (mut body, mut kept) = (Vec::new(), RunSet::default());
+    let limit = base.0.saturating_add(room as i64 * 8);
+    for (first, end) in settled.iter() {
+        let end = end.0.min(limit);
+        if first.0 >= end {
+            break;
+        }
+        for offset in first.0..end {
+            let place = (offset - base.0) as usize;
+            if body.len() <= place / 8 {
+                body.resize(place / 8 + 1, 0u8);
+            }
+            body[place / 8] |= 1 << (place % 8);
+        }
+        kept.insert_range(first, Offset(end));
+    }
+    FittingRuns { body, kept }
+}
+
+fn decode_pairs(body: &[u8], base: Offset) -> Result<RunSet, MetadataError> {
+    let (mut reader, mut runs, mut last) = (Reader::new(body), RunSet::default(), base.0);
+    while !reader.is_at_end() {
+        let distance = i64::try_from(reader.varint()?).map_err(|_| MetadataError::Runs)?;
+        let length = i64::try_from(reader.varint()?).map_err(|_| MetadataError::Runs)?;
+        let first = last.checked_add(distance).ok_or(MetadataError::Runs)?;
+        let end = first.checked_add(length).ok_or(MetadataError::Runs)?;
+        // A distance of zero would touch the run before it, or call the committed offset itself settled.
+        if distance == 0 || length == 0 {
+            return Err(MetadataError::Runs);
+        }
+        runs.insert_range(Offset(first), Offset(end));
+        last = end;
+    }
+    Ok(runs)
+}
+
+fn decode_bits(body: &[u8], base: Offset) -> Result<RunSet, MetadataError> {
+    let mut runs = RunSet::default();
+    for (place, byte) in body.iter().enumerate() {
+        for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
+            let ahead = (place * 8 + bit) as i64;
+            let offset = base.0.checked_add(ahead).ok_or(MetadataError::Runs)?;
+            if ahead == 0 {
+                return Err(MetadataError::Runs);
+            }
+            runs.insert(Offset(offset));
+        }
+    }
+    Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn settled(base: i64, steps: &[(i64, i64)]) -> RunSet {
+        let (mut runs, mut at) = (RunSet::default(), base);
+        for (distance, length) in steps {
+            at += distance;
+            runs.insert_range(Offset(at), Offset(at + length));
+            at += length;
+        }
+        runs
+    }
+
+    fn sinks(count: usize) -> Vec<SinkMark> {
+        let mark = |n: usize| SinkMark {
+            name_hash: SinkMark::hash_of(&n.to_string()),
+            generation: Generation(1),
+            next: Sequence(n as u64 * 1_000_000),
+        };
+        (0..count).map(mark).collect()
+    }
+
+    #[test]
+    fn a_version_of_tomorrow_and_foreign_text_are_told_apart() {
+        let read = |text| Metadata::decode(text, Offset(0), Offset(10));
+        assert_eq!(read("L2:AAAA"), Err(MetadataError::Version));
+        assert_eq!(read("hello"), Err(MetadataError::Foreign));
+        assert_eq!(read("L1:%%%"), Err(MetadataError::Damaged));
+        assert_eq!(read("L1:"), Err(MetadataError::Damaged));
+        assert_eq!(read(""), Ok(Metadata::default()));
+    }
+
+    #[test]
+    fn marks_for_careful_mode_travel() {
+        let trying = Some(Trying { lane: Lane::Retry, offset: Offset(77), tries: 2 });
+        let metadata = Metadata { clean: true, trying, ..Metadata::default() };
+        let text = metadata.encode(Offset(3)).text;
+        assert_eq!(Metadata::decode(&text, Offset(3), Offset(100)), Ok(metadata));
+    }
+
+    #[test]
+    fn every_second_of_many_offsets_fits_by_bits() {
+        let runs = settled(0, &vec![(1, 1); 10_000]);
+        let encoded =
+            Metadata { sinks: sinks(16), settled: runs.clone(), ..Metadata::default() }.encode(Offset(0));
+        assert_eq!(encoded.kept, runs);
+    }
+
+    proptest! {
+        /// Scenario: any runs, from none to far too many. Guarantee: the text fits, says what it kept, keeps the nearest, and
+        /// reads back as that; another base offset, an end of log within the runs, and every damaged letter are refused.
+        #[test]
+        fn reads_back_what_fits_and_nothing_else(
+            base in 0..1i64 << 40,
+            steps in proptest::collection::vec((1..300i64, prop_oneof![1..4i64, 1..100_000i64]), 0..3000),
+            sink_count in 0..16usize,
+            damage in any::<prop::sample::Index>(),
+        ) {
+            let runs = settled(base, &steps);
+            let metadata = Metadata { sinks: sinks(sink_count), settled: runs.clone(), ..Metadata::default() };
+            let encoded = metadata.encode(Offset(base));
+            prop_assert!(encoded.text.len() <= METADATA_BYTES);
+            prop_assert!(encoded.text.bytes().all(|byte| byte.is_ascii_graphic()));
+            let near = encoded.kept.end().map_or(RunSet::default(), |end| runs.clipped(Offset(base), end));
+            prop_assert_eq!(&near, &encoded.kept);
+            let end = Offset(i64::MAX);
+            let kept = Metadata { settled: encoded.kept.clone(), ..metadata };
+            prop_assert_eq!(Metadata::decode(&encoded.text, Offset(base), end), Ok(kept));
+            prop_assert_eq!(
+                Metadata::decode(&encoded.text, Offset(base + 1), end),
+                Err(MetadataError::Base(Offset(base)))
+            );
+            if let Some(last) = encoded.kept.end() {
+                let cut = Metadata::decode(&encoded.text, Offset(base), Offset(last.0 - 1));
+                prop_assert_eq!(cut, Err(MetadataError::BeyondEnd(Offset(last.0 - 1))));
+            }
+            let mut letters = encoded.text.clone().into_bytes();
+            let place = damage.index(letters.len());
+            letters[place] = if letters[place] == b'A' { b'B' } else { b'A' };
+            let damaged = String::from_utf8(letters).unwrap();
+            prop_assert!(Metadata::decode(&damaged, Offset(base), end).is_err());
+        }
+
+        /// Scenario: any text. Guarantee: no panic, and nothing that was not written by us is accepted.
+        #[test]
+        fn refuses_garbage(text in "L1:[A-Za-z0-9_-]{0,200}") {
+            prop_assert!(Metadata::decode(&text, Offset(0), Offset(1 << 40)).is_err());
+        }
+    }
+}

@@ -1,19 +1,44 @@
 //! Run-length sets of offsets.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::Offset;
 
 /// A set of offsets as disjoint runs that do not touch: a million neighbours cost one entry.
 /// Serialised as `[[first, end), ...]` pairs, rising; reading refuses runs that overlap, touch, fall or are empty.
+///
+/// The runs lie sorted in one vector: additions come mostly at the end, and whole batches are merged in one pass
+/// ([`Self::union`], [`Self::subtract`]), which was measured several times faster than a tree with one insertion per
+/// record when many keys finish out of order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunSet {
-    runs: BTreeMap<i64, i64>,
+    runs: Vec<(i64, i64)>,
 }
 
 impl RunSet {
+    /// The set of one run `[first, end)`; empty when `first >= end`.
+    pub fn of(first: Offset, end: Offset) -> Self {
+        let mut set = Self::default();
+        set.insert_range(first, end);
+        set
+    }
+
+    /// The set of runs `[first, end)` given in any order; they may overlap and touch, empty ones are left out.
+    pub fn collect(mut runs: Vec<(i64, i64)>) -> Self {
+        let tidy =
+            runs.iter().all(|(first, end)| first < end) && runs.windows(2).all(|two| two[0].1 < two[1].0);
+        if tidy {
+            return Self { runs };
+        }
+        runs.retain(|(first, end)| first < end);
+        runs.sort_unstable();
+        let mut merged: Vec<(i64, i64)> = Vec::with_capacity(runs.len());
+        for run in runs {
+            push_merged(&mut merged, run);
+        }
+        Self { runs: merged }
+    }
+
     /// Adds one offset; true when it was not there.
     pub fn insert(&mut self, offset: Offset) -> bool {
         if self.contains(offset) {
@@ -29,64 +54,144 @@ impl RunSet {
         if first >= end {
             return;
         }
-        if let Some((&start, &stop)) = self.runs.range(..=first).next_back()
-            && stop >= first
-        {
-            first = start;
-            end = end.max(stop);
+        match self.runs.last_mut() {
+            None => return self.runs.push((first, end)),
+            Some(last) if first > last.1 => return self.runs.push((first, end)),
+            Some(last) if first >= last.0 => {
+                last.1 = last.1.max(end);
+                return;
+            }
+            Some(_) => {}
         }
-        while let Some((&start, &stop)) = self.runs.range(first..=end).next() {
-            end = end.max(stop);
-            self.runs.remove(&start);
+        let low = self.runs.partition_point(|run| run.1 < first);
+        let high = self.runs.partition_point(|run| run.0 <= end);
+        if low < high {
+            first = first.min(self.runs[low].0);
+            end = end.max(self.runs[high - 1].1);
+            self.runs[low] = (first, end);
+            self.runs.drain(low + 1..high);
+        } else {
+            self.runs.insert(low, (first, end));
         }
-        self.runs.insert(first, end);
     }
 
     /// Takes `[first, end)` out.
     pub fn remove_range(&mut self, first: Offset, end: Offset) {
         let (first, end) = (first.0, end.0);
-        if first >= end {
+        let low = self.runs.partition_point(|run| run.1 <= first);
+        let high = self.runs.partition_point(|run| run.0 < end);
+        if first >= end || low >= high {
             return;
         }
-        if let Some((&start, &stop)) = self.runs.range(..first).next_back()
-            && stop > first
-        {
-            self.runs.insert(start, first);
-            if stop > end {
-                self.runs.insert(end, stop);
-                return;
-            }
-        }
-        while let Some((&start, &stop)) = self.runs.range(first..end).next() {
-            self.runs.remove(&start);
-            if stop > end {
-                self.runs.insert(end, stop);
-            }
-        }
+        let left = (self.runs[low].0, first);
+        let right = (end, self.runs[high - 1].1);
+        let kept = [left, right].into_iter().filter(|(first, end)| first < end);
+        self.runs.splice(low..high, kept);
     }
 
     /// Whether the offset is in the set.
     pub fn contains(&self, offset: Offset) -> bool {
-        self.runs.range(..=offset.0).next_back().is_some_and(|(_, stop)| *stop > offset.0)
+        let at = self.runs.partition_point(|run| run.1 <= offset.0);
+        self.runs.get(at).is_some_and(|run| run.0 <= offset.0)
     }
 
     /// Adds all of another set.
     pub fn union(&mut self, other: &Self) {
-        for (first, end) in other.iter() {
-            self.insert_range(first, end);
+        let (Some(first), Some(last)) = (other.runs.first(), other.runs.last()) else { return };
+        if self.runs.last().is_none_or(|own| own.1 < first.0) {
+            self.runs.extend_from_slice(&other.runs);
+            return;
         }
+        let low = self.runs.partition_point(|run| run.1 < first.0);
+        let high = self.runs.partition_point(|run| run.0 <= last.1);
+        let mut merged: Vec<(i64, i64)> = Vec::with_capacity(high - low + other.runs.len());
+        let (mut own, mut theirs) = (self.runs[low..high].iter().peekable(), other.runs.iter().peekable());
+        loop {
+            let next = match (own.peek(), theirs.peek()) {
+                (Some(a), Some(b)) if a.0 <= b.0 => own.next(),
+                (Some(_), None) => own.next(),
+                (_, Some(_)) => theirs.next(),
+                (None, None) => break,
+            };
+            if let Some(run) = next {
+                push_merged(&mut merged, *run);
+            }
+        }
+        self.replace(low, high, merged);
     }
 
     /// Takes all of another set out.
     pub fn subtract(&mut self, other: &Self) {
-        for (first, end) in other.iter() {
-            self.remove_range(first, end);
+        let (Some(own_first), Some(own_last)) = (self.runs.first(), self.runs.last()) else { return };
+        let from = other.runs.partition_point(|run| run.1 <= own_first.0);
+        let to = other.runs.partition_point(|run| run.0 < own_last.1);
+        if from >= to {
+            return;
         }
+        let theirs = &other.runs[from..to];
+        let low = self.runs.partition_point(|run| run.1 <= theirs[0].0);
+        let high = self.runs.partition_point(|run| run.0 < theirs[theirs.len() - 1].1);
+        if low >= high {
+            return;
+        }
+        let mut kept = Vec::with_capacity(high - low);
+        let mut at = 0;
+        for &(mut first, end) in &self.runs[low..high] {
+            while at < theirs.len() && theirs[at].1 <= first {
+                at += 1;
+            }
+            let mut next = at;
+            while first < end {
+                match theirs.get(next) {
+                    Some(&(from, to)) if from < end => {
+                        if first < from {
+                            kept.push((first, from));
+                        }
+                        first = to;
+                        next += 1;
+                    }
+                    _ => {
+                        kept.push((first, end));
+                        break;
+                    }
+                }
+            }
+        }
+        self.replace(low, high, kept);
+    }
+
+    /// The part inside `[first, end)`.
+    #[must_use]
+    pub fn clipped(&self, first: Offset, end: Offset) -> Self {
+        let low = self.runs.partition_point(|run| run.1 <= first.0);
+        let high = self.runs.partition_point(|run| run.0 < end.0);
+        let runs = self.runs.get(low..high).unwrap_or_default();
+        Self { runs: runs.iter().map(|run| (run.0.max(first.0), run.1.min(end.0))).collect() }
+    }
+
+    /// What is in both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut outside = self.clone();
+        outside.subtract(other);
+        let mut both = self.clone();
+        both.subtract(&outside);
+        both
     }
 
     /// The runs `[first, end)`, rising.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Offset, Offset)> + '_ {
         self.runs.iter().map(|(first, end)| (Offset(*first), Offset(*end)))
+    }
+
+    /// The lowest offset, none when empty.
+    pub fn first(&self) -> Option<Offset> {
+        self.runs.first().map(|run| Offset(run.0))
+    }
+
+    /// The offset behind the highest, none when empty.
+    pub fn end(&self) -> Option<Offset> {
+        self.runs.last().map(|run| Offset(run.1))
     }
 
     /// How many runs.
@@ -106,8 +211,9 @@ impl RunSet {
 
     /// The end of the run that holds `offset`, or `offset` itself when none does: where a watermark gets to.
     pub fn end_of_run(&self, offset: Offset) -> Offset {
-        match self.runs.range(..=offset.0).next_back() {
-            Some((_, stop)) if *stop > offset.0 => Offset(*stop),
+        let at = self.runs.partition_point(|run| run.1 <= offset.0);
+        match self.runs.get(at) {
+            Some(run) if run.0 <= offset.0 => Offset(run.1),
             _ => offset,
         }
     }
@@ -115,6 +221,23 @@ impl RunSet {
     /// Forgets everything below `offset`.
     pub fn forget_below(&mut self, offset: Offset) {
         self.remove_range(Offset(i64::MIN), offset);
+    }
+
+    fn replace(&mut self, low: usize, high: usize, runs: Vec<(i64, i64)>) {
+        if high == self.runs.len() {
+            self.runs.truncate(low);
+            self.runs.extend_from_slice(&runs);
+        } else {
+            self.runs.splice(low..high, runs);
+        }
+    }
+}
+
+/// Appends a run that begins no lower than the last one began, joining what overlaps or touches.
+fn push_merged(runs: &mut Vec<(i64, i64)>, run: (i64, i64)) {
+    match runs.last_mut() {
+        Some(last) if run.0 <= last.1 => last.1 = last.1.max(run.1),
+        _ => runs.push(run),
     }
 }
 
@@ -135,5 +258,78 @@ impl<'de> Deserialize<'de> for RunSet {
             last = Some(*end);
         }
         Ok(Self { runs: pairs.into_iter().map(|[first, end]| (first, end)).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn naive(set: &RunSet) -> BTreeSet<i64> {
+        set.iter().flat_map(|(first, end)| first.0..end.0).collect()
+    }
+
+    fn tidy(set: &RunSet) -> bool {
+        let runs: Vec<_> = set.iter().collect();
+        runs.iter().all(|(first, end)| first < end) && runs.windows(2).all(|two| two[0].1 < two[1].0)
+    }
+
+    fn runs() -> impl Strategy<Value = Vec<(i64, i64)>> {
+        proptest::collection::vec((0..60i64, 0..6i64).prop_map(|(first, len)| (first, first + len)), 0..12)
+    }
+
+    proptest! {
+        /// Scenario: any sequence of range additions and removals. Guarantee: the set is what a plain set would be.
+        #[test]
+        fn ranges_agree_with_a_plain_set(steps in proptest::collection::vec((any::<bool>(), 0..60i64, 0..9i64), 0..40)) {
+            let (mut set, mut plain) = (RunSet::default(), BTreeSet::new());
+            for (add, first, len) in steps {
+                if add {
+                    set.insert_range(Offset(first), Offset(first + len));
+                    plain.extend(first..first + len);
+                } else {
+                    set.remove_range(Offset(first), Offset(first + len));
+                    plain.retain(|offset| !(first..first + len).contains(offset));
+                }
+                prop_assert!(tidy(&set));
+                prop_assert_eq!(&naive(&set), &plain);
+                prop_assert_eq!(set.len(), plain.len() as u64);
+            }
+        }
+
+        /// Scenario: two sets. Guarantee: union, difference, intersection and clipping are those of plain sets.
+        #[test]
+        fn whole_sets_agree_with_plain_sets(a in runs(), b in runs(), cut in (0..60i64, 0..20i64)) {
+            let (a, b) = (RunSet::collect(a), RunSet::collect(b));
+            let (plain_a, plain_b) = (naive(&a), naive(&b));
+            let mut union = a.clone();
+            union.union(&b);
+            prop_assert!(tidy(&union));
+            prop_assert_eq!(naive(&union), plain_a.union(&plain_b).copied().collect::<BTreeSet<_>>());
+            let mut less = a.clone();
+            less.subtract(&b);
+            prop_assert!(tidy(&less));
+            prop_assert_eq!(naive(&less), plain_a.difference(&plain_b).copied().collect::<BTreeSet<_>>());
+            let both = a.intersection(&b);
+            prop_assert!(tidy(&both));
+            prop_assert_eq!(naive(&both), plain_a.intersection(&plain_b).copied().collect::<BTreeSet<_>>());
+            let clipped = a.clipped(Offset(cut.0), Offset(cut.0 + cut.1));
+            prop_assert!(tidy(&clipped));
+            let inside = plain_a.iter().copied().filter(|o| (cut.0..cut.0 + cut.1).contains(o)).collect::<BTreeSet<_>>();
+            prop_assert_eq!(naive(&clipped), inside);
+        }
+    }
+
+    #[test]
+    fn reading_refuses_runs_that_touch_fall_or_are_empty() {
+        for bad in ["[[1,1]]", "[[2,1]]", "[[1,3],[3,4]]", "[[5,6],[1,2]]", "[[-1,2]]"] {
+            assert!(serde_json::from_str::<RunSet>(bad).is_err(), "{bad}");
+        }
+        let good: RunSet = serde_json::from_str("[[1,3],[5,6]]").unwrap();
+        assert_eq!(serde_json::to_string(&good).unwrap(), "[[1,3],[5,6]]");
     }
 }

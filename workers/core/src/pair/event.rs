@@ -155,3 +155,22 @@ pub enum Event {
     /// The pair is gone: abort, commit nothing.
     Lost,
 }
+
+impl Event {
+    /// The ownership that the event answers to, none for those that stand for themselves.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::Recovered { epoch, .. }
+            | Self::UnitDone { epoch, .. }
+            | Self::Appended { epoch, .. }
+            | Self::SinkHeld { epoch, .. }
+            | Self::SinkResumed { epoch, .. }
+            | Self::Published { epoch, .. }
+            | Self::LetterDelivered { epoch, .. }
+            | Self::Committed { epoch, .. } => Some(*epoch),
+            Self::Received(chunk) => Some(chunk.epoch()),
+            Self::Assigned { assignment, .. } => Some(assignment.epoch),
+            Self::Tick | Self::Halt(_) | Self::Drain | Self::Revoke | Self::Deadline | Self::Lost => None,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Varints and base64, as the commit metadata uses them.
+
+use super::MetadataError;
+
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Gathers bytes.
+#[derive(Default)]
+pub(super) struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Takes bytes apart; everything that is not there is damage.
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], MetadataError> {
+        let (taken, rest) = self.bytes.split_at_checked(count).ok_or(MetadataError::Damaged)?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    pub(super) fn varint(&mut self) -> Result<u64, MetadataError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            let part = u64::from(byte & 0x7f);
+            if (part << shift) >> shift != part {
+                return Err(MetadataError::Damaged);
+            }
+            value |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(MetadataError::Damaged)
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// Base64 with the URL alphabet and without padding (RFC 4648 section 5).
+pub(super) fn to_base64(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let joined = group
+            .iter()
+            .enumerate()
+            .fold(0u32, |sum, (place, byte)| sum | u32::from(*byte) << (16 - 8 * place));
+        for place in 0..=group.len() {
+            text.push(LETTERS[(joined >> (18 - 6 * place)) as usize & 63] as char);
+        }
+    }
+    text
+}
+
+/// The bytes of such text; none when it is not exactly what [`to_base64`] writes.
+pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for group in text.as_bytes().chunks(4) {
+        let mut joined = 0u32;
+        for (place, letter) in group.iter().enumerate() {
+            joined |= value_of(*letter)? << (18 - 6 * place);
+        }
+        let count = group.len().checked_sub(1).filter(|count| *count > 0)?;
+        let [_, first, second, third] = joined.to_be_bytes();
+        let unused = joined & (0xff_ffff >> (8 * count));
+        if count < 3 && unused != 0 {
+            return None;
+        }
+        bytes.extend_from_slice(&[first, second, third][..count]);
+    }
+    Some(bytes)
+}
+
+fn value_of(letter: u8) -> Option<u32> {
+    match letter {
+        b'A'..=b'Z' => Some(u32::from(letter - b'A')),
+        b'a'..=b'z' => Some(u32::from(letter - b'a') + 26),
+        b'0'..=b'9' => Some(u32::from(letter - b'0') + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    }
+}

@@ -1,0 +1,127 @@
+//! Start of a pair: metadata, ledgers, checks, and only then records.
+
+use crate::ledger::LedgerView;
+use crate::metadata::{Metadata, MetadataError, SinkMark};
+use crate::source::Assignment;
+use crate::{Class, Failure, Moment, Offset, Reason, SinkIndex, WriterId};
+
+use super::ownership::Ownership;
+use super::{Action, Pair, Phase};
+
+impl Pair {
+    pub(super) fn assigned(
+        &mut self,
+        assignment: Assignment,
+        writer: WriterId,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let read = read_metadata(&assignment);
+        let found = read.as_ref().ok().cloned().unwrap_or_default();
+        self.own = Ownership::new(&self.options, assignment, writer, found);
+        self.own.commits.began(now);
+        self.phase = Phase::Recovering;
+        if let Err(failure) = read {
+            return self.halt(failure, actions);
+        }
+        let recover = |sink| Action::Recover { sink, writer };
+        actions.extend(self.own.all_sinks().iter().map(recover));
+        if self.own.sinks.is_empty() {
+            self.begin(actions);
+            self.turn(now, actions);
+        }
+    }
+
+    pub(super) fn recovered(
+        &mut self,
+        sink: SinkIndex,
+        ledger: Result<LedgerView, Failure>,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(state) = self.own.sinks.get_mut(usize::from(sink.0)) else { return };
+        if self.phase != Phase::Recovering || state.recovered {
+            return;
+        }
+        match ledger {
+            Ok(view) => {
+                state.adopt(view);
+                self.release_hold(sink, actions);
+                if self.own.sinks.iter().all(|sink| sink.recovered) {
+                    match self.check_ledgers() {
+                        Ok(()) => self.begin(actions),
+                        Err(failure) => self.halt(failure, actions),
+                    }
+                }
+            }
+            Err(failure) => match failure.class {
+                Class::Retry { after, .. } => {
+                    state.recover_tries += 1;
+                    let wait = self.options.backoff.delay(state.recover_tries, self.own.random.next());
+                    state.recover_again = Some(now.after(after.unwrap_or(wait)));
+                    self.hold(sink, failure, actions);
+                }
+                Class::Reject | Class::Halt => self.halt(failure, actions),
+            },
+        }
+    }
+
+    /// Asks again for ledgers that could not be read for a passing reason.
+    pub(super) fn recover_again(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let writer = self.own.writer;
+        for state in &mut self.own.sinks {
+            if state.recover_again.is_some_and(|due| due <= now) {
+                state.recover_again = None;
+                actions.push(Action::Recover { sink: state.index, writer });
+            }
+        }
+    }
+
+    /// The ledgers must hold what was committed (a pod-local disk does not), and be about this very topic (rule 8).
+    fn check_ledgers(&self) -> Result<(), Failure> {
+        let assignment = &self.own.assignment;
+        for (sink, spec) in self.own.sinks.iter().zip(&self.options.sinks) {
+            if !sink.ledger {
+                continue;
+            }
+            let hash = SinkMark::hash_of(&spec.name);
+            let mark = self.own.found.sinks.iter().find(|mark| mark.name_hash == hash);
+            let promised = mark.filter(|mark| mark.generation == self.options.generation);
+            if let Err(mismatch) = sink.view.check(assignment, promised.map(|mark| mark.next)) {
+                return Err(mismatch.into_failure().at(&spec.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, actions: &mut Vec<Action>) {
+        let own = &mut self.own;
+        let ends = own.sinks.iter().filter_map(|sink| sink.view.end());
+        let settled = own.found.settled.end();
+        own.known_end = ends.chain(settled).fold(own.tracker.position(), Offset::max);
+        self.phase = Phase::Running;
+        actions.push(Action::Start(own.tracker.position()));
+    }
+}
+
+fn read_metadata(assignment: &Assignment) -> Result<Metadata, Failure> {
+    let Some(committed) = &assignment.committed else { return Ok(Metadata::default()) };
+    if committed.offset > assignment.log_end {
+        let (offset, end) = (committed.offset, assignment.log_end);
+        return Err(Failure::halt(
+            Reason::LedgerForeign,
+            format_args!("committed offset {offset} lies beyond the end of the log, {end}"),
+        ));
+    }
+    Metadata::decode(&committed.metadata, committed.offset, assignment.log_end).map_err(|error| {
+        let reason = match error {
+            MetadataError::BeyondEnd(_) => Reason::LedgerForeign,
+            MetadataError::Foreign
+            | MetadataError::Version
+            | MetadataError::Damaged
+            | MetadataError::Base(_)
+            | MetadataError::Runs => Reason::MetadataBroken,
+        };
+        Failure::halt(reason, error)
+    })
+}

@@ -1,0 +1,222 @@
+//! Commits: what may be committed, when, and what the answer means. One is in flight at a time.
+
+use crate::metadata::{Metadata, SinkMark};
+use crate::source::Assignment;
+use crate::{Moment, Offset, RunSet};
+
+use super::{Action, CommitResult, Pair, Phase, Position};
+
+/// The commits of one ownership.
+#[derive(Debug)]
+pub(super) struct Commits {
+    acknowledged: Option<Position>,
+    start: Offset,
+    flying: Option<Flying>,
+    last_sent: Moment,
+    /// Offsets settled since the last commit was made.
+    unsent: u64,
+    /// The last commit got no answer that says anything.
+    again: bool,
+    /// Finished records that no acknowledged commit covers: a sink without a ledger may get them twice. None when every
+    /// sink keeps a ledger.
+    repeats: Option<RunSet>,
+}
+
+#[derive(Debug)]
+struct Flying {
+    position: Position,
+    kept: RunSet,
+}
+
+impl Commits {
+    pub(super) fn new(assignment: &Assignment, start: Offset, repeats: bool) -> Self {
+        Self {
+            acknowledged: assignment.committed.clone(),
+            start,
+            flying: None,
+            last_sent: Moment::default(),
+            unsent: 0,
+            again: false,
+            repeats: repeats.then(RunSet::default),
+        }
+    }
+
+    pub(super) fn began(&mut self, now: Moment) {
+        self.last_sent = now;
+    }
+
+    pub(super) fn acknowledged(&self) -> Offset {
+        self.acknowledged.as_ref().map_or(self.start, |position| position.offset)
+    }
+
+    pub(super) fn note_finished(&mut self, spans: &RunSet) {
+        if let Some(repeats) = &mut self.repeats {
+            repeats.union(spans);
+        }
+    }
+
+    pub(super) fn note_settled(&mut self, offsets: u64) {
+        self.unsent += offsets;
+    }
+
+    /// How many offsets may be given twice to a sink without a ledger; none when there is no such sink.
+    pub(super) fn repeating(&self) -> Option<u64> {
+        self.repeats.as_ref().map(RunSet::len)
+    }
+
+    /// Whether a commit is in flight, or there is something to commit.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.flying.is_some() || self.is_dirty()
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.unsent > 0 || self.again
+    }
+
+    /// When the next commit is due by time.
+    pub(super) fn due(&self, interval: std::time::Duration) -> Option<Moment> {
+        (self.flying.is_none() && self.is_dirty()).then(|| self.last_sent.after(interval))
+    }
+
+    fn done(&mut self, flying: Flying) {
+        if let Some(repeats) = &mut self.repeats {
+            repeats.forget_below(flying.position.offset);
+            repeats.subtract(&flying.kept);
+        }
+        self.acknowledged = Some(flying.position);
+    }
+}
+
+impl Pair {
+    /// Commits when it is time, or when enough is settled, or when the cap on repeats waits for it.
+    pub(super) fn commit_due(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let policy = self.options.commit;
+        match self.phase {
+            Phase::Running | Phase::Draining | Phase::Halted(_) => {}
+            Phase::Contested { asked, again, .. } => {
+                let may_ask = again.is_none_or(|due| due <= now);
+                if self.own.commits.flying.is_none() && !asked && may_ask {
+                    self.commit(now, actions);
+                    if let Phase::Contested { asked, again, .. } = &mut self.phase {
+                        (*asked, *again) = (true, None);
+                    }
+                }
+                return;
+            }
+            // The last position goes with `Released`, or nothing may be committed.
+            Phase::Idle | Phase::Recovering | Phase::Revoking | Phase::Reassigning | Phase::Dropped => return,
+        }
+        let Some(due) = self.own.commits.due(policy.interval) else { return };
+        let many = self.own.commits.unsent >= policy.records.max(1);
+        let pressed = self.own.commits.unsent > 0 && self.is_pressed_by_cap();
+        if due <= now || many || pressed {
+            self.commit(now, actions);
+        }
+    }
+
+    fn commit(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let (position, kept) = self.position_to_commit();
+        let commits = &mut self.own.commits;
+        crate::invariant!(I8, commits.flying.is_none(), "two commits in flight");
+        commits.last_sent = now;
+        commits.unsent = 0;
+        commits.again = false;
+        commits.flying = Some(Flying { position: position.clone(), kept });
+        actions.push(Action::Commit(position));
+    }
+
+    /// The watermark with its metadata, and which settled runs found room there.
+    fn position_to_commit(&self) -> (Position, RunSet) {
+        let own = &self.own;
+        let offset = own.tracker.watermark();
+        let marks = own.sinks.iter().zip(&self.options.sinks).filter(|(sink, _)| sink.ledger);
+        let sinks = marks.map(|(sink, spec)| SinkMark {
+            name_hash: SinkMark::hash_of(&spec.name),
+            generation: self.options.generation,
+            next: sink.next,
+        });
+        let settled = own.tracker.settled_beyond();
+        let metadata = Metadata { sinks: sinks.collect(), settled, clean: false, trying: None };
+        let encoded = metadata.encode(offset);
+        // The tickets tell independently of the tracker what is not settled.
+        for ticket in [&own.working, &own.finished] {
+            let lowest = ticket.spans().first();
+            crate::invariant!(
+                I4,
+                lowest.is_none_or(|lowest| offset <= lowest),
+                "commit {offset} past {lowest:?}"
+            );
+            let claimed = encoded.kept.intersection(ticket.spans());
+            crate::invariant!(I4, claimed.is_empty(), "commit {offset} claims unsettled {claimed:?}");
+        }
+        let before = own.commits.acknowledged();
+        crate::invariant!(I4, offset >= before, "commit {offset} falls behind {before}");
+        (Position { offset, metadata: encoded.text }, encoded.kept)
+    }
+
+    /// The last position of an ownership, none when the broker has it already.
+    pub(super) fn last_position(&self) -> Option<Position> {
+        let (position, _) = self.position_to_commit();
+        let unchanged = match &self.own.commits.acknowledged {
+            Some(acknowledged) => *acknowledged == position,
+            None => position.offset == self.own.commits.start && self.own.commits.unsent == 0,
+        };
+        (!unchanged || self.own.commits.flying.is_some()).then_some(position)
+    }
+
+    pub(super) fn commit_answered(
+        &mut self,
+        offset: Offset,
+        result: CommitResult,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let commits = &mut self.own.commits;
+        let Some(flying) = commits.flying.take_if(|flying| flying.position.offset == offset) else { return };
+        match result {
+            CommitResult::Done => commits.done(flying),
+            CommitResult::Unknown => commits.again = true,
+            CommitResult::Refused => return self.drop_pair(actions),
+        }
+        if let Phase::Contested { asked: true, unknown, .. } = self.phase {
+            self.phase = match result {
+                CommitResult::Done => {
+                    actions.push(Action::Reassign);
+                    Phase::Reassigning
+                }
+                CommitResult::Unknown => {
+                    let wait = self.options.backoff.delay(unknown + 1, self.own.random.next());
+                    Phase::Contested { asked: false, again: Some(now.after(wait)), unknown: unknown + 1 }
+                }
+                CommitResult::Refused => Phase::Dropped,
+            };
+        }
+    }
+
+    /// Another writer took our number (rule 7): what we hold is void in either case, and only an acknowledged commit can
+    /// tell whether the pair is still ours.
+    pub(super) fn contest(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Running => {
+                self.own.scheduler.clear();
+                actions.push(Action::CancelUnits);
+                self.phase = Phase::Contested { asked: false, again: None, unknown: 0 };
+                self.commit_due(now, actions);
+            }
+            Phase::Draining | Phase::Revoking => self.release(actions),
+            Phase::Idle
+            | Phase::Recovering
+            | Phase::Contested { .. }
+            | Phase::Reassigning
+            | Phase::Dropped
+            | Phase::Halted(_) => {}
+        }
+    }
+
+    /// The broker says that the pair is not ours: nothing of it is committed or published any more (I8).
+    fn drop_pair(&mut self, actions: &mut Vec<Action>) {
+        self.own.scheduler.clear();
+        self.phase = Phase::Dropped;
+        actions.push(Action::CancelUnits);
+    }
+}

@@ -1,0 +1,187 @@
+//! What the steps made of a unit.
+
+use crate::scheduler::Entry;
+use crate::{Block, Class, Failure, FilterReason, Moment, Reason, RunSet, Scope, SinkIndex, SinkMask};
+
+use super::segments::Finished;
+use super::{Action, Pair, Phase, Tally, UnitResult, Verdict};
+
+/// Why a record that nothing wanted counts as filtered.
+pub(super) const UNROUTED: &str = "unrouted";
+
+impl Pair {
+    pub(super) fn unit_done(&mut self, result: UnitResult, now: Moment, actions: &mut Vec<Action>) {
+        let Some(entries) = self.own.scheduler.done(result.unit, now) else { return };
+        if entries.len() != result.verdicts.len() {
+            let detail = format_args!("{} verdicts for {} records", result.verdicts.len(), entries.len());
+            return self.halt(Failure::halt(Reason::Internal, detail), actions);
+        }
+        let mut finished = Finished::new(&self.own.sinks);
+        let mut halt = None;
+        let mut target = None;
+        for (entry, verdict) in entries.iter().zip(result.verdicts) {
+            match verdict {
+                Verdict::Deferred => self.own.scheduler.defer(*entry),
+                Verdict::Failed(failure) => match self.failed(*entry, *failure, now, actions) {
+                    Unfinished::No => {}
+                    Unfinished::Target(failure) => target = Some(failure),
+                    Unfinished::Halt(failure) => halt = Some(failure),
+                },
+                Verdict::Routed { .. } | Verdict::Filtered(_) if entry.lettered => {
+                    // The reason was told by the letter that the steps' first run made.
+                    let failure = Failure::reject(Reason::SinkRejected, "decided before a restart");
+                    self.own.scheduler.complete(entry);
+                    self.doom(*entry, failure, now, actions);
+                }
+                Verdict::Routed { sinks } => {
+                    self.own.scheduler.complete(entry);
+                    finished.routed(entry, sinks);
+                }
+                Verdict::Filtered(reason) => {
+                    self.own.scheduler.complete(entry);
+                    finished.filtered(entry, reason);
+                }
+            }
+        }
+        self.own.scheduler.end_unit();
+        self.take_finished(finished, result.blocks, &result.children_filtered, now, actions);
+        self.outage_after_unit(target, now, actions);
+        if let Some(failure) = halt {
+            self.halt(failure, actions);
+        }
+    }
+
+    /// Puts finished records into the segments, or settles them at once when no sink is left to wait for.
+    fn take_finished(
+        &mut self,
+        finished: Finished,
+        blocks: Vec<(SinkIndex, Block)>,
+        children_filtered: &[(FilterReason, u64)],
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let spans = finished.spans();
+        if spans.is_empty() {
+            return;
+        }
+        self.own.finish(&spans);
+        for (sink, block) in blocks {
+            if let Some(state) = self.sink_mut(sink)
+                && !block.is_empty()
+            {
+                state.append(block, now, actions);
+            }
+        }
+        let immediate = finished.hand_out(&mut self.own.sinks, &mut self.own.chunks, now);
+        for sink in self.own.sinks.iter_mut().filter(|sink| sink.ledger) {
+            sink.count_children(children_filtered);
+        }
+        if !immediate.spans.is_empty() {
+            self.own.settle(immediate.spans);
+        }
+        if immediate.tally != Tally::default() {
+            actions.push(Action::Settled(immediate.tally));
+        }
+    }
+
+    fn failed(
+        &mut self,
+        entry: Entry,
+        failure: Failure,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Unfinished {
+        if entry.lettered {
+            self.own.scheduler.complete(&entry);
+            self.doom(entry, failure, now, actions);
+            return Unfinished::No;
+        }
+        match failure.class {
+            Class::Reject => {
+                self.own.scheduler.complete(&entry);
+                self.doom(entry, failure, now, actions);
+            }
+            Class::Retry { scope: Scope::Record, .. } if entry.attempt >= self.options.attempts => {
+                self.own.scheduler.complete(&entry);
+                self.doom(entry, failure, now, actions);
+            }
+            Class::Retry { scope: Scope::Record, after } => {
+                let wait = self.options.backoff.delay(entry.attempt, self.own.random.next());
+                let again = Entry { attempt: entry.attempt + 1, ..entry };
+                self.own.scheduler.retry(again, now.after(after.unwrap_or(wait)));
+            }
+            Class::Retry { scope: Scope::Target, .. } => {
+                // No attempt is counted; when the pair probes again, this record is the probe.
+                self.own.scheduler.retry(entry, now);
+                return Unfinished::Target(failure);
+            }
+            Class::Halt => {
+                self.own.scheduler.retry(entry, now);
+                return Unfinished::Halt(failure);
+            }
+        }
+        Unfinished::No
+    }
+
+    /// Sends units while the scheduler has some and nothing holds the pair back.
+    pub(super) fn send_units(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        while matches!(self.phase, Phase::Running | Phase::Draining)
+            && self.own.holds.lets_go(now, self.own.scheduler.running_units())
+        {
+            let room = self.repeat_room();
+            let Some(id) = self.own.scheduler.next_unit(now, room) else { return };
+            let own = &self.own;
+            let entries = own.scheduler.entries(id).iter().filter_map(|entry| {
+                let record = own.chunks.record(entry.chunk, entry.index)?;
+                Some(super::UnitEntry { record, held: entry.held, attempt: entry.attempt })
+            });
+            actions.push(Action::Run(super::Unit { id, epoch: own.epoch(), entries: entries.collect() }));
+        }
+    }
+
+    /// How many records may still be sent before what a sink without a ledger may get twice exceeds its cap.
+    fn repeat_room(&self) -> usize {
+        let Some(repeating) = self.own.commits.repeating() else { return usize::MAX };
+        let running = self.own.scheduler.running_records() as u64;
+        let cap = self.options.commit.uncommitted_cap.max(1);
+        let room = cap.saturating_sub(repeating + running);
+        let unit = (self.own.scheduler.unit_records() as u64).min(cap);
+        // A unit of a few records costs as much as a full one: wait for the commit instead. But when nothing is under
+        // way that could lead to a commit, one record at a time must go on.
+        if room >= unit.div_ceil(2) {
+            room as usize
+        } else if running == 0
+            && !self.own.commits.is_under_way()
+            && self.own.sinks.iter().all(|sink| sink.is_empty())
+        {
+            room.max(1) as usize
+        } else {
+            0
+        }
+    }
+
+    /// Whether the cap on repeats holds units back, so that sealing and committing should not wait.
+    pub(super) fn is_pressed_by_cap(&self) -> bool {
+        self.own.scheduler.queued() > 0 && self.repeat_room() == 0
+    }
+}
+
+/// What a failure asks of the whole pair.
+enum Unfinished {
+    No,
+    Target(Failure),
+    Halt(Failure),
+}
+
+/// What settles at once.
+pub(super) struct Immediate {
+    pub(super) spans: RunSet,
+    pub(super) tally: Tally,
+}
+
+impl SinkMask {
+    /// The sinks of this set that are not in the other.
+    pub(super) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}

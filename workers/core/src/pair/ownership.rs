@@ -1,0 +1,220 @@
+//! Everything that belongs to one ownership of a pair.
+
+use std::sync::Arc;
+
+use crate::metadata::Metadata;
+use crate::scheduler::Scheduler;
+use crate::source::Assignment;
+use crate::tracker::{Ticket, Tracker};
+use crate::{Chunk, Epoch, Moment, Offset, PairId, RecordRef, RunSet, SinkIndex, SinkMask, WriterId};
+
+use super::PairOptions;
+use super::commit::Commits;
+use super::hold::Holds;
+use super::intake::Grants;
+use super::letters::Letters;
+use super::segments::SinkState;
+
+/// The state of one ownership; dropped as a whole when it ends.
+#[derive(Debug)]
+pub(super) struct Ownership {
+    pub(super) assignment: Assignment,
+    pub(super) writer: WriterId,
+    pub(super) random: Random,
+    /// What the committed metadata said.
+    pub(super) found: Metadata,
+    pub(super) sinks: Vec<SinkState>,
+    /// The sink whose ledger decides dead letters.
+    pub(super) decider: Option<usize>,
+    /// Beyond this offset no ledger, dead letter or run of the metadata says anything.
+    pub(super) known_end: Offset,
+    pub(super) tracker: Tracker,
+    /// The tickets of records that are queued or running.
+    pub(super) working: Ticket,
+    /// The tickets of records that wait in segments or as letters.
+    pub(super) finished: Ticket,
+    pub(super) scheduler: Scheduler,
+    pub(super) chunks: Chunks,
+    pub(super) grants: Grants,
+    pub(super) letters: Letters,
+    pub(super) commits: Commits,
+    pub(super) holds: Holds,
+}
+
+impl Ownership {
+    pub(super) fn new(
+        options: &PairOptions,
+        assignment: Assignment,
+        writer: WriterId,
+        found: Metadata,
+    ) -> Self {
+        let epoch = assignment.epoch;
+        let start = assignment.committed.as_ref().map_or(assignment.start, |position| position.offset);
+        let sinks: Vec<SinkState> =
+            (0u8..).zip(&options.sinks).map(|(n, s)| SinkState::new(SinkIndex(n), s, start)).collect();
+        let decider = sinks.iter().position(|sink| sink.ledger);
+        let repeats = sinks.iter().any(|sink| !sink.ledger);
+        let units = options.units_in_flight as usize;
+        let scheduler = Scheduler::new(options.order, options.grain, options.unit_records as usize, units);
+        Self {
+            tracker: Tracker::new(epoch, start, found.settled.clone()),
+            working: Ticket::empty(epoch),
+            finished: Ticket::empty(epoch),
+            commits: Commits::new(&assignment, start, repeats),
+            random: Random::seeded(writer),
+            assignment,
+            writer,
+            found,
+            sinks,
+            decider,
+            known_end: start,
+            scheduler,
+            chunks: Chunks::default(),
+            grants: Grants::default(),
+            letters: Letters::default(),
+            holds: Holds::default(),
+        }
+    }
+
+    /// The state of a pair that is not ours.
+    pub(super) fn none(options: &PairOptions, pair: &PairId) -> Self {
+        let assignment = Assignment {
+            pair: pair.clone(),
+            epoch: Epoch::default(),
+            committed: None,
+            start: Offset::default(),
+            log_start: Offset::default(),
+            log_end: Offset::default(),
+            cluster: String::new(),
+            topic_id: String::new(),
+            partitions: 0,
+        };
+        Self::new(options, assignment, WriterId(0), Metadata::default())
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.assignment.epoch
+    }
+
+    /// All sinks.
+    pub(super) fn all_sinks(&self) -> SinkMask {
+        SinkMask::first(self.sinks.len())
+    }
+
+    /// Records that count against the window: not those that wait in a segment, but letters, rows that no segment took
+    /// yet, and rows that a sink without a ledger has not acknowledged.
+    pub(super) fn window_records(&self) -> u64 {
+        let work = self.scheduler.queued() + self.scheduler.running_records();
+        let sinks: u64 = self.sinks.iter().map(SinkState::window_records).sum();
+        work as u64 + self.letters.count() + sinks
+    }
+
+    /// Their bytes: chunks that are still needed, and rows that no segment took yet.
+    pub(super) fn window_bytes(&self) -> u64 {
+        self.chunks.bytes + self.sinks.iter().map(SinkState::window_bytes).sum::<u64>()
+    }
+
+    /// Moves the tickets of finished records; what they wait for has been noted before.
+    pub(super) fn finish(&mut self, spans: &RunSet) {
+        let ticket = self.working.split(spans);
+        crate::invariant!(I1, ticket.spans() == spans, "{spans:?} was finished and not at work");
+        self.finished.join(ticket);
+        self.commits.note_finished(spans);
+    }
+
+    /// Settles of these finished records those that wait for nothing more.
+    pub(super) fn settle(&mut self, mut spans: RunSet) {
+        for sink in &self.sinks {
+            sink.subtract_waiting(&mut spans);
+        }
+        spans.subtract(&self.letters.waiting);
+        let ticket = self.finished.split(&spans);
+        crate::invariant!(I1, *ticket.spans() == spans, "{spans:?} was settled and not finished");
+        let settled = self.tracker.settle(ticket);
+        self.commits.note_settled(settled);
+    }
+}
+
+/// The chunks that queued and running records, letters and unacknowledged rows still need. An entry of the scheduler
+/// names its chunk by number, so that a record costs no counted reference.
+#[derive(Debug, Default)]
+pub(super) struct Chunks {
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    chunk: Arc<Chunk>,
+    needed: usize,
+    since: Moment,
+}
+
+impl Chunks {
+    /// Keeps a chunk for so many records.
+    pub(super) fn insert(&mut self, chunk: &Arc<Chunk>, now: Moment) -> u32 {
+        self.bytes += chunk.bytes() as u64;
+        let slot = Some(Slot { chunk: Arc::clone(chunk), needed: 1, since: now });
+        match self.free.pop() {
+            Some(place) => {
+                self.slots[place as usize] = slot;
+                place
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+        }
+    }
+
+    /// More records need the chunk.
+    pub(super) fn need(&mut self, place: u32, records: usize) {
+        if let Some(Some(slot)) = self.slots.get_mut(place as usize) {
+            slot.needed += records;
+        }
+    }
+
+    /// So many records do not need it any more.
+    pub(super) fn release(&mut self, place: u32, records: usize) {
+        let Some(kept) = self.slots.get_mut(place as usize) else { return };
+        if let Some(slot) = kept {
+            slot.needed -= records;
+            if slot.needed == 0 {
+                self.bytes -= slot.chunk.bytes() as u64;
+                *kept = None;
+                self.free.push(place);
+            }
+        }
+    }
+
+    /// The record at a place of a chunk.
+    pub(super) fn record(&self, place: u32, index: u32) -> Option<RecordRef> {
+        let slot = self.slots.get(place as usize)?.as_ref()?;
+        RecordRef::new(&slot.chunk, index)
+    }
+
+    /// When the oldest chunk that is still needed came.
+    pub(super) fn oldest(&self) -> Option<Moment> {
+        self.slots.iter().flatten().map(|slot| slot.since).min()
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), seeded from the
+/// writer id: enough to spread retries, and the same again in a replayed run.
+#[derive(Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    fn seeded(writer: WriterId) -> Self {
+        Self((writer.0 >> 64) as u64 ^ writer.0 as u64)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,313 @@
+//! Segments: what waits to be published to one sink, when it is sealed, and what its trailer says.
+
+use std::collections::VecDeque;
+
+use crate::ledger::{LedgerView, TRAILER_VERSION, Trailer};
+use crate::scheduler::Entry;
+use crate::sink::Published;
+use crate::{Block, Failure, FilterReason, Moment, Offset, RecordRef, RunSet, Sequence, SinkIndex};
+
+use super::{Action, Pair, Phase, SinkSpec, Tally};
+
+mod finished;
+
+pub(super) use finished::Finished;
+
+/// A dead letter that waits for its decision to be published.
+#[derive(Debug)]
+pub(super) struct Doomed {
+    pub(super) entry: Entry,
+    pub(super) record: RecordRef,
+    pub(super) failure: Failure,
+}
+
+/// What waits to be published, or is being published.
+#[derive(Debug, Default)]
+pub(super) struct Segment {
+    /// Spans of finished records: with rows, or filtered.
+    pub(super) finished: RunSet,
+    pub(super) records: u64,
+    pub(super) rows: u64,
+    pub(super) filtered: Vec<(FilterReason, u64)>,
+    pub(super) dead: Vec<Doomed>,
+    /// Records whose rows may still be refused one by one (sinks without a ledger).
+    pub(super) sent: Vec<Entry>,
+    pub(super) tally: Tally,
+    pub(super) bytes: u64,
+    pub(super) since: Option<Moment>,
+}
+
+impl Segment {
+    fn is_empty(&self) -> bool {
+        self.finished.is_empty() && self.dead.is_empty()
+    }
+}
+
+/// Rows on their way to a segment.
+#[derive(Debug)]
+struct Appending {
+    segment: u64,
+    bytes: u64,
+    rows: u64,
+}
+
+/// One sink of a pair under one ownership.
+#[derive(Debug)]
+pub(super) struct SinkState {
+    pub(super) index: SinkIndex,
+    pub(super) ledger: bool,
+    pub(super) recovered: bool,
+    pub(super) recover_tries: u32,
+    pub(super) recover_again: Option<Moment>,
+    pub(super) view: LedgerView,
+    pub(super) next: Sequence,
+    pub(super) open: Segment,
+    sealed: Option<(Moment, Trailer, Segment)>,
+    /// The next segment's `covers` begins here.
+    covered: Offset,
+    /// Counts segments, to tell which one an `Appended` speaks of.
+    segment: u64,
+    appending: VecDeque<Appending>,
+}
+
+impl SinkState {
+    pub(super) fn new(index: SinkIndex, spec: &SinkSpec, start: Offset) -> Self {
+        Self {
+            index,
+            ledger: spec.ledger,
+            recovered: false,
+            recover_tries: 0,
+            recover_again: None,
+            view: LedgerView::default(),
+            next: Sequence::default(),
+            open: Segment::default(),
+            sealed: None,
+            covered: start,
+            segment: 0,
+            appending: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn adopt(&mut self, view: LedgerView) {
+        self.next = view.next_sequence;
+        self.view = view;
+        self.recovered = true;
+        self.recover_again = None;
+    }
+
+    /// Whether nothing waits in it and nothing is on its way to it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.sealed.is_none()
+    }
+
+    pub(super) fn sealed_since(&self) -> Option<Moment> {
+        self.sealed.as_ref().map(|(since, ..)| *since)
+    }
+
+    pub(super) fn append(&mut self, block: Block, now: Moment, actions: &mut Vec<Action>) {
+        let (bytes, rows) = (block.bytes.len() as u64, block.rows.len() as u64);
+        self.open.rows += rows;
+        self.open.since.get_or_insert(now);
+        self.appending.push_back(Appending { segment: self.segment, bytes, rows });
+        actions.push(Action::Append { sink: self.index, block });
+    }
+
+    pub(super) fn count_children(&mut self, filtered: &[(FilterReason, u64)]) {
+        for (reason, count) in filtered {
+            count_reason(&mut self.open.filtered, reason, *count);
+        }
+    }
+
+    /// Takes out what still waits here.
+    pub(super) fn subtract_waiting(&self, spans: &mut RunSet) {
+        spans.subtract(&self.open.finished);
+        if let Some((_, _, sealed)) = &self.sealed {
+            spans.subtract(&sealed.finished);
+        }
+    }
+
+    /// Records that count against the intake window.
+    pub(super) fn window_records(&self) -> u64 {
+        let sealed = self.sealed.as_ref().map_or(0, |(_, _, s)| s.sent.len() + s.dead.len());
+        let waiting = (self.open.sent.len() + self.open.dead.len() + sealed) as u64;
+        let rows = if self.ledger { self.appending.iter().map(|appending| appending.rows).sum() } else { 0 };
+        waiting + rows
+    }
+
+    /// Bytes of rows that no segment took yet.
+    pub(super) fn window_bytes(&self) -> u64 {
+        self.appending.iter().map(|appending| appending.bytes).sum()
+    }
+
+    fn appended(&mut self, bytes: u64) {
+        if let Some(appending) = self.appending.pop_front()
+            && appending.segment == self.segment
+        {
+            self.open.bytes = bytes;
+        }
+    }
+
+    /// When the open segment is to be sealed for its age.
+    pub(super) fn age_due(&self, spec: &SinkSpec) -> Option<Moment> {
+        if self.sealed.is_some() || !self.ledger || self.open.is_empty() {
+            return None;
+        }
+        self.open.since.map(|since| since.after(spec.seal.age))
+    }
+
+    fn is_due(&self, spec: &SinkSpec, now: Moment, pressed: bool) -> bool {
+        if self.sealed.is_some() || self.open.is_empty() {
+            return false;
+        }
+        let full =
+            self.open.bytes >= spec.seal.bytes || self.open.rows.max(self.open.records) >= spec.seal.rows;
+        pressed || !self.ledger || full || self.age_due(spec).is_some_and(|due| due <= now)
+    }
+}
+
+/// Adds to the count of a reason; the reasons of a pipeline are few.
+pub(super) fn count_reason<T: PartialEq + Clone>(counts: &mut Vec<(T, u64)>, reason: &T, more: u64) {
+    match counts.iter_mut().find(|(known, _)| known == reason) {
+        Some((_, count)) => *count += more,
+        None => counts.push((reason.clone(), more)),
+    }
+}
+
+impl Pair {
+    pub(super) fn appended(&mut self, sink: SinkIndex, bytes: u64) {
+        if let Some(state) = self.sink_mut(sink) {
+            state.appended(bytes);
+        }
+    }
+
+    /// Seals what is due and asks for its publish.
+    pub(super) fn seal_due(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let stopping = match self.phase {
+            Phase::Running => false,
+            // While records are still at work a drain seals by the same rules, else it would make many small segments.
+            Phase::Draining => self.own.scheduler.is_idle(),
+            Phase::Revoking => true,
+            Phase::Idle
+            | Phase::Recovering
+            | Phase::Contested { .. }
+            | Phase::Reassigning
+            | Phase::Dropped
+            | Phase::Halted(_) => return,
+        };
+        let pressed = stopping || self.is_pressed_by_cap() || self.is_pressed_by_letters();
+        for at in 0..self.own.sinks.len() {
+            if self.own.sinks[at].is_due(&self.options.sinks[at], now, pressed) {
+                self.seal(at, now, actions);
+            }
+        }
+    }
+
+    /// Letters that wait for a publish hold their records, which count against the window: near its end, seal.
+    fn is_pressed_by_letters(&self) -> bool {
+        let window = self.options.window;
+        let waiting = self.own.decider.map_or(0, |sink| self.own.sinks[sink].open.dead.len() as u64);
+        waiting > 0 && (waiting >= (window.records / 4).max(1) || self.own.window_bytes() >= window.bytes / 2)
+    }
+
+    fn seal(&mut self, at: usize, now: Moment, actions: &mut Vec<Action>) {
+        let trailer = self.trailer(at);
+        let state = &mut self.own.sinks[at];
+        state.covered = trailer.covers.1;
+        state.segment += 1;
+        let segment = std::mem::take(&mut state.open);
+        actions.push(Action::Publish { sink: state.index, trailer: Box::new(trailer.clone()) });
+        state.sealed = Some((now, trailer, segment));
+    }
+
+    /// The trailer by rule 4: everything received in `covers` that neither this segment nor the ledger holds is in
+    /// `except`. Spans tile what was received, so that is a difference of sets, whatever became of those records.
+    fn trailer(&self, at: usize) -> Trailer {
+        let own = &self.own;
+        let state = &own.sinks[at];
+        let segment = &state.open;
+        let begin = state.covered;
+        let end = segment.finished.end().map_or(begin, |end| end.max(begin));
+        let mut except = RunSet::of(begin, end);
+        except.subtract(&segment.finished);
+        except.subtract(&state.view.held);
+        let mut also = segment.finished.clipped(Offset(i64::MIN), begin);
+        also.subtract(&state.view.held);
+        Trailer {
+            version: TRAILER_VERSION,
+            pipeline: self.options.pipeline.clone(),
+            generation: self.options.generation,
+            cluster: own.assignment.cluster.clone(),
+            topic: self.id.topic.as_str().to_owned(),
+            topic_id: own.assignment.topic_id.clone(),
+            partition: self.id.partition.0,
+            partitions: own.assignment.partitions,
+            sequence: state.next,
+            writer: own.writer,
+            covers: (begin, end),
+            except,
+            also,
+            dead: segment.dead.iter().map(|doomed| (doomed.entry.offset, 0)).collect(),
+            rows: segment.rows,
+            filtered: segment
+                .filtered
+                .iter()
+                .map(|(reason, count)| (reason.0.as_ref().to_owned(), *count))
+                .collect(),
+        }
+    }
+
+    pub(super) fn published(
+        &mut self,
+        sink: SinkIndex,
+        sequence: Sequence,
+        outcome: Published,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(state) = self.sink_mut(sink) else { return };
+        if state.sealed.as_ref().is_none_or(|(_, trailer, _)| trailer.sequence != sequence) {
+            return;
+        }
+        match outcome {
+            Published::Done(refused) => self.publish_done(sink, refused, actions),
+            Published::TakenByUs => self.publish_done(sink, Vec::new(), actions),
+            Published::TakenByOther(_) => self.contest(now, actions),
+        }
+    }
+
+    /// The segment is held: its letters go out, and its records settle unless another sink still has to take them.
+    fn publish_done(&mut self, sink: SinkIndex, refused: Vec<(Offset, Failure)>, actions: &mut Vec<Action>) {
+        let Some(state) = self.own.sinks.get_mut(usize::from(sink.0)) else { return };
+        let Some((_, trailer, mut segment)) = state.sealed.take() else { return };
+        state.next = state.next.next();
+        if state.ledger {
+            crate::invariant!(
+                I2,
+                refused.is_empty(),
+                "a ledger sink refused rows of segment {sequence}",
+                sequence = trailer.sequence
+            );
+            state.view.fold(&trailer);
+        }
+        for doomed in segment.dead.drain(..) {
+            self.post(doomed, actions);
+        }
+        if !refused.is_empty() {
+            segment.sent.sort_unstable_by_key(|entry| entry.offset);
+        }
+        for (offset, failure) in refused {
+            let sent = segment.sent.binary_search_by_key(&offset, |entry| entry.offset);
+            if let Ok(at) = sent {
+                segment.tally.sunk = segment.tally.sunk.saturating_sub(1);
+                self.refuse(segment.sent[at], sink, failure, actions);
+            }
+        }
+        for entry in &segment.sent {
+            self.own.chunks.release(entry.chunk, 1);
+        }
+        self.own.settle(segment.finished);
+        if segment.tally != Tally::default() {
+            actions.push(Action::Settled(segment.tally));
+        }
+    }
+}

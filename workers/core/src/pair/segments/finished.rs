@@ -1,0 +1,151 @@
+//! Sorting the finished records of one unit by the sinks that they wait for.
+
+use crate::pair::Tally;
+use crate::pair::outcomes::{Immediate, UNROUTED};
+use crate::pair::ownership::Chunks;
+use crate::scheduler::Entry;
+use crate::{FilterReason, Moment, RunSet, SinkMask};
+
+use super::{SinkState, count_reason};
+
+/// Finished records of one unit, by the sinks they wait for. Nearly all records of a unit wait for the same sinks, so
+/// spans are gathered by set of sinks.
+pub(in crate::pair) struct Finished {
+    ledgers: SinkMask,
+    groups: Vec<Group>,
+    last: usize,
+    /// Records that have rows in sinks without a ledger, with those sinks.
+    sent: Vec<(Entry, SinkMask)>,
+    /// How many records of which chunk finished, neighbours joined.
+    chunks: Vec<(u32, usize)>,
+}
+
+/// Records that wait for the same sinks and ended alike.
+struct Group {
+    waits: SinkMask,
+    held: SinkMask,
+    end: End,
+    spans: Vec<(i64, i64)>,
+    records: u64,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum End {
+    Routed(SinkMask),
+    Filtered(FilterReason),
+}
+
+impl Finished {
+    pub(in crate::pair) fn new(sinks: &[SinkState]) -> Self {
+        let mut ledgers = SinkMask::NONE;
+        sinks.iter().filter(|sink| sink.ledger).for_each(|sink| ledgers.insert(sink.index));
+        Self { ledgers, groups: Vec::new(), last: 0, sent: Vec::new(), chunks: Vec::new() }
+    }
+
+    pub(in crate::pair) fn routed(&mut self, entry: &Entry, sinks: SinkMask) {
+        let waits = SinkMask(self.ledgers.0 | sinks.0).without(entry.held);
+        self.add(entry, waits, End::Routed(sinks));
+    }
+
+    pub(in crate::pair) fn filtered(&mut self, entry: &Entry, reason: FilterReason) {
+        self.add(entry, self.ledgers.without(entry.held), End::Filtered(reason));
+    }
+
+    fn add(&mut self, entry: &Entry, waits: SinkMask, end: End) {
+        let same = |group: &Group| group.waits == waits && group.held == entry.held && group.end == end;
+        if !self.groups.get(self.last).is_some_and(same) {
+            self.last = match self.groups.iter().position(same) {
+                Some(at) => at,
+                None => {
+                    let (held, spans) = (entry.held, Vec::new());
+                    self.groups.push(Group { waits, held, end, spans, records: 0 });
+                    self.groups.len() - 1
+                }
+            };
+        }
+        let sends = waits.without(self.ledgers);
+        if !sends.is_empty() {
+            self.sent.push((*entry, sends));
+        }
+        match self.chunks.last_mut() {
+            Some((chunk, records)) if *chunk == entry.chunk => *records += 1,
+            _ => self.chunks.push((entry.chunk, 1)),
+        }
+        let group = &mut self.groups[self.last];
+        group.records += 1;
+        match group.spans.last_mut() {
+            Some(last) if last.1 == entry.first.0 => last.1 = entry.offset.next().0,
+            _ => group.spans.push((entry.first.0, entry.offset.next().0)),
+        }
+    }
+
+    /// All finished spans.
+    pub(in crate::pair) fn spans(&self) -> RunSet {
+        RunSet::collect(self.groups.iter().flat_map(|group| group.spans.iter().copied()).collect())
+    }
+
+    /// Puts the records into the open segments they wait in; what waits for none is given back. Records whose rows no
+    /// sink can refuse any more let go of their chunks.
+    pub(in crate::pair) fn hand_out(
+        self,
+        sinks: &mut [SinkState],
+        chunks: &mut Chunks,
+        now: Moment,
+    ) -> Immediate {
+        for (entry, sends) in self.sent {
+            for sink in sends.iter() {
+                if let Some(state) = sinks.get_mut(usize::from(sink.0)) {
+                    chunks.need(entry.chunk, 1);
+                    state.open.sent.push(entry);
+                }
+            }
+        }
+        for (chunk, records) in self.chunks {
+            chunks.release(chunk, records);
+        }
+        let mut immediate = Immediate { spans: RunSet::default(), tally: Tally::default() };
+        for group in self.groups {
+            group.hand_out(sinks, now, &mut immediate);
+        }
+        immediate
+    }
+}
+
+impl Group {
+    fn hand_out(self, sinks: &mut [SinkState], now: Moment, immediate: &mut Immediate) {
+        // The records are counted once: by the first sink they wait for.
+        let counting = self.waits.iter().next();
+        let spans = RunSet::collect(self.spans);
+        for sink in sinks.iter_mut().filter(|sink| self.waits.contains(sink.index)) {
+            let open = &mut sink.open;
+            open.finished.union(&spans);
+            open.records += self.records;
+            open.since.get_or_insert(now);
+            match &self.end {
+                End::Filtered(reason) => count_reason(&mut open.filtered, reason, self.records),
+                End::Routed(to) if !to.contains(sink.index) => {
+                    count_reason(&mut open.filtered, &FilterReason::new(UNROUTED), self.records);
+                }
+                End::Routed(_) => {}
+            }
+            if counting == Some(sink.index) {
+                tally(&mut open.tally, &self.end, self.held, self.records);
+            }
+        }
+        if counting.is_none() {
+            tally(&mut immediate.tally, &self.end, self.held, self.records);
+            immediate.spans.union(&spans);
+        }
+    }
+}
+
+fn tally(tally: &mut Tally, end: &End, held: SinkMask, records: u64) {
+    match end {
+        End::Filtered(reason) => count_reason(&mut tally.filtered, reason, records),
+        End::Routed(sinks) if sinks.is_empty() && held.is_empty() => {
+            count_reason(&mut tally.filtered, &FilterReason::new(UNROUTED), records);
+        }
+        End::Routed(sinks) if sinks.is_empty() => tally.already_held += records,
+        End::Routed(_) => tally.sunk += records,
+    }
+}

@@ -1,0 +1,80 @@
+//! The three ends of an ownership: drain (SIGTERM), revoke (rebalance), loss.
+
+use super::{Action, Pair, Phase};
+
+impl Pair {
+    /// No more intake; what is here is finished and published.
+    pub(super) fn drain(&mut self, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Running => self.phase = Phase::Draining,
+            Phase::Draining | Phase::Revoking | Phase::Idle => {}
+            Phase::Recovering
+            | Phase::Contested { .. }
+            | Phase::Reassigning
+            | Phase::Dropped
+            | Phase::Halted(_) => self.release(actions),
+        }
+    }
+
+    /// What the segments took is published; everything else is cancelled and read again by the next owner.
+    pub(super) fn revoke(&mut self, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Running | Phase::Draining => {
+                self.own.scheduler.clear();
+                actions.push(Action::CancelUnits);
+                self.phase = Phase::Revoking;
+            }
+            Phase::Revoking | Phase::Idle => {}
+            Phase::Recovering
+            | Phase::Contested { .. }
+            | Phase::Reassigning
+            | Phase::Dropped
+            | Phase::Halted(_) => self.release(actions),
+        }
+    }
+
+    /// Time is up.
+    pub(super) fn deadline(&mut self, actions: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Draining | Phase::Revoking) {
+            self.release(actions);
+        }
+    }
+
+    /// The pair is gone: nothing is committed (I8).
+    pub(super) fn lost(&mut self, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Idle {
+            return;
+        }
+        self.own.scheduler.clear();
+        self.phase = Phase::Idle;
+        actions.push(Action::CancelUnits);
+        actions.push(Action::Released(None));
+    }
+
+    /// Lets go when a stop has nothing left to wait for.
+    pub(super) fn release_when_done(&mut self, actions: &mut Vec<Action>) {
+        let stopping = matches!(self.phase, Phase::Draining | Phase::Revoking);
+        let published = self.own.sinks.iter().all(super::segments::SinkState::is_empty);
+        if stopping && self.own.scheduler.is_idle() && published && self.own.letters.count() == 0 {
+            self.release(actions);
+        }
+    }
+
+    /// Lets go now, with what is settled.
+    pub(super) fn release(&mut self, actions: &mut Vec<Action>) {
+        let position = match self.phase {
+            Phase::Running
+            | Phase::Draining
+            | Phase::Revoking
+            | Phase::Contested { .. }
+            | Phase::Halted(_) => self.last_position(),
+            Phase::Idle | Phase::Recovering | Phase::Reassigning | Phase::Dropped => None,
+        };
+        if !self.own.scheduler.is_idle() {
+            self.own.scheduler.clear();
+            actions.push(Action::CancelUnits);
+        }
+        self.phase = Phase::Idle;
+        actions.push(Action::Released(position));
+    }
+}

@@ -1,0 +1,52 @@
+//! What follows every event: everything that is due is done, in one fixed order.
+
+use crate::Moment;
+
+use super::{Action, Pair, Phase};
+
+impl Pair {
+    /// Units first, so that the steps never wait for a commit; the grant last, when the window is known.
+    pub(super) fn turn(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Recovering {
+            self.recover_again(now, actions);
+        }
+        if matches!(self.phase, Phase::Running | Phase::Draining | Phase::Revoking) {
+            self.post_again(now, actions);
+            self.send_units(now, actions);
+            self.seal_due(now, actions);
+        }
+        self.commit_due(now, actions);
+        self.grant(actions);
+        self.release_when_done(actions);
+    }
+
+    /// When [`super::Event::Tick`] is wanted at the latest, none when only an answer can change anything. Every event
+    /// does what is due, so a tick between others is harmless.
+    pub fn next_wake(&self) -> Option<Moment> {
+        let own = &self.own;
+        let commit = own.commits.due(self.options.commit.interval);
+        match &self.phase {
+            Phase::Recovering => own.sinks.iter().filter_map(|sink| sink.recover_again).min(),
+            Phase::Running | Phase::Draining => {
+                let held =
+                    !own.holds.lets_go(Moment(std::time::Duration::MAX), own.scheduler.running_units());
+                let unit = if held { None } else { self.next_unit_due() };
+                let ages =
+                    own.sinks.iter().zip(&self.options.sinks).filter_map(|(sink, spec)| sink.age_due(spec));
+                ages.chain(unit).chain(commit).chain(own.letters.next_again()).min()
+            }
+            Phase::Revoking => own.letters.next_again(),
+            Phase::Contested { again, .. } => *again,
+            Phase::Halted(_) => commit,
+            Phase::Idle | Phase::Reassigning | Phase::Dropped => None,
+        }
+    }
+
+    /// When a frozen key, or the probe of a target that was away, is due.
+    fn next_unit_due(&self) -> Option<Moment> {
+        match self.own.holds.probe_due() {
+            Some(probe) => (self.own.scheduler.queued() > 0).then_some(probe),
+            None => self.own.scheduler.next_due(),
+        }
+    }
+}
