@@ -1,0 +1,165 @@
+//! `parse`: from a record's bytes to a log.
+
+mod json;
+mod lines;
+
+use longshore_codec::json::{DEPTH_MAX, Limits};
+use longshore_conditions::BuildError;
+use longshore_core::human::Bytes;
+use longshore_core::{Content, Failure, FilterReason, Flow, Item, Map, Reason, Step, Value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::mapping::{MappingOptions, Model};
+
+/// The most values in one record's JSON: `[1,1,1` costs two bytes each on the wire and many times that in memory.
+const VALUES_MAX: u32 = 100_000;
+
+/// The filter reason of tombstones.
+const TOMBSTONE: &str = "tombstone";
+
+/// `parse: { format: json }`, `parse: { format: lines }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParseOptions {
+    /// How a record's value is written.
+    pub format: Format,
+    /// The deepest nesting of JSON, 1 to 512. Default 64.
+    #[serde(default = "default_depth")]
+    pub depth: u32,
+    /// The largest value; a larger one is rejected with `decode.too-large`. Default 1MiB.
+    #[serde(default = "default_max_bytes")]
+    pub max_bytes: Bytes,
+    /// The most lines in one value of `format: lines`; more are rejected with `decode.too-large`. Default 10,000.
+    #[serde(default = "default_max_lines")]
+    pub max_lines: u32,
+    /// What becomes of a record without a value. Default `filter`.
+    #[serde(default)]
+    pub tombstone: Tombstone,
+    /// Which of a record's fields mean what.
+    #[serde(default)]
+    pub mapping: MappingOptions,
+}
+
+/// How a record's value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON value. An object's known fields become the log's, the rest its attributes; any other value is the body.
+    Json,
+    /// Lines of text: each is a log of its own with the line as body. One newline at the end is not a line; `\r\n` ends a
+    /// line as well as `\n`.
+    Lines,
+}
+
+/// What becomes of a record without a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tombstone {
+    /// It is filtered, with the reason `tombstone`.
+    #[default]
+    Filter,
+    /// It goes to the dead letter, with the reason `decode.tombstone`.
+    Reject,
+}
+
+fn default_depth() -> u32 {
+    64
+}
+
+fn default_max_bytes() -> Bytes {
+    Bytes::mebi(1)
+}
+
+fn default_max_lines() -> u32 {
+    10_000
+}
+
+impl ParseOptions {
+    /// The defaults of a format.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            depth: default_depth(),
+            max_bytes: default_max_bytes(),
+            max_lines: default_max_lines(),
+            tombstone: Tombstone::default(),
+            mapping: MappingOptions::default(),
+        }
+    }
+}
+
+/// Builds the step.
+///
+/// # Errors
+/// A limit that makes no sense, a time pattern that is none, or a field's name with two meanings.
+pub fn parse(options: &ParseOptions) -> Result<Box<dyn Step>, BuildError> {
+    if !(1..=DEPTH_MAX).contains(&options.depth) {
+        return Err(BuildError::new("depth", format!("expected 1 to {DEPTH_MAX}")));
+    }
+    if options.max_lines == 0 {
+        return Err(BuildError::new("max_lines", "expected at least 1"));
+    }
+    let bytes = usize::try_from(options.max_bytes.get()).unwrap_or(usize::MAX);
+    if bytes == 0 {
+        return Err(BuildError::new("max_bytes", "expected at least 1B"));
+    }
+    Ok(Box::new(Parse {
+        format: options.format,
+        limits: Limits { depth: options.depth, bytes, values: VALUES_MAX },
+        max_lines: options.max_lines as usize,
+        tombstone: options.tombstone,
+        reason: FilterReason::new(TOMBSTONE),
+        model: Model::new(&options.mapping)?,
+    }))
+}
+
+struct Parse {
+    format: Format,
+    limits: Limits,
+    max_lines: usize,
+    tombstone: Tombstone,
+    reason: FilterReason,
+    model: Model,
+}
+
+impl Step for Parse {
+    fn name(&self) -> &str {
+        "parse"
+    }
+
+    fn apply(&self, item: &mut Item) -> Result<Flow, Failure> {
+        if item.fields().is_some() {
+            return Err(Failure::halt(Reason::StepFailed, "the record is read already: `parse` stands twice"));
+        }
+        let Some(bytes) = item.raw() else {
+            return match self.tombstone {
+                Tombstone::Filter => Ok(Flow::Drop(self.reason.clone())),
+                Tombstone::Reject => Err(Failure::reject(Reason::DecodeTombstone, "no value")),
+            };
+        };
+        match self.format {
+            Format::Json => {
+                let log = json::log(bytes, &self.limits, &self.model, &item.source)?;
+                item.content = Content::Fields(log);
+                Ok(Flow::Keep)
+            }
+            Format::Lines => lines::logs(item, &self.limits, self.max_lines, &self.model),
+        }
+    }
+}
+
+/// The least room for a log's fields.
+const LOG_FIELDS: usize = 8;
+
+/// A log that holds a body and what the record around it says.
+fn log_of_body(body: Value, model: &Model, source: &longshore_core::RecordRef) -> Map {
+    let mut log = Map::with_capacity(LOG_FIELDS);
+    model.push_observed(&mut log, source);
+    model.push_header_trace(&mut log, source);
+    log.push("body", body);
+    log
+}
+
+#[cfg(test)]
+mod tests;
