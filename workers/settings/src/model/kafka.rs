@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::secret::{REDACTED, Secret};
 
@@ -13,28 +13,28 @@ use super::secret::{REDACTED, Secret};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaOptions {
-    /// Bootstrap addresses, `host:port` with commas between.
+    /// Addresses to begin with, `host:port`, separated by commas.
     #[schemars(length(min = 1))]
     pub brokers: String,
+    /// Further librdkafka settings, as librdkafka's `CONFIGURATION.md` names them, except those that Longshore owns.
+    #[serde(default)]
+    pub client: BTreeMap<String, Scalar>,
     /// Encryption and credentials.
     #[serde(default)]
     pub security: SecurityOptions,
-    /// The group protocol: `classic` (cooperative-sticky), or `consumer` (KIP-848, brokers from 4.0).
+    /// Which group protocol the brokers and we speak.
     #[serde(default)]
     pub group_protocol: GroupProtocol,
-    /// librdkafka settings as they are named there, except those that Longshore owns.
-    #[serde(default)]
-    pub client: BTreeMap<String, ClientValue>,
 }
 
-/// Who decides which worker owns which partition.
+/// The group protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupProtocol {
-    /// The members, with the cooperative-sticky assignor.
+    /// The protocol every broker speaks, with cooperative-sticky assignment.
     #[default]
     Classic,
-    /// The broker (KIP-848).
+    /// The protocol of KIP-848: brokers of version 4.0 and later assign.
     Consumer,
 }
 
@@ -42,42 +42,32 @@ pub enum GroupProtocol {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SecurityOptions {
-    /// How the connection is protected.
-    pub protocol: SecurityProtocol,
-    /// Credentials; for `sasl_plaintext` and `sasl_ssl`.
+    /// How to speak to the brokers. Without it: TLS if `tls` is there, SASL if `sasl` is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sasl: Option<SaslOptions>,
-    /// Certificates; for `ssl` and `sasl_ssl`.
+    /// Encryption.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsOptions>,
 }
 
-/// `security.protocol` of Kafka.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Kafka's `security.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum SecurityProtocol {
-    /// Neither encrypted nor authenticated.
-    #[default]
+pub enum Protocol {
+    /// Neither encryption nor credentials.
     Plaintext,
-    /// Encrypted.
+    /// Encryption.
     Ssl,
-    /// Authenticated over a plain connection.
+    /// Credentials without encryption.
     SaslPlaintext,
-    /// Encrypted and authenticated.
+    /// Both.
     SaslSsl,
 }
 
-impl SecurityProtocol {
-    /// The word that librdkafka uses.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Plaintext => "plaintext",
-            Self::Ssl => "ssl",
-            Self::SaslPlaintext => "sasl_plaintext",
-            Self::SaslSsl => "sasl_ssl",
-        }
-    }
-
+impl Protocol {
     /// Whether credentials are needed.
     pub fn sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
@@ -89,156 +79,148 @@ impl SecurityProtocol {
     }
 }
 
-/// Credentials. Write secrets as `${file:/run/secrets/...}` or `${NAME}`.
+/// Credentials.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaslOptions {
-    /// How the credentials are proven.
-    pub mechanism: SaslMechanism,
-    /// The user; not for `oauthbearer`.
+    /// The mechanism.
+    pub mechanism: Mechanism,
+    /// The user; for PLAIN and SCRAM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// The password; not for `oauthbearer`.
+    /// The password; for PLAIN and SCRAM. Write `${NAME}` or `${file:/path}` rather than the password itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// The bearer token, for `oauthbearer`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<Secret>,
-    /// A file that holds the bearer token and is read again before the token expires, for `oauthbearer`.
+    /// A file that holds a JWT and is read again before the token expires; for OAUTHBEARER.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
 }
 
-/// `sasl.mechanism` of Kafka.
+/// SASL mechanisms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum SaslMechanism {
-    /// User and password in clear text: only over TLS.
-    #[serde(rename = "plain")]
+pub enum Mechanism {
+    /// User and password as they are; use it with TLS alone.
+    #[serde(rename = "PLAIN")]
     Plain,
-    /// Salted challenge with SHA-256.
-    #[serde(rename = "scram-sha-256")]
+    /// Challenge and response with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
     ScramSha256,
-    /// Salted challenge with SHA-512.
-    #[serde(rename = "scram-sha-512")]
+    /// Challenge and response with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
     /// A bearer token.
-    #[serde(rename = "oauthbearer")]
+    #[serde(rename = "OAUTHBEARER")]
     OauthBearer,
 }
 
-/// Certificates, all PEM files.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+/// Encryption.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsOptions {
-    /// Authorities to trust; those of the system when left out.
+    /// PEM file or folder of authorities to trust; without it the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
-    /// Our certificate, where the broker asks for one.
+    /// PEM file with our certificate, for brokers that ask for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
-    /// Its private key.
+    /// PEM file with our certificate's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
     /// The key's password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_password: Option<Secret>,
-    /// Whether the broker's name must match its certificate; on when left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verify_hostname: Option<bool>,
+    /// Whether the certificate must name the broker's host. Leave it on.
+    pub verify_hostname: bool,
 }
 
-/// A value of a librdkafka setting: text, number or switch, kept as text. Never shown by Debug, since some hold secrets.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ClientValue(pub String);
+impl Default for TlsOptions {
+    fn default() -> Self {
+        Self { ca: None, certificate: None, key: None, key_password: None, verify_hostname: true }
+    }
+}
 
-impl fmt::Debug for ClientValue {
+/// A librdkafka setting's value; YAML writes numbers and booleans without quotes. Never shown (I10): some hold secrets.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Number(i64),
+    /// Anything else.
+    Text(String),
+}
+
+/// The text that librdkafka is given. Named for its one use, so that no log prints it by accident.
+impl Scalar {
+    /// The value as librdkafka's configuration takes it.
+    pub fn expose(&self) -> String {
+        match self {
+            Self::Bool(value) => value.to_string(),
+            Self::Number(value) => value.to_string(),
+            Self::Text(value) => value.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(REDACTED)
     }
 }
 
-impl Serialize for ClientValue {
+impl Serialize for Scalar {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(REDACTED)
     }
 }
 
-impl<'de> Deserialize<'de> for ClientValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = ClientValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, a number, true or false")
-            }
-
-            fn visit_str<E: de::Error>(self, value: &str) -> Result<ClientValue, E> {
-                Ok(ClientValue(value.to_owned()))
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<ClientValue, E> {
-                Ok(ClientValue(value.to_string()))
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<ClientValue, E> {
-                Ok(ClientValue(value.to_string()))
-            }
-
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<ClientValue, E> {
-                Ok(ClientValue(value.to_string()))
-            }
-
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<ClientValue, E> {
-                Ok(ClientValue(value.to_string()))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl JsonSchema for ClientValue {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ClientValue".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": ["string", "number", "boolean"] })
-    }
-}
-
-/// librdkafka settings that Longshore owns, each with what to do instead. A promise hangs on every one of them.
+/// librdkafka settings that Longshore owns, and why the `client:` section may not set them: the list of the crate
+/// `longshore-kafka`, which refuses them once more when it builds a client.
 pub const OWNED_SETTINGS: &[(&str, &str)] = &[
-    ("bootstrap.servers", "write `kafka.brokers`"),
-    ("metadata.broker.list", "write `kafka.brokers`"),
-    ("group.id", "write `input.group`"),
-    ("group.protocol", "write `kafka.group_protocol`"),
-    ("security.protocol", "write `kafka.security.protocol`"),
-    ("sasl.mechanism", "write `kafka.security.sasl.mechanism`"),
-    ("sasl.mechanisms", "write `kafka.security.sasl.mechanism`"),
-    ("sasl.username", "write `kafka.security.sasl.username`"),
-    ("sasl.password", "write `kafka.security.sasl.password`"),
-    ("ssl.ca.location", "write `kafka.security.tls.ca`"),
-    ("ssl.certificate.location", "write `kafka.security.tls.certificate`"),
-    ("ssl.key.location", "write `kafka.security.tls.key`"),
-    ("ssl.key.password", "write `kafka.security.tls.key_password`"),
-    ("ssl.endpoint.identification.algorithm", "write `kafka.security.tls.verify_hostname`"),
-    ("auto.offset.reset", "write `input.start`; an offset out of range is never skipped in silence"),
-    ("enable.auto.commit", "only settled offsets are committed"),
-    ("enable.auto.offset.store", "only settled offsets are committed"),
-    ("auto.commit.interval.ms", "only settled offsets are committed"),
-    ("partition.assignment.strategy", "an eager assignor drains every lane at every rebalance"),
+    ("bootstrap.servers", "write kafka.brokers"),
+    ("metadata.broker.list", "write kafka.brokers"),
+    ("group.id", "write input.group"),
     ("group.instance.id", "a removed pod would hold its partitions until the session times out"),
-    ("enable.idempotence", "the producer is always idempotent"),
-    ("acks", "a hand-over settles only after all replicas hold it"),
-    ("request.required.acks", "a hand-over settles only after all replicas hold it"),
-    ("max.in.flight", "the idempotent producer needs at most 5"),
-    ("max.in.flight.requests.per.connection", "the idempotent producer needs at most 5"),
-    ("transactional.id", "the producer uses no transactions"),
-    ("partitioner", "keys must go to the partitions that Java clients choose"),
-    ("check.crcs", "checksums are always checked"),
-    ("enable.partition.eof", "the worker needs to see partition ends"),
-    ("queue.buffering.max.kbytes", "derived from `limits.memory`"),
-    ("queue.buffering.max.messages", "derived from `limits.memory`"),
-    ("queued.max.messages.kbytes", "derived from `limits.memory`"),
+    ("group.protocol", "write kafka.group_protocol"),
+    ("group.remote.assignor", "the order of pairs depends on it"),
+    ("partition.assignment.strategy", "only cooperative-sticky leaves the other partitions running in a rebalance"),
+    ("enable.auto.commit", "only settled records are committed"),
+    ("enable.auto.offset.store", "only settled records are committed"),
+    ("auto.commit.interval.ms", "only settled records are committed"),
+    ("auto.offset.reset", "write input.start; an offset out of range must stop the pair, not skip records"),
+    ("check.crcs", "a wrong checksum must never reach a sink"),
+    ("enable.idempotence", "a retry inside the client would double or reorder records"),
+    ("enable.gapless.guarantee", "the producer is rebuilt after a fatal error instead"),
+    ("acks", "a record settles only when all in-sync replicas hold it"),
+    ("request.required.acks", "a record settles only when all in-sync replicas hold it"),
+    ("transactional.id", "exactly-once comes from the sink's ledger"),
+    ("isolation.level", "aborted records must never be read"),
+    ("message.timeout.ms", "unacknowledged records are never given up"),
+    ("delivery.timeout.ms", "unacknowledged records are never given up"),
+    ("partitioner", "keys must go to the partitions that Java's clients choose"),
+    ("queued.max.messages.kbytes", "write limits.memory"),
+    ("fetch.max.bytes", "write limits.memory"),
+    ("queue.buffering.max.kbytes", "write limits.memory"),
+    ("queue.buffering.max.messages", "write limits.memory"),
+    ("enable.partition.eof", "the end of a partition is no event"),
+    ("security.protocol", "write kafka.security.protocol"),
+    ("sasl.mechanism", "write kafka.security.sasl.mechanism"),
+    ("sasl.mechanisms", "write kafka.security.sasl.mechanism"),
+    ("sasl.username", "write kafka.security.sasl.username"),
+    ("sasl.password", "write kafka.security.sasl.password"),
+    ("sasl.oauthbearer.config", "write kafka.security.sasl.token_file"),
+    ("sasl.oauthbearer.client.secret", "write kafka.security.sasl.token_file"),
+    ("ssl.ca.location", "write kafka.security.tls.ca"),
+    ("ssl.ca.pem", "write kafka.security.tls.ca"),
+    ("ssl.certificate.location", "write kafka.security.tls.certificate"),
+    ("ssl.certificate.pem", "write kafka.security.tls.certificate"),
+    ("ssl.key.location", "write kafka.security.tls.key"),
+    ("ssl.key.pem", "write kafka.security.tls.key"),
+    ("ssl.key.password", "write kafka.security.tls.key_password"),
+    ("ssl.keystore.password", "write kafka.security.tls.key_password"),
+    ("ssl.endpoint.identification.algorithm", "write kafka.security.tls.verify_hostname"),
+    ("enable.ssl.certificate.verification", "an unchecked certificate is no encryption"),
+    ("log.queue", "logs go to Longshore's own log"),
+    ("allow.auto.create.topics", "a mistyped topic must be an error"),
 ];

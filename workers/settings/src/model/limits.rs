@@ -22,8 +22,6 @@ pub struct LimitOptions {
     pub step: Deadline,
     /// How long a worker may stand with every partition halted or held before it ends with its exit code.
     pub halt: Span,
-    /// How much of one partition may be at work at once.
-    pub window: WindowOptions,
 }
 
 impl Default for LimitOptions {
@@ -34,25 +32,7 @@ impl Default for LimitOptions {
             drain: Span::seconds(15),
             step: Deadline::After(Span::seconds(30)),
             halt: Span::seconds(300),
-            window: WindowOptions::default(),
         }
-    }
-}
-
-/// How much of one partition may be between intake and the open segment.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct WindowOptions {
-    /// Records.
-    #[schemars(range(min = 1))]
-    pub records: u64,
-    /// Their bytes. One record larger than this still passes, alone.
-    pub bytes: Bytes,
-}
-
-impl Default for WindowOptions {
-    fn default() -> Self {
-        Self { records: 20_000, bytes: Bytes::mebi(16) }
     }
 }
 

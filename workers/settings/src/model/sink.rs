@@ -1,5 +1,7 @@
 //! The sinks: a list of maps with one key each, the kind of sink.
 
+use longshore_sinks::StdoutOptions;
+use longshore_sinks::files::FilesOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,15 +22,21 @@ pub struct SinkEntry {
 /// The kind of a sink and its options.
 #[derive(Clone, Debug)]
 pub enum SinkKind {
+    /// Files with a ledger: each record once.
+    Files(FilesOptions),
     /// A Kafka topic: at least once.
     Topic(TopicSinkOptions),
+    /// JSON lines on standard output: at least once.
+    Stdout(StdoutOptions),
 }
 
 impl SinkKind {
     /// The word in the pipeline file.
     pub fn word(&self) -> &'static str {
         match self {
+            Self::Files(_) => "files",
             Self::Topic(_) => "topic",
+            Self::Stdout(_) => "stdout",
         }
     }
 }
@@ -46,6 +54,9 @@ pub struct TopicSinkOptions {
     /// Compression of batches.
     #[serde(default)]
     pub compression: Compression,
+    /// A CEL condition: only records that meet it go here. Judged before the sink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
 }
 
 /// How a payload is written.
@@ -95,16 +106,21 @@ impl Compression {
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Wire {
+    /// Writes records to files, each record once.
+    Files(Named<FilesOptions>),
     /// Writes records to a Kafka topic, at least once.
-    Topic(Routed<TopicSinkOptions>),
+    Topic(TopicSinkOptions),
+    /// Writes records to standard output, at least once.
+    Stdout(Named<StdoutOptions>),
 }
 
-/// Options of a sink whose own options hold its name.
+/// Options of a sink with a name beside them.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
-struct Routed<T> {
-    /// The condition (CEL) for a record to come here; all records when left out.
+struct Named<T> {
+    /// The sink's name in logs, metrics and dead letters, unique in the pipeline; that of its kind when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    when: Option<String>,
+    #[schemars(length(min = 1, max = 100))]
+    name: Option<String>,
     #[serde(flatten)]
     options: T,
 }
@@ -112,9 +128,19 @@ struct Routed<T> {
 impl From<Wire> for SinkEntry {
     fn from(wire: Wire) -> Self {
         match wire {
-            Wire::Topic(topic) => {
-                Self { name: topic.options.name.clone(), when: topic.when, kind: SinkKind::Topic(topic.options) }
+            Wire::Files(Named { name, options }) => Self {
+                name: name.unwrap_or_else(|| "files".to_owned()),
+                when: options.when.clone(),
+                kind: SinkKind::Files(options),
+            },
+            Wire::Topic(options) => {
+                Self { name: options.name.clone(), when: options.when.clone(), kind: SinkKind::Topic(options) }
             }
+            Wire::Stdout(Named { name, options }) => Self {
+                name: name.unwrap_or_else(|| "stdout".to_owned()),
+                when: options.when.clone(),
+                kind: SinkKind::Stdout(options),
+            },
         }
     }
 }
@@ -122,7 +148,9 @@ impl From<Wire> for SinkEntry {
 impl From<SinkEntry> for Wire {
     fn from(entry: SinkEntry) -> Self {
         match entry.kind {
-            SinkKind::Topic(options) => Self::Topic(Routed { when: entry.when, options }),
+            SinkKind::Files(options) => Self::Files(Named { name: Some(entry.name), options }),
+            SinkKind::Topic(options) => Self::Topic(options),
+            SinkKind::Stdout(options) => Self::Stdout(Named { name: Some(entry.name), options }),
         }
     }
 }

@@ -1,0 +1,90 @@
+//! The broker's address, credentials that fit together, and client settings that are ours.
+
+use super::{Context, at};
+use crate::model::kafka::{Mechanism, OWNED_SETTINGS, SaslOptions, SecurityOptions};
+use crate::report::Code;
+
+pub(crate) fn check(context: &mut Context<'_>) {
+    let Some(kafka) = &context.parts.kafka else { return };
+    addresses(context, &kafka.brokers);
+    for name in kafka.client.keys() {
+        let Some((_, why)) = OWNED_SETTINGS.iter().find(|(owned, _)| owned == name) else { continue };
+        let path = at(["kafka", "client", name]);
+        let mut finding = context.find(Code::Conflict, &path, format!("Longshore owns the setting `{name}`: {why}"));
+        finding.place = context.sources.key(&path);
+        context.push(finding);
+    }
+    security(context, &kafka.security);
+}
+
+fn addresses(context: &mut Context<'_>, brokers: &str) {
+    let path = at(["kafka", "brokers"]);
+    for address in brokers.split(',') {
+        let trimmed = address.trim();
+        let port = trimmed.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+        if port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            continue;
+        }
+        let offset = address.as_ptr() as usize - brokers.as_ptr() as usize;
+        let place = context.sources.within(&path, brokers, offset..offset + address.len());
+        let mut finding = context.find(Code::Value, &path, "expected addresses such as localhost:9092, commas between");
+        finding.place = place;
+        context.push(finding);
+    }
+}
+
+fn security(context: &mut Context<'_>, security: &SecurityOptions) {
+    let here = at(["kafka", "security"]);
+    if let Some(protocol) = security.protocol {
+        let path = here.key("protocol");
+        if protocol.sasl() && security.sasl.is_none() {
+            let finding = context.find(Code::Conflict, &path, "this protocol needs the credentials of `sasl`");
+            context.push(finding.help("add `sasl: { mechanism: ..., username: ..., password: ... }`"));
+        }
+        if !protocol.sasl() && security.sasl.is_some() {
+            let finding = context.find(Code::Conflict, &path, "this protocol sends no credentials, yet `sasl` gives some");
+            context.push(finding.help("write `sasl_ssl`, or leave `protocol` out"));
+        }
+        if !protocol.tls() && security.tls.is_some() {
+            let finding = context.find(Code::Conflict, &path, "this protocol does not encrypt, yet `tls` is given");
+            context.push(finding.help("write `ssl` or `sasl_ssl`, or leave `protocol` out"));
+        }
+    }
+    if let Some(sasl) = &security.sasl {
+        credentials(context, sasl);
+    }
+    if let Some(tls) = &security.tls {
+        let path = here.key("tls");
+        if tls.certificate.is_some() != tls.key.is_some() {
+            let finding = context.find(Code::Conflict, &path, "`certificate` and `key` go together");
+            context.push(finding);
+        }
+        if tls.key_password.is_some() && tls.key.is_none() {
+            let finding = context.find(Code::Conflict, &path.key("key_password"), "a password without its `key`");
+            context.push(finding);
+        }
+    }
+}
+
+fn credentials(context: &mut Context<'_>, sasl: &SaslOptions) {
+    let path = at(["kafka", "security", "sasl"]);
+    let mechanism = path.key("mechanism");
+    match sasl.mechanism {
+        Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512 => {
+            if sasl.username.is_none() || sasl.password.is_none() {
+                let finding = context.find(Code::Conflict, &mechanism, "this mechanism needs `username` and `password`");
+                context.push(finding);
+            }
+            if sasl.token_file.is_some() {
+                let finding = context.find(Code::Conflict, &path.key("token_file"), "only OAUTHBEARER reads a token");
+                context.push(finding);
+            }
+        }
+        Mechanism::OauthBearer => {
+            if sasl.token_file.is_none() {
+                let finding = context.find(Code::Conflict, &mechanism, "OAUTHBEARER needs `token_file`");
+                context.push(finding);
+            }
+        }
+    }
+}
