@@ -98,7 +98,8 @@ fn run(
     waker: Arc<Waker>,
     events: Events,
 ) {
-    let poll = std::panic::AssertUnwindSafe(|| poll::Poll::new(options, &queue, inbox, commands, &events).run());
+    let poll =
+        std::panic::AssertUnwindSafe(|| poll::Poll::new(options, &queue, inbox, commands, &events).run());
     let result = std::panic::catch_unwind(poll)
         .unwrap_or_else(|_| Err(Failure::halt(Reason::Internal, "the poll thread panicked")));
     waker.retire();
@@ -116,7 +117,9 @@ fn destroy(queue: Arc<Queue>) {
         drop(queue);
         drop(done);
     });
-    if spawned.is_ok() && ended.recv_timeout(DESTROY_DEADLINE) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+    if spawned.is_ok()
+        && ended.recv_timeout(DESTROY_DEADLINE) == Err(crossbeam_channel::RecvTimeoutError::Timeout)
+    {
         tracing::warn!("the Kafka client does not end; it is left behind");
     }
 }

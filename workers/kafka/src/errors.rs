@@ -169,7 +169,10 @@ mod tests {
         let codes = all_codes();
         assert!(codes.len() > 150, "librdkafka listed only {} codes", codes.len());
         for (code, name) in codes {
-            assert!(code != Code::RD_KAFKA_RESP_ERR_UNKNOWN || name == "UNKNOWN", "{name} is not in the bindings");
+            assert!(
+                code != Code::RD_KAFKA_RESP_ERR_UNKNOWN || name == "UNKNOWN",
+                "{name} is not in the bindings"
+            );
             let _ = meaning(code);
             assert!(!failure(code, "test").detail().is_empty());
         }

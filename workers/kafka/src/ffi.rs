@@ -12,10 +12,11 @@ mod consume;
 mod list;
 mod produce;
 
-
 pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
 pub(crate) use consume::{Change, MessageView, Messages};
 pub(crate) use list::{Entry, PartitionList};
+#[cfg(test)]
+pub(crate) use produce::murmur2_partition;
 pub(crate) use produce::{Delivery, Outgoing, Refused, Topic};
 
 use rdkafka::bindings as sys;

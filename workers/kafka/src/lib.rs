@@ -2,18 +2,31 @@
 
 mod consumer;
 mod context;
+mod embedded;
 mod errors;
 mod ffi;
+mod letters;
 mod memory;
+mod names;
 mod options;
+mod partitioner;
 mod producer;
 mod settings;
 mod token;
+mod topic_sink;
 
 pub use consumer::{PollThread, SourceHandle, SourceOptions, StartError, StartPolicy};
+pub use embedded::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS, REFUSED_COMMANDS};
+pub use letters::Letters;
 pub use memory::ClientMemory;
+pub use names::{dead_letter_topic, default_group, journal_topic, retry_topic};
 pub use options::{
-    GroupProtocol, KafkaOptions, Mechanism, Protocol, SaslOptions, Scalar, Secret, SecurityOptions, TlsOptions,
+    GroupProtocol, KafkaOptions, Mechanism, Protocol, SaslOptions, Scalar, Secret, SecurityOptions,
+    TlsOptions,
 };
-pub use producer::{Compression, ProducerTuning};
+pub use partitioner::partition_for_key;
+pub use producer::{
+    BatchTicket, Compression, FailedRecord, OwnedRecord, Producer, ProducerRecord, ProducerTuning,
+};
 pub use settings::{OWNED_SETTINGS, check_client_settings};
+pub use topic_sink::{PartitionBy, TopicFormat, TopicOptions, TopicSink};

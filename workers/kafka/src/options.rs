@@ -216,7 +216,8 @@ mod tests {
             password: Some(Secret::new("hunter2")),
             token_file: None,
         });
-        options.security.tls = Some(TlsOptions { key_password: Some(Secret::new("hunter2")), ..TlsOptions::default() });
+        options.security.tls =
+            Some(TlsOptions { key_password: Some(Secret::new("hunter2")), ..TlsOptions::default() });
         assert!(!format!("{options:?}").contains("hunter2"));
         assert!(!serde_json::to_string(&options).unwrap().contains("hunter2"));
     }

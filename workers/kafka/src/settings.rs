@@ -13,7 +13,10 @@ pub const OWNED_SETTINGS: &[(&str, &str)] = &[
     ("group.instance.id", "a removed pod would hold its partitions until the session times out"),
     ("group.protocol", "write kafka.group_protocol"),
     ("group.remote.assignor", "the order of pairs depends on it"),
-    ("partition.assignment.strategy", "only cooperative-sticky leaves the other partitions running in a rebalance"),
+    (
+        "partition.assignment.strategy",
+        "only cooperative-sticky leaves the other partitions running in a rebalance",
+    ),
     ("enable.auto.commit", "only settled records are committed"),
     ("enable.auto.offset.store", "only settled records are committed"),
     ("auto.commit.interval.ms", "only settled records are committed"),
@@ -60,7 +63,9 @@ pub fn check_client_settings(options: &KafkaOptions) -> Vec<(String, String)> {
     options
         .client
         .keys()
-        .filter_map(|name| owned(name).map(|(_, why)| (name.clone(), format!("Longshore owns this setting: {why}"))))
+        .filter_map(|name| {
+            owned(name).map(|(_, why)| (name.clone(), format!("Longshore owns this setting: {why}")))
+        })
         .collect()
 }
 
@@ -87,7 +92,11 @@ type Settings = Vec<(String, String)>;
 ///
 /// # Errors
 /// [`Reason::BrokerConfiguration`] for a setting that Longshore owns, or credentials that do not fit together.
-pub(crate) fn settings(options: &KafkaOptions, memory: &ClientMemory, role: Role<'_>) -> Result<Settings, Failure> {
+pub(crate) fn settings(
+    options: &KafkaOptions,
+    memory: &ClientMemory,
+    role: Role<'_>,
+) -> Result<Settings, Failure> {
     if let Some((name, why)) = check_client_settings(options).into_iter().next() {
         return Err(misconfigured(format!("kafka.client.{name}: {why}")));
     }
@@ -255,7 +264,9 @@ fn sasl(list: &mut Settings, options: Option<&SaslOptions>) -> Result<(), Failur
     match options.mechanism {
         Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512 => {
             let (Some(username), Some(password)) = (&options.username, &options.password) else {
-                return Err(misconfigured("kafka.security.sasl needs username and password for this mechanism"));
+                return Err(misconfigured(
+                    "kafka.security.sasl needs username and password for this mechanism",
+                ));
             };
             set("sasl.username", username);
             set("sasl.password", password.reveal());
@@ -310,7 +321,9 @@ mod tests {
         }
         let tuning = ProducerTuning::default();
         let producer = settings(&options, &memory, Role::Producer(&tuning)).unwrap();
-        for (name, wanted) in [("enable.idempotence", "true"), ("partitioner", "murmur2_random"), ("acks", "all")] {
+        for (name, wanted) in
+            [("enable.idempotence", "true"), ("partitioner", "murmur2_random"), ("acks", "all")]
+        {
             assert_eq!(value(&producer, name).as_deref(), Some(wanted), "{name}");
         }
         assert!(value(&producer, "message.max.bytes").is_some());

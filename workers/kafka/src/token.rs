@@ -25,7 +25,11 @@ fn parse(token: &str) -> Result<Token, String> {
         serde_json::from_slice(&claims).map_err(|_| "the token's claims are not JSON".to_owned())?;
     let expires = claims.get("exp").and_then(serde_json::Value::as_f64).ok_or("the token has no expiry")?;
     let principal = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default();
-    Ok(Token { value: token.to_owned(), principal: principal.to_owned(), expires_ms: (expires * 1000.0) as i64 })
+    Ok(Token {
+        value: token.to_owned(),
+        principal: principal.to_owned(),
+        expires_ms: (expires * 1000.0) as i64,
+    })
 }
 
 /// RFC 4648, section 5, without padding.

@@ -105,7 +105,8 @@ impl<'a> Poll<'a> {
         let topics = self.options.topics.clone();
         let names = PartitionList::of(topics.iter().map(|topic| (topic.as_str(), -1)));
         let names = names.ok_or_else(|| Failure::halt(Reason::Internal, "no memory"))?;
-        let scout = Scout::spawn(Arc::clone(self.queue), Arc::clone(&self.inbox), topics, self.options.start)?;
+        let scout =
+            Scout::spawn(Arc::clone(self.queue), Arc::clone(&self.inbox), topics, self.options.start)?;
         scout.ask(Ask::Topics);
         self.scout = Some(scout);
         self.client().subscribe(&names).map_err(|code| failure(code, "subscribe"))?;
@@ -156,7 +157,8 @@ impl<'a> Poll<'a> {
     fn obey(&mut self, command: SourceCommand) {
         match command {
             SourceCommand::Start { pair, epoch, offset } => {
-                if let Some(pair) = self.pairs.owned(&pair, epoch).filter(|pair| pair.state == State::Waiting) {
+                if let Some(pair) = self.pairs.owned(&pair, epoch).filter(|pair| pair.state == State::Waiting)
+                {
                     pair.state = State::Starting(offset);
                 }
             }
@@ -297,13 +299,15 @@ impl<'a> Poll<'a> {
                 if wanted { &mut resume } else { &mut pause }.push(pair.id.clone());
             }
         }
-        let names = |pairs: &[PairId]| pairs.iter().map(|id| (id.topic.0.to_string(), id.partition.0)).collect();
+        let names =
+            |pairs: &[PairId]| pairs.iter().map(|id| (id.topic.0.to_string(), id.partition.0)).collect();
         let (pause, resume): (Vec<(String, i32)>, Vec<(String, i32)>) = (names(&pause), names(&resume));
         self.pause(&pause.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect::<Vec<_>>());
         if resume.is_empty() {
             return;
         }
-        if let Some(list) = PartitionList::of(resume.iter().map(|(topic, partition)| (topic.as_str(), *partition)))
+        if let Some(list) =
+            PartitionList::of(resume.iter().map(|(topic, partition)| (topic.as_str(), *partition)))
             && let Err(code) = self.client().resume(&list)
         {
             tracing::warn!(?code, "resume failed");
@@ -379,7 +383,9 @@ impl<'a> Poll<'a> {
                 if self.client().closed() {
                     self.end(Ok(()));
                 } else if now >= deadline {
-                    tracing::warn!("leaving the consumer group took too long; the group will notice by its timeout");
+                    tracing::warn!(
+                        "leaving the consumer group took too long; the group will notice by its timeout"
+                    );
                     self.end(Ok(()));
                 }
             }

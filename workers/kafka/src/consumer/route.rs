@@ -90,7 +90,9 @@ impl Poll<'_> {
     /// The place of the pair's chunk; a place that does not exist for a pair that takes nothing.
     fn filling_of(&mut self, topic: Option<usize>, partition: i32, filling: &mut Vec<Filling>) -> usize {
         let Some(topic) = topic else { return usize::MAX };
-        if let Some(place) = filling.iter().position(|fill| fill.topic == topic && fill.partition == partition) {
+        if let Some(place) =
+            filling.iter().position(|fill| fill.topic == topic && fill.partition == partition)
+        {
             return place;
         }
         let Some(pair) = self.pairs.at(topic, partition).filter(|pair| pair.state == State::Flowing) else {

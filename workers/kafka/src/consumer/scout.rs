@@ -97,9 +97,11 @@ impl Errand {
 
     fn partitions(&self, topic: &str) -> Result<u32, Failure> {
         let count = self.queue.client().partition_count(topic, ANSWER_DEADLINE);
-        count.map_err(|code| failure(code, &format!("topic {topic}"))).and_then(|count| match u32::try_from(count) {
-            Ok(count) if count > 0 => Ok(count),
-            _ => Err(failure(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, &format!("topic {topic}"))),
+        count.map_err(|code| failure(code, &format!("topic {topic}"))).and_then(|count| {
+            match u32::try_from(count) {
+                Ok(count) if count > 0 => Ok(count),
+                _ => Err(failure(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, &format!("topic {topic}"))),
+            }
         })
     }
 
@@ -108,9 +110,9 @@ impl Errand {
             Ok(committed) => {
                 let mut facts = HashMap::new();
                 for ((pair, epoch), committed) in pairs.iter().zip(committed) {
-                    let note = self.look(pair, *epoch, committed, &mut facts).unwrap_or_else(|failure| {
-                        Note::NotFound(pair.clone(), *epoch, failure)
-                    });
+                    let note = self
+                        .look(pair, *epoch, committed, &mut facts)
+                        .unwrap_or_else(|failure| Note::NotFound(pair.clone(), *epoch, failure));
                     self.put(note);
                 }
             }
@@ -125,7 +127,8 @@ impl Errand {
     /// What the group has committed for each pair, with its metadata: librdkafka's own fetch of offsets hides that.
     fn committed(&self, pairs: &[(PairId, Epoch)]) -> Result<Vec<Option<Position>>, Failure> {
         let names = pairs.iter().map(|(pair, _)| (pair.topic.as_str(), pair.partition.0));
-        let mut list = PartitionList::of(names).ok_or_else(|| Failure::halt(Reason::Internal, "no memory"))?;
+        let mut list =
+            PartitionList::of(names).ok_or_else(|| Failure::halt(Reason::Internal, "no memory"))?;
         self.queue
             .client()
             .committed(&mut list, ANSWER_DEADLINE)
@@ -137,10 +140,13 @@ impl Errand {
         pairs
             .iter()
             .map(|(pair, _)| match of(pair) {
-                Some(entry) if entry.code != OK => Err(failure(entry.code, &format!("committed offset of {pair}"))),
+                Some(entry) if entry.code != OK => {
+                    Err(failure(entry.code, &format!("committed offset of {pair}")))
+                }
                 Some(entry) if entry.offset >= 0 => Ok(Some(Position {
                     offset: Offset(entry.offset),
-                    metadata: String::from_utf8_lossy(entry.metadata.as_deref().unwrap_or_default()).into_owned(),
+                    metadata: String::from_utf8_lossy(entry.metadata.as_deref().unwrap_or_default())
+                        .into_owned(),
                 })),
                 _ => Ok(None),
             })
@@ -197,9 +203,10 @@ impl Errand {
         let id = match self.queue.client().topic_id(topic, ANSWER_DEADLINE) {
             Ok(id) => id.unwrap_or_default(),
             // A broker without the request has no ids to compare.
-            Err((Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION, _)) => {
-                String::new()
-            }
+            Err((
+                Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION,
+                _,
+            )) => String::new(),
             Err((code, _)) => return Err(failure(code, &format!("id of topic {topic}"))),
         };
         let found = TopicFacts { id, partitions };
@@ -236,6 +243,7 @@ fn out_of_range(pair: &PairId, committed: Offset, low: i64, high: i64) -> Failur
     } else {
         "the log ends before it: the topic was truncated or made again"
     };
-    let detail = format!("{pair}: committed offset {committed} is outside [{low}, {high}]; {words}; see rewind");
+    let detail =
+        format!("{pair}: committed offset {committed} is outside [{low}, {high}]; {words}; see rewind");
     Failure::halt(Reason::OffsetOutOfRange, detail)
 }

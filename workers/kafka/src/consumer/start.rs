@@ -31,7 +31,10 @@ impl FromStr for StartPolicy {
         match text {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),
-            time => time.parse().map(|time: jiff::Timestamp| Self::Time(time.as_millisecond())).map_err(|_| StartError),
+            time => time
+                .parse()
+                .map(|time: jiff::Timestamp| Self::Time(time.as_millisecond()))
+                .map_err(|_| StartError),
         }
     }
 }

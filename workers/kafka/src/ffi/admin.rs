@@ -26,7 +26,12 @@ impl Options {
         // SAFETY: the options are ours until `drop`; the text buffer may be null when its size is zero.
         unsafe {
             let options = sys::rd_kafka_AdminOptions_new(client.raw(), operation);
-            sys::rd_kafka_AdminOptions_set_request_timeout(options, millis(timeout), std::ptr::null_mut::<c_char>(), 0);
+            sys::rd_kafka_AdminOptions_set_request_timeout(
+                options,
+                millis(timeout),
+                std::ptr::null_mut::<c_char>(),
+                0,
+            );
             Self(options)
         }
     }
@@ -44,7 +49,8 @@ fn answer(queue: &Queue, timeout: Duration) -> Result<Event, (Code, String)> {
     // SAFETY: the queue is alive; the event is ours; its error string lives as long as it.
     unsafe {
         // A little longer than the request itself may take, so that its own words arrive.
-        let event = Event(sys::rd_kafka_queue_poll(queue.raw(), millis(timeout + Duration::from_millis(500))));
+        let event =
+            Event(sys::rd_kafka_queue_poll(queue.raw(), millis(timeout + Duration::from_millis(500))));
         if event.0.is_null() {
             return Err((Code::RD_KAFKA_RESP_ERR__TIMED_OUT, "no answer".to_owned()));
         }

@@ -124,7 +124,8 @@ impl Client {
                 sys::rd_kafka_conf_destroy(conf);
                 return Err(text(buffer.as_ptr()));
             };
-            if let Some((_, reason)) = take_error(sys::rd_kafka_sasl_background_callbacks_enable(rk.as_ptr())) {
+            if let Some((_, reason)) = take_error(sys::rd_kafka_sasl_background_callbacks_enable(rk.as_ptr()))
+            {
                 sys::rd_kafka_destroy(rk.as_ptr());
                 return Err(reason);
             }
@@ -170,7 +171,12 @@ impl Client {
     ///
     /// # Errors
     /// The code of what went wrong.
-    pub(crate) fn watermarks(&self, topic: &str, partition: i32, timeout: Duration) -> Result<(i64, i64), Code> {
+    pub(crate) fn watermarks(
+        &self,
+        topic: &str,
+        partition: i32,
+        timeout: Duration,
+    ) -> Result<(i64, i64), Code> {
         let topic = c_string(topic);
         let (mut low, mut high) = (0, 0);
         // SAFETY: the pointers are valid for the call.
@@ -224,7 +230,10 @@ impl Drop for Client {
 fn refused_setting(name: &str, reason: &str) -> String {
     if reason.starts_with("No such configuration property") {
         format!("librdkafka knows no setting \"{name}\"")
-    } else if reason.contains("not supported") || reason.contains("not available") || reason.contains("not built") {
+    } else if reason.contains("not supported")
+        || reason.contains("not available")
+        || reason.contains("not built")
+    {
         format!("librdkafka was built without what the setting \"{name}\" asks for")
     } else {
         format!("librdkafka refuses the value of the setting \"{name}\"")
@@ -294,7 +303,12 @@ pub(super) unsafe fn callbacks<'a>(opaque: *mut c_void) -> &'a Arc<dyn Callbacks
     unsafe { &*opaque.cast::<Arc<dyn Callbacks>>() }
 }
 
-unsafe extern "C" fn on_log(rk: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
+unsafe extern "C" fn on_log(
+    rk: *const sys::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    line: *const c_char,
+) {
     // SAFETY: librdkafka calls with a live client (perhaps still being made, with its opaque already set) and strings.
     unsafe {
         let opaque = sys::rd_kafka_opaque(rk);
@@ -304,7 +318,12 @@ unsafe extern "C" fn on_log(rk: *const sys::rd_kafka_t, level: c_int, facility: 
     }
 }
 
-unsafe extern "C" fn on_error(_: *mut sys::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
+unsafe extern "C" fn on_error(
+    _: *mut sys::rd_kafka_t,
+    code: c_int,
+    reason: *const c_char,
+    opaque: *mut c_void,
+) {
     // SAFETY: librdkafka calls with a live client's opaque and a string.
     unsafe { callbacks(opaque).error(code_of(code), &text(reason)) }
 }

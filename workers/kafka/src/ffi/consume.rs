@@ -128,7 +128,8 @@ impl Queue {
     /// Code and text of what went wrong.
     pub(crate) fn close_consumer(&self) -> Result<(), (Code, String)> {
         // SAFETY: client and queue are alive; the error object is ours.
-        unsafe { take_error(sys::rd_kafka_consumer_close_queue(self.client().raw(), self.raw())) }.map_or(Ok(()), Err)
+        unsafe { take_error(sys::rd_kafka_consumer_close_queue(self.client().raw(), self.raw())) }
+            .map_or(Ok(()), Err)
     }
 }
 

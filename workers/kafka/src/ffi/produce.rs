@@ -64,12 +64,16 @@ impl Topic {
     /// # Errors
     /// Why the record was not taken; then no report follows.
     pub(crate) fn send(&self, record: &Outgoing<'_>, tag: u64) -> Result<(), Refused> {
-        let none = || Refused { code: Code::RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, reason: "no memory".to_owned() };
-        let headers = if record.headers.is_empty() { None } else { Some(headers(record.headers).ok_or_else(none)?) };
+        let none =
+            || Refused { code: Code::RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, reason: "no memory".to_owned() };
+        let headers =
+            if record.headers.is_empty() { None } else { Some(headers(record.headers).ok_or_else(none)?) };
         let mut values = Values::default();
         values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT, |u| u.rkt = self.raw.as_ptr());
         values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, |u| u.i = sys::RD_KAFKA_MSG_F_COPY);
-        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION, |u| u.i32_ = record.partition.unwrap_or(-1));
+        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION, |u| {
+            u.i32_ = record.partition.unwrap_or(-1)
+        });
         values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, |u| u.mem = memory(record.value));
         values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, |u| u.mem = memory(record.key));
         values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = tag as usize as *mut c_void);
@@ -128,9 +132,10 @@ impl Values {
 fn memory(bytes: Option<&[u8]>) -> sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
     match bytes {
         // An empty slice has a pointer that is not null, so an empty key stays a key.
-        Some(bytes) => {
-            sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: bytes.as_ptr().cast_mut().cast(), size: bytes.len() }
-        }
+        Some(bytes) => sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
+            ptr: bytes.as_ptr().cast_mut().cast(),
+            size: bytes.len(),
+        },
         None => sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: std::ptr::null_mut(), size: 0 },
     }
 }
@@ -140,7 +145,8 @@ fn headers(list: &[(&[u8], Option<&[u8]>)]) -> Option<NonNull<sys::rd_kafka_head
     unsafe {
         let headers = NonNull::new(sys::rd_kafka_headers_new(list.len()))?;
         for (name, value) in list {
-            let (pointer, length) = value.map_or((std::ptr::null(), 0), |value| (value.as_ptr(), value.len()));
+            let (pointer, length) =
+                value.map_or((std::ptr::null(), 0), |value| (value.as_ptr(), value.len()));
             let code = sys::rd_kafka_header_add(
                 headers.as_ptr(),
                 name.as_ptr().cast(),
@@ -188,5 +194,21 @@ impl Client {
     pub(crate) fn flush(&self, timeout: std::time::Duration) -> bool {
         // SAFETY: the client is alive.
         unsafe { sys::rd_kafka_flush(self.raw(), super::millis(timeout)) == OK }
+    }
+}
+
+/// Where librdkafka puts a key.
+#[cfg(test)]
+pub(crate) fn murmur2_partition(key: &[u8], partitions: i32) -> i32 {
+    // SAFETY: the function only reads the key; topic and opaques are unused by it (`rdkafka_msg.c`).
+    unsafe {
+        sys::rd_kafka_msg_partitioner_murmur2(
+            std::ptr::null(),
+            key.as_ptr().cast(),
+            key.len(),
+            partitions,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
     }
 }

@@ -1,0 +1,241 @@
+//! Who waits for which answers: one slot for each batch, counted down by delivery reports.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as TaskContext, Poll};
+
+use futures::channel::oneshot;
+use longshore_core::{Class, Failure, Reason};
+use tokio::sync::Semaphore;
+
+use super::delivery_failure;
+use super::record::{OwnedRecord, ProducerRecord};
+use crate::context::Context;
+use crate::errors::{Meaning, meaning};
+use crate::ffi::{Callbacks, Change, Code, Delivery, Entry, OK, Token};
+use crate::options::KafkaOptions;
+
+/// A record that was not taken, by its place in the batch.
+#[derive(Clone, Debug)]
+pub struct FailedRecord {
+    /// Its place in the batch, from 0.
+    pub row: usize,
+    /// Why. [`Class::Reject`] is about this record alone; everything else is worth another try.
+    pub failure: Failure,
+    /// The record, to send it again.
+    pub record: OwnedRecord,
+}
+
+/// Resolves when every record of a batch is answered for: to those that failed, so to nothing when all is well.
+#[derive(Debug)]
+pub struct BatchTicket {
+    done: oneshot::Receiver<Vec<FailedRecord>>,
+}
+
+impl Future for BatchTicket {
+    type Output = Result<Vec<FailedRecord>, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.done).poll(context).map(|answer| {
+            answer.map_err(|_| {
+                Failure::target(Reason::BrokerUnavailable, "the producer ended before the answer came")
+            })
+        })
+    }
+}
+
+/// A batch that is not answered for.
+struct Batch {
+    waiting: usize,
+    room_units: u32,
+    failed: Vec<FailedRecord>,
+    done: oneshot::Sender<Vec<FailedRecord>>,
+}
+
+#[derive(Default)]
+struct Slots {
+    batches: Vec<Option<Batch>>,
+    free: Vec<u32>,
+    /// Records that a failed client handed back.
+    returned: Vec<(u64, OwnedRecord)>,
+}
+
+/// All batches on their way; the callbacks of every generation's client.
+pub(super) struct Answers {
+    slots: Mutex<Slots>,
+    room: Arc<Semaphore>,
+    fatal: AtomicBool,
+    troubled: AtomicBool,
+    trouble: Mutex<Option<Failure>>,
+    context: Context,
+}
+
+/// Slot and row in librdkafka's one pointer.
+pub(super) fn tag(slot: u32, row: u32) -> u64 {
+    u64::from(slot) << 32 | u64::from(row)
+}
+
+/// The reverse of [`tag`].
+pub(super) fn untag(tag: u64) -> (u32, u32) {
+    ((tag >> 32) as u32, tag as u32)
+}
+
+impl Answers {
+    pub(super) fn new(options: &KafkaOptions, room: Arc<Semaphore>) -> Self {
+        Self {
+            slots: Mutex::default(),
+            room,
+            fatal: AtomicBool::new(false),
+            troubled: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            context: Context::new(options),
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A slot for a batch of so many records; an empty batch is answered at once.
+    pub(super) fn open(&self, records: usize, room_units: u32) -> (u32, BatchTicket) {
+        let (done, receiver) = oneshot::channel();
+        let mut slots = self.slots();
+        let slot = slots.free.pop().unwrap_or_else(|| {
+            slots.batches.push(None);
+            slots.batches.len() as u32 - 1
+        });
+        slots.batches[slot as usize] = Some(Batch { waiting: records, room_units, failed: Vec::new(), done });
+        if records == 0 {
+            self.finish(&mut slots, slot);
+        }
+        (slot, BatchTicket { done: receiver })
+    }
+
+    /// A record that librdkafka did not take. A full queue cannot be: room is counted before.
+    pub(super) fn refused(&self, slot: u32, row: u32, topic: &str, record: &ProducerRecord<'_>, code: Code) {
+        let mut slots = self.slots();
+        if comes_back(code) {
+            // A client that failed for good takes nothing; its successor will.
+            self.fatal.store(true, Ordering::Release);
+            slots.returned.push((tag(slot, row), OwnedRecord::of_record(topic, record)));
+            return;
+        }
+        let failed = FailedRecord {
+            row: row as usize,
+            failure: delivery_failure(code, topic),
+            record: OwnedRecord::of_record(topic, record),
+        };
+        self.answer(&mut slots, slot, Some(failed));
+    }
+
+    fn answer(&self, slots: &mut Slots, slot: u32, failed: Option<FailedRecord>) {
+        let Some(batch) = slots.batches.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        batch.failed.extend(failed);
+        batch.waiting = batch.waiting.saturating_sub(1);
+        if batch.waiting == 0 {
+            self.finish(slots, slot);
+        }
+    }
+
+    fn finish(&self, slots: &mut Slots, slot: u32) {
+        let Some(batch) = slots.batches.get_mut(slot as usize).and_then(Option::take) else { return };
+        slots.free.push(slot);
+        self.room.add_permits(batch.room_units as usize);
+        // Whoever dropped the ticket does not want to know.
+        let _unwanted = batch.done.send(batch.failed);
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.slots().batches.iter().flatten().map(|batch| batch.waiting).sum()
+    }
+
+    pub(super) fn failed_for_good(&self) -> bool {
+        self.fatal.load(Ordering::Acquire)
+    }
+
+    pub(super) fn renewed(&self) {
+        self.fatal.store(false, Ordering::Release);
+    }
+
+    /// What failed clients handed back, in that order.
+    pub(super) fn take_back(&self) -> Vec<(u64, OwnedRecord)> {
+        std::mem::take(&mut self.slots().returned)
+    }
+
+    /// Nobody will answer any more: every ticket fails.
+    pub(super) fn abandon(&self) {
+        self.slots().batches.clear();
+    }
+
+    pub(super) fn trouble(&self) -> Option<Failure> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_trouble(&self, failure: Failure) {
+        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        // A cause that a person must mend is not covered up by what follows from it.
+        if known.as_ref().is_none_or(|known| known.class != Class::Halt) {
+            *known = Some(failure);
+            self.troubled.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// Whether a record with this answer is sent again by ourselves.
+fn comes_back(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE
+            | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+            | Code::RD_KAFKA_RESP_ERR__DESTROY
+    ) || matches!(meaning(code), Meaning::Error(_, Reason::BrokerFatal))
+}
+
+impl Callbacks for Answers {
+    fn log(&self, level: i32, facility: &str, line: &str) {
+        Context::log(level, facility, line);
+    }
+
+    fn error(&self, code: Code, reason: &str) {
+        tracing::debug!(target: "librdkafka", ?code, "{reason}");
+        match meaning(code) {
+            Meaning::Error(_, Reason::BrokerFatal) => self.fatal.store(true, Ordering::Release),
+            Meaning::Error(Class::Halt, _) => self.note_trouble(crate::errors::failure(code, "producer")),
+            Meaning::Error(..) if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
+                self.note_trouble(crate::errors::failure(code, "producer"));
+            }
+            Meaning::Error(..) | Meaning::Control | Meaning::Fenced => {}
+        }
+    }
+
+    fn token(&self) -> Result<Token, String> {
+        self.context.token()
+    }
+
+    fn rebalance(&self, _: Change) {}
+
+    fn committed(&self, _: Vec<Entry>, _: Code) {}
+
+    fn delivered(&self, delivery: Delivery<'_>) {
+        let (slot, row) = untag(delivery.tag);
+        let code = delivery.message.code();
+        if code == OK {
+            if self.troubled.swap(false, Ordering::AcqRel) {
+                self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+            }
+            let mut slots = self.slots();
+            return self.answer(&mut slots, slot, None);
+        }
+        let record = OwnedRecord::of_delivery(&delivery.message);
+        let mut slots = self.slots();
+        if comes_back(code) {
+            // Purged records come only while the client is being replaced, or after it failed.
+            self.fatal.store(true, Ordering::Release);
+            slots.returned.push((delivery.tag, record));
+        } else {
+            let failure = delivery_failure(code, &record.topic);
+            self.answer(&mut slots, slot, Some(FailedRecord { row: row as usize, failure, record }));
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The `topic` sink: rows become records of another topic. It keeps no ledger, so after a crash records may repeat;
+//! each carries `longshore.source`, the origin it was made from, by which a reader can tell.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_core::headers::{self, is_ours};
+use longshore_core::ledger::{LedgerView, Trailer};
+use longshore_core::sink::{Block, Encode, Published, Row, SegmentWriter, Sink, WriterContext};
+use longshore_core::{BoxFuture, Class, Content, Failure, Item, Offset, Origin, Reason};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::producer::{BatchTicket, Compression, OwnedRecord, Producer, ProducerRecord};
+
+/// How long a call waits for room or answers before it says that the topic does not take records.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a record of the topic is written as. `json`, `raw` and `avro` are made by the encoder that the wiring gives to
+/// [`TopicSink::new`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicFormat {
+    /// JSON.
+    #[default]
+    Json,
+    /// The value's bytes as they are.
+    Raw,
+    /// Avro in Confluent's wire format.
+    Avro,
+}
+
+/// Which partition a record goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PartitionBy {
+    /// By the key's hash, as Java's clients do; without a key by chance.
+    #[default]
+    Key,
+    /// The number of the partition it came from; the topic needs as many.
+    Origin,
+}
+
+/// The `topic:` entry of a pipeline's sinks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopicOptions {
+    /// The topic's name.
+    pub name: String,
+    /// What records are written as.
+    #[serde(default)]
+    pub format: TopicFormat,
+    /// The Avro subject of the records' schema; for `format: avro`.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// How batches are packed; the process's default when left out.
+    #[serde(default)]
+    pub compression: Option<Compression>,
+    /// Which partition a record goes to.
+    #[serde(default)]
+    pub partition: PartitionBy,
+}
+
+/// The sink.
+pub struct TopicSink {
+    name: String,
+    options: TopicOptions,
+    producer: Producer,
+    encoder: Arc<dyn Encode>,
+}
+
+impl std::fmt::Debug for TopicSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TopicSink")
+            .field("name", &self.name)
+            .field("topic", &self.options.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TopicSink {
+    /// A sink under the name it has in the pipeline file. `encode` makes the value of what a step has read; what no step
+    /// has read passes byte for byte.
+    pub fn new(
+        name: impl Into<String>,
+        options: TopicOptions,
+        producer: Producer,
+        encode: Arc<dyn Encode>,
+    ) -> Self {
+        Self { name: name.into(), options, producer, encoder: Arc::new(RecordEncoder { value: encode }) }
+    }
+}
+
+impl Sink for TopicSink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn has_ledger(&self) -> bool {
+        false
+    }
+
+    fn encoder(&self) -> Arc<dyn Encode> {
+        Arc::clone(&self.encoder)
+    }
+
+    fn open(&self, context: WriterContext) -> Box<dyn SegmentWriter> {
+        let partition = match self.options.partition {
+            PartitionBy::Key => None,
+            PartitionBy::Origin => Some(context.pair.partition.0),
+        };
+        Box::new(TopicWriter {
+            topic: self.options.name.clone(),
+            partition,
+            producer: self.producer.clone(),
+            open: Vec::new(),
+            open_bytes: 0,
+            sealed: VecDeque::new(),
+            refused: Vec::new(),
+            again: Vec::new(),
+        })
+    }
+}
+
+/// Value by the format's encoder; key and headers here.
+struct RecordEncoder {
+    value: Arc<dyn Encode>,
+}
+
+impl Encode for RecordEncoder {
+    fn encode(&self, item: &Item, block: &mut Block) -> Result<(), Failure> {
+        let before = block.rows.len();
+        match &item.content {
+            Content::Original => {
+                let value = item.source.value().map(|bytes| put(block, bytes));
+                block.rows.push(Row { offset: item.source.offset(), key: None, value, headers: Vec::new() });
+            }
+            Content::Raw(_) | Content::Fields(_) => self.value.encode(item, block)?,
+        }
+        for index in before..block.rows.len() {
+            let key = item.key().map(|bytes| put(block, bytes));
+            let headers = copy_headers(item, block);
+            let row = &mut block.rows[index];
+            row.key = key;
+            row.headers = headers;
+        }
+        Ok(())
+    }
+}
+
+type Spans = Vec<(std::ops::Range<u32>, Option<std::ops::Range<u32>>)>;
+
+/// The record's own headers and where it came from. What it brought along under our names is left out: on the next
+/// pipeline's input it would be a forgery.
+fn copy_headers(item: &Item, block: &mut Block) -> Spans {
+    let mut spans = Spans::new();
+    for header in item.source.headers().filter(|header| !is_ours(header.name)) {
+        let name = put(block, header.name);
+        let value = header.value.map(|value| put(block, value));
+        spans.push((name, value));
+    }
+    let pair = item.source.pair();
+    let origin = Origin {
+        topic: pair.topic.clone(),
+        partition: pair.partition,
+        offset: item.source.offset(),
+        index: item.index,
+    };
+    let name = put(block, headers::SOURCE.as_bytes());
+    let value = put(block, origin.to_string().as_bytes());
+    spans.push((name, Some(value)));
+    spans
+}
+
+fn put(block: &mut Block, bytes: &[u8]) -> std::ops::Range<u32> {
+    let start = block.bytes.len() as u32;
+    block.bytes.extend_from_slice(bytes);
+    start..block.bytes.len() as u32
+}
+
+/// Rows that went out together.
+struct Sent {
+    ticket: BatchTicket,
+    /// The offset of each row.
+    offsets: Vec<Offset>,
+}
+
+struct TopicWriter {
+    topic: String,
+    partition: Option<i32>,
+    producer: Producer,
+    open: Vec<Sent>,
+    open_bytes: u64,
+    sealed: VecDeque<Sent>,
+    /// Rows of the sealed segment that the topic refused one by one.
+    refused: Vec<(Offset, Failure)>,
+    /// Rows of the sealed segment that have to be sent again.
+    again: Vec<(Offset, OwnedRecord)>,
+}
+
+impl SegmentWriter for TopicWriter {
+    fn recover(&mut self) -> BoxFuture<'_, Result<LedgerView, Failure>> {
+        Box::pin(async { Ok(LedgerView::default()) })
+    }
+
+    fn append<'a>(&'a mut self, block: &'a Block) -> BoxFuture<'a, Result<u64, Failure>> {
+        Box::pin(async {
+            if block.is_empty() {
+                return Ok(self.open_bytes);
+            }
+            let at = |range: &std::ops::Range<u32>| &block.bytes[range.start as usize..range.end as usize];
+            let mut headers = Vec::new();
+            let mut ends = Vec::with_capacity(block.rows.len());
+            for row in &block.rows {
+                headers.extend(row.headers.iter().map(|(name, value)| (at(name), value.as_ref().map(at))));
+                ends.push(headers.len());
+            }
+            let mut start = 0;
+            let mut records = Vec::with_capacity(block.rows.len());
+            for (row, end) in block.rows.iter().zip(ends) {
+                records.push(ProducerRecord {
+                    partition: self.partition,
+                    key: row.key.as_ref().map(at),
+                    value: row.value.as_ref().map(at),
+                    timestamp_ms: None,
+                    headers: &headers[start..end],
+                });
+                start = end;
+            }
+            let send = tokio::time::timeout(PATIENCE, self.producer.send_batch(&self.topic, &records));
+            let ticket = send.await.map_err(|_| self.stuck("no room for more records"))??;
+            let offsets = block.rows.iter().map(|row| row.offset).collect();
+            self.open.push(Sent { ticket, offsets });
+            self.open_bytes += block.bytes.len() as u64;
+            Ok(self.open_bytes)
+        })
+    }
+
+    fn seal(&mut self) -> Result<(), Failure> {
+        self.sealed.extend(self.open.drain(..));
+        self.open_bytes = 0;
+        Ok(())
+    }
+
+    fn publish<'a>(&'a mut self, _: &'a Trailer) -> BoxFuture<'a, Result<Published, Failure>> {
+        Box::pin(async {
+            self.send_again().await?;
+            let deadline = tokio::time::Instant::now() + PATIENCE;
+            let mut failed = None;
+            // Every wait can be dropped: what is answered is taken out of the queue only then.
+            while let Some(sent) = self.sealed.front_mut() {
+                let answer = tokio::time::timeout_at(deadline, &mut sent.ticket).await;
+                let answer = answer.map_err(|_| self.stuck("records are not acknowledged"))??;
+                let Some(sent) = self.sealed.pop_front() else { break };
+                for row in answer {
+                    let offset = sent.offsets[row.row];
+                    match row.failure.class {
+                        Class::Reject => self.refused.push((offset, row.failure)),
+                        Class::Retry { .. } | Class::Halt => {
+                            self.again.push((offset, row.record));
+                            failed = Some(row.failure);
+                        }
+                    }
+                }
+            }
+            match failed {
+                Some(failure) => Err(as_sink(failure)),
+                None => Ok(Published::Done(std::mem::take(&mut self.refused))),
+            }
+        })
+    }
+}
+
+impl TopicWriter {
+    /// Sends what failed for a reason that may have passed.
+    async fn send_again(&mut self) -> Result<(), Failure> {
+        if self.again.is_empty() {
+            return Ok(());
+        }
+        let lists: Vec<_> = self.again.iter().map(|(_, record)| record.header_list()).collect();
+        let records: Vec<_> =
+            self.again.iter().zip(&lists).map(|((_, record), headers)| record.as_ref(headers)).collect();
+        let send = tokio::time::timeout(PATIENCE, self.producer.send_batch(&self.topic, &records));
+        let ticket = send.await.map_err(|_| self.stuck("no room for more records"))??;
+        let offsets = self.again.iter().map(|(offset, _)| *offset).collect();
+        self.sealed.push_back(Sent { ticket, offsets });
+        self.again.clear();
+        Ok(())
+    }
+
+    /// Why nothing moves: what the producer knows, else the bare fact.
+    fn stuck(&self, fact: &str) -> Failure {
+        let known = self.producer.trouble().map(as_sink);
+        known.unwrap_or_else(|| {
+            Failure::target(Reason::SinkUnavailable, format!("topic {}: {fact}", self.topic))
+        })
+    }
+}
+
+/// The broker's failure in a sink's words.
+fn as_sink(failure: Failure) -> Failure {
+    let reason = match failure.reason {
+        Reason::BrokerUnavailable | Reason::BrokerFatal => Reason::SinkUnavailable,
+        Reason::BrokerTopicMissing => Reason::SinkMissing,
+        Reason::BrokerAuthentication | Reason::BrokerAuthorization => Reason::SinkDenied,
+        other => other,
+    };
+    Failure::new(failure.class, reason, failure.detail())
+}
