@@ -6,10 +6,10 @@ use longshore_core::Value;
 const DIGITS_MAX: usize = 38;
 
 /// The number with all digits of its scale; bytes that are longer than 128 bits stay bytes.
-pub(super) fn to_value(bytes: Box<[u8]>, scale: usize) -> Value {
-    let unscaled = match unscaled(&bytes) {
+pub(super) fn to_value(bytes: &[u8], scale: usize) -> Value {
+    let unscaled = match unscaled(bytes) {
         Some(unscaled) if scale <= DIGITS_MAX => unscaled,
-        _ => return Value::Bytes(bytes),
+        _ => return Value::Bytes(bytes.into()),
     };
     let sign = if unscaled < 0 { "-" } else { "" };
     let digits = format!("{:0width$}", unscaled.unsigned_abs(), width = scale + 1);

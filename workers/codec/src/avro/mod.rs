@@ -18,8 +18,8 @@
 //! Reading uses the schema that the payload names, so an older version lacks the fields that came later.
 
 mod decimal;
+mod plan;
 mod read;
-mod refine;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -28,12 +28,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use apache_avro::Schema;
-use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::schema::{Name, RecordSchema, ResolvedSchema};
 use longshore_core::{Failure, Map, Reason, Value};
 
 use crate::json::Limits;
 use crate::store::{Entry, Store};
+use plan::Plan;
 
 /// The first byte of the wire format.
 const MAGIC: u8 = 0;
@@ -41,34 +41,23 @@ const MAGIC: u8 = 0;
 /// The bytes before the datum.
 const HEADER_BYTES: usize = 5;
 
-/// The most bytes that the library may allocate for one field on the word of its length. A limit of the process: the
-/// library keeps the first that is set.
-pub const ALLOCATION_BYTES: usize = 32 << 20;
-
 /// A schema with what reading and writing need, worked out once.
 ///
-/// The schema lives as long as the process: a store is loaded once, and the library's reader borrows its schema, so that
-/// owning both would mean to build the reader for every record.
+/// The schema lives as long as the process: a store is loaded once, and the table of names borrows from it.
 pub(crate) struct Prepared {
     schema: &'static Schema,
     names: HashMap<Name, &'static Schema>,
-    reader: GenericDatumReader<'static>,
-    needs_refining: bool,
+    plan: Plan,
 }
 
 impl Prepared {
     /// Takes a schema text apart; the error says what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, Box<apache_avro::Error>> {
-        apache_avro::util::max_allocation_bytes(ALLOCATION_BYTES);
         let schema: &'static Schema = Box::leak(Box::new(Schema::parse_str(text)?));
         let resolved = ResolvedSchema::new(schema)?;
         let names = resolved.get_names().iter().map(|(name, schema)| (name.clone(), *schema)).collect();
-        let reader = GenericDatumReader::builder(schema)
-            .resolved_writer_schemata(resolved)
-            .human_readable(false)
-            .build()?;
-        let needs_refining = refine::is_needed(schema);
-        Ok(Self { schema, names, reader, needs_refining })
+        let plan = Plan::new(schema, &names);
+        Ok(Self { schema, names, plan })
     }
 
     /// The schema as it was parsed.
@@ -77,11 +66,15 @@ impl Prepared {
     }
 
     /// Looks through a reference by name.
-    fn resolve<'a>(&'a self, schema: &'a Schema) -> &'a Schema {
-        match schema {
-            Schema::Ref { name } => self.names.get(name).copied().unwrap_or(schema),
-            _ => schema,
-        }
+    fn resolve<'a>(&self, schema: &'a Schema) -> &'a Schema {
+        resolve(&self.names, schema)
+    }
+}
+
+fn resolve<'a>(names: &HashMap<Name, &'static Schema>, schema: &'a Schema) -> &'a Schema {
+    match schema {
+        Schema::Ref { name } => names.get(name).copied().unwrap_or(schema),
+        _ => schema,
     }
 }
 
@@ -124,7 +117,7 @@ impl AvroReader {
             return Err(Failure::reject(Reason::DecodeAvro, "the wire format's first byte is not zero"));
         }
         let entry = self.entry(u32::from_be_bytes([a, b, c, d]))?;
-        read::read_datum(entry.prepared(), datum, limits)
+        read::read_datum(&entry.prepared().plan, datum, limits)
     }
 
     fn entry(&self, id: u32) -> Result<&Entry, Failure> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
 use longshore_core::{Map, Reason, Value};
@@ -34,11 +35,15 @@ fn write(schema: &Prepared, value: &Value) -> Result<Vec<u8>, String> {
 }
 
 fn read(schema: &Prepared, datum: &[u8]) -> Result<Value, Reason> {
-    read::read_datum(schema, datum, &Limits::default()).map_err(|failure| failure.reason)
+    read::read_datum(&schema.plan, datum, &Limits::default()).map_err(|failure| failure.reason)
 }
 
 fn library_bytes(schema: &Prepared, value: Avro) -> Vec<u8> {
     GenericDatumWriter::builder(schema.schema()).build().unwrap().write_value_to_vec(value).unwrap()
+}
+
+fn library_value(schema: &Prepared, bytes: &[u8]) -> Option<Avro> {
+    GenericDatumReader::builder(schema.schema()).build().unwrap().read_value(&mut &*bytes).ok()
 }
 
 /// Every schema version of the repository reads and writes its golden bytes identically.
@@ -137,6 +142,25 @@ fn bombs_are_refused() {
     }
     // The next datum has its whole budget again.
     assert_eq!(read(&text, b"\x04hi"), Ok(Value::from("hi")));
+}
+
+#[test]
+fn the_deepest_values_cost_no_stack_overflow() {
+    let store = store();
+    let writer = AvroWriter::newest(&store, "document").unwrap();
+    let reader = AvroReader::new(store, None);
+    let deep = Limits { depth: json::DEPTH_MAX, ..Limits::default() };
+    let nested = |levels: usize| {
+        let text = format!(r#"{{"id":"","text":"","metadata":{{"a":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
+        json::parse(text.as_bytes(), &deep).unwrap()
+    };
+    let mut bytes = Vec::new();
+    writer.write(&nested(300), &mut bytes).unwrap();
+    assert_eq!(reader.read(&bytes, &Limits::default()).unwrap_err().reason, Reason::DecodeDepth);
+    let Value::Object(read) = reader.read(&bytes, &deep).unwrap() else { panic!("an object") };
+    let Value::Object(written) = nested(300) else { panic!("an object") };
+    assert_eq!(read.get("metadata"), written.get("metadata"));
+    assert_eq!(writer.write(&nested(510), &mut bytes).unwrap_err().reason, Reason::EncodeAvro);
 }
 
 #[test]
@@ -266,8 +290,24 @@ proptest! {
     fn agrees_with_the_library_in_both_directions((ours, theirs) in mixed()) {
         let schema = prepared(MIXED);
         let bytes = write(&schema, &ours).unwrap();
-        prop_assert_eq!(&bytes, &library_bytes(&schema, theirs));
+        prop_assert_eq!(&bytes, &library_bytes(&schema, theirs.clone()));
+        prop_assert_eq!(library_value(&schema, &bytes), Some(theirs));
         prop_assert_eq!(read(&schema, &bytes), Ok(ours));
+    }
+
+    #[test]
+    fn damaged_datums_are_refused_wherever_the_library_refuses(
+        (ours, _) in mixed(), damage in any::<prop::sample::Index>(), byte: u8, cut in any::<prop::sample::Index>(),
+    ) {
+        let schema = prepared(MIXED);
+        let mut bytes = write(&schema, &ours).unwrap();
+        let place = damage.index(bytes.len());
+        bytes[place] = byte;
+        let keep = if byte % 2 == 0 { bytes.len() } else { cut.index(bytes.len()) };
+        let datum = &bytes[..keep];
+        if read(&schema, datum).is_ok() {
+            prop_assert!(library_value(&schema, datum).is_some());
+        }
     }
 
     #[test]

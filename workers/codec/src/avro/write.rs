@@ -239,7 +239,7 @@ impl<'a> Datum<'a> {
             Value::Float(number) => number.to_string(),
             _ => return Err(Misfit::new("wants a decimal")),
         };
-        let Some(unscaled) = decimal::parse(&text, kind.precision as usize, kind.scale as usize) else {
+        let Some(unscaled) = decimal::parse(&text, kind.precision, kind.scale) else {
             let wanted =
                 format!("wants a decimal of {} digits, {} of them decimals", kind.precision, kind.scale);
             return Err(Misfit::new(wanted));

@@ -39,7 +39,7 @@ pub(super) struct Fields {
     start: usize,
     print_start: usize,
     /// Places by name, once there are too many to scan: without it a hostile object costs the square of its length.
-    places: Option<Box<HashMap<CompactString, usize>>>,
+    places: Option<HashMap<CompactString, usize>>,
 }
 
 impl Fields {
@@ -78,7 +78,7 @@ impl Fields {
             let names = scratch.fields[self.start..].iter().map(|(name, _)| name.clone());
             let mut places: HashMap<_, _> = names.zip(self.start..).collect();
             places.insert(name.into(), next);
-            self.places = Some(Box::new(places));
+            self.places = Some(places);
         }
         None
     }
