@@ -75,7 +75,13 @@ pub struct LetterHeaders {
 
 impl LetterHeaders {
     /// Headers for a first failure at `now_ms`.
-    pub fn failed(origin: Origin, origin_timestamp_ms: i64, failure: &Failure, pipeline: &str, now_ms: i64) -> Self {
+    pub fn failed(
+        origin: Origin,
+        origin_timestamp_ms: i64,
+        failure: &Failure,
+        pipeline: &str,
+        now_ms: i64,
+    ) -> Self {
         Self {
             origin,
             origin_timestamp_ms,
@@ -207,7 +213,10 @@ fn words(value: Option<&[u8]>, most: usize) -> String {
 
 /// Printable ASCII, at most so many bytes.
 fn ascii(text: &str, most: usize) -> String {
-    text.chars().map(|letter| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' }).take(most).collect()
+    text.chars()
+        .map(|letter| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' })
+        .take(most)
+        .collect()
 }
 
 #[cfg(test)]
@@ -216,7 +225,8 @@ mod tests {
     use crate::{Offset, Partition, Reason, TopicName};
 
     fn letter() -> LetterHeaders {
-        let origin = Origin { topic: TopicName::new("t"), partition: Partition(3), offset: Offset(42), index: 0 };
+        let origin =
+            Origin { topic: TopicName::new("t"), partition: Partition(3), offset: Offset(42), index: 0 };
         let failure = Failure::reject(Reason::DecodeJson, "expected value").at("parse");
         LetterHeaders::failed(origin, 1000, &failure, "logs 1a2b", 2000)
     }
@@ -243,7 +253,12 @@ mod tests {
         let mut headers = letter();
         for _ in 0..100 {
             let mut all: Vec<_> = own.iter().filter(|(name, _)| !is_ours(name)).cloned().collect();
-            all.extend(headers.encode().into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value.into_bytes())));
+            all.extend(
+                headers
+                    .encode()
+                    .into_iter()
+                    .map(|(name, value)| (name.as_bytes().to_vec(), value.into_bytes())),
+            );
             sizes.push(all.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>());
             let pairs = all.iter().map(|(name, value)| (name.as_slice(), Some(value.as_slice())));
             headers = LetterHeaders::decode(pairs).unwrap().unwrap();
