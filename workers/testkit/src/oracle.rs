@@ -1,0 +1,166 @@
+//! The promises, checked from what broker, sinks and dead-letter topic hold, never from what the machine believes.
+
+use std::collections::HashMap;
+
+use longshore_core::metadata::{Metadata, MetadataError};
+use longshore_core::pair::Position;
+use longshore_core::{Epoch, Offset, SinkIndex};
+
+use crate::plan::{Kind, Planned};
+use crate::world::World;
+
+impl World {
+    pub(crate) fn read_metadata(&self, position: &Position) -> Result<Metadata, MetadataError> {
+        Metadata::decode(&position.metadata, position.offset, self.plan.end)
+    }
+
+    /// I4: whatever a commit calls settled is final.
+    pub(crate) fn check_commit(&mut self, at: usize, position: &Position) {
+        let metadata = match self.read_metadata(position) {
+            Ok(metadata) => metadata,
+            Err(error) => return self.broken(format!("I4 p{at} commits {}: {error}", position.offset)),
+        };
+        let views: Vec<_> = self.stores.iter().map(crate::process::Store::view).collect();
+        for place in 0..self.plan.log.len() {
+            let record = self.plan.log[place];
+            let claimed = record.offset < position.offset || metadata.settled.contains(record.offset);
+            if claimed && !self.is_final(&record, &views) {
+                let offset = record.offset;
+                return self.broken(format!("I4 p{at} commits {}: record {offset} is final nowhere", position.offset));
+            }
+        }
+    }
+
+    fn is_final(&self, record: &Planned, views: &[longshore_core::ledger::LedgerView]) -> bool {
+        let lettered = |name: &str| self.letters.iter().any(|(o, at)| *o == record.offset && at == name);
+        if lettered("") {
+            return true;
+        }
+        let run = self.runs[self.plan.log.partition_point(|other| other.offset < record.offset)] > 0;
+        run && self.plan.options.sinks.iter().enumerate().all(|(place, spec)| {
+            let routed = record.routes.contains(SinkIndex(place as u8)) && record.kind != Kind::Filter;
+            let sent = || self.stores[place].sent.iter().any(|(_, _, offset)| *offset == record.offset);
+            if spec.ledger {
+                views[place].held.contains(record.offset)
+            } else {
+                !routed || sent() || (record.kind == Kind::Refused && lettered(&spec.name))
+            }
+        })
+    }
+
+    /// Everything at the end: each record in its one place, once, in order, and all of it committed.
+    pub(crate) fn check_end(&mut self) {
+        let committed = self.committed.as_ref().map_or(Offset(0), |position| position.offset);
+        if committed != self.plan.end {
+            return self.broken(format!("stuck: {committed} of {} are committed", self.plan.end));
+        }
+        for place in 0..self.stores.len() {
+            if self.plan.options.sinks[place].ledger {
+                self.check_ledger_sink(place);
+            } else {
+                self.check_plain_sink(place);
+            }
+        }
+        self.check_letters();
+    }
+
+    fn check_ledger_sink(&mut self, place: usize) {
+        let store = self.stores[place].clone();
+        let view = store.view();
+        let rows: Vec<Offset> = store.segments.iter().flat_map(|stored| stored.rows.iter().copied()).collect();
+        let lettered = self.lettered();
+        let decides = self.plan.options.sinks.iter().position(|spec| spec.ledger) == Some(place);
+        let mut held = 0;
+        for record in self.plan.log.clone() {
+            let offset = record.offset;
+            let copies = rows.iter().filter(|row| **row == offset).count();
+            let is_held = view.held.contains(offset);
+            held += u64::from(is_held);
+            let wanted = record.routes.contains(SinkIndex(place as u8)) && record.kind != Kind::Filter;
+            if copies > 1 {
+                self.broken(format!("I2 record {offset} is {copies} times in sink {place}"));
+            }
+            if is_held && wanted && copies == 0 {
+                self.broken(format!("I1 the ledger of sink {place} claims record {offset}, but it has no row: lost"));
+            }
+            if copies > 0 && (!is_held || !wanted || record.kind == Kind::Poison) {
+                self.broken(format!("I1 record {offset} has a row in sink {place} that it should not have"));
+            }
+            let to_letter = record.kind == Kind::Poison || lettered.contains(&offset);
+            if !is_held && !to_letter {
+                self.broken(format!("I1 record {offset} is in no final place of sink {place}"));
+            }
+            if is_held && decides && view.dead.contains_key(&offset) {
+                self.broken(format!("I1 record {offset} is held by sink {place} and decided to be a letter"));
+            }
+        }
+        let counted: u64 = store.segments.iter().map(|s| s.trailer.rows + s.trailer.filtered.values().sum::<u64>()).sum();
+        if counted != held {
+            self.broken(format!("I1 sink {place} holds {held} records, its trailers count {counted}"));
+        }
+        self.check_order(place, &rows);
+    }
+
+    fn check_plain_sink(&mut self, place: usize) {
+        let sent = self.stores[place].sent.clone();
+        for record in self.plan.log.clone() {
+            let offset = record.offset;
+            let wanted = record.routes.contains(SinkIndex(place as u8));
+            let arrived = sent.iter().any(|(_, _, other)| *other == offset);
+            let passes = !matches!(record.kind, Kind::Filter | Kind::Poison | Kind::Refused);
+            if wanted && passes && !arrived && !self.lettered().contains(&offset) {
+                self.broken(format!("I1 record {offset} never came to sink {place}"));
+            }
+            if arrived && (!wanted || !passes) {
+                self.broken(format!("I1 record {offset} came to sink {place}, which it should not"));
+            }
+        }
+        // Repeats are allowed after a restart, never within one ownership.
+        let mut by_owner: HashMap<(u64, Epoch), Vec<Offset>> = HashMap::new();
+        for (incarnation, epoch, offset) in sent {
+            by_owner.entry((incarnation, epoch)).or_default().push(offset);
+        }
+        for rows in by_owner.into_values() {
+            self.check_order(place, &rows);
+        }
+    }
+
+    /// I3: of two records that must not overtake each other, the earlier one's row comes first.
+    fn check_order(&mut self, place: usize, rows: &[Offset]) {
+        for (at, later) in rows.iter().enumerate() {
+            for earlier in &rows[..at] {
+                let (a, b) = (*self.plan.record(*earlier), *self.plan.record(*later));
+                if self.plan.ordered(&a, &b) && earlier >= later {
+                    return self.broken(format!("I3 sink {place} got {earlier} before {later}"));
+                }
+            }
+        }
+    }
+
+    fn check_letters(&mut self) {
+        let names: Vec<String> = self.plan.options.sinks.iter().map(|spec| spec.name.clone()).collect();
+        let views: Vec<_> = self.stores.iter().map(crate::process::Store::view).collect();
+        let decider = self.plan.options.sinks.iter().position(|spec| spec.ledger);
+        for (offset, at) in self.letters.clone() {
+            let record = *self.plan.record(offset);
+            let allowed = match record.kind {
+                Kind::Poison => at.is_empty(),
+                // Which run is the last allowed try depends on the worker, so it may pass elsewhere.
+                Kind::Transient(_) => at.is_empty(),
+                Kind::Refused => names.contains(&at),
+                Kind::Pass | Kind::Filter | Kind::Outage(_) => false,
+            };
+            if !allowed {
+                self.broken(format!("I1 record {offset} ({:?}) became a letter of {at:?}", record.kind));
+            }
+            if at.is_empty() && decider.is_some_and(|sink| views[sink].held.contains(offset)) {
+                self.broken(format!("I1 record {offset} is a letter and held by the sink that decides"));
+            }
+        }
+        for record in self.plan.log.clone().iter().filter(|record| record.kind == Kind::Poison) {
+            if !self.lettered().contains(&record.offset) {
+                self.broken(format!("I1 record {} should be a letter", record.offset));
+            }
+        }
+    }
+}

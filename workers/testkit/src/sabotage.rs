@@ -1,0 +1,108 @@
+//! Planted mistakes, each a known trap (design section 9). They tamper with what goes between the machine and the world, so
+//! production code stays clean; the suite shows that the oracle finds every one of them.
+
+use longshore_core::metadata::Metadata;
+use longshore_core::pair::{CommitResult, Event, Pair, Position};
+use longshore_core::sink::Published;
+use longshore_core::{Epoch, RunSet, WriterId};
+
+/// A mistake to plant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// A publish counts as done when it is asked for.
+    SettleBeforePublish,
+    /// The commit is the highest received offset and not the watermark.
+    CommitMaximum,
+    /// The answer "refused" is taken for "done", so a zombie goes on committing.
+    CommitAfterRefused,
+    /// The metadata is the one made for the commit before.
+    MetadataOfOtherBase,
+    /// A process keeps one writer id over all its ownerships, so another's segment looks like its own try.
+    WriterReused,
+    /// `except` forgets offsets that were skipped because the metadata called them settled.
+    ExceptForgetsSkipped,
+    /// A letter counts as acknowledged when it is produced.
+    LetterBeforeAcknowledgement,
+    /// Answers of an old epoch are taken for answers of the present one.
+    StaleEpoch,
+    /// Records behind a failed one of their key are run and not deferred.
+    KeyOrderBroken,
+    /// The word that a sink takes again never comes.
+    HoldNeverResumed,
+    /// A number taken by another writer counts as published.
+    TakenByOtherIgnored,
+    /// A lost pair is treated as a revoked one: it commits.
+    LostAsRevoked,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::SettleBeforePublish,
+        Self::CommitMaximum,
+        Self::CommitAfterRefused,
+        Self::MetadataOfOtherBase,
+        Self::WriterReused,
+        Self::ExceptForgetsSkipped,
+        Self::LetterBeforeAcknowledgement,
+        Self::StaleEpoch,
+        Self::KeyOrderBroken,
+        Self::HoldNeverResumed,
+        Self::TakenByOtherIgnored,
+        Self::LostAsRevoked,
+    ];
+
+    /// What the machine is told instead, none when it is told nothing.
+    pub(crate) fn event(self, event: Event, present: Epoch) -> Option<Event> {
+        Some(match (self, event) {
+            (Self::CommitAfterRefused, Event::Committed { epoch, offset, result: CommitResult::Refused }) => {
+                Event::Committed { epoch, offset, result: CommitResult::Done }
+            }
+            (
+                Self::TakenByOtherIgnored,
+                Event::Published { epoch, sink, sequence, outcome: Published::TakenByOther(_) },
+            ) => Event::Published { epoch, sink, sequence, outcome: Published::Done(Vec::new()) },
+            (Self::HoldNeverResumed, Event::SinkResumed { .. }) => return None,
+            (Self::LostAsRevoked, Event::Lost) => Event::Revoke,
+            (Self::StaleEpoch, event) => restamp(event, present),
+            (_, event) => event,
+        })
+    }
+
+    /// What is committed instead.
+    pub(crate) fn position(self, position: Position, pair: &Pair, before: Option<&str>) -> Position {
+        match self {
+            Self::CommitMaximum => {
+                let offset = pair.position().max(position.offset);
+                Position { offset, metadata: Metadata::default().encode(offset).text }
+            }
+            Self::MetadataOfOtherBase => {
+                Position { metadata: before.unwrap_or(&position.metadata).to_owned(), ..position }
+            }
+            _ => position,
+        }
+    }
+
+    /// The `except` of a trailer instead; `skipped` are the runs of the metadata.
+    pub(crate) fn except(self, except: &mut RunSet, skipped: &RunSet) {
+        if self == Self::ExceptForgetsSkipped {
+            except.subtract(skipped);
+        }
+    }
+
+    /// The writer id of a new ownership instead.
+    pub(crate) fn writer(self, fresh: WriterId, process: usize) -> WriterId {
+        if self == Self::WriterReused { WriterId(process as u128) } else { fresh }
+    }
+}
+
+fn restamp(event: Event, epoch: Epoch) -> Event {
+    match event {
+        Event::UnitDone { result, .. } => Event::UnitDone { epoch, result },
+        Event::Appended { sink, bytes, .. } => Event::Appended { epoch, sink, bytes },
+        Event::Published { sink, sequence, outcome, .. } => Event::Published { epoch, sink, sequence, outcome },
+        Event::LetterDelivered { letter, result, .. } => Event::LetterDelivered { epoch, letter, result },
+        Event::Committed { offset, result, .. } => Event::Committed { epoch, offset, result },
+        other => other,
+    }
+}
