@@ -11,13 +11,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use longshore_core::ledger::{LedgerView, Trailer};
-use longshore_core::pair::{CommitPolicy, CommitResult, Grain, Letter, Order, PairOptions, SealPolicy, SinkSpec};
+use longshore_core::pair::{
+    CommitPolicy, CommitResult, Grain, Letter, Order, PairOptions, SealPolicy, SinkSpec,
+};
 use longshore_core::sink::{Encode, Published, SegmentWriter, Sink, WriterContext};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
 use longshore_core::{
     Block, BoxFuture, Chunk, ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Row,
 };
-use longshore_runtime::{Fleet, FleetOptions, FleetParts, LetterSink, Limits, MemoryShares, Plan, Route, Status};
+use longshore_runtime::{
+    Fleet, FleetOptions, FleetParts, LetterSink, Limits, MemoryShares, Plan, Route, Status,
+};
 use longshore_telemetry::Metrics;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc};
@@ -209,7 +213,9 @@ async fn measure(order: Order, pairs: usize, records: usize, bytes: usize) -> f6
         events.send(SourceEvent::Assigned(assignment)).expect("open");
     }
     let finished = Arc::clone(&source);
-    Fleet::run(options, parts, async move { finished.finished.notified().await }).await.expect("ends in order");
+    Fleet::run(options, parts, async move { finished.finished.notified().await })
+        .await
+        .expect("ends in order");
     (records / pairs * pairs) as f64 / began.elapsed().as_secs_f64()
 }
 

@@ -15,8 +15,11 @@ const MIB: u64 = 1024 * 1024;
 /// | consumer queue of the Kafka client | an eighth, 2 to 64 MiB | `queued.max.messages.kbytes` |
 /// | producer queue of the Kafka client | an eighth, 2 to 64 MiB | `queue.buffering.max.kbytes` |
 /// | spool and compression buffers of the sinks | an eighth | the sinks' buffer sizes |
-/// | intake: chunks between the poll thread and settle | three quarters of the rest | [`Budget`], the pairs' windows |
-/// | rows: encoded blocks on their way to a writer | the other quarter | [`Budget`] |
+/// | intake: chunks between the poll thread and finish | half of the rest | [`Budget`], the pairs' windows |
+/// | rows: encoded blocks on their way to a writer | the other half | [`Budget`], the pairs' windows |
+///
+/// A pair's window counts chunks and waiting rows together, but a unit in the steps holds both at once, and rows may be
+/// as large as their records: hence the halves.
 ///
 /// The client allocates above its queue by one fetch response, and a record larger than a pair's window is let in
 /// alone; that is what the 15 % of tolerance in the promise is for.
@@ -43,7 +46,7 @@ impl MemoryShares {
         let queue = (memory_bytes / 8).clamp(2 * MIB, 64 * MIB);
         let sink_buffers = memory_bytes / 8;
         let rest = memory_bytes.saturating_sub(base + 2 * queue + sink_buffers).max(MIB);
-        let rows = rest / 4;
+        let rows = rest / 2;
         Self { base, consumer_queue: queue, producer_queue: queue, sink_buffers, intake: rest - rows, rows }
     }
 

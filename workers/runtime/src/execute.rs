@@ -191,7 +191,12 @@ impl<'a> Output<'a> {
     }
 
     /// Notes a record's outcome. `route` may have left rows behind: give it the marks from before.
-    pub(crate) fn settle(&mut self, entry: &UnitEntry, outcome: Result<Verdict, Failure>, marks: &[(usize, usize)]) {
+    pub(crate) fn settle(
+        &mut self,
+        entry: &UnitEntry,
+        outcome: Result<Verdict, Failure>,
+        marks: &[(usize, usize)],
+    ) {
         let verdict = outcome.unwrap_or_else(|failure| {
             for (block, mark) in self.blocks.iter_mut().zip(marks) {
                 block.rewind(*mark);
@@ -216,7 +221,7 @@ impl<'a> Output<'a> {
     /// The unit's result.
     pub(crate) fn finish(self, unit: &Unit) -> UnitResult {
         let blocks = self.blocks.into_iter().enumerate().filter(|(_, block)| !block.is_empty());
-        let blocks = blocks.map(|(at, block)| (SinkIndex(at as u8), block)).collect();
+        let blocks = blocks.map(|(at, block)| (SinkIndex(at as u8), without_slack(block))).collect();
         UnitResult {
             unit: unit.id,
             verdicts: self.verdicts,
@@ -224,6 +229,14 @@ impl<'a> Output<'a> {
             children_filtered: self.children_filtered,
         }
     }
+}
+
+/// Gives back what growing by doubling left over in a large block: it may wait long for a slow sink.
+fn without_slack(mut block: Block) -> Block {
+    if block.bytes.capacity() > RESERVE_BYTES && block.bytes.capacity() > block.bytes.len() / 4 * 5 {
+        block.bytes.shrink_to_fit();
+    }
+    block
 }
 
 /// The failure with the place it happened at, unless it names one itself.
@@ -273,7 +286,12 @@ impl Executor {
         Some(output.finish(unit))
     }
 
-    fn record(&mut self, plan: &Plan, entry: &UnitEntry, output: &mut Output<'_>) -> Result<Verdict, Failure> {
+    fn record(
+        &mut self,
+        plan: &Plan,
+        entry: &UnitEntry,
+        output: &mut Output<'_>,
+    ) -> Result<Verdict, Failure> {
         let place = Cell::new("");
         let work = &mut self.work;
         // After a panic `work` is begun anew and the blocks are rewound, so nothing half-made is seen.

@@ -97,7 +97,7 @@ pub struct FleetParts {
     pub metrics: Metrics,
     /// How the worker is; the HTTP side reads the same.
     pub status: Arc<Status>,
-    /// Any number the poll thread changes at every turn.
+    /// A number that the poll thread changes at every turn, idle turns included; 0 before the first.
     pub heartbeat: Arc<AtomicU64>,
 }
 
@@ -357,7 +357,8 @@ impl Fleet {
     fn look_around(&mut self) {
         self.status.heartbeat(self.heartbeat.load(Ordering::Relaxed));
         let cells = self.status.cells();
-        let pairs: Vec<(PairId, Figures)> = cells.iter().map(|(pair, cell)| (pair.clone(), cell.read())).collect();
+        let pairs: Vec<(PairId, Figures)> =
+            cells.iter().map(|(pair, cell)| (pair.clone(), cell.read())).collect();
         for state in PairState::ALL {
             let count = pairs.iter().filter(|(_, figures)| figures.state == state).count();
             self.shared.metrics.pairs(state, count);
@@ -380,7 +381,7 @@ impl Fleet {
         if let Some(failure) = hopeless(&pairs, trouble, now, limits.halt) {
             return self.begin_stop(FleetEnd::Halted(failure));
         }
-        if self.status.poll_silence() >= limits.stalled {
+        if self.status.has_beaten() && self.status.poll_silence() >= limits.stalled {
             let failure = Failure::halt(Reason::Internal, "the poll thread does not turn");
             self.begin_stop(FleetEnd::Stalled(failure));
         }

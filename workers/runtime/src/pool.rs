@@ -43,7 +43,9 @@ impl Pool {
             let (queue, plan, budget) = (queue.clone(), Arc::clone(plan), Arc::clone(budget));
             let thread = std::thread::Builder::new().name(format!("longshore-cpu-{number}"));
             let started = thread.spawn(move || work(&queue, &plan, &budget));
-            started.map_err(|error| Failure::halt(Reason::Internal, format_args!("cannot start a thread: {error}")))?;
+            started.map_err(|error| {
+                Failure::halt(Reason::Internal, format_args!("cannot start a thread: {error}"))
+            })?;
         }
         Ok(Self { jobs })
     }

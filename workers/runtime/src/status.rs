@@ -69,9 +69,13 @@ pub(crate) struct Figures {
     pub(crate) log_end: Offset,
     /// Rises whenever something of the pair moved on.
     pub(crate) progress: u64,
+    /// When it rose last, or when work came after idleness.
     pub(crate) progress_at: Moment,
-    /// A waiting step without a deadline is at work: silence is no stall.
-    pub(crate) long_work: bool,
+    /// Something of the pair should be moving: not idle, not asleep until a retry is due, and not in a waiting step
+    /// that may take as long as it likes.
+    pub(crate) busy: bool,
+    /// Since when the oldest unit has been with the CPU pool.
+    pub(crate) oldest_unit: Option<Moment>,
 }
 
 impl Figures {
@@ -87,8 +91,14 @@ impl Figures {
             log_end: Offset(0),
             progress: 0,
             progress_at: now,
-            long_work: false,
+            busy: true,
+            oldest_unit: None,
         }
+    }
+
+    /// Since when nothing has moved, or one unit has not come back however much the others moved.
+    pub(crate) fn quiet_since(&self) -> Moment {
+        self.oldest_unit.map_or(self.progress_at, |unit| unit.min(self.progress_at))
     }
 
     /// Records received and not settled.
@@ -144,7 +154,8 @@ impl Status {
     /// All pairs this worker owns, in order.
     pub fn pairs(&self) -> Vec<PairStatus> {
         let now = self.clock.now();
-        let cells: Vec<_> = lock(&self.pairs).iter().map(|(id, cell)| (id.clone(), Arc::clone(cell))).collect();
+        let cells: Vec<_> =
+            lock(&self.pairs).iter().map(|(id, cell)| (id.clone(), Arc::clone(cell))).collect();
         cells.into_iter().map(|(pair, cell)| told(pair, &cell.read(), now)).collect()
     }
 
@@ -177,6 +188,11 @@ impl Status {
     /// well below `max.poll.interval.ms`.
     pub fn poll_silence(&self) -> Duration {
         self.clock.now().since(lock(&self.worker).beat_at)
+    }
+
+    /// Whether the poll thread ever turned.
+    pub(crate) fn has_beaten(&self) -> bool {
+        lock(&self.worker).beats != 0
     }
 
     /// Notes the poll thread's counter of turns.
@@ -225,7 +241,7 @@ fn told(pair: PairId, figures: &Figures, now: Moment) -> PairStatus {
         watermark: figures.watermark,
         committed: figures.committed,
         log_end: figures.log_end,
-        idle: now.since(figures.progress_at),
+        idle: now.since(figures.quiet_since()),
     }
 }
 

@@ -63,7 +63,11 @@ async fn record(
     outcome.unwrap_or_else(|_| Err(panicked(entry.attempt, place)))
 }
 
-async fn wait(work: &mut RecordWork, step: &dyn WaitingStep, deadline: Option<Duration>) -> Result<(), Failure> {
+async fn wait(
+    work: &mut RecordWork,
+    step: &dyn WaitingStep,
+    deadline: Option<Duration>,
+) -> Result<(), Failure> {
     for mut item in work.take() {
         let flow = match deadline {
             None => step.apply(&mut item).await?,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use longshore_core::{Class, Failure, Moment, PairId, Reason};
+use longshore_core::{Class, Failure, Moment, Offset, PairId, Reason};
 use longshore_telemetry::metrics::PairState;
 
 use crate::status::Figures;
@@ -26,25 +26,32 @@ pub(crate) struct Watchdog {
 #[derive(Debug)]
 struct Rebuilt {
     at: Moment,
-    progress: u64,
+    watermark: Option<Offset>,
 }
 
 impl Watchdog {
     /// What to do about pairs that have not moved for `limit`.
-    pub(crate) fn inspect(&mut self, pairs: &[(PairId, Figures)], now: Moment, limit: Duration) -> Vec<Remedy> {
+    pub(crate) fn inspect(
+        &mut self,
+        pairs: &[(PairId, Figures)],
+        now: Moment,
+        limit: Duration,
+    ) -> Vec<Remedy> {
         self.rebuilt.retain(|pair, _| pairs.iter().any(|(known, _)| known == pair));
         let mut remedies = Vec::new();
         for (pair, figures) in pairs.iter().filter(|(_, figures)| has_work(figures)) {
             let known = self.rebuilt.get(pair);
-            let since = known.map_or(figures.progress_at, |rebuilt| rebuilt.at.max(figures.progress_at));
+            let quiet = figures.quiet_since();
+            let since = known.map_or(quiet, |rebuilt| rebuilt.at.max(quiet));
             if now.since(since) < limit {
                 continue;
             }
-            if known.is_some_and(|rebuilt| rebuilt.progress == figures.progress) {
+            // A new beginning helped when the watermark moved: whatever hangs pins it.
+            if known.is_some_and(|rebuilt| rebuilt.watermark == figures.watermark) {
                 let detail = format_args!("{pair} made no progress after it was begun anew");
                 remedies.push(Remedy::GiveUp(Failure::halt(Reason::Internal, detail)));
             } else {
-                self.rebuilt.insert(pair.clone(), Rebuilt { at: now, progress: figures.progress });
+                self.rebuilt.insert(pair.clone(), Rebuilt { at: now, watermark: figures.watermark });
                 remedies.push(Remedy::Rebuild(pair.clone()));
             }
         }
@@ -55,8 +62,7 @@ impl Watchdog {
 /// Whether a pair should be moving. Held and halted ones have said why they do not, and stopping ones have a deadline.
 fn has_work(figures: &Figures) -> bool {
     match figures.state {
-        PairState::Starting => true,
-        PairState::Running => figures.in_flight() > 0 && !figures.long_work,
+        PairState::Starting | PairState::Running => figures.busy,
         PairState::Held | PairState::Halted | PairState::Stopping => false,
     }
 }
@@ -94,7 +100,8 @@ mod tests {
     }
 
     fn working(received: u64, settled: u64) -> Figures {
-        Figures { state: PairState::Running, received, settled, ..Figures::new(at(0)) }
+        let busy = received > settled;
+        Figures { state: PairState::Running, received, settled, busy, ..Figures::new(at(0)) }
     }
 
     #[test]
@@ -110,27 +117,32 @@ mod tests {
     }
 
     #[test]
-    fn progress_after_a_rebuild_earns_another_one() {
+    fn a_rebuild_that_helped_earns_another_one() {
         let pair = PairId::new("logs", 0);
         let mut watchdog = Watchdog::default();
         let mut pairs = [(pair.clone(), working(10, 4))];
         assert_eq!(watchdog.inspect(&pairs, at(300), LIMIT), [Remedy::Rebuild(pair.clone())]);
-        pairs[0].1.progress = 1;
+        pairs[0].1.watermark = Some(Offset(7));
         pairs[0].1.progress_at = at(310);
         assert_eq!(watchdog.inspect(&pairs, at(601), LIMIT), []);
         assert_eq!(watchdog.inspect(&pairs, at(610), LIMIT), [Remedy::Rebuild(pair)]);
     }
 
     #[test]
+    fn one_unit_that_hangs_is_a_stall_whatever_else_moves() {
+        let pair = PairId::new("logs", 0);
+        let figures = Figures { progress_at: at(299), oldest_unit: Some(at(0)), ..working(10, 4) };
+        let remedies = Watchdog::default().inspect(&[(pair.clone(), figures)], at(300), LIMIT);
+        assert_eq!(remedies, [Remedy::Rebuild(pair)]);
+    }
+
+    #[test]
     fn idle_held_and_long_working_pairs_are_left_alone() {
         let mut watchdog = Watchdog::default();
         let held = Figures { state: PairState::Held, ..working(5, 0) };
-        let long = Figures { long_work: true, ..working(5, 0) };
-        let pairs = [
-            (PairId::new("a", 0), working(5, 5)),
-            (PairId::new("a", 1), held),
-            (PairId::new("a", 2), long),
-        ];
+        let long = Figures { busy: false, ..working(5, 0) };
+        let pairs =
+            [(PairId::new("a", 0), working(5, 5)), (PairId::new("a", 1), held), (PairId::new("a", 2), long)];
         assert_eq!(watchdog.inspect(&pairs, at(10_000), LIMIT), []);
     }
 

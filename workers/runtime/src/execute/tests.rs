@@ -135,16 +135,8 @@ fn a_record_is_routed_filtered_or_failed_as_a_whole() {
         (None, "q,unencodable"),
     ]);
     let result = run(&plan(Order::Key), &unit);
-    let expected = [
-        "1",
-        "filter.0",
-        "3",
-        "step.failed@lines",
-        "3",
-        "filter.0",
-        "split.empty",
-        "encode.value@all",
-    ];
+    let expected =
+        ["1", "filter.0", "3", "step.failed@lines", "3", "filter.0", "split.empty", "encode.value@all"];
     assert_eq!(short(&result), expected);
     assert_eq!(text(&result, 0), "abc#0\nlonger#0\na#0\nbcde#2\n");
     assert_eq!(text(&result, 1), "longer#0\nbcde#2\n");
@@ -168,7 +160,10 @@ fn a_retry_defers_what_is_behind_it_by_the_order() {
     let by_key = short(&run(&plan(Order::Key), &unit));
     assert_eq!(by_key, [failed, "1", "deferred", failed, "1", failed, "1"]);
     let by_partition = short(&run(&plan(Order::Partition), &unit));
-    assert_eq!(by_partition, [failed, "deferred", "deferred", "deferred", "deferred", "deferred", "deferred"]);
+    assert_eq!(
+        by_partition,
+        [failed, "deferred", "deferred", "deferred", "deferred", "deferred", "deferred"]
+    );
     let without = short(&run(&plan(Order::None), &unit));
     assert_eq!(without, [failed, "1", "1", failed, "1", failed, "1"]);
 }

@@ -3,13 +3,14 @@
 
 mod perform;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use longshore_core::pair::{Action, CommitResult, Event, LetterId, Pair, PairOptions, UnitResult};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl};
-use longshore_core::{Budget, Chunk, Epoch, Failure, Offset, PairId, Reason};
+use longshore_core::{Budget, Chunk, Epoch, Failure, Moment, Offset, PairId, Reason, UnitId};
 use longshore_telemetry::{Metrics, PairMetrics, SinkMetrics};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::{JoinError, JoinSet};
@@ -56,8 +57,16 @@ pub(crate) enum PairEnd {
 struct Flight {
     number: u64,
     cancelled: Arc<AtomicBool>,
+    /// Units with the CPU pool, and since when.
+    pooled: BTreeMap<UnitId, Moment>,
     /// Units with waiting steps; dropping the set cancels them.
     waiting: JoinSet<UnitResult>,
+}
+
+impl Flight {
+    fn new(number: u64) -> Self {
+        Self { number, cancelled: Arc::default(), pooled: BTreeMap::new(), waiting: JoinSet::new() }
+    }
 }
 
 /// The deadline of a drain or revoke.
@@ -113,7 +122,7 @@ impl PairTask {
             cluster: String::new(),
             topic_id: String::new(),
             writers: shared.plan.routes.iter().map(|_| None).collect(),
-            flight: Flight { number: 0, cancelled: Arc::default(), waiting: JoinSet::new() },
+            flight: Flight::new(0),
             letters: JoinSet::new(),
             letters_in_trouble: 0,
             started: false,
@@ -224,10 +233,11 @@ impl PairTask {
             return;
         }
         match &event {
-            Event::Committed { epoch, offset, result } if *epoch == self.epoch => self.committed(*offset, result),
-            Event::Appended { epoch, .. } | Event::Published { epoch, .. } | Event::Recovered { epoch, .. }
-                if *epoch == self.epoch =>
-            {
+            Event::Committed { epoch, offset, result } if *epoch == self.epoch => {
+                self.committed(*offset, result)
+            }
+            // A ledger that was read is no progress: a new beginning that stalls again would look like one.
+            Event::Appended { epoch, .. } | Event::Published { epoch, .. } if *epoch == self.epoch => {
                 self.figures.progress += 1;
             }
             // Before the start nothing is taken anyway, so the machine need not hold; the status still tells.
@@ -277,12 +287,17 @@ impl PairTask {
                 self.figures.committed = self.figures.committed.max(Some(offset));
                 self.metrics.committed(offset);
             }
-            CommitResult::Refused => tracing::warn!(pair = %self.id, offset = offset.0, "commit refused: not ours any more"),
-            CommitResult::Unknown => tracing::debug!(pair = %self.id, offset = offset.0, "commit not answered"),
+            CommitResult::Refused => {
+                tracing::warn!(pair = %self.id, offset = offset.0, "commit refused: not ours any more")
+            }
+            CommitResult::Unknown => {
+                tracing::debug!(pair = %self.id, offset = offset.0, "commit not answered")
+            }
         }
     }
 
     fn unit_done(&mut self, result: UnitResult, took: Duration) {
+        self.flight.pooled.remove(&result.unit);
         self.shared.metrics.unit(took);
         self.metrics.children_filtered(&result.children_filtered);
         self.figures.progress += 1;
@@ -360,8 +375,7 @@ impl PairTask {
 
     fn cancel_units(&mut self) {
         self.flight.cancelled.store(true, Ordering::Relaxed);
-        let number = self.flight.number + 1;
-        self.flight = Flight { number, cancelled: Arc::default(), waiting: JoinSet::new() };
+        self.flight = Flight::new(self.flight.number + 1);
     }
 
     fn handle(&mut self, event: Event) {

@@ -1,11 +1,12 @@
 //! What the machine asks for, done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_core::pair::{Action, Grain, Letter, Position, Tally, Unit};
 use longshore_core::sink::WriterContext;
 use longshore_core::source::SourceCommand;
-use longshore_core::{Block, Failure, Offset, SinkIndex, WriterId};
+use longshore_core::{Block, Failure, Moment, Offset, SinkIndex, WriterId};
 use longshore_telemetry::metrics::PairState;
 
 use super::{PairEnd, PairTask};
@@ -41,7 +42,8 @@ impl PairTask {
 
     fn open(&mut self, sink: SinkIndex, writer: WriterId) {
         let at = usize::from(sink.0);
-        let (Some(route), Some(metrics)) = (self.shared.plan.routes.get(at), self.shared.sinks.get(at)) else {
+        let (Some(route), Some(metrics)) = (self.shared.plan.routes.get(at), self.shared.sinks.get(at))
+        else {
             return;
         };
         let context = WriterContext {
@@ -83,12 +85,15 @@ impl PairTask {
 
     fn run_unit(&mut self, unit: Unit) {
         match self.options.grain {
-            Grain::Batch => self.shared.pool.submit(Job {
-                unit,
-                cancelled: Arc::clone(&self.flight.cancelled),
-                flight: self.flight.number,
-                mailbox: self.mailbox.clone(),
-            }),
+            Grain::Batch => {
+                self.flight.pooled.insert(unit.id, self.shared.clock.now());
+                self.shared.pool.submit(Job {
+                    unit,
+                    cancelled: Arc::clone(&self.flight.cancelled),
+                    flight: self.flight.number,
+                    mailbox: self.mailbox.clone(),
+                });
+            }
             Grain::Record => {
                 let plan = Arc::clone(&self.shared.plan);
                 self.flight.waiting.spawn(async move { waiting::run(&plan, unit).await });
@@ -175,7 +180,9 @@ impl PairTask {
             (_, PairState::Held, Some(failure)) => {
                 tracing::warn!(pair = %self.id, %failure, "pair takes no records until this is over");
             }
-            (PairState::Held, PairState::Running, _) => tracing::info!(pair = %self.id, "pair takes records again"),
+            (PairState::Held, PairState::Running, _) => {
+                tracing::info!(pair = %self.id, "pair takes records again")
+            }
             _ => {}
         }
         self.figures.reason = reason.cloned();
@@ -187,19 +194,41 @@ impl PairTask {
 
     /// Tells the figures to whoever reads them; once for a batch of messages.
     pub(super) fn tell(&mut self) {
+        let now = self.shared.clock.now();
         if self.told_progress != self.figures.progress {
             self.told_progress = self.figures.progress;
-            self.figures.progress_at = self.shared.clock.now();
+            self.figures.progress_at = now;
         }
-        self.figures.long_work =
-            self.shared.plan.step_deadline.is_none() && !self.flight.waiting.is_empty();
-        self.metrics.in_flight(self.figures.in_flight(), self.machine.in_flight_bytes());
-        self.metrics.credit(self.granted_records.saturating_sub(self.figures.received));
         if self.started && !self.waits_for_assignment {
+            let busy = self.is_busy(now);
+            if busy && !self.figures.busy {
+                self.figures.progress_at = now;
+            }
+            self.figures.busy = busy;
+            self.figures.oldest_unit = self.flight.pooled.first_key_value().map(|(_, since)| *since);
             let watermark = self.machine.watermark();
             self.figures.watermark = Some(watermark);
             self.metrics.watermark(watermark);
         }
+        self.metrics.in_flight(self.figures.in_flight(), self.machine.in_flight_bytes());
+        self.metrics.credit(self.granted_records.saturating_sub(self.figures.received));
         self.cell.write(&self.figures);
     }
+
+    /// Whether something should be moving, for the watchdog. Rows in an open segment wait for its age, which is no
+    /// work; a record whose retry is due later than [`SLEEP`] sleeps, unless anything else is under way.
+    fn is_busy(&self, now: Moment) -> bool {
+        let sealed = self.machine.oldest_sealed_since().is_some();
+        if !self.flight.waiting.is_empty() {
+            return self.shared.plan.step_deadline.is_some();
+        }
+        if sealed || !self.flight.pooled.is_empty() || !self.letters.is_empty() {
+            return true;
+        }
+        let sleeps = self.machine.next_wake().is_some_and(|wake| wake > now.after(SLEEP));
+        self.machine.in_flight_records() > 0 && !sleeps
+    }
 }
+
+/// How far away a wake-up must be to tell a pair that waits for a retry from one that forgot its work.
+const SLEEP: Duration = Duration::from_secs(5);

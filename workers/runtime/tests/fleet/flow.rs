@@ -57,7 +57,13 @@ async fn every_record_ends_in_one_counted_place() {
     let text = metrics.render();
     let sunk = expected.len();
     assert!(text.contains(&format!("partition=\"2\",place=\"sunk\"}} {sunk}")), "{text}");
-    assert!(text.contains(&format!("longshore_records_dead_total{{topic=\"logs\",reason=\"decode.json\"}} {}", 3 * lettered)), "{text}");
+    assert!(
+        text.contains(&format!(
+            "longshore_records_dead_total{{topic=\"logs\",reason=\"decode.json\"}} {}",
+            3 * lettered
+        )),
+        "{text}"
+    );
 }
 
 /// Scenario: a waiting step hangs on one record of one key.
@@ -78,7 +84,10 @@ async fn a_slow_record_holds_only_its_own_key() {
     let world = World::start(Setup { steps: vec![step], ..Setup::default() });
     let pair = world.feed(numbered(1000, 100));
     let behind: Vec<i64> = (0..1000).filter(|n| n % 100 == 7 && *n >= 107).collect();
-    until("all but the slow key are in the sink", || world.store().offsets(&pair).len() == 1000 - behind.len()).await;
+    until("all but the slow key are in the sink", || {
+        world.store().offsets(&pair).len() == 1000 - behind.len()
+    })
+    .await;
     assert!(world.store().offsets(&pair).iter().all(|offset| !behind.contains(offset)));
     until("the commit comes as far as it may", || world.source.committed(&pair) == 107).await;
     gate.add_permits(1);
@@ -105,7 +114,8 @@ async fn a_step_without_an_answer_ends_by_its_deadline() {
         }
     });
     let deadline = Some(Duration::from_millis(20));
-    let world = World::start(Setup { steps: vec![step], step_deadline: deadline, attempts: 2, ..Setup::default() });
+    let world =
+        World::start(Setup { steps: vec![step], step_deadline: deadline, attempts: 2, ..Setup::default() });
     let pair = world.feed(numbered(50, 10));
     until("everything is committed", || world.source.committed(&pair) == 50).await;
     assert_eq!(world.letters.reasons(), [(5, "step.deadline")]);
@@ -163,7 +173,10 @@ async fn the_status_tells_what_is_going_on() {
     let pair = world.feed(numbered(10, 2));
     until("everything is committed", || world.source.committed(&pair) == 10).await;
     assert_eq!(world.status.ready(), Ok(()));
-    until("the figures are told", || world.status.pairs().iter().any(|told| told.committed.map(|o| o.0) == Some(10))).await;
+    until("the figures are told", || {
+        world.status.pairs().iter().any(|told| told.committed.map(|o| o.0) == Some(10))
+    })
+    .await;
     let told = world.status.pairs().remove(0);
     assert_eq!((told.state, told.received, told.in_flight, told.lag()), (PairState::Running, 10, 0, 0));
     let status = Arc::clone(&world.status);

@@ -99,7 +99,11 @@ impl SegmentWriter for MemoryWriter {
             }
             let mut view = LedgerView::default();
             let segments = self.store.segments.lock().unwrap();
-            segments.get(&self.context.pair).into_iter().flatten().for_each(|(trailer, _)| view.fold(trailer));
+            segments
+                .get(&self.context.pair)
+                .into_iter()
+                .flatten()
+                .for_each(|(trailer, _)| view.fold(trailer));
             Ok(view)
         })
     }

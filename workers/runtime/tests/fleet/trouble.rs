@@ -58,7 +58,10 @@ async fn letters_are_repeated_until_they_are_acknowledged() {
     reasons.sort_unstable();
     assert_eq!(reasons, [(10, "decode.json"), (20, "decode.json")]);
     let text = world.metrics.render();
-    assert!(text.contains("longshore_letter_retries_total{topic=\"logs\",reason=\"broker.unavailable\"} 5"), "{text}");
+    assert!(
+        text.contains("longshore_letter_retries_total{topic=\"logs\",reason=\"broker.unavailable\"} 5"),
+        "{text}"
+    );
     assert!(world.stop().await.is_ok());
 }
 

@@ -1,7 +1,7 @@
 //! One fleet in memory, and conditions to wait for.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_core::item::{Flow, Step, WaitingStep};
@@ -118,7 +118,8 @@ impl World {
         let status = Status::new();
         let metrics = Metrics::new("test");
         let sinks = stores.iter().enumerate();
-        let routes: Vec<_> = sinks.zip(setup.whens).map(|((at, store), when)| route(at, store, when)).collect();
+        let routes: Vec<_> =
+            sinks.zip(setup.whens).map(|((at, store), when)| route(at, store, when)).collect();
         let options = FleetOptions {
             pair: pair_options(routes.len(), setup.attempts),
             memory,
@@ -127,6 +128,7 @@ impl World {
             pool_threads: 2,
             backoff: brief(),
         };
+        let heartbeat = Arc::new(AtomicU64::new(0));
         let plan = Plan::new(setup.steps, routes, setup.order, setup.step_deadline).unwrap();
         let parts = FleetParts {
             plan,
@@ -135,7 +137,7 @@ impl World {
             letters: letters.clone(),
             metrics: metrics.clone(),
             status: Arc::clone(&status),
-            heartbeat: Arc::new(AtomicU64::new(0)),
+            heartbeat: Arc::clone(&heartbeat),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let fleet = tokio::spawn(Fleet::run(options, parts, async {
@@ -146,6 +148,7 @@ impl World {
             loop {
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 pumped.pump();
+                heartbeat.fetch_add(1, Ordering::Relaxed);
             }
         });
         Self { source, stores, letters, status, metrics, budget, fleet, stop: Some(stop), pump }
@@ -227,7 +230,9 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Records `key/number` over so many keys.
 pub(crate) fn numbered(count: usize, keys: usize) -> impl Iterator<Item = Record> {
-    (0..count).map(move |n| (Some(format!("k{}", n % keys).into_bytes()), format!("k{}/{n}", n % keys).into_bytes()))
+    (0..count).map(move |n| {
+        (Some(format!("k{}", n % keys).into_bytes()), format!("k{}/{n}", n % keys).into_bytes())
+    })
 }
 
 /// Values of each key must stand in rising number.

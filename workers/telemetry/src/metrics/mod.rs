@@ -201,14 +201,22 @@ impl Families {
 
     fn name_records(&self, r: &mut Registry) {
         r.register("records_received", "Records received", self.received.clone());
-        r.register("received_bytes", "Bytes of keys, values and headers received", self.received_bytes.clone());
+        r.register(
+            "received_bytes",
+            "Bytes of keys, values and headers received",
+            self.received_bytes.clone(),
+        );
         r.register("records_settled", "Records that reached a final place, by place", self.settled.clone());
         r.register("records_filtered", "Records filtered, by reason", self.filtered.clone());
         let help = "Children filtered although their record went to a sink, by reason";
         r.register("children_filtered", help, self.children_filtered.clone());
         r.register("records_dead", "Dead letters acknowledged, by reason", self.dead.clone());
         r.register("in_flight_records", "Records received and not settled", self.in_flight.clone());
-        r.register("in_flight_bytes", "Bytes of records received and not finished", self.in_flight_bytes.clone());
+        r.register(
+            "in_flight_bytes",
+            "Bytes of records received and not finished",
+            self.in_flight_bytes.clone(),
+        );
     }
 
     fn name_pairs(&self, r: &mut Registry) {
@@ -226,10 +234,18 @@ impl Families {
     fn name_work(&self, r: &mut Registry) {
         r.register("unit_duration_seconds", "Time of one unit in the steps", self.unit_seconds.clone());
         r.register("publishes", "Segments published, by sink", self.publishes.clone());
-        r.register("publish_bytes", "Bytes of published segments as stored, by sink", self.publish_bytes.clone());
+        r.register(
+            "publish_bytes",
+            "Bytes of published segments as stored, by sink",
+            self.publish_bytes.clone(),
+        );
         r.register("publish_duration_seconds", "Time of one publish, by sink", self.publish_seconds.clone());
         r.register("sink_retries", "Sink calls that failed and were tried again", self.sink_retries.clone());
-        r.register("letter_retries", "Letters whose produce failed and was tried again", self.letter_retries.clone());
+        r.register(
+            "letter_retries",
+            "Letters whose produce failed and was tried again",
+            self.letter_retries.clone(),
+        );
         r.register("budget_used_bytes", "Bytes charged to the memory budget", self.budget_used.clone());
         r.register("budget_limit_bytes", "The bound of the memory budget", self.budget_limit.clone());
     }

@@ -13,12 +13,17 @@ impl Collector for ProcessMemory {
         let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return Ok(()) };
         let figures = [
             ("process_resident_memory_bytes", "Resident memory", field_bytes(&status, "VmRSS:")),
-            ("process_resident_memory_peak_bytes", "Peak of the resident memory", field_bytes(&status, "VmHWM:")),
+            (
+                "process_resident_memory_peak_bytes",
+                "Peak of the resident memory",
+                field_bytes(&status, "VmHWM:"),
+            ),
         ];
         for (name, help, bytes) in figures {
             let Some(bytes) = bytes else { continue };
             let gauge = ConstGauge::new(bytes);
-            let metric = encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
+            let metric =
+                encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
             gauge.encode(metric)?;
         }
         Ok(())
