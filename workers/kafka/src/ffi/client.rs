@@ -124,7 +124,9 @@ impl Client {
                 sys::rd_kafka_conf_destroy(conf);
                 return Err(text(buffer.as_ptr()));
             };
-            if let Some((_, reason)) = take_error(sys::rd_kafka_sasl_background_callbacks_enable(rk.as_ptr()))
+            let tokens = settings.iter().any(|(name, value)| name == "sasl.mechanism" && value == "OAUTHBEARER");
+            if tokens
+                && let Some((_, reason)) = take_error(sys::rd_kafka_sasl_background_callbacks_enable(rk.as_ptr()))
             {
                 sys::rd_kafka_destroy(rk.as_ptr());
                 return Err(reason);

@@ -1,0 +1,8 @@
+//! The Kafka crate against librdkafka's mock cluster. What only a real broker shows is tested in the workspace's
+//! end-to-end suite.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod producing;
+mod source;
+mod support;
+mod troubles;

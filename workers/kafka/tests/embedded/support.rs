@@ -1,0 +1,156 @@
+//! A source under test, and records to feed it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use longshore_core::pair::Position;
+use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
+use longshore_core::{Budget, Chunk, Epoch, Offset, PairId};
+use longshore_kafka::{
+    ClientMemory, EmbeddedBroker, KafkaOptions, PollThread, Producer, ProducerRecord, ProducerTuning, SourceHandle,
+    SourceOptions, StartPolicy,
+};
+
+/// Nothing on a mock cluster takes so long.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+pub fn kafka(broker: &EmbeddedBroker) -> KafkaOptions {
+    KafkaOptions::plain(broker.bootstrap())
+}
+
+pub fn producer(broker: &EmbeddedBroker) -> Producer {
+    Producer::new(&kafka(broker), &ClientMemory::default(), &ProducerTuning::default()).unwrap()
+}
+
+/// Sends records to one partition and waits until they are acknowledged.
+pub fn publish(broker: &EmbeddedBroker, topic: &str, partition: i32, values: &[&str]) {
+    let producer = producer(broker);
+    let records: Vec<_> = values
+        .iter()
+        .map(|value| ProducerRecord {
+            partition: Some(partition),
+            key: None,
+            value: Some(value.as_bytes()),
+            timestamp_ms: None,
+            headers: &[],
+        })
+        .collect();
+    let failed = futures_wait(async { producer.send_batch(topic, &records).await.unwrap().await.unwrap() });
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// Runs a future on a small runtime of its own.
+pub fn futures_wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}
+
+pub struct Source {
+    pub handle: SourceHandle,
+    pub events: Receiver<SourceEvent>,
+    pub budget: Arc<Budget>,
+}
+
+impl Source {
+    pub fn join(broker: &EmbeddedBroker, topic: &str) -> Self {
+        Self::with(kafka(broker), topic, Duration::from_secs(1), 64 << 20)
+    }
+
+    pub fn with(kafka: KafkaOptions, topic: &str, revoke: Duration, budget: u64) -> Self {
+        let budget = Budget::new(budget);
+        let (sender, events) = crossbeam_channel::unbounded();
+        let options = SourceOptions {
+            kafka,
+            topics: vec![topic.to_owned()],
+            group: "group".to_owned(),
+            start: StartPolicy::Earliest,
+            revoke,
+            budget: Arc::clone(&budget),
+            memory: ClientMemory::derive(64 << 20),
+        };
+        let handle = PollThread::spawn(options, move |event| {
+            // A test that has seen enough drops the receiver.
+            let _unheard = sender.send(event);
+        })
+        .unwrap();
+        Self { handle, events, budget }
+    }
+
+    /// The first event that `pick` takes; others are passed over.
+    pub fn wait<T>(&self, what: &str, mut pick: impl FnMut(SourceEvent) -> Option<T>) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        loop {
+            match self.events.recv_deadline(deadline) {
+                Ok(event) => {
+                    let text = format!("{event:.120?}").chars().take(160).collect::<String>();
+                    if let Some(found) = pick(event) {
+                        return found;
+                    }
+                    seen.push(text);
+                }
+                Err(error) => panic!("waiting for {what}: {error}; passed over {seen:#?}"),
+            }
+        }
+    }
+
+    pub fn assigned(&self) -> Assignment {
+        self.wait("an assignment", |event| match event {
+            SourceEvent::Assigned(assignment) => Some(assignment),
+            _ => None,
+        })
+    }
+
+    pub fn received(&self) -> Arc<Chunk> {
+        self.wait("records", |event| match event {
+            SourceEvent::Received(chunk) => Some(chunk),
+            _ => None,
+        })
+    }
+
+    /// Values of the next `count` records, with their offsets.
+    pub fn values(&self, count: usize) -> Vec<(i64, String)> {
+        let mut values = Vec::new();
+        while values.len() < count {
+            let chunk = self.received();
+            for index in 0..chunk.len() as u32 {
+                let record = longshore_core::RecordRef::new(&chunk, index).unwrap();
+                let value = String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned();
+                values.push((record.offset().0, value));
+            }
+        }
+        values
+    }
+
+    pub fn start(&self, pair: &PairId, epoch: Epoch, offset: i64, records: u64) {
+        self.handle.send(SourceCommand::Start { pair: pair.clone(), epoch, offset: Offset(offset) });
+        self.grant(pair, epoch, records);
+    }
+
+    pub fn grant(&self, pair: &PairId, epoch: Epoch, records: u64) {
+        self.handle.send(SourceCommand::Grant { pair: pair.clone(), epoch, records, bytes: 1 << 30 });
+    }
+
+    pub fn commit(&self, pair: &PairId, epoch: Epoch, offset: i64, metadata: &str) {
+        self.handle.send(SourceCommand::Commit { pair: pair.clone(), epoch, position: position(offset, metadata) });
+    }
+
+    pub fn release(&self, pair: &PairId, epoch: Epoch, position: Option<Position>) {
+        self.handle.send(SourceCommand::Release { pair: pair.clone(), epoch, position });
+    }
+
+    /// Ends the source and returns how it ended.
+    pub fn shut_down(self) -> Result<(), longshore_core::Failure> {
+        self.handle.send(SourceCommand::Shutdown);
+        let result = self.wait("the end", |event| match event {
+            SourceEvent::Ended(result) => Some(result),
+            _ => None,
+        });
+        self.handle.join();
+        result
+    }
+}
+
+pub fn position(offset: i64, metadata: &str) -> Position {
+    Position { offset: Offset(offset), metadata: metadata.to_owned() }
+}
