@@ -27,6 +27,8 @@ pub(crate) struct Document {
     pub(crate) places: Vec<(Path, FieldPlace)>,
     /// What is wrong with the text itself.
     pub(crate) findings: Vec<Finding>,
+    /// Secrets that are no part of the value: those of fields given twice.
+    pub(crate) hidden: Vec<Place>,
 }
 
 /// Reads one document. `origin` is noted in every value; `offset` is where the text begins in its source.
@@ -40,6 +42,7 @@ pub(crate) fn read(text: &str, source: SourceId, origin: &str, offset: usize, at
         length: text.len(),
         places: Vec::new(),
         findings: Vec::new(),
+        hidden: Vec::new(),
     };
     let root = match reader.document(&at) {
         Ok(root) => root,
@@ -48,7 +51,7 @@ pub(crate) fn read(text: &str, source: SourceId, origin: &str, offset: usize, at
             None
         }
     };
-    Document { root, places: reader.places, findings: reader.findings }
+    Document { root, places: reader.places, findings: reader.findings, hidden: reader.hidden }
 }
 
 /// A mistake after which nothing more can be read.
@@ -63,6 +66,7 @@ struct Reader<'a> {
     length: usize,
     places: Vec<(Path, FieldPlace)>,
     findings: Vec<Finding>,
+    hidden: Vec<Place>,
 }
 
 impl<'a> Reader<'a> {
@@ -92,7 +96,8 @@ impl<'a> Reader<'a> {
             Some(Err(error)) => {
                 let at = self.offset + error.marker().byte_offset().unwrap_or(self.length).min(self.length);
                 let place = Place { source: self.source, span: at..at + 1 };
-                let mut finding = Finding::new(Code::Yaml, place, format!("this is not YAML: {}", error.info()));
+                let mut finding =
+                    Finding::new(Code::Yaml, place, format!("this is not YAML: {}", error.info()));
                 if let Some(help) = self.help(at - self.offset) {
                     finding = finding.help(help);
                 }
@@ -102,7 +107,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, at: &Path, depth: usize) -> Result<(Value, Place), Stop> {
+    fn node(
+        &mut self,
+        event: Event<'a>,
+        span: Span,
+        at: &Path,
+        depth: usize,
+    ) -> Result<(Value, Place), Stop> {
         if depth > MAX_DEPTH {
             return Err(self.stop(Code::Yaml, format!("nested deeper than {MAX_DEPTH} levels"), &span));
         }
@@ -151,7 +162,11 @@ impl<'a> Reader<'a> {
             if let Some((_, first)) = first_places.iter().find(|(name, _)| *name == key.as_ref()) {
                 let first = first.clone();
                 // The first one counts from here on, so the places of the second are forgotten.
-                self.places.truncate(known);
+                let dropped = self.places.drain(known..).filter(|(path, _)| path.is_sensitive());
+                self.hidden.extend(dropped.map(|(_, place)| place.value));
+                if path.is_secret() {
+                    self.hidden.push(place);
+                }
                 self.findings.push(
                     Finding::new(Code::Duplicate, key_place, format!("`{key}` is given twice"))
                         .at(&path)
@@ -178,10 +193,18 @@ impl<'a> Reader<'a> {
     /// Anchors, aliases and tags.
     fn refuse_references(&self, event: &Event<'_>, span: &Span) -> Result<(), Stop> {
         if matches!(event, Event::Alias(_) | Event::UnresolvedAlias(_)) {
-            return Err(self.stop(Code::Yaml, "aliases (`*name`) are not allowed: write the value out", span));
+            return Err(self.stop(
+                Code::Yaml,
+                "aliases (`*name`) are not allowed: write the value out",
+                span,
+            ));
         }
         if event.anchor_id().is_some_and(|id| id != 0) {
-            return Err(self.stop(Code::Yaml, "anchors (`&name`) are not allowed: write the value out", span));
+            return Err(self.stop(
+                Code::Yaml,
+                "anchors (`&name`) are not allowed: write the value out",
+                span,
+            ));
         }
         if event.tag().is_some() {
             return Err(self.stop(Code::Yaml, "tags (`!name`) are not allowed", span));

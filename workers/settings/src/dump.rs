@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
 
-use crate::model::{REDACTED, is_secret_name};
+use crate::model::REDACTED;
 use crate::path::Path;
 use crate::schema;
 
@@ -70,16 +70,20 @@ fn from_json(json: &Json) -> Value {
 
 /// The document with `***` for every secret: values from the environment or files, and those under secret names.
 pub(crate) fn redacted(value: &Value, path: &Path, secret: &BTreeSet<Path>) -> Value {
-    let named = path.segments().iter().any(|segment| match segment {
-        crate::path::Segment::Key(key) => is_secret_name(key),
-        crate::path::Segment::Index(_) => false,
-    });
+    let named = path.is_secret();
     let kind = match &value.kind {
         ValueKind::Table(table) => ValueKind::Table(
-            table.iter().map(|(name, inner)| (name.clone(), redacted(inner, &path.key(name), secret))).collect(),
+            table
+                .iter()
+                .map(|(name, inner)| (name.clone(), redacted(inner, &path.key(name), secret)))
+                .collect(),
         ),
         ValueKind::Array(items) => ValueKind::Array(
-            items.iter().enumerate().map(|(index, inner)| redacted(inner, &path.index(index), secret)).collect(),
+            items
+                .iter()
+                .enumerate()
+                .map(|(index, inner)| redacted(inner, &path.index(index), secret))
+                .collect(),
         ),
         ValueKind::Nil => ValueKind::Nil,
         _ if named || secret.contains(path) => ValueKind::String(REDACTED.to_owned()),
@@ -97,7 +101,9 @@ pub(crate) fn to_json(value: &Value, out: &mut String, indent: usize) {
             let entries = table.iter().map(|(name, inner)| (Some(name.as_str()), inner));
             json_entries(entries, ('{', '}'), out, indent);
         }
-        ValueKind::Array(items) => json_entries(items.iter().map(|inner| (None, inner)), ('[', ']'), out, indent),
+        ValueKind::Array(items) => {
+            json_entries(items.iter().map(|inner| (None, inner)), ('[', ']'), out, indent)
+        }
         scalar => out.push_str(&json_scalar(scalar)),
     }
 }
@@ -206,7 +212,8 @@ fn yaml_scalar(scalar: &ValueKind) -> String {
 fn yaml_text(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '.'));
-    let plain = starts && text.chars().all(safe) && matches!(crate::document::plain(text), ValueKind::String(_));
+    let plain =
+        starts && text.chars().all(safe) && matches!(crate::document::plain(text), ValueKind::String(_));
     if plain { text.to_owned() } else { Json::from(text).to_string() }
 }
 
@@ -217,7 +224,8 @@ pub(crate) fn fingerprint(redacted: &Value) -> String {
     let mut text = String::new();
     if let ValueKind::Table(table) = &redacted.kind {
         // The order of the file's sections means nothing; inside steps and sinks it does.
-        let mut names: Vec<&String> = table.keys().filter(|name| !ELSEWHERE.contains(&name.as_str())).collect();
+        let mut names: Vec<&String> =
+            table.keys().filter(|name| !ELSEWHERE.contains(&name.as_str())).collect();
         names.sort();
         for name in names {
             text.push_str(name);

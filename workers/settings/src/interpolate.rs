@@ -39,7 +39,13 @@ pub(crate) fn fill(value: &mut Value, variables: &Variables<'_>, sources: &Sourc
     filled
 }
 
-fn fill_below(value: &mut Value, path: &Path, variables: &Variables<'_>, sources: &SourceMap, filled: &mut Filled) {
+fn fill_below(
+    value: &mut Value,
+    path: &Path,
+    variables: &Variables<'_>,
+    sources: &SourceMap,
+    filled: &mut Filled,
+) {
     match &mut value.kind {
         ValueKind::Table(table) => {
             for (name, inner) in table.iter_mut() {
@@ -138,14 +144,16 @@ fn lookup(inside: &str, variables: &Variables<'_>) -> Result<(String, bool), Ref
     if let Some(path) = inside.strip_prefix("file:") {
         return read(&variables.folder.join(path)).map(|text| (text, true));
     }
-    let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
+    let (name, default) =
+        inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
     let valid = |name: &str| {
         !name.is_empty()
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     if !valid(name) {
-        let help = "write ${NAME}, ${NAME:-default} or ${file:/path}; `$${` for the two characters themselves";
+        let help =
+            "write ${NAME}, ${NAME:-default} or ${file:/path}; `$${` for the two characters themselves";
         return Err(("this is no variable".to_owned(), Some(help.to_owned())));
     }
     match (variables.environment.get(name), default) {
@@ -192,7 +200,8 @@ mod tests {
     use super::*;
 
     fn filled(text: &str) -> Result<String, String> {
-        let environment = BTreeMap::from([("HOST".to_owned(), "kafka".to_owned()), ("EMPTY".to_owned(), String::new())]);
+        let environment =
+            BTreeMap::from([("HOST".to_owned(), "kafka".to_owned()), ("EMPTY".to_owned(), String::new())]);
         let variables = Variables { environment: &environment, folder: PathBuf::from("/nowhere") };
         fill_text(text, &variables).map(|done| done.text).map_err(|mistakes| mistakes[0].message.clone())
     }

@@ -69,7 +69,12 @@ pub(crate) fn merge(
     for (name, text) in environment {
         let Some(segments) = environment_segments(name) else { continue };
         let id = sources.add_text(SourceText::new("environment", format!("{name}={text}")));
-        apply(&mut merged, Entry { id, name_len: name.len(), text, segments, origin: name }, sources, findings);
+        apply(
+            &mut merged,
+            Entry { id, name_len: name.len(), text, segments, origin: name },
+            sources,
+            findings,
+        );
     }
     for set in sets {
         let id = sources.add_text(SourceText::new("--set", set.as_str()));
@@ -80,7 +85,12 @@ pub(crate) fn merge(
             continue;
         };
         let segments = name.split('.').map(str::to_owned).collect();
-        apply(&mut merged, Entry { id, name_len: name.len(), text, segments, origin: "--set" }, sources, findings);
+        apply(
+            &mut merged,
+            Entry { id, name_len: name.len(), text, segments, origin: "--set" },
+            sources,
+            findings,
+        );
     }
     merged
 }
@@ -110,6 +120,8 @@ fn apply(merged: &mut Value, entry: Entry<'_>, sources: &mut SourceMap, findings
             }
         }
         Err((message, help)) => {
+            // Where it belongs is not known, so it may be a secret under a mistyped name.
+            sources.cover_place(&value);
             let mut finding = Finding::new(Code::Override, key, message);
             finding.helps.extend(help);
             findings.push(finding);
@@ -141,7 +153,10 @@ fn place_of(merged: &Value, segments: &[String], from_environment: bool) -> Resu
     let mut here = Some(schema::root());
     for (position, segment) in segments.iter().enumerate() {
         if segment.is_empty() {
-            return Err(("an empty name in the path".to_owned(), Some("write for example sinks.0.files.path".to_owned())));
+            return Err((
+                "an empty name in the path".to_owned(),
+                Some("write for example sinks.0.files.path".to_owned()),
+            ));
         }
         if let Some(ValueKind::Array(items)) = node.map(|node| &node.kind) {
             let index = list_index(segment, items.len(), &path)?;
@@ -160,7 +175,8 @@ fn place_of(merged: &Value, segments: &[String], from_environment: bool) -> Resu
         if let Some(schema) = here {
             let known = schema::fields(schema);
             if !known.iter().any(|(name, _)| name == segment) {
-                let help = nearest(segment, known.iter().map(|(name, _)| *name)).map(|name| format!("did you mean `{name}`?"));
+                let help = nearest(segment, known.iter().map(|(name, _)| *name))
+                    .map(|name| format!("did you mean `{name}`?"));
                 return Err((format!("there is no `{}`", path.key(segment)), help));
             }
         }
@@ -176,14 +192,20 @@ fn place_of(merged: &Value, segments: &[String], from_environment: bool) -> Resu
 }
 
 fn list_index(segment: &str, length: usize, path: &Path) -> Result<usize, Refusal> {
-    let index: usize = segment
-        .parse()
-        .map_err(|_| (format!("`{path}` is a list: expected a number, found `{segment}`"), Some("the first entry is 0".to_owned())))?;
+    let index: usize = segment.parse().map_err(|_| {
+        (
+            format!("`{path}` is a list: expected a number, found `{segment}`"),
+            Some("the first entry is 0".to_owned()),
+        )
+    })?;
     if index < length {
         return Ok(index);
     }
     let noun = if length == 1 { "entry" } else { "entries" };
-    Err((format!("`{path}` has {length} {noun}, there is no number {index}"), Some("the first entry is 0".to_owned())))
+    Err((
+        format!("`{path}` has {length} {noun}, there is no number {index}"),
+        Some("the first entry is 0".to_owned()),
+    ))
 }
 
 /// The value of an override's or a filled text: read as YAML, but left a text where the place takes texts and not what
@@ -193,7 +215,12 @@ pub(crate) fn typed(text: &str, path: &Path, origin: &str) -> Value {
 }
 
 /// The same, with the places of its parts; the text begins at a byte of a source.
-fn typed_in(text: &str, path: &Path, origin: &str, start: (SourceId, usize)) -> (Value, Vec<(Path, FieldPlace)>) {
+fn typed_in(
+    text: &str,
+    path: &Path,
+    origin: &str,
+    start: (SourceId, usize),
+) -> (Value, Vec<(Path, FieldPlace)>) {
     let origin = origin.to_owned();
     let as_text = || (Value::new(Some(&origin), ValueKind::String(text.to_owned())), Vec::new());
     let document = document::read(text, start.0, &origin, start.1, path.clone());

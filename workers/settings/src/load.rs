@@ -7,8 +7,8 @@ use std::path::{Path as FilePath, PathBuf};
 use config::{Value, ValueKind};
 
 use crate::document::{self, MAX_FILE_BYTES};
-use crate::model::{Pipeline, is_secret_name};
-use crate::path::{Path, Segment};
+use crate::model::Pipeline;
+use crate::path::Path;
 use crate::report::{Code, Finding, Report};
 use crate::source::{FILE, Place, SourceMap, SourceText, cover_by_name};
 use crate::{dump, interpolate, layers, parts, rules, walk};
@@ -56,7 +56,8 @@ impl Sources {
     /// The variables of this process; those that are not UTF-8 are left out.
     #[must_use]
     pub fn process_environment(self) -> Self {
-        let texts = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let texts = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         self.environment(texts)
     }
 
@@ -115,23 +116,28 @@ impl Loaded {
 
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded").field("pipeline", &self.pipeline).field("version", &self.fingerprint()).finish()
+        f.debug_struct("Loaded")
+            .field("pipeline", &self.pipeline)
+            .field("version", &self.fingerprint())
+            .finish()
     }
 }
 
-/// Loads and checks a pipeline. Touches no network, and no file but the pipeline's and those of `${file:}`.
+/// Loads and checks a pipeline. Touches no network, and no file but the pipeline's, those of `${file:}` and the schema
+/// store.
 ///
 /// # Errors
 /// Every mistake at once, in the order of the file.
-pub fn load(sources: &Sources) -> Result<Loaded, Report> {
-    let text = read_text(sources)?;
+pub fn load(sources: Sources) -> Result<Loaded, Report> {
+    let text = read_text(&sources)?;
     let (root, mut map, mut findings) = parse(&sources.name, text)?;
     let mut merged = layers::merge(root, &sources.environment, &sources.sets, &mut map, &mut findings);
     cover_secrets(&merged, &mut map);
-    let variables = interpolate::Variables { environment: &sources.environment, folder: sources.folder.clone() };
+    let variables = interpolate::Variables { environment: &sources.environment, folder: sources.folder };
     let filled = interpolate::fill(&mut merged, &variables, &map);
     findings.extend(filled.findings);
     findings.extend(walk::check(&merged, &map, &filled.unknown));
+    cover_strangers(&findings, &mut map);
     let parts = parts::read(&merged, &map, &filled.secret, &mut findings);
     findings.extend(rules::check(&parts, &merged, &map, &filled.secret));
     if !findings.is_empty() {
@@ -151,7 +157,9 @@ fn read_text(sources: &Sources) -> Result<String, Report> {
     let bytes = match &sources.content {
         Content::Bytes(bytes) => bytes.clone(),
         Content::Path(path) => {
-            let unreadable = |error: std::io::Error| refuse(format!("cannot read the file: {}", interpolate::plain(&error)));
+            let unreadable = |error: std::io::Error| {
+                refuse(format!("cannot read the file: {}", interpolate::plain(&error)))
+            };
             let metadata = std::fs::metadata(path).map_err(unreadable)?;
             if metadata.is_dir() {
                 return Err(refuse("this is a folder, expected a pipeline file".to_owned()));
@@ -182,6 +190,9 @@ fn read_text(sources: &Sources) -> Result<String, Report> {
 fn parse(name: &str, text: String) -> Result<(Value, SourceMap, Vec<Finding>), Report> {
     let document = document::read(&text, FILE, name, 0, Path::root());
     let mut source = SourceText::new(name, text);
+    for place in document.hidden {
+        source.cover(place.span);
+    }
     let Some(root) = document.root else {
         cover_by_name(&mut source);
         let mut findings = document.findings;
@@ -195,7 +206,11 @@ fn parse(name: &str, text: String) -> Result<(Value, SourceMap, Vec<Finding>), R
     if !is_map {
         let finding = match root.kind {
             ValueKind::Nil => empty(),
-            _ => Finding::new(Code::Type, map.holder(&Path::root()), "a pipeline file is a map: expected lines such as `pipeline: my-logs`"),
+            _ => Finding::new(
+                Code::Type,
+                map.holder(&Path::root()),
+                "a pipeline file is a map: expected lines such as `pipeline: my-logs`",
+            ),
         };
         return Err(Report::new(map, vec![finding]));
     }
@@ -207,7 +222,8 @@ fn parse(name: &str, text: String) -> Result<(Value, SourceMap, Vec<Finding>), R
 
 fn empty() -> Finding {
     let place = Place { source: FILE, span: 0..0 };
-    Finding::new(Code::File, place, "the file is empty").help("`longshore init logs DIR` writes a pipeline to start from")
+    Finding::new(Code::File, place, "the file is empty")
+        .help("`longshore init logs DIR` writes a pipeline to start from")
 }
 
 /// Covers in every text what stands under a secret name. A `${...}` alone is no secret, and its place is worth showing.
@@ -215,14 +231,25 @@ fn cover_secrets(merged: &Value, map: &mut SourceMap) {
     let secret: BTreeSet<Path> = map
         .paths()
         .into_iter()
-        .filter(|path| path.segments().iter().any(|segment| matches!(segment, Segment::Key(key) if is_secret_name(key))))
+        .filter(Path::is_secret)
         .filter(|path| match parts::get(merged, path).map(|value| &value.kind) {
-            Some(ValueKind::String(text)) => !(text.starts_with("${") && text.find('}') == Some(text.len() - 1)),
+            Some(ValueKind::String(text)) => {
+                !(text.starts_with("${") && text.find('}') == Some(text.len() - 1))
+            }
             Some(ValueKind::Table(_) | ValueKind::Array(_)) => false,
             _ => true,
         })
         .collect();
     for path in &secret {
         map.cover(path);
+    }
+}
+
+/// Covers the values of unknown fields among credentials: a mistyped `pasword` holds a password.
+fn cover_strangers(findings: &[Finding], map: &mut SourceMap) {
+    let strangers =
+        findings.iter().filter(|finding| finding.code == Code::UnknownField && finding.path.is_sensitive());
+    for finding in strangers {
+        map.cover(&finding.path);
     }
 }

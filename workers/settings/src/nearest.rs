@@ -8,7 +8,9 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_ascii_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= allowed || (lower.len() > 2 && candidate.starts_with(&lower)))
+        .filter(|(distance, candidate)| {
+            *distance <= allowed || (lower.len() > 2 && candidate.starts_with(&lower))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

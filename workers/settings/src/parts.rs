@@ -7,8 +7,8 @@ use config::{ConfigError, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    FailureOptions, HttpOptions, InputOptions, KafkaOptions, Kind, LimitOptions, Pipeline, SinkEntry, StepOptions,
-    TelemetryOptions,
+    FailureOptions, HttpOptions, InputOptions, KafkaOptions, Kind, LimitOptions, Pipeline, SinkEntry,
+    StepOptions, TelemetryOptions,
 };
 use crate::path::{Path, Segment};
 use crate::report::{Code, Finding};

@@ -44,6 +44,19 @@ impl Path {
         self.0.is_empty()
     }
 
+    /// Whether a name on the way says that a secret stands here.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.0.iter().any(|segment| match segment {
+            Segment::Key(key) => crate::model::is_secret_name(key),
+            Segment::Index(_) => false,
+        })
+    }
+
+    /// Whether a secret could stand here, even under a mistyped name: among credentials.
+    pub(crate) fn is_sensitive(&self) -> bool {
+        self.is_secret() || self.is_in(&Self::root().key("kafka").key("security"))
+    }
+
     /// Whether `self` is `other` or stands inside it.
     pub(crate) fn is_in(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)

@@ -3,7 +3,7 @@
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::report::{Finding, Report};
-use crate::source::{FILE, Place};
+use crate::source::Place;
 
 /// The most mistakes that are drawn; a file with more of them is wrong in another way.
 const MAX_DRAWN: usize = 50;
@@ -23,9 +23,8 @@ impl Report {
         if count > MAX_DRAWN {
             out.push_str(&format!("... and {} more\n\n", count - MAX_DRAWN));
         }
-        let name = &self.sources.text(FILE).name;
-        let noun = if count == 1 { "mistake" } else { "mistakes" };
-        out.push_str(&format!("{name}: {count} {noun}\n"));
+        out.truncate(out.trim_end().len());
+        out.push('\n');
         out
     }
 
@@ -41,8 +40,11 @@ impl Report {
                 primary = primary.label(label.as_str());
             }
             let mut snippet = Snippet::source(text).path(self.name(&finding.place)).annotation(primary);
-            for (place, label) in finding.contexts.iter().filter(|(place, _)| place.source == finding.place.source) {
-                snippet = snippet.annotation(AnnotationKind::Context.span(on_text(place, text)).label(label.as_str()));
+            for (place, label) in
+                finding.contexts.iter().filter(|(place, _)| place.source == finding.place.source)
+            {
+                snippet = snippet
+                    .annotation(AnnotationKind::Context.span(on_text(place, text)).label(label.as_str()));
             }
             group = group.element(snippet);
         }

@@ -24,7 +24,9 @@ pub(crate) fn resolve(mut schema: &'static Json) -> &'static Json {
     // Each step follows one reference of a finite, acyclic chain; the bound only guards against a broken schema.
     for _ in 0..16 {
         let Some(reference) = schema.get("$ref").and_then(Json::as_str) else { return schema };
-        let Some(target) = reference.strip_prefix('#').and_then(|pointer| root().pointer(pointer)) else { return schema };
+        let Some(target) = reference.strip_prefix('#').and_then(|pointer| root().pointer(pointer)) else {
+            return schema;
+        };
         schema = target;
     }
     schema
@@ -90,7 +92,10 @@ pub(crate) fn free_names(schema: &'static Json) -> Option<&'static Json> {
 /// The schema of list entries.
 pub(crate) fn items(schema: &'static Json) -> Option<&'static Json> {
     let schema = resolve(schema);
-    schema.get("items").filter(|items| items.is_object()).or_else(|| branches(schema).into_iter().find_map(items))
+    schema
+        .get("items")
+        .filter(|items| items.is_object())
+        .or_else(|| branches(schema).into_iter().find_map(items))
 }
 
 /// The schema one level down.

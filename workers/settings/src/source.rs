@@ -151,9 +151,14 @@ impl SourceMap {
     pub(crate) fn cover(&mut self, path: &Path) {
         if let Some(field) = self.fields.get(path) {
             let place = field.value.clone();
-            if let Some(text) = self.texts.get_mut(place.source.0) {
-                text.cover(place.span);
-            }
+            self.cover_place(&place);
+        }
+    }
+
+    /// Covers a piece of a text with stars.
+    pub(crate) fn cover_place(&mut self, place: &Place) {
+        if let Some(text) = self.texts.get_mut(place.source.0) {
+            text.cover(place.span.clone());
         }
     }
 

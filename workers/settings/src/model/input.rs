@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InputOptions {
-    /// The topics.
+    /// The topics to read.
     #[schemars(length(min = 1))]
     pub topics: Vec<String>,
     /// Which records wait for each other: those of one `key` (the default), of one `partition`, or `none`.
@@ -46,10 +46,12 @@ impl FromStr for Start {
         match text {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),
-            text => text
-                .parse::<jiff::Timestamp>()
-                .map(|time| Self::Time(time.as_millisecond()))
-                .map_err(|_| "expected `earliest`, `latest`, or a time with its zone such as 2026-01-31T00:00:00Z".to_owned()),
+            text => {
+                text.parse::<jiff::Timestamp>().map(|time| Self::Time(time.as_millisecond())).map_err(|_| {
+                    "expected `earliest`, `latest`, or a time with its zone such as 2026-01-31T00:00:00Z"
+                        .to_owned()
+                })
+            }
         }
     }
 }

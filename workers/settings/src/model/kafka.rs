@@ -184,7 +184,10 @@ pub const OWNED_SETTINGS: &[(&str, &str)] = &[
     ("group.instance.id", "a removed pod would hold its partitions until the session times out"),
     ("group.protocol", "write kafka.group_protocol"),
     ("group.remote.assignor", "the order of pairs depends on it"),
-    ("partition.assignment.strategy", "only cooperative-sticky leaves the other partitions running in a rebalance"),
+    (
+        "partition.assignment.strategy",
+        "only cooperative-sticky leaves the other partitions running in a rebalance",
+    ),
     ("enable.auto.commit", "only settled records are committed"),
     ("enable.auto.offset.store", "only settled records are committed"),
     ("auto.commit.interval.ms", "only settled records are committed"),

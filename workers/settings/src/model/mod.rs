@@ -16,14 +16,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use failure::{FailureOptions, FloodOptions, RetryOptions};
+pub(crate) use input::START_FORMAT;
 pub use input::{InputOptions, Start};
 pub use kafka::KafkaOptions;
-pub(crate) use input::START_FORMAT;
 pub(crate) use limits::DEADLINE_FORMAT;
-pub(crate) use secret::is_secret_name;
-pub(crate) use service::LISTEN_FORMAT;
 pub use limits::{Deadline, LimitOptions};
+pub(crate) use secret::is_secret_name;
 pub use secret::{REDACTED, Secret};
+pub(crate) use service::LISTEN_FORMAT;
 pub use service::{HttpOptions, Level, Listen, LogFormat, TelemetryOptions};
 pub use sink::{Compression, SinkEntry, SinkKind, TopicFormat, TopicSinkOptions};
 pub use step::StepOptions;
@@ -59,7 +59,7 @@ pub struct Pipeline {
     pub pipeline: String,
     /// What the records are: `logs` or `dataset`.
     pub kind: Kind,
-    /// The broker.
+    /// How to reach the brokers.
     pub kafka: KafkaOptions,
     /// What is read.
     pub input: InputOptions,
@@ -105,6 +105,9 @@ impl Pipeline {
 /// [`crate::Loaded::dump`] to see them.
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipeline").field("pipeline", &self.pipeline).field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Pipeline")
+            .field("pipeline", &self.pipeline)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }

@@ -47,14 +47,17 @@ impl Serialize for Secret {
 /// Whether a field of this name holds a secret, whatever its section: our own fields and librdkafka's.
 pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(['.', '-'], "_");
-    const WORDS: &[&str] = &["password", "passwd", "secret", "token", "passphrase", "credential", "credentials"];
+    const WORDS: &[&str] =
+        &["password", "passwd", "secret", "token", "passphrase", "credential", "credentials"];
     let words: Vec<&str> = name.split('_').collect();
     // Addresses and lifetimes of tokens are no secrets.
     if words.last().is_some_and(|last| matches!(*last, "url" | "ms" | "path" | "file")) {
         return false;
     }
     words.iter().any(|word| WORDS.contains(word))
-        || ["key_pem", "ssl_key", "sasl_jaas_config", "sasl_oauthbearer_config"].iter().any(|tail| name.ends_with(tail))
+        || ["key_pem", "ssl_key", "sasl_jaas_config", "sasl_oauthbearer_config"]
+            .iter()
+            .any(|tail| name.ends_with(tail))
 }
 
 #[cfg(test)]
@@ -69,10 +72,20 @@ mod tests {
 
     #[test]
     fn secret_names_are_known() {
-        for name in ["password", "sasl.password", "key_password", "ssl.key.password", "token", "client.secret", "ssl.key.pem"] {
+        for name in [
+            "password",
+            "sasl.password",
+            "key_password",
+            "ssl.key.password",
+            "token",
+            "client.secret",
+            "ssl.key.pem",
+        ] {
             assert!(is_secret_name(name), "{name}");
         }
-        for name in ["brokers", "key", "retry.order.key", "sasl.oauthbearer.token.endpoint.url", "tokens", "username"] {
+        for name in
+            ["brokers", "key", "retry.order.key", "sasl.oauthbearer.token.endpoint.url", "tokens", "username"]
+        {
             assert!(!is_secret_name(name), "{name}");
         }
     }

@@ -39,7 +39,9 @@ impl FromStr for Listen {
         if text == "off" {
             return Ok(Self::Off);
         }
-        text.parse().map(Self::At).map_err(|_| "expected an address with a port such as 127.0.0.1:8080, or `off`".to_owned())
+        text.parse()
+            .map(Self::At)
+            .map_err(|_| "expected an address with a port such as 127.0.0.1:8080, or `off`".to_owned())
     }
 }
 

@@ -133,9 +133,11 @@ impl From<Wire> for SinkEntry {
                 when: options.when.clone(),
                 kind: SinkKind::Files(options),
             },
-            Wire::Topic(options) => {
-                Self { name: options.name.clone(), when: options.when.clone(), kind: SinkKind::Topic(options) }
-            }
+            Wire::Topic(options) => Self {
+                name: options.name.clone(),
+                when: options.when.clone(),
+                kind: SinkKind::Topic(options),
+            },
             Wire::Stdout(Named { name, options }) => Self {
                 name: name.unwrap_or_else(|| "stdout".to_owned()),
                 when: options.when.clone(),

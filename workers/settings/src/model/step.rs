@@ -1,6 +1,8 @@
 //! The steps: a list of maps with one key each, the step's name.
 
 use longshore_conditions::steps::{DelayOptions, FilterOptions, RemoveOptions, RenameOptions, SetOptions};
+use longshore_datasets::{AcceptOptions, FingerprintOptions, LengthOptions, NormalizeOptions};
+use longshore_logs::ParseOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +12,10 @@ use super::Kind;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StepOptions {
+    /// Reads a record's bytes into the OpenTelemetry log data model. For `kind: logs`.
+    Parse(ParseOptions),
+    /// Reads a record's bytes into a document. For `kind: dataset`.
+    Accept(AcceptOptions),
     /// Sets fields, or the key, from CEL expressions.
     Set(SetOptions),
     /// Gives fields other names.
@@ -18,6 +24,12 @@ pub enum StepOptions {
     Remove(RemoveOptions),
     /// Drops or keeps records by a CEL condition; what is dropped is counted by reason.
     Filter(FilterOptions),
+    /// Brings a document's text to one Unicode spelling. For `kind: dataset`.
+    Normalize(NormalizeOptions),
+    /// Drops documents that are too short or too long. For `kind: dataset`.
+    Length(LengthOptions),
+    /// Notes the hash of a document's text. For `kind: dataset`.
+    Fingerprint(FingerprintOptions),
     /// Waits per record: for rehearsing slow work.
     Delay(DelayOptions),
 }
@@ -26,6 +38,11 @@ impl StepOptions {
     /// The word in the pipeline file.
     pub fn word(&self) -> &'static str {
         match self {
+            Self::Parse(_) => "parse",
+            Self::Accept(_) => "accept",
+            Self::Normalize(_) => "normalize",
+            Self::Length(_) => "length",
+            Self::Fingerprint(_) => "fingerprint",
             Self::Set(_) => "set",
             Self::Rename(_) => "rename",
             Self::Remove(_) => "remove",
@@ -37,7 +54,16 @@ impl StepOptions {
     /// The kind of pipeline that the step is for; none for steps of both.
     pub fn only_for(&self) -> Option<Kind> {
         match self {
+            Self::Parse(_) => Some(Kind::Logs),
+            Self::Accept(_) | Self::Normalize(_) | Self::Length(_) | Self::Fingerprint(_) => {
+                Some(Kind::Dataset)
+            }
             Self::Set(_) | Self::Rename(_) | Self::Remove(_) | Self::Filter(_) | Self::Delay(_) => None,
         }
+    }
+
+    /// Whether the step reads a record's bytes, so that later ones find fields.
+    pub fn reads(&self) -> bool {
+        matches!(self, Self::Parse(_) | Self::Accept(_))
     }
 }

@@ -10,7 +10,8 @@ pub(crate) fn check(context: &mut Context<'_>) {
     for name in kafka.client.keys() {
         let Some((_, why)) = OWNED_SETTINGS.iter().find(|(owned, _)| owned == name) else { continue };
         let path = at(["kafka", "client", name]);
-        let mut finding = context.find(Code::Conflict, &path, format!("Longshore owns the setting `{name}`: {why}"));
+        let mut finding =
+            context.find(Code::Conflict, &path, format!("Longshore owns the setting `{name}`: {why}"));
         finding.place = context.sources.key(&path);
         context.push(finding);
     }
@@ -27,7 +28,8 @@ fn addresses(context: &mut Context<'_>, brokers: &str) {
         }
         let offset = address.as_ptr() as usize - brokers.as_ptr() as usize;
         let place = context.sources.within(&path, brokers, offset..offset + address.len());
-        let mut finding = context.find(Code::Value, &path, "expected addresses such as localhost:9092, commas between");
+        let mut finding =
+            context.find(Code::Value, &path, "expected addresses such as localhost:9092, commas between");
         finding.place = place;
         context.push(finding);
     }
@@ -38,15 +40,21 @@ fn security(context: &mut Context<'_>, security: &SecurityOptions) {
     if let Some(protocol) = security.protocol {
         let path = here.key("protocol");
         if protocol.sasl() && security.sasl.is_none() {
-            let finding = context.find(Code::Conflict, &path, "this protocol needs the credentials of `sasl`");
+            let finding =
+                context.find(Code::Conflict, &path, "this protocol needs the credentials of `sasl`");
             context.push(finding.help("add `sasl: { mechanism: ..., username: ..., password: ... }`"));
         }
         if !protocol.sasl() && security.sasl.is_some() {
-            let finding = context.find(Code::Conflict, &path, "this protocol sends no credentials, yet `sasl` gives some");
+            let finding = context.find(
+                Code::Conflict,
+                &path,
+                "this protocol sends no credentials, yet `sasl` gives some",
+            );
             context.push(finding.help("write `sasl_ssl`, or leave `protocol` out"));
         }
         if !protocol.tls() && security.tls.is_some() {
-            let finding = context.find(Code::Conflict, &path, "this protocol does not encrypt, yet `tls` is given");
+            let finding =
+                context.find(Code::Conflict, &path, "this protocol does not encrypt, yet `tls` is given");
             context.push(finding.help("write `ssl` or `sasl_ssl`, or leave `protocol` out"));
         }
     }
@@ -60,7 +68,8 @@ fn security(context: &mut Context<'_>, security: &SecurityOptions) {
             context.push(finding);
         }
         if tls.key_password.is_some() && tls.key.is_none() {
-            let finding = context.find(Code::Conflict, &path.key("key_password"), "a password without its `key`");
+            let finding =
+                context.find(Code::Conflict, &path.key("key_password"), "a password without its `key`");
             context.push(finding);
         }
     }
@@ -72,11 +81,16 @@ fn credentials(context: &mut Context<'_>, sasl: &SaslOptions) {
     match sasl.mechanism {
         Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512 => {
             if sasl.username.is_none() || sasl.password.is_none() {
-                let finding = context.find(Code::Conflict, &mechanism, "this mechanism needs `username` and `password`");
+                let finding = context.find(
+                    Code::Conflict,
+                    &mechanism,
+                    "this mechanism needs `username` and `password`",
+                );
                 context.push(finding);
             }
             if sasl.token_file.is_some() {
-                let finding = context.find(Code::Conflict, &path.key("token_file"), "only OAUTHBEARER reads a token");
+                let finding =
+                    context.find(Code::Conflict, &path.key("token_file"), "only OAUTHBEARER reads a token");
                 context.push(finding);
             }
         }

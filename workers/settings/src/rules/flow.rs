@@ -27,7 +27,8 @@ fn retry(context: &mut Context<'_>) {
         // Point at the one that was written.
         let cap = here.key("cap");
         let path = if context.is_written(&cap) { cap } else { here.key("first") };
-        let message = format!("the first wait ({}) is longer than the longest one, `cap` ({})", retry.first, retry.cap);
+        let message =
+            format!("the first wait ({}) is longer than the longest one, `cap` ({})", retry.first, retry.cap);
         let finding = context.find(Code::Conflict, &path, message);
         context.push(finding);
     }
@@ -80,7 +81,8 @@ fn deadlines(context: &mut Context<'_>) {
         let finding = context.find(Code::Conflict, &path, message);
         context.push(finding.help("a hand-over stops all partitions of a worker, a drain only its own end"));
     } else if limits.revoke > REVOKE_MAX {
-        let message = format!("expected at most {REVOKE_MAX}: meanwhile all partitions of the worker stand still");
+        let message =
+            format!("expected at most {REVOKE_MAX}: meanwhile all partitions of the worker stand still");
         let finding = context.find(Code::Value, &here.key("revoke"), message);
         context.push(finding);
     }

@@ -72,7 +72,8 @@ pub(crate) fn check(context: &mut Context<'_>) {
     if limits.memory >= need.total() {
         return;
     }
-    let message = format!("{} of memory are too little: this pipeline needs at least {}", limits.memory, need.total());
+    let message =
+        format!("{} of memory are too little: this pipeline needs at least {}", limits.memory, need.total());
     let sum: Vec<String> = need.parts.iter().map(|(name, bytes)| format!("{name} {bytes}")).collect();
     let finding = context.find(Code::Value, &at(["limits", "memory"]), message);
     context.push(finding.help(sum.join(" + ")));

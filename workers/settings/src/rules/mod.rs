@@ -4,6 +4,7 @@ mod broker;
 mod flow;
 pub(crate) mod memory;
 mod names;
+mod schemas;
 mod sinks;
 mod steps;
 
@@ -26,12 +27,18 @@ pub(crate) struct Context<'a> {
 }
 
 /// Holds the parts against every rule.
-pub(crate) fn check(parts: &Parts, document: &Value, sources: &SourceMap, secret: &BTreeSet<Path>) -> Vec<Finding> {
+pub(crate) fn check(
+    parts: &Parts,
+    document: &Value,
+    sources: &SourceMap,
+    secret: &BTreeSet<Path>,
+) -> Vec<Finding> {
     let mut context = Context { parts, document, sources, secret, findings: Vec::new() };
     names::check(&mut context);
     broker::check(&mut context);
     steps::check(&mut context);
     sinks::check(&mut context);
+    schemas::check(&mut context);
     flow::check(&mut context);
     memory::check(&mut context);
     context.findings

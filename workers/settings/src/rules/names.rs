@@ -12,7 +12,11 @@ pub(crate) fn check(context: &mut Context<'_>) {
     if let Some(name) = &parts.pipeline {
         let path = at(["pipeline"]);
         if !is_topic_name(name) {
-            let finding = context.find(Code::Value, &path, "a pipeline's name is made of letters, digits, `.`, `_` and `-`");
+            let finding = context.find(
+                Code::Value,
+                &path,
+                "a pipeline's name is made of letters, digits, `.`, `_` and `-`",
+            );
             context.push(finding.help("it becomes part of the names of topics and of the consumer group"));
         }
     }
@@ -34,13 +38,20 @@ fn check_derived(context: &mut Context<'_>, topic: &str, path: &Path) {
     let Some(pipeline) = &context.parts.pipeline else { return };
     let length = topic.len() + pipeline.len() + "..retry".len();
     if is_topic_name(topic) && length > TOPIC_MAX {
-        let message = format!("with the pipeline's name the retry topic's has {length} characters, Kafka takes {TOPIC_MAX}");
+        let message = format!(
+            "with the pipeline's name the retry topic's has {length} characters, Kafka takes {TOPIC_MAX}"
+        );
         let finding = context.find(Code::Value, path, message);
         context.push(finding);
     }
     if topic.ends_with(&format!(".{pipeline}.retry")) || topic.ends_with(&format!(".{pipeline}.dlq")) {
-        let finding = context.find(Code::Conflict, path, "this is the pipeline's own retry or dead-letter topic");
-        context.push(finding.help("retries are read by themselves; dead letters are sent again by `longshore dlq replay`"));
+        let finding =
+            context.find(Code::Conflict, path, "this is the pipeline's own retry or dead-letter topic");
+        context.push(
+            finding.help(
+                "retries are read by themselves; dead letters are sent again by `longshore dlq replay`",
+            ),
+        );
     }
 }
 
@@ -49,7 +60,8 @@ pub(crate) fn check_topic(context: &mut Context<'_>, name: &str, path: &Path) {
     if is_topic_name(name) {
         return;
     }
-    let message = format!("a topic's name is made of letters, digits, `.`, `_` and `-`, at most {TOPIC_MAX} of them");
+    let message =
+        format!("a topic's name is made of letters, digits, `.`, `_` and `-`, at most {TOPIC_MAX} of them");
     let finding = context.find(Code::Value, path, message);
     context.push(finding);
 }

@@ -6,9 +6,10 @@ use longshore_conditions::Condition;
 use longshore_sinks::files::OptionsError;
 
 use super::{Context, at, names};
-use crate::model::{SinkEntry, SinkKind, TopicFormat};
+use crate::model::{SinkEntry, SinkKind};
 use crate::path::Path;
 use crate::report::Code;
+use crate::source::Place;
 
 pub(crate) fn check(context: &mut Context<'_>) {
     let parts = context.parts;
@@ -16,7 +17,9 @@ pub(crate) fn check(context: &mut Context<'_>) {
         .sinks
         .iter()
         .enumerate()
-        .filter_map(|(index, entry)| entry.as_ref().map(|entry| (at(["sinks"]).index(index).key(entry.kind.word()), entry)))
+        .filter_map(|(index, entry)| {
+            entry.as_ref().map(|entry| (at(["sinks"]).index(index).key(entry.kind.word()), entry))
+        })
         .collect();
     for (position, (path, entry)) in entries.iter().enumerate() {
         if let Some(when) = &entry.when {
@@ -52,10 +55,6 @@ fn kind(context: &mut Context<'_>, path: &Path, entry: &SinkEntry) {
             let name = path.key("name");
             names::check_topic(context, &options.name, &name);
             own_topic(context, &options.name, &name);
-            if matches!(options.format, TopicFormat::Avro(_)) && context.parts.schemas.is_none() {
-                let finding = context.find(Code::Conflict, &path.key("format"), "Avro needs the folder of the schema store");
-                context.push(finding.help("add `schemas: schemas/` at the top of the file"));
-            }
         }
         SinkKind::Stdout(_) => {}
     }
@@ -66,7 +65,11 @@ fn own_topic(context: &mut Context<'_>, topic: &str, path: &Path) {
     let parts = context.parts;
     let Some(input) = &parts.input else { return };
     if let Some(index) = input.topics.iter().position(|input| input == topic) {
-        let finding = context.find(Code::Conflict, path, "this topic is an input of the same pipeline: records would go round for ever");
+        let finding = context.find(
+            Code::Conflict,
+            path,
+            "this topic is an input of the same pipeline: records would go round for ever",
+        );
         let place = context.sources.value(&at(["input", "topics"]).index(index));
         return context.push(finding.context(place, "read here"));
     }
@@ -83,24 +86,32 @@ fn own_topic(context: &mut Context<'_>, topic: &str, path: &Path) {
 /// Two sinks that would write to one place.
 fn against(context: &mut Context<'_>, later: (&Path, &SinkEntry), earlier: (&Path, &SinkEntry)) {
     let ((path, entry), (earlier_path, earlier)) = (later, earlier);
-    if let (SinkKind::Files(ours), SinkKind::Files(theirs)) = (&entry.kind, &earlier.kind) {
-        if overlap(&ours.path, &theirs.path) {
-            let place = context.sources.value(&earlier_path.key("path"));
-            let finding = context.find(Code::Conflict, &path.key("path"), "two sinks would write into one folder");
-            context.push(finding.context(place, "the other one"));
-        }
+    if let (SinkKind::Files(ours), SinkKind::Files(theirs)) = (&entry.kind, &earlier.kind)
+        && overlap(&ours.path, &theirs.path)
+    {
+        let place = context.sources.value(&earlier_path.key("path"));
+        let finding =
+            context.find(Code::Conflict, &path.key("path"), "two sinks would write into one folder");
+        context.push(finding.context(place, "the other one"));
     }
     if entry.name == earlier.name {
-        let name = |path: &Path| if context.is_written(&path.key("name")) { path.key("name") } else { path.clone() };
-        let (here, there) = (name(path), name(earlier_path));
-        let shown = context.show(&here, &entry.name);
-        let mut finding = context.find(Code::Conflict, &here, format!("two sinks have the name `{shown}`"));
-        finding.place = context.sources.key(&here);
-        let place = context.sources.key(&there);
-        let finding = finding.context(place, "the other one");
+        let shown = context.show(&path.key("name"), &entry.name);
+        let mut finding = context.find(Code::Conflict, path, format!("two sinks have the name `{shown}`"));
+        finding.place = name_place(context, path);
+        let finding = finding.context(name_place(context, earlier_path), "the other one");
         let written = matches!(entry.kind, SinkKind::Topic(_));
-        context.push(if written { finding.help("one sink with `when: a || b` takes both") } else { finding.help("give each its own `name`") });
+        context.push(if written {
+            finding.help("one sink with `when: a || b` takes both")
+        } else {
+            finding.help("give each its own `name`")
+        });
     }
+}
+
+/// Where a sink's name stands: its own, or its kind's word.
+fn name_place(context: &Context<'_>, path: &Path) -> Place {
+    let name = path.key("name");
+    if context.is_written(&name) { context.sources.value(&name) } else { context.sources.key(path) }
 }
 
 /// Whether one folder is the other or lies in it.

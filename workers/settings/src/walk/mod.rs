@@ -92,7 +92,8 @@ impl Walker<'_> {
 
     fn wrong_type(&mut self, schema: &'static Json, types: &[&str], value: &Value, path: &Path) {
         // A wish for "nothing" is how optional fields say that they may be left out; nobody needs to be told.
-        let wanted: Vec<&str> = types.iter().filter(|kind| **kind != "null").map(|kind| type_words(kind)).collect();
+        let wanted: Vec<&str> =
+            types.iter().filter(|kind| **kind != "null").map(|kind| type_words(kind)).collect();
         let found = type_of(value);
         let message = format!("expected {}, found {}", wanted.join(" or "), type_words(found));
         let mut finding = Finding::new(Code::Type, self.sources.value(path), message).at(path);
@@ -145,11 +146,13 @@ impl Walker<'_> {
     }
 
     fn missing_fields(&mut self, schema: &'static Json, table: &Table, path: &Path) {
-        let required = schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+        let required =
+            schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
         for name in required.filter(|name| !table.contains_key(*name)) {
             let holder = if path.is_root() { "the file".to_owned() } else { format!("`{path}`") };
             let message = format!("{holder} needs the field `{name}`");
-            let mut finding = Finding::new(Code::MissingField, self.sources.holder(path), message).at(&path.key(name));
+            let mut finding =
+                Finding::new(Code::MissingField, self.sources.holder(path), message).at(&path.key(name));
             if let Some(description) = description(schema, name) {
                 finding = finding.help(format!("{name}: {description}"));
             }
@@ -167,25 +170,47 @@ impl Walker<'_> {
     }
 
     /// Lower and upper bound of a length.
-    fn bounds(&mut self, schema: &'static Json, words: (&str, &str), length: usize, one: &str, many: &str, path: &Path) {
+    fn bounds(
+        &mut self,
+        schema: &'static Json,
+        words: (&str, &str),
+        length: usize,
+        one: &str,
+        many: &str,
+        path: &Path,
+    ) {
         let bound = |word: &str| schema.get(word).and_then(Json::as_u64);
         let noun = |count: u64| if count == 1 { one.to_owned() } else { many.to_owned() };
         let length = length as u64;
         let message = match (bound(words.0), bound(words.1)) {
-            (Some(least), _) if length < least => format!("expected at least {least} {}, found {length}", noun(least)),
-            (_, Some(most)) if length > most => format!("expected at most {most} {}, found {length}", noun(most)),
+            (Some(least), _) if length < least => {
+                format!("expected at least {least} {}, found {length}", noun(least))
+            }
+            (_, Some(most)) if length > most => {
+                format!("expected at most {most} {}, found {length}", noun(most))
+            }
             _ => return,
         };
-        self.findings.push(Finding::new(Code::Value, self.sources.value(path), message).at(path));
+        let place = if one == "entry" { self.sources.key(path) } else { self.sources.value(path) };
+        self.findings.push(Finding::new(Code::Value, place, message).at(path));
     }
 
     fn number(&mut self, schema: &'static Json, number: f64, path: &Path) {
         let bound = |word: &str| schema.get(word).and_then(Json::as_f64);
         // A text form with its own rules (a size, a span) says more about a bare number than a bound could.
-        if schema.get("format").and_then(Json::as_str).is_some_and(|format| self.bare_number(format, number, path)) {
+        if schema
+            .get("format")
+            .and_then(Json::as_str)
+            .is_some_and(|format| self.bare_number(format, number, path))
+        {
             return;
         }
-        let message = match (bound("minimum"), bound("maximum"), bound("exclusiveMinimum"), bound("exclusiveMaximum")) {
+        let message = match (
+            bound("minimum"),
+            bound("maximum"),
+            bound("exclusiveMinimum"),
+            bound("exclusiveMaximum"),
+        ) {
             (Some(least), Some(most), ..) if number < least || number > most => {
                 format!("expected a number from {least} to {most}")
             }

@@ -15,12 +15,15 @@ impl Walker<'_> {
         if !words.is_empty() && !words.contains(&text) {
             return self.unknown_word(&words, text, path);
         }
-        if let Some(message) = schema.get("format").and_then(Json::as_str).and_then(|format| misread(format, text)) {
+        if let Some(message) =
+            schema.get("format").and_then(Json::as_str).and_then(|format| misread(format, text))
+        {
             return self.findings.push(Finding::new(Code::Value, self.sources.value(path), message).at(path));
         }
         let length = text.chars().count();
         if text.is_empty() && schema.get("minLength").and_then(Json::as_u64) == Some(1) {
-            let finding = Finding::new(Code::Value, self.sources.value(path), "expected a text, found an empty one");
+            let finding =
+                Finding::new(Code::Value, self.sources.value(path), "expected a text, found an empty one");
             return self.findings.push(finding.at(path));
         }
         self.bounds(schema, ("minLength", "maxLength"), length, "character", "characters", path);

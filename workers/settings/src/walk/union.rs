@@ -43,7 +43,8 @@ impl Walker<'_> {
         table: &Table,
         path: &Path,
     ) {
-        let tagged: Vec<(&'static str, &'static Json)> = branches.iter().filter_map(|branch| tag(branch)).collect();
+        let tagged: Vec<(&'static str, &'static Json)> =
+            branches.iter().filter_map(|branch| tag(branch)).collect();
         if !tagged.is_empty() && tagged.len() == fitting.len() {
             return self.tagged_map(&tagged, value, table, path);
         }
@@ -56,20 +57,28 @@ impl Walker<'_> {
         }
     }
 
-    fn tagged_map(&mut self, tagged: &[(&'static str, &'static Json)], value: &Value, table: &Table, path: &Path) {
+    fn tagged_map(
+        &mut self,
+        tagged: &[(&'static str, &'static Json)],
+        value: &Value,
+        table: &Table,
+        path: &Path,
+    ) {
         let names = || tagged.iter().map(|(name, _)| *name);
         let mut known = table.keys().filter(|key| names().any(|name| name == key.as_str()));
-        if table.len() == 1 {
-            if let Some((_, branch)) = tagged.iter().find(|(name, _)| table.contains_key(*name)) {
-                return self.value(branch, value, path);
-            }
+        if table.len() == 1
+            && let Some((_, branch)) = tagged.iter().find(|(name, _)| table.contains_key(*name))
+        {
+            return self.value(branch, value, path);
         }
         if known.next().is_some() && table.len() > 1 {
             // The commonest cause is an option that is not indented below its kind.
             let extra = table.keys().nth(1).map_or("", String::as_str);
             let message = format!("expected one key, found {}: {}", table.len(), listed(table));
-            let finding = Finding::new(Code::UnknownField, self.sources.key(&path.key(extra)), message).at(path);
-            self.findings.push(finding.help("indent options below their kind, and begin each entry with `-`"));
+            let finding =
+                Finding::new(Code::UnknownField, self.sources.key(&path.key(extra)), message).at(path);
+            self.findings
+                .push(finding.help("indent options below their kind, and begin each entry with `-`"));
             return;
         }
         for key in table.keys() {
@@ -88,14 +97,17 @@ impl Walker<'_> {
     }
 
     fn no_such_word(&mut self, branches: &[&'static Json], known: Vec<&str>, text: &str, path: &Path) {
-        let tags: Vec<&str> = branches.iter().filter_map(|branch| tag(branch)).map(|(name, _)| name).collect();
+        let tags: Vec<&str> =
+            branches.iter().filter_map(|branch| tag(branch)).map(|(name, _)| name).collect();
         if known.is_empty() && tags.is_empty() {
             return self.no_form(branches, "string", path);
         }
         if let Some(name) = tags.iter().find(|name| **name == text) {
             let message = format!("`{name}` needs its options");
             let finding = Finding::new(Code::Type, self.sources.value(path), message).at(path);
-            return self.findings.push(finding.help(format!("write `{name}: ...`")));
+            return self
+                .findings
+                .push(finding.help(format!("write `{name}: {{...}}`, with none `{name}: {{}}`")));
         }
         if known.is_empty() {
             let message = format!("expected a map with {}", one_of(tags.iter().copied()));

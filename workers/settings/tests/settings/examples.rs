@@ -11,7 +11,7 @@ fn every_example_passes() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
-            if let Err(report) = load(&Sources::file(&path)) {
+            if let Err(report) = load(Sources::file(&path)) {
                 panic!("{report}");
             }
             count += 1;

@@ -15,6 +15,7 @@ kind: logs
 kafka: { brokers: \"localhost:9092\" }
 input: { topics: [logs.raw] }
 steps:
+  - parse: { format: json }
   - filter: { drop: 'severity_number < 9' }
 sinks:
   - files: { path: out/logs }

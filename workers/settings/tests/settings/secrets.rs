@@ -28,7 +28,7 @@ fn a_secret_is_in_no_dump_and_no_debug() {
         let text = SECURE.replace("PASSWORD", &format!("\"{password}\""));
         let environment = variables(&[("SECRET", PLANTED), ("FOLDER", &format!("out/{PLANTED}"))]);
         let sources = Sources::text("f", text).environment(environment);
-        let loaded = load(&sources).unwrap();
+        let loaded = load(sources.clone()).unwrap();
         let sasl = loaded.pipeline.kafka.security.sasl.clone().unwrap();
         assert_eq!(sasl.password.unwrap().expose(), PLANTED);
         let shown = [
@@ -60,9 +60,11 @@ fn a_secret_is_in_no_report() {
     ];
     for text in broken {
         let environment = variables(&[("SECRET", PLANTED)]);
-        let report = load(&Sources::text("f", text.clone()).environment(environment)).unwrap_err();
+        let report = load(Sources::text("f", text.clone()).environment(environment)).unwrap_err();
         let lines = serde_json::to_string(&report.lines()).unwrap();
-        for shown in [report.render(false), report.render(true), report.to_string(), format!("{report:?}"), lines] {
+        for shown in
+            [report.render(false), report.render(true), report.to_string(), format!("{report:?}"), lines]
+        {
             assert!(!shown.contains("hunter2"), "{text}\n{shown}");
         }
     }
@@ -77,10 +79,10 @@ fn a_secret_in_an_override_is_in_no_report() {
         format!("kafka.client.sasl.password.{PLANTED}"),
     ];
     for set in &sets[..3] {
-        let report = load(&Sources::text("f", GOOD).set([set.as_str()])).unwrap_err();
+        let report = load(Sources::text("f", GOOD).set([set.as_str()])).unwrap_err();
         assert!(!report.render(false).contains("hunter2"), "{}", report.render(false));
     }
     let environment = variables(&[("LONGSHORE_KAFKA__SECURITY__SASL__PASSWORD", PLANTED)]);
-    let report = load(&Sources::text("f", GOOD).environment(environment)).unwrap_err();
+    let report = load(Sources::text("f", GOOD).environment(environment)).unwrap_err();
     assert!(!report.render(false).contains("hunter2"), "{}", report.render(false));
 }

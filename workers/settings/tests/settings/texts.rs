@@ -5,14 +5,14 @@ use longshore_settings::{Code, Sources, load};
 use crate::GOOD;
 
 fn message(bytes: impl Into<Vec<u8>>) -> String {
-    let report = load(&Sources::text("f", bytes)).unwrap_err();
+    let report = load(Sources::text("f", bytes)).unwrap_err();
     assert_eq!(report.len(), 1, "{report}");
     report.lines()[0].message.clone()
 }
 
 #[test]
 fn a_byte_order_mark_is_passed_over() {
-    assert!(load(&Sources::text("f", format!("\u{feff}{GOOD}"))).is_ok());
+    assert!(load(Sources::text("f", format!("\u{feff}{GOOD}"))).is_ok());
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_large_file_is_refused_before_it_is_read() {
 
 #[test]
 fn a_file_that_is_not_there_is_one_line() {
-    let report = load(&Sources::file("/no/such/pipeline.yaml")).unwrap_err();
+    let report = load(Sources::file("/no/such/pipeline.yaml")).unwrap_err();
     assert_eq!(report.lines()[0].code, Code::File);
     assert!(report.to_string().contains("cannot read the file: no such file"), "{report}");
 }
@@ -37,7 +37,7 @@ fn a_file_that_is_not_there_is_one_line() {
 #[test]
 fn thousands_of_mistakes_are_cut() {
     let text = format!("{GOOD}{}", (0..5_000).map(|index| format!("x{index}: 1\n")).collect::<String>());
-    let report = load(&Sources::text("f", text)).unwrap_err();
+    let report = load(Sources::text("f", text)).unwrap_err();
     assert_eq!(report.len(), 5_000);
     assert!(report.render(false).contains("... and 4950 more"));
 }
@@ -46,11 +46,11 @@ fn thousands_of_mistakes_are_cut() {
 #[test]
 fn cut_and_garbled_files_never_panic() {
     for end in (0..GOOD.len()).filter(|end| GOOD.is_char_boundary(*end)) {
-        if let Err(report) = load(&Sources::text("f", &GOOD[..end])) {
+        if let Err(report) = load(Sources::text("f", &GOOD[..end])) {
             report.render(false);
         }
         let garbled = format!("{}\u{e4}{{'\"[&*!\n{}", &GOOD[..end], &GOOD[end..]);
-        if let Err(report) = load(&Sources::text("f", garbled)) {
+        if let Err(report) = load(Sources::text("f", garbled)) {
             report.render(false);
         }
     }
