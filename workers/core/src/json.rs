@@ -176,7 +176,10 @@ mod tests {
     fn values_keep_their_numbers_and_order() {
         let mut map = Map::default();
         map.push("z", Value::UInt(u64::MAX));
-        map.push("a", Value::Array(vec![Value::Null, Value::Bool(true), Value::Int(i64::MIN), Value::Float(1.5)]));
+        map.push(
+            "a",
+            Value::Array(vec![Value::Null, Value::Bool(true), Value::Int(i64::MIN), Value::Float(1.5)]),
+        );
         map.push("n", Value::Number("3.14159265358979323846264338327950288".into()));
         map.push("b", Value::Bytes(Box::from(&b"\x00\xff"[..])));
         map.push("o", Value::Object(Map::default()));
@@ -189,7 +192,8 @@ mod tests {
 
     #[test]
     fn base64_has_its_padding() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             let mut out = Vec::new();
             write_base64(bytes.as_bytes(), &mut out);
             assert_eq!(out, format!("\"{text}\"").as_bytes());

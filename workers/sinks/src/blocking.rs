@@ -62,7 +62,9 @@ pub(crate) async fn blocking<R: Send + 'static>(
 ) -> Result<R, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) if error.is_cancelled() => Err(Failure::target(Reason::SinkUnavailable, "the runtime is stopping")),
+        Err(error) if error.is_cancelled() => {
+            Err(Failure::target(Reason::SinkUnavailable, "the runtime is stopping"))
+        }
         Err(_) => Err(Failure::halt(Reason::Internal, "blocking work of a sink panicked")),
     }
 }

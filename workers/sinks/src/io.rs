@@ -17,7 +17,9 @@ pub fn classify(doing: &str, path: &Path, error: &io::Error) -> Failure {
     let detail = format!("{doing} {}: {error}", path.display());
     use io::ErrorKind as Kind;
     match error.kind() {
-        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => Failure::target(Reason::SinkNoSpace, detail),
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
+            Failure::target(Reason::SinkNoSpace, detail)
+        }
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem | Kind::Unsupported => {
             Failure::halt(Reason::SinkDenied, detail)
         }

@@ -27,7 +27,12 @@ impl Encode for JsonLines {
         write_origin(item, out);
         out.extend_from_slice(b"}\n");
         let row = row_range(start, out.len())?;
-        block.rows.push(Row { offset: item.source.offset(), key: None, value: Some(row), headers: Vec::new() });
+        block.rows.push(Row {
+            offset: item.source.offset(),
+            key: None,
+            value: Some(row),
+            headers: Vec::new(),
+        });
         Ok(())
     }
 }

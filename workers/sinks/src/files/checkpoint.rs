@@ -38,7 +38,12 @@ struct Checkpoint {
 }
 
 /// Writes the checkpoint of a view if there is none, and removes old ones.
-pub(super) fn write(layout: &Layout, identity: Identity, view: LedgerView, writer: WriterId) -> Result<(), Failure> {
+pub(super) fn write(
+    layout: &Layout,
+    identity: Identity,
+    view: LedgerView,
+    writer: WriterId,
+) -> Result<(), Failure> {
     let name = layout.checkpoint_file(view.next_sequence);
     let checkpoint = Checkpoint { version: VERSION, identity, view };
     let json = serde_json::to_string(&checkpoint).map_err(|error| super::entry::broken(&name, error))?;
@@ -66,7 +71,9 @@ pub(super) fn newest(layout: &Layout) -> Result<Option<(Identity, LedgerView)>, 
         match fs::read_to_string(&path) {
             Ok(text) => match parse(&text, number) {
                 Some(checkpoint) => return Ok(Some((checkpoint.identity, checkpoint.view))),
-                None => tracing::warn!(path = %path.display(), "checkpoint damaged, reading more trailers instead"),
+                None => {
+                    tracing::warn!(path = %path.display(), "checkpoint damaged, reading more trailers instead")
+                }
             },
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
                 tracing::warn!(path = %path.display(), %error, "checkpoint unreadable, reading more trailers instead");

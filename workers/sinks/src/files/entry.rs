@@ -56,7 +56,9 @@ pub(super) fn complete(layout: &Layout, entry: &Entry) -> Result<(), Failure> {
     let staging = layout.staging.join(&entry.staging);
     match hash_of(&staging) {
         Ok(hash) if hash == entry.blake3 => {}
-        Ok(_) => return Err(broken(&data, "the data is missing and its staging file is another's or damaged")),
+        Ok(_) => {
+            return Err(broken(&data, "the data is missing and its staging file is another's or damaged"));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Its writer may have finished in between.
             return if data.exists() { Ok(()) } else { Err(broken(&data, "the data is missing")) };
@@ -64,7 +66,9 @@ pub(super) fn complete(layout: &Layout, entry: &Entry) -> Result<(), Failure> {
         Err(error) => return Err(classify("read", &staging, &error)),
     }
     match std::fs::hard_link(&staging, &data) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(classify("link", &data, &error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(classify("link", &data, &error));
+        }
         Ok(()) | Err(_) => {}
     }
     sync_folder(&layout.data)

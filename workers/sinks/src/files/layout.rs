@@ -74,18 +74,23 @@ impl Layout {
     /// What a name in the data folder says.
     pub(super) fn segment_of(name: &str) -> Option<(Sequence, Format)> {
         let (number, extension) = name.split_once('.')?;
-        let format = [Format::JsonlZst, Format::Jsonl].into_iter().find(|format| format.extension() == extension)?;
+        let format =
+            [Format::JsonlZst, Format::Jsonl].into_iter().find(|format| format.extension() == extension)?;
         Some((number_of(number)?, format))
     }
 
     /// The number of an entry's name.
     pub(super) fn entry_of(name: &str) -> Option<Sequence> {
-        name.split_once('.').filter(|(_, extension)| *extension == ENTRY).and_then(|(number, _)| number_of(number))
+        name.split_once('.')
+            .filter(|(_, extension)| *extension == ENTRY)
+            .and_then(|(number, _)| number_of(number))
     }
 
     /// The number of a checkpoint's name.
     pub(super) fn checkpoint_of(name: &str) -> Option<Sequence> {
-        name.split_once('.').filter(|(_, extension)| *extension == CHECKPOINT).and_then(|(number, _)| number_of(number))
+        name.split_once('.')
+            .filter(|(_, extension)| *extension == CHECKPOINT)
+            .and_then(|(number, _)| number_of(number))
     }
 }
 
@@ -111,7 +116,8 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        let layout = Layout::new(Path::new("out"), Generation(2), &PairId::new("logs.raw", 7), Format::JsonlZst);
+        let layout =
+            Layout::new(Path::new("out"), Generation(2), &PairId::new("logs.raw", 7), Format::JsonlZst);
         let name = "00000000000000000012.jsonl.zst";
         assert_eq!(layout.data_file(Sequence(12)), Path::new("out/g0002/logs.raw/7").join(name));
         assert_eq!(Layout::segment_of(name), Some((Sequence(12), Format::JsonlZst)));

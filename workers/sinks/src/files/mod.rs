@@ -52,7 +52,12 @@ impl FilesSink {
     ///
     /// # Errors
     /// The first of [`FilesOptions::mistakes`].
-    pub fn new(name: &str, pipeline: &str, generation: Generation, options: FilesOptions) -> Result<Self, OptionsError> {
+    pub fn new(
+        name: &str,
+        pipeline: &str,
+        generation: Generation,
+        options: FilesOptions,
+    ) -> Result<Self, OptionsError> {
         if let Some(mistake) = options.mistakes().first() {
             return Err(*mistake);
         }

@@ -117,7 +117,11 @@ impl Job {
     }
 
     fn taken_by(&self, found: &Trailer) -> Published {
-        if found.writer == self.trailer.writer { Published::TakenByUs } else { Published::TakenByOther(found.writer) }
+        if found.writer == self.trailer.writer {
+            Published::TakenByUs
+        } else {
+            Published::TakenByOther(found.writer)
+        }
     }
 }
 

@@ -115,13 +115,21 @@ fn last_number(layout: &Layout) -> Result<Option<Sequence>, Failure> {
     for name in names(&layout.data)? {
         let Some((sequence, format)) = Layout::segment_of(&name) else { continue };
         if format != layout.format {
-            let detail = format!("{} holds {name}, the pipeline says {}", layout.data.display(), layout.format.extension());
+            let detail = format!(
+                "{} holds {name}, the pipeline says {}",
+                layout.data.display(),
+                layout.format.extension()
+            );
             return Err(Failure::halt(Reason::LedgerForeign, detail));
         }
         last = last.max(Some(sequence));
     }
     if layout.format == Format::Jsonl {
-        last = names(&layout.ledger)?.iter().filter_map(|name| Layout::entry_of(name)).map(Some).fold(last, Ord::max);
+        last = names(&layout.ledger)?
+            .iter()
+            .filter_map(|name| Layout::entry_of(name))
+            .map(Some)
+            .fold(last, Ord::max);
     }
     Ok(last)
 }

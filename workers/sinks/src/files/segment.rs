@@ -10,8 +10,10 @@ use super::layout::Layout;
 use super::spool::Spool;
 use crate::blocking::{Turn, blocking};
 
-/// Rows wait in memory up to this many bytes. A frame much smaller compresses badly; 64 open segments hold 8 MiB.
-pub(super) const GATHER_BYTES: usize = 128 * 1024;
+/// Rows wait in memory up to this many bytes, so 64 open segments hold 4 MiB. Beside one stream over the whole file,
+/// logs then compress better (12.5 against 11.1) and Markdown 15 % worse; the 1 MiB frames that large blocks make
+/// cost 3 %.
+pub(super) const GATHER_BYTES: usize = 64 * 1024;
 
 /// What a segment needs of its writer.
 pub(super) struct Tools<'a> {

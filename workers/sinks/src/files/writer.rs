@@ -30,7 +30,15 @@ impl FilesWriter {
     pub(super) fn new(shared: Arc<Shared>, context: WriterContext) -> Self {
         let options = &shared.options;
         let layout = Layout::new(&options.path, shared.generation, &context.pair, options.format);
-        Self { shared, context, layout, turns: Turns::default(), view: None, open: Segment::default(), sealed: None }
+        Self {
+            shared,
+            context,
+            layout,
+            turns: Turns::default(),
+            view: None,
+            open: Segment::default(),
+            sealed: None,
+        }
     }
 
     fn identity(&self) -> Identity {
@@ -49,7 +57,8 @@ impl FilesWriter {
         if trailer.sequence > view.next_sequence {
             return defect("the number would leave a gap");
         }
-        let theirs = (trailer.pipeline.as_str(), trailer.generation, trailer.topic.as_str(), trailer.partition);
+        let theirs =
+            (trailer.pipeline.as_str(), trailer.generation, trailer.topic.as_str(), trailer.partition);
         let ours = self.identity();
         if theirs != (ours.pipeline.as_str(), ours.generation, ours.topic.as_str(), ours.partition)
             || trailer.writer != self.context.writer
@@ -104,7 +113,8 @@ impl SegmentWriter for FilesWriter {
                 topic_id: self.context.topic_id.clone(),
             };
             let layout = self.layout.clone();
-            let view = blocking(move || recover(&layout, &owner)).await.map_err(|failure| self.place(failure))?;
+            let view =
+                blocking(move || recover(&layout, &owner)).await.map_err(|failure| self.place(failure))?;
             self.view = Some(view.clone());
             Ok(view)
         })
@@ -113,8 +123,12 @@ impl SegmentWriter for FilesWriter {
     fn append<'a>(&'a mut self, block: &'a Block) -> BoxFuture<'a, Result<u64, Failure>> {
         Box::pin(async move {
             let turn = self.turns.next();
-            let tools =
-                Tools { layout: &self.layout, writer: self.context.writer, pool: &self.shared.pool, turn: &turn };
+            let tools = Tools {
+                layout: &self.layout,
+                writer: self.context.writer,
+                pool: &self.shared.pool,
+                turn: &turn,
+            };
             let appended = self.open.append(block, &tools).await;
             appended.map_err(|failure| self.place(failure))?;
             Ok(self.open.size())
@@ -123,7 +137,9 @@ impl SegmentWriter for FilesWriter {
 
     fn seal(&mut self) -> Result<(), Failure> {
         if self.sealed.is_some() {
-            return Err(self.place(Failure::halt(Reason::Internal, "seal: the segment before is not published")));
+            return Err(
+                self.place(Failure::halt(Reason::Internal, "seal: the segment before is not published"))
+            );
         }
         self.sealed = Some(std::mem::take(&mut self.open));
         Ok(())
@@ -133,7 +149,8 @@ impl SegmentWriter for FilesWriter {
         Box::pin(async move {
             self.check(trailer).map_err(|failure| self.place(failure))?;
             let turn = self.turns.next();
-            let published = self.publish_sealed(trailer, &turn).await.map_err(|failure| self.place(failure))?;
+            let published =
+                self.publish_sealed(trailer, &turn).await.map_err(|failure| self.place(failure))?;
             match &published {
                 // A name taken by another leaves the segment as it is: the pair begins anew and drops it with us.
                 Published::TakenByOther(_) => {}

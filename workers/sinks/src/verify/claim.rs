@@ -84,7 +84,8 @@ impl Claim {
             findings.push(Finding::of_file(&file.path, Problem::TrailerForeign(said)));
         }
         if self.rows != rows {
-            findings.push(Finding::of_file(&file.path, Problem::RowCount { claimed: self.rows, found: rows }));
+            findings
+                .push(Finding::of_file(&file.path, Problem::RowCount { claimed: self.rows, found: rows }));
         }
     }
 }

@@ -81,7 +81,14 @@ impl Listing {
         self.findings.push(Finding::of_file(&path, Problem::Stray));
     }
 
-    fn pair(&mut self, root: &Path, generation: u32, topic: &str, partition: i32, folder: &Path) -> io::Result<()> {
+    fn pair(
+        &mut self,
+        root: &Path,
+        generation: u32,
+        topic: &str,
+        partition: i32,
+        folder: &Path,
+    ) -> io::Result<()> {
         for (name, path) in entries(folder)? {
             let parsed = name.split_once('.').filter(|(digits, _)| digits.len() == 20);
             let parsed = parsed.and_then(|(digits, ending)| Some((digits.parse::<u64>().ok()?, ending)));
@@ -124,5 +131,7 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         return Ok(Vec::new());
     }
     let entries = fs::read_dir(folder)?;
-    entries.map(|entry| entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))).collect()
+    entries
+        .map(|entry| entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())))
+        .collect()
 }

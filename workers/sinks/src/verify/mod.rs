@@ -62,7 +62,8 @@ impl Report {
     /// Records filtered, by reason, as the trailers say.
     pub fn filtered(&self) -> std::collections::BTreeMap<String, u64> {
         let mut sums = std::collections::BTreeMap::new();
-        for (reason, count) in self.files.iter().filter_map(|file| file.claim.as_ref()).flat_map(|claim| &claim.filtered)
+        for (reason, count) in
+            self.files.iter().filter_map(|file| file.claim.as_ref()).flat_map(|claim| &claim.filtered)
         {
             *sums.entry(reason.clone()).or_default() += count;
         }

@@ -89,7 +89,10 @@ impl Judge<'_> {
         if self.earlier.contains(offset) {
             return Some(Problem::RowHeldEarlier);
         }
-        self.claimed.as_ref().is_some_and(|claimed| !claimed.contains(offset)).then_some(Problem::RowUnclaimed)
+        self.claimed
+            .as_ref()
+            .is_some_and(|claimed| !claimed.contains(offset))
+            .then_some(Problem::RowUnclaimed)
     }
 }
 

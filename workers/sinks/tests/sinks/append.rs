@@ -32,7 +32,7 @@ proptest! {
 }
 
 /// Scenario: the file is read while the segment is open. Guarantee: the reported size of a plain segment is exact, that
-/// of a compressed one is within the 128 KiB that wait in memory.
+/// of a compressed one is within the 64 KiB that wait in memory.
 #[tokio::test]
 async fn the_reported_size_is_the_stored_one() {
     for format in FORMATS {
@@ -45,7 +45,7 @@ async fn the_reported_size_is_the_stored_one() {
         writer.seal().unwrap();
         writer.publish(&trailer(0, 1, 0..2000)).await.unwrap();
         let stored = std::fs::metadata(data_file(folder.path(), 0, format)).unwrap().len();
-        assert!(reported.abs_diff(stored) < 128 * 1024, "{format:?}: reported {reported}, stored {stored}");
+        assert!(reported.abs_diff(stored) < 64 * 1024, "{format:?}: reported {reported}, stored {stored}");
     }
 }
 

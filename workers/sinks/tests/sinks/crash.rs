@@ -52,7 +52,8 @@ async fn a_crash_leaves_only_what_was_published() {
     for format in FORMATS {
         let folder = tempfile::tempdir().unwrap();
         for (point, published) in [("append", 0), ("seal", 0), ("publish", 1), ("publish", 2)] {
-            let ended = worker(folder.path(), point, format).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let ended =
+                worker(folder.path(), point, format).stdout(Stdio::null()).stderr(Stdio::null()).status();
             assert!(!ended.unwrap().success());
             assert!(!staged(folder.path()).is_empty(), "{point}: the crash left a staging file");
             let (_writer, next) = writer(folder.path(), format, 100).await;
@@ -90,7 +91,8 @@ async fn kills_at_any_point_lose_nothing() {
             let mut busy = child("crash::busy_worker", "LONGSHORE_TEST_BUSY", &spec);
             let mut busy = busy.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
             let lines = BufReader::new(busy.stdout.take().unwrap()).lines().map(Result::unwrap);
-            let answered = lines.filter(|line| line.starts_with("published")).take(1 + round * 7).last().unwrap();
+            let answered =
+                lines.filter(|line| line.starts_with("published")).take(1 + round * 7).last().unwrap();
             busy.kill().unwrap();
             busy.wait().unwrap();
             let last: u64 = answered.split(' ').nth(1).unwrap().parse().unwrap();

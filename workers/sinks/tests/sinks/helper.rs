@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use longshore_core::ledger::{TRAILER_VERSION, Trailer};
 use longshore_core::sink::{Published, SegmentWriter, Sink, WriterContext};
 use longshore_core::{
-    Block, ChunkBuilder, Encode, Epoch, Generation, Item, Lane, Offset, PairId, RecordRef, RunSet, Sequence, WriterId,
+    Block, ChunkBuilder, Encode, Epoch, Generation, Item, Lane, Offset, PairId, RecordRef, RunSet, Sequence,
+    WriterId,
 };
 use longshore_sinks::files::Format;
 use longshore_sinks::jsonl::JsonLines;
@@ -84,7 +85,12 @@ pub(crate) fn trailer(sequence: u64, writer: u128, covers: Range<i64>) -> Traile
 }
 
 /// Appends, seals and publishes the offsets as one segment.
-pub(crate) async fn write_segment(writer: &mut dyn SegmentWriter, sequence: u64, id: u128, offsets: Range<i64>) -> Published {
+pub(crate) async fn write_segment(
+    writer: &mut dyn SegmentWriter,
+    sequence: u64,
+    id: u128,
+    offsets: Range<i64>,
+) -> Published {
     writer.append(&block(offsets.clone())).await.unwrap();
     writer.seal().unwrap();
     writer.publish(&trailer(sequence, id, offsets)).await.unwrap()

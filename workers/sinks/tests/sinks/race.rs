@@ -35,7 +35,8 @@ async fn one_of_eight_gets_the_number() {
             for racer in racers.collect::<Vec<_>>() {
                 outcomes.push(racer.await.unwrap());
             }
-            let winners: Vec<u128> = outcomes.iter().filter(|(_, out)| *out == done()).map(|(id, _)| *id).collect();
+            let winners: Vec<u128> =
+                outcomes.iter().filter(|(_, out)| *out == done()).map(|(id, _)| *id).collect();
             assert_eq!(winners.len(), 1, "{outcomes:?}");
             let lost = Published::TakenByOther(WriterId(winners[0]));
             assert_eq!(outcomes.iter().filter(|(_, out)| *out == lost).count(), 7, "{outcomes:?}");

@@ -56,7 +56,8 @@ async fn ten_thousand_segments_are_read_quickly() {
     let checkpointed = begun.elapsed();
     assert_eq!((view.next_sequence.0, view.held.len()), (10_048, 1_004_800));
     use std::io::Write;
-    writeln!(std::io::stderr(), "recovery of 10,000 segments: {bare:?} bare, {checkpointed:?} by checkpoint").unwrap();
+    writeln!(std::io::stderr(), "recovery of 10,000 segments: {bare:?} bare, {checkpointed:?} by checkpoint")
+        .unwrap();
     assert!(bare < Duration::from_secs(2) && checkpointed < Duration::from_secs(2));
 }
 
@@ -171,7 +172,8 @@ async fn a_ledger_that_does_not_add_up_halts() {
 
     let folder = tempfile::tempdir().unwrap();
     plant(folder.path(), &trailer(1, 1, 0..0));
-    std::fs::rename(data_file(folder.path(), 1, FORMATS[0]), data_file(folder.path(), 0, FORMATS[0])).unwrap();
+    std::fs::rename(data_file(folder.path(), 1, FORMATS[0]), data_file(folder.path(), 0, FORMATS[0]))
+        .unwrap();
     assert_halt(recover(folder.path()).await, Reason::LedgerBroken);
 
     let folder = tempfile::tempdir().unwrap();

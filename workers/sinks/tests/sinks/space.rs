@@ -54,7 +54,8 @@ fn a_file_size_limit_holds_the_pair() {
     let mut shell = Command::new("bash");
     shell.args(["-c", script]).arg(binary).env(FOLDER, folder.path());
     let output = shell.output().unwrap();
-    let words = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let words =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words}");
     assert!(words.contains("1 passed"), "{words}");
     assert_eq!(offsets(&folder.path().join("jsonl")).len(), 1000);
@@ -89,7 +90,10 @@ async fn a_full_disk_holds_the_pair() {
     std::fs::write(&ballast, vec![1; 2 << 20]).unwrap();
     let block = block_of(0..1000, 2500);
     let failure = worker.append(&block).await.unwrap_err();
-    assert_eq!((failure.class, failure.reason), (Class::Retry { scope: Scope::Target, after: None }, Reason::SinkNoSpace));
+    assert_eq!(
+        (failure.class, failure.reason),
+        (Class::Retry { scope: Scope::Target, after: None }, Reason::SinkNoSpace)
+    );
     std::fs::remove_file(ballast).unwrap();
     worker.append(&block).await.unwrap();
     worker.seal().unwrap();

@@ -75,7 +75,10 @@ async fn planted_rows_are_named() {
         assert_eq!((foreign[0].problem.clone(), foreign[0].line), (Problem::RowForeign, Some(1)));
 
         let earlier = plant(|lines| lines[5] = lines[5].replace("raw/3/15/", "raw/3/2/")).await;
-        assert_eq!((earlier[0].problem.clone(), origin_of(&earlier[0])), (Problem::RowHeldEarlier, origin(r#""_origin":"logs.raw/3/2/0"}"#)));
+        assert_eq!(
+            (earlier[0].problem.clone(), origin_of(&earlier[0])),
+            (Problem::RowHeldEarlier, origin(r#""_origin":"logs.raw/3/2/0"}"#))
+        );
 
         let unclaimed = plant(|lines| lines[5] = lines[5].replace("raw/3/15/", "raw/3/77/")).await;
         assert_eq!(unclaimed[0].problem, Problem::RowUnclaimed);
