@@ -20,7 +20,10 @@ pub(crate) fn record_value(value: &dyn Val) -> Result<Value, Failure> {
         }),
         Kind::Double => {
             let number = value.downcast_ref::<CelDouble>().map(|value| *value.inner());
-            number.filter(|number| number.is_finite()).map(Value::Float).ok_or_else(|| refused("not a finite number"))
+            number
+                .filter(|number| number.is_finite())
+                .map(Value::Float)
+                .ok_or_else(|| refused("not a finite number"))
         }
         Kind::String => {
             let text = value.downcast_ref::<CelString>().ok_or_else(|| unusable(value))?;
@@ -37,7 +40,10 @@ pub(crate) fn record_value(value: &dyn Val) -> Result<Value, Failure> {
     }
 }
 
-fn known<T: cel::common::value::StaticVal>(value: &dyn Val, make: impl FnOnce(&T) -> Value) -> Result<Value, Failure> {
+fn known<T: cel::common::value::StaticVal>(
+    value: &dyn Val,
+    make: impl FnOnce(&T) -> Value,
+) -> Result<Value, Failure> {
     value.downcast_ref::<T>().map(make).ok_or_else(|| unusable(value))
 }
 
@@ -71,7 +77,9 @@ fn map(value: &dyn Val) -> Result<Value, Failure> {
 pub(crate) fn is_unknown(error: &ExecutionError) -> bool {
     let null = |value: &CelValue| matches!(value, CelValue::Null);
     match error {
-        ExecutionError::NoSuchOverload(overload) => overload.argument_types().iter().any(|name| name == NULL_TYPE),
+        ExecutionError::NoSuchOverload(overload) => {
+            overload.argument_types().iter().any(|name| name == NULL_TYPE)
+        }
         ExecutionError::ValuesNotComparable(left, right)
         | ExecutionError::UnsupportedBinaryOperator(_, left, right)
         | ExecutionError::UnsupportedIndex(left, right) => null(left) || null(right),

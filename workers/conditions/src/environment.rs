@@ -13,13 +13,42 @@ use regex::Regex;
 /// record. `has`, `all`, `exists`, `exists_one`, `map` and `filter` are macros, gone by the time names are looked up; they
 /// stand here to be suggested.
 pub(crate) const FUNCTIONS: &[&str] = &[
-    "all", "bool", "bytes", "charAt", "contains", "double", "dyn", "endsWith", "exists", "exists_one", "filter", "format",
-    "has", "indexOf", "int", "join", "lastIndexOf", "lowerAscii", "map", "matches", "replace", "reverse", "size", "split",
-    "startsWith", "string", "substring", "trim", "type", "uint", "upperAscii",
+    "all",
+    "bool",
+    "bytes",
+    "charAt",
+    "contains",
+    "double",
+    "dyn",
+    "endsWith",
+    "exists",
+    "exists_one",
+    "filter",
+    "format",
+    "has",
+    "indexOf",
+    "int",
+    "join",
+    "lastIndexOf",
+    "lowerAscii",
+    "map",
+    "matches",
+    "replace",
+    "reverse",
+    "size",
+    "split",
+    "startsWith",
+    "string",
+    "substring",
+    "trim",
+    "type",
+    "uint",
+    "upperAscii",
 ];
 
 /// Names of types, which are values as well: `type(body) == string`.
-pub(crate) const TYPES: &[&str] = &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
+pub(crate) const TYPES: &[&str] =
+    &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
 
 /// The most patterns that a thread keeps compiled; they come from the pipeline file, hardly ever from a record.
 const PATTERNS_MAX: usize = 64;

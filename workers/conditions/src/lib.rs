@@ -29,14 +29,17 @@ mod condition;
 mod convert;
 mod environment;
 mod error;
+mod names;
 mod path;
+mod presence;
 pub mod steps;
 mod variables;
 mod view;
 
-pub use compile::{BRACKETS_MAX, COMPREHENSIONS_MAX, LENGTH_MAX, OPERATORS_MAX};
+pub use compile::{BRACKETS_MAX, LENGTH_MAX, OPERATORS_MAX};
 pub use condition::{Condition, Expression};
 pub use error::{BuildError, ConditionError};
+pub use names::LOOPS_MAX;
 pub use variables::VARIABLES;
 
 #[cfg(test)]

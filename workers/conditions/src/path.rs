@@ -53,7 +53,8 @@ impl Path {
             };
         };
         names.reverse();
-        (FIELDS.contains(&field.as_str()) && (field != "body" || !names.is_empty())).then_some(Self { field, names })
+        (FIELDS.contains(&field.as_str()) && (field != "body" || !names.is_empty()))
+            .then_some(Self { field, names })
     }
 
     /// The value at its end.

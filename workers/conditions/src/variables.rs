@@ -49,8 +49,8 @@ impl VariableResolver for Variables<'_> {
                 Some(fields) => field_or_null(fields.get(name)),
                 None => item.raw().map_or(null(), text_or_bytes),
             },
-            "attributes" | "resource" | "severity_number" | "severity_text" | "trace_id" | "span_id" | "trace_flags"
-            | "event_name" | "id" | "text" | "source" | "added" | "created" | "metadata" => {
+            "attributes" | "resource" | "severity_number" | "severity_text" | "trace_id" | "span_id"
+            | "trace_flags" | "event_name" | "id" | "text" | "source" | "added" | "created" | "metadata" => {
                 field_or_null(item.fields().and_then(|fields| fields.get(name)))
             }
             "fields" => item.fields().map_or(null(), |fields| CowVal::owned(View::of_map(fields))),

@@ -25,7 +25,8 @@ pub(crate) fn cel_value<'b, 'v>(value: &'v Value) -> CowVal<'b, 'v> {
         Value::Text(text) => CowVal::owned(CelString::from(text.as_str())),
         Value::Bytes(bytes) => CowVal::owned(CelBytes::from(&**bytes)),
         Value::Array(values) => {
-            let values: Vec<Box<dyn Val + 'v>> = values.iter().map(|value| cel_value(value).into_owned()).collect();
+            let values: Vec<Box<dyn Val + 'v>> =
+                values.iter().map(|value| cel_value(value).into_owned()).collect();
             CowVal::owned(CelList::from(values))
         }
         Value::Object(map) => CowVal::owned(View::of_map(map)),
@@ -82,7 +83,8 @@ impl<'a> View<'a> {
         match self.source {
             Source::Map(map) => map.get(name).map(cel_value),
             Source::Headers(record) => {
-                let named = record.headers().filter(|header| header.name == name.as_bytes() && !is_own(header.name));
+                let named =
+                    record.headers().filter(|header| header.name == name.as_bytes() && !is_own(header.name));
                 named.last().map(|header| header.value.map_or(CowVal::Borrowed(&NULL), text_or_bytes))
             }
         }
@@ -157,7 +159,9 @@ impl Val for View<'_> {
             && size == Some(self.names().len() as i64)
             && self.names().iter().all(|name| {
                 present.contains(name) == Ok(true)
-                    && others.get(name).is_ok_and(|value| self.find(name.inner()).is_some_and(|own| own == value))
+                    && others
+                        .get(name)
+                        .is_ok_and(|value| self.find(name.inner()).is_some_and(|own| own == value))
             })
     }
 

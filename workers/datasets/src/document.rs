@@ -6,7 +6,8 @@ use longshore_core::{Failure, Item, Map, Reason, Value};
 /// The fields of a document to change. A record that no step has read is a mistake in the pipeline, and would be one for
 /// every record.
 pub(crate) fn fields(item: &mut Item) -> Result<&mut Map, Failure> {
-    let unread = || Failure::halt(Reason::StepFailed, "the record is not read yet: put `accept` before this step");
+    let unread =
+        || Failure::halt(Reason::StepFailed, "the record is not read yet: put `accept` before this step");
     item.fields_mut().ok_or_else(unread)
 }
 
@@ -20,7 +21,9 @@ pub(crate) fn texts(document: &Map) -> Result<Vec<&str>, Failure> {
     }
     match document.get("messages") {
         Some(Value::Array(messages)) => Ok(messages.iter().filter_map(content).collect()),
-        Some(_) | None => Err(Failure::reject(Reason::DecodeShape, "the document has neither text nor messages")),
+        Some(_) | None => {
+            Err(Failure::reject(Reason::DecodeShape, "the document has neither text nor messages"))
+        }
     }
 }
 
@@ -29,7 +32,10 @@ fn content(message: &Value) -> Option<&str> {
 }
 
 /// Lets `change` at each text of [`texts`].
-pub(crate) fn change_texts(document: &mut Map, mut change: impl FnMut(&mut CompactString)) -> Result<(), Failure> {
+pub(crate) fn change_texts(
+    document: &mut Map,
+    mut change: impl FnMut(&mut CompactString),
+) -> Result<(), Failure> {
     texts(document)?;
     if let Some(Value::Text(text)) = document.get_mut("text") {
         change(text);

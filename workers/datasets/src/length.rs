@@ -47,7 +47,10 @@ pub fn length(options: &LengthOptions) -> Result<Box<dyn Step>, BuildError> {
         return Err(BuildError::new("", "expected `min`, `max` or both"));
     }
     if min > max {
-        return Err(BuildError::new("min", format!("is above `max`, {max}, so that no document would be left")));
+        return Err(BuildError::new(
+            "min",
+            format!("is above `max`, {max}, so that no document would be left"),
+        ));
     }
     let (short, long) = (FilterReason::new("length.short"), FilterReason::new("length.long"));
     Ok(Box::new(Length { min, max, unit: options.unit, short, long }))
@@ -69,7 +72,9 @@ impl Step for Length {
     fn apply(&self, item: &mut Item) -> Result<Flow, Failure> {
         let document = fields(item)?;
         let (name, measured) = match self.unit {
-            Unit::Chars => ("chars", texts(document)?.iter().map(|text| text.chars().count() as u64).sum::<u64>()),
+            Unit::Chars => {
+                ("chars", texts(document)?.iter().map(|text| text.chars().count() as u64).sum::<u64>())
+            }
             Unit::Bytes => ("bytes", texts(document)?.iter().map(|text| text.len() as u64).sum()),
         };
         if measured < self.min {

@@ -1,6 +1,9 @@
 //! The steps from the outside.
 
-use longshore_core::{ChunkBuilder, Class, Epoch, Failure, Flow, Item, Lane, Map, Offset, PairId, Reason, RecordRef, Step, Value};
+use longshore_core::{
+    ChunkBuilder, Class, Epoch, Failure, Flow, Item, Lane, Map, Offset, PairId, Reason, RecordRef, Step,
+    Value,
+};
 use proptest::prelude::*;
 
 use crate::*;
@@ -58,14 +61,19 @@ fn shapes_that_are_accepted() {
             r#"{"text":"t","id":"a","media":[{"type":1}],"metadata":{"m":1}}"#,
             "id='a' text='t' metadata={m=1 media=[{type=1}]}",
         ),
-        (r#"{"url":"u","text":"t","metadata":{"url":"v"},"id":"a"}"#, "id='a' text='t' metadata={url='v' record.url='u'}"),
+        (
+            r#"{"url":"u","text":"t","metadata":{"url":"v"},"id":"a"}"#,
+            "id='a' text='t' metadata={url='v' record.url='u'}",
+        ),
         (r#"{"text":"t","id":"a","created":5,"source":null}"#, "id='a' text='t' metadata={created=5}"),
         (
             r#"{"id":"c","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":null}]}"#,
             "id='c' messages=[{role='user' content='hi'},{role='assistant' content=null}]",
         ),
-        (r#"{"id":"c","text":null,"messages":[{"role":"user","content":"hi","x":1}]}"#,
-            "id='c' messages=[{role='user' content='hi' x=1}]"),
+        (
+            r#"{"id":"c","text":null,"messages":[{"role":"user","content":"hi","x":1}]}"#,
+            "id='c' messages=[{role='user' content='hi' x=1}]",
+        ),
     ] {
         assert_eq!(shown(&document(json)), expected, "{json}");
     }
@@ -115,7 +123,10 @@ fn plain_text_and_tombstones() {
         let mut item = item_of(Lane::Input, value, &[]);
         accept(options).unwrap().apply(&mut item).map(|flow| (flow, item))
     };
-    assert_eq!(shown(&run(&text, Some("# Title\n\né".as_bytes())).unwrap().1), "id='docs.raw/2/9/0' text='# Title\n\né'");
+    assert_eq!(
+        shown(&run(&text, Some("# Title\n\né".as_bytes())).unwrap().1),
+        "id='docs.raw/2/9/0' text='# Title\n\né'"
+    );
     assert_eq!(run(&text, Some(b"\xff")).unwrap_err().reason, Reason::DecodeUtf8);
     assert_eq!(run(&text, Some(b"")).unwrap_err().reason, Reason::DecodeEmpty);
     let small = AcceptOptions { max_bytes: longshore_core::human::Bytes(3), ..text.clone() };
@@ -143,12 +154,21 @@ fn apply(step: Box<dyn Step>, item: &mut Item) -> Flow {
 
 #[test]
 fn texts_are_composed() {
-    for (text, expected) in [("plain", "plain"), ("e\u{301}", "é"), ("é", "é"), ("\u{1100}\u{1161}", "가"), ("ﬁ", "ﬁ"), ("Å", "Å")] {
+    for (text, expected) in [
+        ("plain", "plain"),
+        ("e\u{301}", "é"),
+        ("é", "é"),
+        ("\u{1100}\u{1161}", "가"),
+        ("ﬁ", "ﬁ"),
+        ("Å", "Å"),
+    ] {
         let mut item = document(&serde_json::json!({ "id": "a", "text": text }).to_string());
         apply(normalize(&NormalizeOptions::default()).unwrap(), &mut item);
         assert_eq!(item.fields().unwrap().get("text"), Some(&Value::from(expected)), "{text}");
     }
-    let mut chat = document(r#"{"id":"c","messages":[{"role":"user","content":"e\u0301"},{"role":"tool","content":null}]}"#);
+    let mut chat = document(
+        r#"{"id":"c","messages":[{"role":"user","content":"e\u0301"},{"role":"tool","content":null}]}"#,
+    );
     apply(normalize(&NormalizeOptions::default()).unwrap(), &mut chat);
     assert!(shown(&chat).contains("content='é'"), "{}", shown(&chat));
 }
@@ -169,7 +189,8 @@ fn lengths_are_bounded_and_noted() {
     assert_eq!(run(bounds(Some(6), None, Unit::Bytes), word), "{length@1={bytes=6}}");
     assert_eq!(run(bounds(Some(6), None, Unit::Chars), word), "length.short");
     assert_eq!(run(bounds(None, Some(5), Unit::Bytes), word), "length.long");
-    let chat = r#"{"id":"c","messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"cd"}]}"#;
+    let chat =
+        r#"{"id":"c","messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"cd"}]}"#;
     assert_eq!(run(bounds(Some(4), Some(4), Unit::Chars), chat), "{length@1={chars=4}}");
     assert_eq!(length(&bounds(None, None, Unit::Chars)).err().unwrap().field, "");
     assert_eq!(length(&bounds(Some(2), Some(1), Unit::Chars)).err().unwrap().field, "min");

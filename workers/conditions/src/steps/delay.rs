@@ -24,7 +24,8 @@ impl DelayOptions {
     /// # Errors
     /// A condition that does not compile.
     pub fn condition(&self) -> Result<Option<Condition>, BuildError> {
-        let compile = |text: &String| Condition::compile(text).map_err(|error| BuildError::condition("when", &error));
+        let compile =
+            |text: &String| Condition::compile(text).map_err(|error| BuildError::condition("when", &error));
         self.when.as_ref().map(compile).transpose()
     }
 }

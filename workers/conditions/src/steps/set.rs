@@ -26,7 +26,8 @@ pub fn set(options: &SetOptions, kind: Kind) -> Result<Box<dyn Step>, BuildError
     }
     let mut assignments = Vec::new();
     for (target, expression) in options.0.iter() {
-        let compiled = Expression::compile(expression).map_err(|error| BuildError::condition(target, &error))?;
+        let compiled =
+            Expression::compile(expression).map_err(|error| BuildError::condition(target, &error))?;
         let place = Target::parse_single(target, kind).map_err(|message| BuildError::new(target, message))?;
         assignments.push((place, compiled));
     }

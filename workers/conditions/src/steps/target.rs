@@ -151,7 +151,9 @@ impl Field {
             (Rule::Any, _) => true,
             (Rule::Text, value) => matches!(value, Value::Text(_)),
             (Rule::Time, value) => value.as_i64().is_some_and(|nanos| nanos >= 0),
-            (Rule::Severity, value) => value.as_i64().is_some_and(|number| (0..=SEVERITY_MAX).contains(&number)),
+            (Rule::Severity, value) => {
+                value.as_i64().is_some_and(|number| (0..=SEVERITY_MAX).contains(&number))
+            }
             (Rule::Flags, value) => value.as_i64().is_some_and(|flags| (0..=255).contains(&flags)),
             (Rule::Hex(digits), value) => value.as_str().is_some_and(|text| is_id(text, digits)),
         };
@@ -181,7 +183,12 @@ impl Rule {
 
 /// The fields to change. A record that no step has read is a mistake in the pipeline, and would be one for every record.
 fn fields(item: &mut Item) -> Result<&mut Map, Failure> {
-    let unread = || Failure::halt(Reason::StepFailed, "the record is not read yet: put `parse` or `accept` before this step");
+    let unread = || {
+        Failure::halt(
+            Reason::StepFailed,
+            "the record is not read yet: put `parse` or `accept` before this step",
+        )
+    };
     item.fields_mut().ok_or_else(unread)
 }
 

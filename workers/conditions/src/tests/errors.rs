@@ -61,8 +61,16 @@ fn what_is_not_supported_says_so() {
 #[test]
 fn every_function_that_is_suggested_exists() {
     let item = super::log();
-    for name in FUNCTIONS.iter().filter(|name| !["all", "exists", "exists_one", "filter", "has", "map"].contains(name)) {
-        let forms = [format!("{name}('x')"), format!("'x'.{name}()"), format!("['x'].{name}()"), format!("'x'.{name}('y')")];
+    for name in FUNCTIONS
+        .iter()
+        .filter(|name| !["all", "exists", "exists_one", "filter", "has", "map"].contains(name))
+    {
+        let forms = [
+            format!("{name}('x')"),
+            format!("'x'.{name}()"),
+            format!("['x'].{name}()"),
+            format!("'x'.{name}('y')"),
+        ];
         let known = forms.iter().any(|text| match Condition::compile(text).unwrap().matches(&item) {
             Ok(_) => true,
             Err(failure) => !failure.detail().contains("is not known"),

@@ -4,7 +4,10 @@ use super::{item, log, raw};
 use crate::{Condition, Expression};
 
 fn met(item: &Item, text: &str) -> bool {
-    Condition::compile(text).unwrap_or_else(|e| panic!("{text}: {e}")).matches(item).unwrap_or_else(|e| panic!("{text}: {e}"))
+    Condition::compile(text)
+        .unwrap_or_else(|e| panic!("{text}: {e}"))
+        .matches(item)
+        .unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
 fn made(item: &Item, text: &str) -> Value {
@@ -119,7 +122,11 @@ fn mistakes_reject_the_record_without_its_payload() {
     ] {
         let failure = Condition::compile(text).unwrap().matches(&log).expect_err(text);
         assert_eq!((failure.class, failure.reason), (Class::Reject, Reason::StepExpression), "{text}");
-        assert!(!failure.detail().contains("full") && !failure.detail().contains("api"), "{text}: {}", failure.detail());
+        assert!(
+            !failure.detail().contains("full") && !failure.detail().contains("api"),
+            "{text}: {}",
+            failure.detail()
+        );
     }
 }
 
@@ -139,7 +146,10 @@ fn expressions_make_exact_values() {
         ("attributes.absent", Value::Null),
         ("attributes.absent + 1", Value::Null),
         ("attributes.tags", Value::Array(vec![Value::from("a"), Value::from("b")])),
-        ("[attributes.app, null, true]", Value::Array(vec![Value::from("api"), Value::Null, Value::Bool(true)])),
+        (
+            "[attributes.app, null, true]",
+            Value::Array(vec![Value::from("api"), Value::Null, Value::Bool(true)]),
+        ),
         ("b'ab'", Value::Bytes(Box::from(*b"ab"))),
         ("type(1)", Value::from("int")),
     ] {
@@ -147,7 +157,10 @@ fn expressions_make_exact_values() {
     }
     let Value::Object(map) = made(&log, "{'z': 1, 'a': attributes.http}") else { panic!() };
     assert_eq!(map.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "z"]);
-    assert_eq!(map.get("a").and_then(Value::as_object).and_then(|m| m.get("method")), Some(&Value::from("GET")));
+    assert_eq!(
+        map.get("a").and_then(Value::as_object).and_then(|m| m.get("method")),
+        Some(&Value::from("GET"))
+    );
     let Value::Object(all) = made(&log, "[attributes][0]") else { panic!() };
     assert_eq!(all.iter().next().map(|(name, _)| name.to_owned()), log_first_attribute(&log));
 }
@@ -160,7 +173,9 @@ fn log_first_attribute(log: &Item) -> Option<String> {
 #[test]
 fn numbers_kept_as_text_compare_as_doubles_unless_they_are_long_ids() {
     let mut item = item(r#"{"attributes": {}}"#);
-    let Some(Value::Object(attributes)) = item.fields_mut().and_then(|f| f.get_mut("attributes")) else { panic!() };
+    let Some(Value::Object(attributes)) = item.fields_mut().and_then(|f| f.get_mut("attributes")) else {
+        panic!()
+    };
     attributes.insert("price", Value::Number("1.10".into()));
     attributes.insert("id", Value::Number("123456789012345678901234567890".into()));
     assert!(met(&item, "attributes.price > 1.0"));

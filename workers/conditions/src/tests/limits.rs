@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::{BRACKETS_MAX, COMPREHENSIONS_MAX, Condition, Expression, LENGTH_MAX, OPERATORS_MAX};
+use crate::{BRACKETS_MAX, Condition, Expression, LENGTH_MAX, LOOPS_MAX, OPERATORS_MAX};
 
 /// Scenario: texts made to exhaust the stack, on a thread with the 2 MiB of a worker's. Guarantee: an error, no overflow.
 #[test]
@@ -55,9 +55,26 @@ fn loops_nest_only_so_deep() {
         let open: String = (0..loops).map(|n| format!("[1].exists(v{n}, ")).collect();
         format!("{open}true{}", ")".repeat(loops))
     };
-    assert!(Condition::compile(&text(COMPREHENSIONS_MAX)).is_ok());
-    let error = Condition::compile(&text(COMPREHENSIONS_MAX + 1)).unwrap_err();
+    assert!(Condition::compile(&text(LOOPS_MAX)).is_ok());
+    let error = Condition::compile(&text(LOOPS_MAX + 1)).unwrap_err();
     assert!(error.message.contains("loops inside each other"), "{error}");
+}
+
+/// Scenario: loops inside loops. Guarantee: what a record's size multiplies with itself is refused, what stays in
+/// proportion to it is not.
+#[test]
+fn loops_inside_loops_stay_in_proportion() {
+    for text in [
+        "attributes.tags.exists(t, ['a', 'b'].exists(p, t.startsWith(p)))",
+        "attributes.groups.exists(g, g.members.exists(m, m == 'x'))",
+        "attributes.groups.exists(g, attributes[g].exists(m, m == 'x'))",
+        "attributes.tags.exists(t, t == 'a') && attributes.tags.exists(t, t == 'b')",
+    ] {
+        let refused = text.contains("attributes[g]");
+        assert_eq!(Condition::compile(text).is_err(), refused, "{text}");
+    }
+    let error = Condition::compile("attributes.a.exists(x, attributes.b.exists(y, x == y))").unwrap_err();
+    assert!(error.message.starts_with("a loop inside a loop"), "{error}");
 }
 
 proptest! {

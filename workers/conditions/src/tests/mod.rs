@@ -51,8 +51,8 @@ fn value(json: &serde_json::Value) -> Value {
         },
         serde_json::Value::String(text) => Value::from(text.as_str()),
         serde_json::Value::Array(values) => Value::Array(values.iter().map(value).collect()),
-        serde_json::Value::Object(fields) => {
-            Value::Object(fields.iter().map(|(name, field)| (name.as_str().into(), value(field))).collect::<Map>())
-        }
+        serde_json::Value::Object(fields) => Value::Object(
+            fields.iter().map(|(name, field)| (name.as_str().into(), value(field))).collect::<Map>(),
+        ),
     }
 }

@@ -1,7 +1,9 @@
 use longshore_core::{Class, Flow, Item, Reason, Step, Value};
 
 use super::{item, log, raw};
-use crate::steps::{FilterOptions, Kind, Pairs, RemoveOptions, RenameOptions, SetOptions, filter, remove, rename, set};
+use crate::steps::{
+    FilterOptions, Kind, Pairs, RemoveOptions, RenameOptions, SetOptions, filter, remove, rename, set,
+};
 
 fn pairs(entries: &[(&str, &str)]) -> Pairs {
     Pairs(entries.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
@@ -79,7 +81,11 @@ fn a_field_of_an_unread_record_is_the_pipelines_mistake() {
 #[test]
 fn rename_and_remove_move_and_drop() {
     let mut log = log();
-    let options = RenameOptions(pairs(&[("app", "service.name"), ("attributes.status", "resource.status"), ("nope", "x")]));
+    let options = RenameOptions(pairs(&[
+        ("app", "service.name"),
+        ("attributes.status", "resource.status"),
+        ("nope", "x"),
+    ]));
     apply(&*rename(&options, Kind::Log).unwrap(), &mut log);
     assert_eq!(attribute(&log, "attributes", "app"), None);
     assert_eq!(attribute(&log, "attributes", "service.name"), Some(&Value::from("api")));
@@ -93,7 +99,8 @@ fn rename_and_remove_move_and_drop() {
 
 #[test]
 fn filter_drops_or_keeps_under_its_name() {
-    let dropped = |options: &FilterOptions, item: &mut Item| match apply(&*filter(options, 2).unwrap(), item) {
+    let dropped = |options: &FilterOptions, item: &mut Item| match apply(&*filter(options, 2).unwrap(), item)
+    {
         Flow::Drop(reason) => Some(reason.0.to_string()),
         Flow::Keep | Flow::Split(_) => None,
     };
@@ -131,6 +138,7 @@ fn options_are_strict_and_keep_their_order() {
     assert_eq!(set.0.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["b", "a"]);
     assert!(serde_json::from_str::<SetOptions>(r#"{"a": "1", "a": "2"}"#).is_err());
     assert!(serde_json::from_str::<FilterOptions>(r#"{"dorp": "true"}"#).is_err());
-    let delay: crate::steps::DelayOptions = serde_json::from_str(r#"{"for": "10ms", "when": "offset > 5"}"#).unwrap();
+    let delay: crate::steps::DelayOptions =
+        serde_json::from_str(r#"{"for": "10ms", "when": "offset > 5"}"#).unwrap();
     assert!(delay.condition().unwrap().is_some());
 }

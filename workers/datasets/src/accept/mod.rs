@@ -95,7 +95,10 @@ impl Step for Accept {
 
     fn apply(&self, item: &mut Item) -> Result<Flow, Failure> {
         if item.fields().is_some() {
-            return Err(Failure::halt(Reason::StepFailed, "the record is read already: `accept` stands twice"));
+            return Err(Failure::halt(
+                Reason::StepFailed,
+                "the record is read already: `accept` stands twice",
+            ));
         }
         let Some(bytes) = item.raw() else {
             return match self.tombstone {
@@ -121,8 +124,9 @@ impl Accept {
         if bytes.is_empty() {
             return Err(Failure::reject(Reason::DecodeEmpty, "no text"));
         }
-        let text = std::str::from_utf8(bytes)
-            .map_err(|error| Failure::reject(Reason::DecodeUtf8, format!("at byte {}", error.valid_up_to())))?;
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            Failure::reject(Reason::DecodeUtf8, format!("at byte {}", error.valid_up_to()))
+        })?;
         let mut document = Map::with_capacity(4);
         document.push("id", Value::from(origin(item).as_str()));
         document.push("text", Value::from(text));

@@ -32,7 +32,8 @@ pub(super) fn document(fields: Map, identity: impl FnOnce() -> String) -> Result
         (None, None) => return Err(unfit("neither `text` nor `messages`")),
     };
     for (name, value) in others {
-        let free = if metadata.get(&name).is_some() { compact_str::format_compact!("record.{name}") } else { name };
+        let free =
+            if metadata.get(&name).is_some() { compact_str::format_compact!("record.{name}") } else { name };
         metadata.insert(free, value);
     }
     let mut document = Map::with_capacity(8);

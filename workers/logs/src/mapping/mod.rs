@@ -114,10 +114,13 @@ impl Model {
         }
         let (resource, attributes) = (found.take(Role::Resource), found.take(Role::Attributes));
         let resource = resource.and_then(|(name, value)| object_or_rest(name, value, &mut rest));
-        if let Some((name, inner)) = attributes.and_then(|(name, value)| object_or_rest(name, value, &mut rest)) {
+        if let Some((name, inner)) =
+            attributes.and_then(|(name, value)| object_or_rest(name, value, &mut rest))
+        {
             rest = merged(rest, name, inner);
         }
-        let event = found.take(Role::EventName).and_then(|(name, value)| text_or_rest(name, value, &mut rest));
+        let event =
+            found.take(Role::EventName).and_then(|(name, value)| text_or_rest(name, value, &mut rest));
         if !rest.is_empty() {
             log.push("attributes", Value::Object(rest));
         }
@@ -186,16 +189,17 @@ impl Model {
             }
         }
         if let Some((name, value)) = found.take(Role::TraceId) {
-            match trace::trace_id(&name, &value) {
-                Some(id) if trace.id.is_none_or(|known| known == id) => trace.id = Some(id),
-                Some(_) | None => rest.push(name, value),
+            match trace::trace_id(&name, value) {
+                Ok(id) if trace.id.as_ref().is_none_or(|known| *known == id) => trace.id = Some(id),
+                Ok(other) => rest.push(name, Value::Text(other)),
+                Err(value) => rest.push(name, value),
             }
         }
         if let Some((name, value)) = found.take(Role::SpanId) {
-            match trace::span_id(&name, &value) {
+            match trace::span_id(&name, value) {
                 // The log's own span is nearer than the one that a propagated context came from.
-                Some(span) => trace.span = Some(span),
-                None => rest.push(name, value),
+                Ok(span) => trace.span = Some(span),
+                Err(value) => rest.push(name, value),
             }
         }
         if let Some((name, value)) = found.take(Role::TraceFlags) {

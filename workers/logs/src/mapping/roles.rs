@@ -42,6 +42,9 @@ const OWN: &[(&str, Role)] = &[
 ];
 
 struct Known {
+    /// First and last byte of the name: among names of one length hardly two share them, so that a field without a role
+    /// is told apart without comparing texts.
+    ends: [u8; 2],
     name: CompactString,
     role: Role,
     /// The place among the names of its role; a smaller one wins.
@@ -87,12 +90,13 @@ impl Roles {
         if self.by_length.len() <= name.len() {
             self.by_length.resize_with(name.len() + 1, Vec::new);
         }
-        self.by_length[name.len()].push(Known { name: name.into(), role, rank });
+        self.by_length[name.len()].push(Known { ends: ends(name), name: name.into(), role, rank });
         Ok(())
     }
 
     fn find(&self, name: &str) -> Option<&Known> {
-        self.by_length.get(name.len())?.iter().find(|known| known.name == name)
+        let ends = ends(name);
+        self.by_length.get(name.len())?.iter().find(|known| known.ends == ends && known.name == name)
     }
 
     /// Puts a field to its role, or to the rest. Of several fields of one role the preferred one stays.
@@ -110,6 +114,14 @@ impl Roles {
                 }
             }
         }
+    }
+}
+
+fn ends(name: &str) -> [u8; 2] {
+    match name.as_bytes() {
+        [] => [0, 0],
+        [only] => [*only, *only],
+        [first, .., last] => [*first, *last],
     }
 }
 

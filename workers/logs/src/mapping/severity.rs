@@ -209,7 +209,11 @@ mod tests {
             (Numbers::Otel, 0, None),
         ] {
             assert_eq!(number(&Value::Int(level), numbers), expected, "{numbers:?} {level}");
-            assert_eq!(number(&Value::from(level.to_string().as_str()), numbers), expected, "{numbers:?} text {level}");
+            assert_eq!(
+                number(&Value::from(level.to_string().as_str()), numbers),
+                expected,
+                "{numbers:?} text {level}"
+            );
         }
     }
 

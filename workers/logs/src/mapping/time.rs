@@ -31,10 +31,14 @@ impl TimeReader {
     pub(super) fn new(formats: &[String]) -> Result<Self, BuildError> {
         let sample = DateTime::constant(2024, 2, 29, 13, 14, 15, 16_000_000).to_zoned_datetime(TimeZone::UTC);
         for (index, format) in formats.iter().enumerate() {
-            let written = sample.as_ref().map_err(Clone::clone).and_then(|sample| strtime::format(format, sample));
-            let read = written.and_then(|text| strtime::parse(format, text)).map_err(|error| error.to_string());
+            let written =
+                sample.as_ref().map_err(Clone::clone).and_then(|sample| strtime::format(format, sample));
+            let read =
+                written.and_then(|text| strtime::parse(format, text)).map_err(|error| error.to_string());
             let usable = read.and_then(|parts| {
-                of_parts(&parts).map(drop).ok_or_else(|| "it does not say the date and the time of day".to_owned())
+                of_parts(&parts)
+                    .map(drop)
+                    .ok_or_else(|| "it does not say the date and the time of day".to_owned())
             });
             usable.map_err(|message| BuildError::new(format!("mapping.time_formats[{index}]"), message))?;
         }
@@ -116,13 +120,15 @@ fn of_rfc3339(text: &str) -> Option<i64> {
         _ => return of_timestamp(text),
     };
     let clock = (hour as i8, minute as i8, second as i8);
-    of_civil(DateTime::new(year as i16, month as i8, day as i8, clock.0, clock.1, clock.2, nanos as i32).ok()?)
+    of_civil(
+        DateTime::new(year as i16, month as i8, day as i8, clock.0, clock.1, clock.2, nanos as i32).ok()?,
+    )
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0u64, |sum, digit| {
-        digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0'))
-    })
+    digits
+        .iter()
+        .try_fold(0u64, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0')))
 }
 
 fn of_timestamp(text: &str) -> Option<i64> {

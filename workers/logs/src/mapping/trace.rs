@@ -3,25 +3,28 @@
 use compact_str::CompactString;
 use longshore_core::{Map, RecordRef, Value};
 
-/// What is known of a log's trace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is known of a log's trace. Ids are lower-case hexadecimal of their full length, never all zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trace {
-    /// 16 bytes, never all zero.
-    pub(super) id: Option<u128>,
-    /// 8 bytes, never all zero.
-    pub(super) span: Option<u64>,
+    /// 32 digits.
+    pub(super) id: Option<CompactString>,
+    /// 16 digits.
+    pub(super) span: Option<CompactString>,
     /// The flags of W3C's trace context; bit 0 is "sampled".
     pub(super) flags: Option<u8>,
 }
 
+const ID_DIGITS: usize = 32;
+const SPAN_DIGITS: usize = 16;
+
 impl Trace {
     /// Adds what is known to a log.
-    pub(super) fn push_to(&self, log: &mut Map) {
+    pub(super) fn push_to(self, log: &mut Map) {
         if let Some(id) = self.id {
-            log.push("trace_id", Value::Text(hex(id, 32)));
+            log.push("trace_id", Value::Text(id));
         }
         if let Some(span) = self.span {
-            log.push("span_id", Value::Text(hex(u128::from(span), 16)));
+            log.push("span_id", Value::Text(span));
         }
         if let Some(flags) = self.flags {
             log.push("trace_flags", Value::Int(i64::from(flags)));
@@ -29,38 +32,53 @@ impl Trace {
     }
 }
 
-/// Lower-case hexadecimal of so many digits, at most 32.
-fn hex(number: u128, digits: usize) -> CompactString {
-    let mut text = [b'0'; 32];
-    for (place, digit) in text[..digits].iter_mut().rev().enumerate() {
-        *digit = b"0123456789abcdef"[(number >> (4 * place) & 15) as usize];
-    }
-    CompactString::from_utf8_lossy(&text[..digits])
-}
-
 /// A trace id in a field: 32 hexadecimal digits, 16 of them (B3's short form), or a decimal number of 64 bits (Datadog).
-pub(super) fn trace_id(name: &str, value: &Value) -> Option<u128> {
-    let text = match value {
-        Value::Text(text) => text.as_str(),
-        other => return whole(other).map(u128::from),
+/// Gives the value back when it is none of these.
+pub(super) fn trace_id(name: &str, value: Value) -> Result<CompactString, Value> {
+    let id = match &value {
+        Value::Text(text) if text.len() == ID_DIGITS => return of_long_text(value),
+        Value::Text(text) if text.len() == SPAN_DIGITS && !is_datadog(name) => padded(text),
+        Value::Text(text) => of_decimal(text).map(|number| hex(number, ID_DIGITS)),
+        other => whole(other).map(|number| hex(number, ID_DIGITS)),
     };
-    match text.len() {
-        32 => of_hex(text),
-        16 if !is_datadog(name) => of_hex(text),
-        _ => of_decimal(text).map(u128::from),
+    id.ok_or(value)
+}
+
+/// A span id in a field: 16 hexadecimal digits, or a decimal number of 64 bits (Datadog). Gives the value back when it is
+/// neither.
+pub(super) fn span_id(name: &str, value: Value) -> Result<CompactString, Value> {
+    let span = match &value {
+        Value::Text(text) if text.len() == SPAN_DIGITS && !is_datadog(name) => return of_long_text(value),
+        Value::Text(text) => of_decimal(text).map(|number| hex(number, SPAN_DIGITS)),
+        other => whole(other).map(|number| hex(number, SPAN_DIGITS)),
+    };
+    span.ok_or(value)
+}
+
+/// A text of full length that is an id, without a copy: nearly every source writes lower case.
+fn of_long_text(value: Value) -> Result<CompactString, Value> {
+    match value {
+        Value::Text(mut text) if is_id(text.as_bytes()) => {
+            text.make_ascii_lowercase();
+            Ok(text)
+        }
+        other => Err(other),
     }
 }
 
-/// A span id in a field: 16 hexadecimal digits, or a decimal number of 64 bits (Datadog).
-pub(super) fn span_id(name: &str, value: &Value) -> Option<u64> {
-    let text = match value {
-        Value::Text(text) => text.as_str(),
-        other => return whole(other),
-    };
-    match text.len() {
-        16 if !is_datadog(name) => of_hex(text).and_then(|id| u64::try_from(id).ok()),
-        _ => of_decimal(text),
-    }
+/// Hexadecimal digits of either case, not all zero.
+fn is_id(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_hexdigit) && digits.iter().any(|digit| *digit != b'0')
+}
+
+/// A short id in the length of a trace's.
+fn padded(short: &str) -> Option<CompactString> {
+    is_id(short.as_bytes()).then(|| compact_str::format_compact!("{:0>32}", short.to_ascii_lowercase()))
+}
+
+/// Lower-case hexadecimal of so many digits.
+fn hex(number: u64, digits: usize) -> CompactString {
+    compact_str::format_compact!("{number:0digits$x}")
 }
 
 /// Datadog's own names hold decimal numbers, also where they could be read as hexadecimal.
@@ -81,12 +99,6 @@ fn of_decimal(text: &str) -> Option<u64> {
     digits.then(|| text.parse().ok()).flatten().filter(|number| *number > 0)
 }
 
-/// Hexadecimal digits of either case and nothing else, not all zero.
-fn of_hex(text: &str) -> Option<u128> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    digits.then(|| u128::from_str_radix(text, 16).ok()).flatten().filter(|number| *number > 0)
-}
-
 /// `00-<trace>-<span>-<flags>`, <https://www.w3.org/TR/trace-context/#traceparent-header>. Later versions may add parts.
 pub(super) fn of_traceparent(text: &str) -> Option<Trace> {
     let mut parts = text.trim().split('-');
@@ -94,10 +106,11 @@ pub(super) fn of_traceparent(text: &str) -> Option<Trace> {
     let sizes = (version.len(), id.len(), span.len(), flags.len()) == (2, 32, 16, 2);
     let lower = text.bytes().all(|byte| !byte.is_ascii_uppercase());
     let version = byte(version)?;
-    if !sizes || !lower || version == 0xff || version == 0 && parts.next().is_some() {
+    let ids = is_id(id.as_bytes()) && is_id(span.as_bytes());
+    if !sizes || !lower || !ids || version == 0xff || version == 0 && parts.next().is_some() {
         return None;
     }
-    Some(Trace { id: Some(of_hex(id)?), span: Some(u64::try_from(of_hex(span)?).ok()?), flags: Some(byte(flags)?) })
+    Some(Trace { id: Some(id.into()), span: Some(span.into()), flags: Some(byte(flags)?) })
 }
 
 fn byte(text: &str) -> Option<u8> {
@@ -113,12 +126,17 @@ fn of_b3(text: &str) -> Option<Trace> {
         .filter(|trace| trace.id.is_some() && trace.span.is_some())
 }
 
-fn b3_id(text: &str) -> Option<u128> {
-    if matches!(text.len(), 16 | 32) { of_hex(text) } else { None }
+fn b3_id(text: &str) -> Option<CompactString> {
+    match text.len() {
+        ID_DIGITS => is_id(text.as_bytes()).then(|| text.to_ascii_lowercase().into()),
+        SPAN_DIGITS => padded(text),
+        _ => None,
+    }
 }
 
-fn b3_span(text: &str) -> Option<u64> {
-    if text.len() == 16 { of_hex(text).and_then(|id| u64::try_from(id).ok()) } else { None }
+fn b3_span(text: &str) -> Option<CompactString> {
+    let fits = text.len() == SPAN_DIGITS && is_id(text.as_bytes());
+    fits.then(|| text.to_ascii_lowercase().into())
 }
 
 fn b3_sampled(text: &str) -> Option<u8> {
@@ -141,8 +159,10 @@ pub(super) fn of_headers(source: &RecordRef) -> Trace {
             11 if is("x-b3-spanid") => long_b3.span = b3_span(text),
             12 if is("x-b3-traceid") => long_b3.id = b3_id(text),
             12 if is("x-b3-sampled") => long_b3.flags = b3_sampled(text),
-            18 if is("x-datadog-trace-id") => datadog.id = of_decimal(text).map(u128::from),
-            19 if is("x-datadog-parent-id") => datadog.span = of_decimal(text),
+            18 if is("x-datadog-trace-id") => datadog.id = of_decimal(text).map(|id| hex(id, ID_DIGITS)),
+            19 if is("x-datadog-parent-id") => {
+                datadog.span = of_decimal(text).map(|span| hex(span, SPAN_DIGITS))
+            }
             _ => {}
         }
     }
@@ -169,7 +189,7 @@ mod tests {
     }
 
     fn known(flags: Option<u8>) -> Trace {
-        Trace { id: Some(0x4bf92f3577b34da6a3ce929d0e0e4736), span: Some(0x00f067aa0ba902b7), flags }
+        Trace { id: Some(ID.into()), span: Some(SPAN.into()), flags }
     }
 
     #[test]
@@ -194,20 +214,24 @@ mod tests {
 
     #[test]
     fn ids_in_fields() {
-        assert_eq!(trace_id("trace_id", &Value::from(ID)), known(None).id);
-        assert_eq!(trace_id("trace_id", &Value::from(ID.to_uppercase().as_str())), known(None).id);
-        assert_eq!(span_id("span_id", &Value::from(SPAN)), known(None).span);
-        assert_eq!(trace_id("dd.trace_id", &Value::from("1234567890123456")), Some(1234567890123456));
-        assert_eq!(trace_id("trace_id", &Value::from("1234567890123456")), Some(0x1234567890123456));
-        assert_eq!(trace_id("dd.trace_id", &Value::from("18446744073709551615")), Some(u128::from(u64::MAX)));
-        assert_eq!(span_id("dd.span_id", &Value::UInt(u64::MAX)), Some(u64::MAX));
-        assert_eq!(span_id("dd.span_id", &Value::Int(7)), Some(7));
-        for broken in ["", "0", "xyz", "18446744073709551616", &"0".repeat(32), &ID[1..], "+123456789012345"] {
-            assert_eq!(trace_id("trace_id", &Value::from(broken)), None, "{broken}");
-            assert_eq!(span_id("span_id", &Value::from(broken)), None, "{broken}");
+        let id = |name: &str, value: Value| trace_id(name, value).ok();
+        let span = |name: &str, value: Value| span_id(name, value).ok();
+        let number = |number: u64| Some(hex(number, 32));
+        assert_eq!(id("trace_id", Value::from(ID)), known(None).id);
+        assert_eq!(id("trace_id", Value::from(ID.to_uppercase().as_str())), known(None).id);
+        assert_eq!(span("span_id", Value::from(SPAN)), known(None).span);
+        assert_eq!(id("dd.trace_id", Value::from("1234567890123456")), number(1234567890123456));
+        assert_eq!(id("trace_id", Value::from("ABCDEF7890123456")), number(0xabcdef7890123456));
+        assert_eq!(id("dd.trace_id", Value::from("18446744073709551615")), number(u64::MAX));
+        assert_eq!(span("dd.span_id", Value::UInt(u64::MAX)), Some("ffffffffffffffff".into()));
+        assert_eq!(span("dd.span_id", Value::Int(7)), Some("0000000000000007".into()));
+        for broken in ["", "0", "xyz", "18446744073709551616", &"0".repeat(32), &ID[1..], "+123456789012345"]
+        {
+            assert_eq!(trace_id("trace_id", Value::from(broken)), Err(Value::from(broken)));
+            assert_eq!(span_id("span_id", Value::from(broken)), Err(Value::from(broken)));
         }
-        assert_eq!(trace_id("trace_id", &Value::Int(-1)), None);
-        assert_eq!(trace_id("trace_id", &Value::Bool(true)), None);
+        assert_eq!(id("trace_id", Value::Int(-1)), None);
+        assert_eq!(id("trace_id", Value::Bool(true)), None);
     }
 
     #[test]
@@ -219,17 +243,13 @@ mod tests {
         let long = [("X-B3-TraceId", ID), ("X-B3-SpanId", SPAN), ("X-B3-Sampled", "0")];
         assert_eq!(headers(&long), known(Some(0)));
         let datadog = headers(&[("x-datadog-trace-id", "10"), ("x-datadog-parent-id", "255")]);
-        assert_eq!(datadog, Trace { id: Some(10), span: Some(255), flags: None });
-        assert_eq!(headers(&[("X-B3-SpanId", SPAN)]), Trace::default(), "a span without its trace says nothing");
+        assert_eq!(datadog, Trace { id: Some(hex(10, 32)), span: Some(hex(255, 16)), flags: None });
+        assert_eq!(
+            headers(&[("X-B3-SpanId", SPAN)]),
+            Trace::default(),
+            "a span without its trace says nothing"
+        );
         let both = [("x-datadog-trace-id", "10"), ("traceparent", &format!("00-{ID}-{SPAN}-01"))];
         assert_eq!(headers(&both), known(Some(1)));
-    }
-
-    #[test]
-    fn ids_are_written_in_full() {
-        let mut log = Map::default();
-        Trace { id: Some(0xab), span: Some(1), flags: Some(1) }.push_to(&mut log);
-        assert_eq!(log.get("trace_id"), Some(&Value::from("000000000000000000000000000000ab")));
-        assert_eq!(log.get("span_id"), Some(&Value::from("0000000000000001")));
     }
 }

@@ -8,7 +8,12 @@ use crate::mapping::Model;
 
 /// Turns a value into one log per line. The lines of a value are its children in their order, the same whenever it is
 /// read again.
-pub(super) fn logs(item: &mut Item, limits: &Limits, max_lines: usize, model: &Model) -> Result<Flow, Failure> {
+pub(super) fn logs(
+    item: &mut Item,
+    limits: &Limits,
+    max_lines: usize,
+    model: &Model,
+) -> Result<Flow, Failure> {
     let bytes = item.raw().unwrap_or_default();
     limits.check_bytes(bytes.len())?;
     if bytes.is_empty() {

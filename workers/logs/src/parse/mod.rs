@@ -130,7 +130,10 @@ impl Step for Parse {
 
     fn apply(&self, item: &mut Item) -> Result<Flow, Failure> {
         if item.fields().is_some() {
-            return Err(Failure::halt(Reason::StepFailed, "the record is read already: `parse` stands twice"));
+            return Err(Failure::halt(
+                Reason::StepFailed,
+                "the record is read already: `parse` stands twice",
+            ));
         }
         let Some(bytes) = item.raw() else {
             return match self.tombstone {

@@ -50,7 +50,10 @@ fn numbers_count_in_the_unit_of_their_size() {
     }
     assert_eq!(read(&Value::Float(1_709_212_455.123_456)), Some(LEAP_DAY * 1_000_000_000 + 123_456_000));
     assert_eq!(read(&Value::Float(1_709_212_455_123.5)), Some(LEAP_DAY * 1_000_000_000 + 123_500_000));
-    assert_eq!(read(&Value::Number("1709212455.1234567890123".into())), Some(LEAP_DAY * 1_000_000_000 + 123_456_789));
+    assert_eq!(
+        read(&Value::Number("1709212455.1234567890123".into())),
+        Some(LEAP_DAY * 1_000_000_000 + 123_456_789)
+    );
 }
 
 /// Scenario: what stands in a time field and is none. Guarantee: nobody guesses.
