@@ -292,7 +292,7 @@ impl JsonSchema for Bytes {
             "type": ["string", "integer"],
             "format": BYTES_FORMAT,
             "minimum": 0,
-            "pattern": r"^\s*[0-9][0-9_]*(\.[0-9_]*)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?\s*$",
+            "pattern": r"^\s*[0-9][0-9_]*(\.[0-9_]*)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?\s*$|\$\{",
             "examples": ["64MiB"]
         })
     }
@@ -310,7 +310,7 @@ impl JsonSchema for Span {
             "format": SPAN_FORMAT,
             "minimum": 0,
             "maximum": 0,
-            "pattern": r"^\s*(0|([0-9][0-9_]*(\.[0-9_]*)?\s*(us|ms|s|m|h|d)\s*)+)$",
+            "pattern": r"^\s*(0|([0-9][0-9_]*(\.[0-9_]*)?\s*(us|ms|s|m|h|d)\s*)+)$|\$\{",
             "examples": ["10s"]
         })
     }

@@ -94,7 +94,7 @@ impl JsonSchema for Start {
             "description": "earliest, latest, or a time with its zone such as 2026-01-31T00:00:00Z.",
             "type": "string",
             "format": START_FORMAT,
-            "pattern": r"^(earliest|latest|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].*)$",
+            "pattern": r"^(earliest|latest|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].*)$|\$\{",
             "examples": ["earliest", "latest", "2026-01-31T00:00:00Z"]
         })
     }

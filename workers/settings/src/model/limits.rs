@@ -90,7 +90,7 @@ impl JsonSchema for Deadline {
             "description": "A span of time such as 30s, or off.",
             "type": "string",
             "format": DEADLINE_FORMAT,
-            "pattern": r"^(off|\s*([0-9][0-9_]*(\.[0-9_]*)?\s*(us|ms|s|m|h|d)\s*)+)$",
+            "pattern": r"^(off|\s*([0-9][0-9_]*(\.[0-9_]*)?\s*(us|ms|s|m|h|d)\s*)+)$|\$\{",
             "examples": ["30s", "off"]
         })
     }

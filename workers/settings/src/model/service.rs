@@ -79,7 +79,7 @@ impl JsonSchema for Listen {
             "description": "An address with a port such as 127.0.0.1:8080, or off.",
             "type": "string",
             "format": LISTEN_FORMAT,
-            "pattern": "^(off|.+:[0-9]{1,5})$",
+            "pattern": r"^(off|.+:[0-9]{1,5})$|\$\{",
             "examples": ["127.0.0.1:8080", "off"]
         })
     }
