@@ -56,12 +56,22 @@ enum Group {
     All,
 }
 
-/// A group that waits for the next try of its first record.
-#[derive(Debug, Default)]
+/// A group that waits for its first record.
+#[derive(Debug)]
 struct Frozen {
     queue: VecDeque<Entry>,
-    due: Moment,
-    trying: bool,
+    state: Frost,
+}
+
+/// What a frozen group waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frost {
+    /// The moment of the next try; the record stands first in the queue.
+    Until(Moment),
+    /// The end of the try; the record is in a unit.
+    Trying,
+    /// The word of the pair ([`Scheduler::complete`]); the record is with the pair.
+    Held,
 }
 
 #[derive(Debug)]
@@ -183,7 +193,9 @@ impl Scheduler {
         }
         let group = group_of(self.order, entry);
         let behind = match self.frozen.get(&group) {
-            Some(frozen) if frozen.trying => self.frozen.remove(&group).map(|frozen| frozen.queue),
+            Some(frozen) if !matches!(frozen.state, Frost::Until(_)) => {
+                self.frozen.remove(&group).map(|frozen| frozen.queue)
+            }
             _ => None,
         };
         match &mut self.shape {
@@ -200,19 +212,29 @@ impl Scheduler {
     pub fn retry(&mut self, entry: Entry, due: Moment) {
         self.queued += 1;
         let group = group_of(self.order, &entry);
-        let frozen = self.frozen.entry(group).or_default();
-        self.due.remove(&(frozen.due, group));
-        frozen.queue.push_front(entry);
-        frozen.due = due;
-        frozen.trying = false;
+        self.freeze(group, Frost::Until(due)).push_front(entry);
         self.due.insert((due, group));
+    }
+
+    /// The record is through, but what stands behind it must wait until [`Self::complete`] is called for it.
+    pub fn hold(&mut self, entry: &Entry) {
+        self.freeze(group_of(self.order, entry), Frost::Held);
+    }
+
+    fn freeze(&mut self, group: Group, state: Frost) -> &mut VecDeque<Entry> {
+        let frozen = self.frozen.entry(group).or_insert_with(|| Frozen { queue: VecDeque::new(), state });
+        if let Frost::Until(due) = frozen.state {
+            self.due.remove(&(due, group));
+        }
+        frozen.state = state;
+        &mut frozen.queue
     }
 
     /// The record was not tried: it goes back to where it stood.
     pub fn defer(&mut self, entry: Entry) {
         let group = group_of(self.order, &entry);
         match self.frozen.get_mut(&group) {
-            Some(frozen) if frozen.trying => self.retry(entry, Moment::default()),
+            Some(frozen) if frozen.state == Frost::Trying => self.retry(entry, Moment::default()),
             // The group froze in this very unit, so only what stood before this record is in its queue.
             Some(frozen) => {
                 self.queued += 1;
@@ -293,7 +315,7 @@ impl Scheduler {
             if let Some(frozen) = self.frozen.get_mut(&group)
                 && let Some(entry) = frozen.queue.pop_front()
             {
-                frozen.trying = true;
+                frozen.state = Frost::Trying;
                 entries.push(entry);
             }
         }

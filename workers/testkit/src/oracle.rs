@@ -26,7 +26,10 @@ impl World {
             let claimed = record.offset < position.offset || metadata.settled.contains(record.offset);
             if claimed && !self.is_final(&record, &views) {
                 let offset = record.offset;
-                return self.broken(format!("I4 p{at} commits {}: record {offset} is final nowhere", position.offset));
+                return self.broken(format!(
+                    "I4 p{at} commits {}: record {offset} is final nowhere",
+                    position.offset
+                ));
             }
         }
     }
@@ -67,7 +70,8 @@ impl World {
     fn check_ledger_sink(&mut self, place: usize) {
         let store = self.stores[place].clone();
         let view = store.view();
-        let rows: Vec<Offset> = store.segments.iter().flat_map(|stored| stored.rows.iter().copied()).collect();
+        let rows: Vec<Offset> =
+            store.segments.iter().flat_map(|stored| stored.rows.iter().copied()).collect();
         let lettered = self.lettered();
         let decides = self.plan.options.sinks.iter().position(|spec| spec.ledger) == Some(place);
         let mut held = 0;
@@ -81,7 +85,9 @@ impl World {
                 self.broken(format!("I2 record {offset} is {copies} times in sink {place}"));
             }
             if is_held && wanted && copies == 0 {
-                self.broken(format!("I1 the ledger of sink {place} claims record {offset}, but it has no row: lost"));
+                self.broken(format!(
+                    "I1 the ledger of sink {place} claims record {offset}, but it has no row: lost"
+                ));
             }
             if copies > 0 && (!is_held || !wanted || record.kind == Kind::Poison) {
                 self.broken(format!("I1 record {offset} has a row in sink {place} that it should not have"));
@@ -94,7 +100,8 @@ impl World {
                 self.broken(format!("I1 record {offset} is held by sink {place} and decided to be a letter"));
             }
         }
-        let counted: u64 = store.segments.iter().map(|s| s.trailer.rows + s.trailer.filtered.values().sum::<u64>()).sum();
+        let counted: u64 =
+            store.segments.iter().map(|s| s.trailer.rows + s.trailer.filtered.values().sum::<u64>()).sum();
         if counted != held {
             self.broken(format!("I1 sink {place} holds {held} records, its trailers count {counted}"));
         }

@@ -100,7 +100,9 @@ fn restamp(event: Event, epoch: Epoch) -> Event {
     match event {
         Event::UnitDone { result, .. } => Event::UnitDone { epoch, result },
         Event::Appended { sink, bytes, .. } => Event::Appended { epoch, sink, bytes },
-        Event::Published { sink, sequence, outcome, .. } => Event::Published { epoch, sink, sequence, outcome },
+        Event::Published { sink, sequence, outcome, .. } => {
+            Event::Published { epoch, sink, sequence, outcome }
+        }
         Event::LetterDelivered { letter, result, .. } => Event::LetterDelivered { epoch, letter, result },
         Event::Committed { offset, result, .. } => Event::Committed { epoch, offset, result },
         other => other,

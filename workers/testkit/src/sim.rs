@@ -24,7 +24,7 @@ pub struct Broken {
 }
 
 /// How long the calm after the storm may take before it counts as a livelock.
-const CALM_STEPS: usize = 20_000;
+const CALM_STEPS: usize = 3_000;
 
 /// Plays one seed; a planted mistake and a trace are optional.
 ///

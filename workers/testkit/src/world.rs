@@ -213,7 +213,10 @@ impl World {
         let process = &mut self.processes[at];
         let generation = process.generation;
         if process.forbidden == Some(epoch) {
-            self.broken(format!("I8 p{at} commits {} though it was told that the pair is gone", position.offset));
+            self.broken(format!(
+                "I8 p{at} commits {} though it was told that the pair is gone",
+                position.offset
+            ));
         }
         self.send(at, epoch, Load::Commit { generation, position });
     }
@@ -416,7 +419,8 @@ impl World {
             }
             Some(Ask::Publish(trailer)) => {
                 self.send_rows(at, sink);
-                let refused = self.processes[at].writer(sink).map(|writer| std::mem::take(&mut writer.refused));
+                let refused =
+                    self.processes[at].writer(sink).map(|writer| std::mem::take(&mut writer.refused));
                 let outcome = Published::Done(refused.unwrap_or_default());
                 self.tell(at, Event::Published { epoch, sink, sequence: trailer.sequence, outcome });
             }
@@ -473,7 +477,9 @@ impl World {
         let Flight { process: at, incarnation, epoch, load } = self.flights.remove(place);
         let alive = self.processes[at].incarnation == incarnation;
         match load {
-            Load::Put { sink, trailer, rows } => self.land_put(at, alive, epoch, sink, trailer, rows, incarnation),
+            Load::Put { sink, trailer, rows } => {
+                self.land_put(at, alive, epoch, sink, trailer, rows, incarnation)
+            }
             Load::Letter(letter) => {
                 if self.storm && alive && self.random.percent(10) {
                     let result = Err(Failure::target(Reason::BrokerUnavailable, "away"));
@@ -552,7 +558,10 @@ impl World {
             Some(taken) if taken.trailer.writer == trailer.writer => Published::TakenByUs,
             Some(taken) => Published::TakenByOther(taken.trailer.writer),
             None => {
-                self.broken(format!("p{at} puts segment {place} of sink {} before the one before it", sink.0));
+                self.broken(format!(
+                    "p{at} puts segment {place} of sink {} before the one before it",
+                    sink.0
+                ));
                 Published::Done(Vec::new())
             }
         };

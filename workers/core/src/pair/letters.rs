@@ -23,6 +23,7 @@ pub(super) struct Letters {
 struct Flying {
     entry: Entry,
     letter: Letter,
+    holds: bool,
     tries: u32,
     again: Option<Moment>,
 }
@@ -42,11 +43,18 @@ impl Letters {
 impl Pair {
     /// The record will be a letter. Where a ledger can remember that, it is decided there first, so that a crash between
     /// the letter and its settling cannot make the record both a row and a letter.
-    pub(super) fn doom(&mut self, entry: Entry, failure: Failure, now: Moment, actions: &mut Vec<Action>) {
+    pub(super) fn doom(
+        &mut self,
+        entry: Entry,
+        failure: Failure,
+        holds: bool,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
         let own = &mut self.own;
         own.finish(&RunSet::of(entry.first, entry.offset.next()));
         let Some(record) = own.chunks.record(entry.chunk, entry.index) else { return };
-        let doomed = Doomed { entry, record, failure };
+        let doomed = Doomed { entry, record, failure, holds };
         match own.decider {
             Some(sink) if !entry.lettered => {
                 let open = &mut own.sinks[sink].open;
@@ -68,12 +76,12 @@ impl Pair {
         let Some(record) = self.own.chunks.record(entry.chunk, entry.index) else { return };
         let name = &self.options.sinks[usize::from(sink.0)].name;
         self.own.chunks.need(entry.chunk, 1);
-        self.post(Doomed { entry, record, failure: failure.at(name) }, actions);
+        self.post(Doomed { entry, record, failure: failure.at(name), holds: false }, actions);
     }
 
     /// Produces a letter.
     pub(super) fn post(&mut self, doomed: Doomed, actions: &mut Vec<Action>) {
-        let Doomed { entry, record, failure } = doomed;
+        let Doomed { entry, record, failure, holds } = doomed;
         let own = &mut self.own;
         let decided = own.decider.and_then(|sink| own.sinks[sink].view.dead.get(&entry.offset));
         let replays = decided.copied().unwrap_or(0);
@@ -82,7 +90,7 @@ impl Pair {
         let letter = Letter { id, record, failure, attempts: entry.attempt, replays };
         own.letters.waiting.insert_range(entry.first, entry.offset.next());
         actions.push(Action::Letter(letter.clone()));
-        own.letters.flying.insert(id, Flying { entry, letter, tries: 0, again: None });
+        own.letters.flying.insert(id, Flying { entry, letter, holds, tries: 0, again: None });
     }
 
     pub(super) fn letter_delivered(
@@ -113,10 +121,13 @@ impl Pair {
 
     fn letter_acknowledged(&mut self, letter: LetterId, actions: &mut Vec<Action>) {
         let own = &mut self.own;
-        let Some(Flying { entry, letter, .. }) = own.letters.flying.remove(&letter) else { return };
+        let Some(Flying { entry, letter, holds, .. }) = own.letters.flying.remove(&letter) else { return };
         let dead = vec![(letter.failure.reason, 1)];
         actions.push(Action::Settled(Tally { dead, ..Tally::default() }));
         own.chunks.release(entry.chunk, 1);
+        if holds && own.decider.is_none() {
+            own.scheduler.complete(&entry);
+        }
         // Several sinks may have refused the same record: it waits for all their letters.
         if own.sinks.len() > 1 && own.letters.flying.values().any(|other| other.entry.offset == entry.offset)
         {

@@ -31,7 +31,7 @@ impl Pair {
                     // The reason was told by the letter that the steps' first run made.
                     let failure = Failure::reject(Reason::SinkRejected, "decided before a restart");
                     self.own.scheduler.complete(entry);
-                    self.doom(*entry, failure, now, actions);
+                    self.doom(*entry, failure, false, now, actions);
                 }
                 Verdict::Routed { sinks } => {
                     self.own.scheduler.complete(entry);
@@ -93,17 +93,24 @@ impl Pair {
     ) -> Unfinished {
         if entry.lettered {
             self.own.scheduler.complete(&entry);
-            self.doom(entry, failure, now, actions);
+            self.doom(entry, failure, false, now, actions);
             return Unfinished::No;
         }
         match failure.class {
             Class::Reject => {
                 self.own.scheduler.complete(&entry);
-                self.doom(entry, failure, now, actions);
+                self.doom(entry, failure, false, now, actions);
             }
             Class::Retry { scope: Scope::Record, .. } if entry.attempt >= self.options.attempts => {
-                self.own.scheduler.complete(&entry);
-                self.doom(entry, failure, now, actions);
+                // Another run might end otherwise. Where the decision and the rows behind the record are not one atomic
+                // publish, they must wait until it is durable; else a crash could bring the record back behind them.
+                let holds = self.own.decider.is_none() || self.own.sinks.len() > 1;
+                if holds {
+                    self.own.scheduler.hold(&entry);
+                } else {
+                    self.own.scheduler.complete(&entry);
+                }
+                self.doom(entry, failure, holds, now, actions);
             }
             Class::Retry { scope: Scope::Record, after } => {
                 let wait = self.options.backoff.delay(entry.attempt, self.own.random.next());

@@ -19,6 +19,8 @@ pub(super) struct Doomed {
     pub(super) entry: Entry,
     pub(super) record: RecordRef,
     pub(super) failure: Failure,
+    /// What stands behind the record waits until the decision is durable.
+    pub(super) holds: bool,
 }
 
 /// What waits to be published, or is being published.
@@ -194,19 +196,23 @@ impl Pair {
             | Phase::Dropped
             | Phase::Halted(_) => return,
         };
-        let pressed = stopping || self.is_pressed_by_cap() || self.is_pressed_by_letters();
+        let all_pressed = stopping || self.is_pressed_by_cap();
         for at in 0..self.own.sinks.len() {
+            let pressed = all_pressed || (self.own.decider == Some(at) && self.is_pressed_by_letters());
             if self.own.sinks[at].is_due(&self.options.sinks[at], now, pressed) {
                 self.seal(at, now, actions);
             }
         }
     }
 
-    /// Letters that wait for a publish hold their records, which count against the window: near its end, seal.
+    /// Letters that wait for a publish hold their records, which count against the window: near its end, seal. At once when
+    /// records behind one of them wait for the decision.
     fn is_pressed_by_letters(&self) -> bool {
         let window = self.options.window;
-        let waiting = self.own.decider.map_or(0, |sink| self.own.sinks[sink].open.dead.len() as u64);
-        waiting > 0 && (waiting >= (window.records / 4).max(1) || self.own.window_bytes() >= window.bytes / 2)
+        let Some(open) = self.own.decider.map(|sink| &self.own.sinks[sink].open) else { return false };
+        let waiting = open.dead.len() as u64;
+        let near = waiting >= (window.records / 4).max(1) || self.own.window_bytes() >= window.bytes / 2;
+        waiting > 0 && (near || open.dead.iter().any(|doomed| doomed.holds))
     }
 
     fn seal(&mut self, at: usize, now: Moment, actions: &mut Vec<Action>) {
@@ -290,6 +296,9 @@ impl Pair {
             state.view.fold(&trailer);
         }
         for doomed in segment.dead.drain(..) {
+            if doomed.holds {
+                self.own.scheduler.complete(&doomed.entry);
+            }
             self.post(doomed, actions);
         }
         if !refused.is_empty() {
