@@ -226,8 +226,20 @@ fn typed_in(
     let document = document::read(text, start.0, &origin, start.1, path.clone());
     let Some(value) = document.root.filter(|_| document.findings.is_empty()) else { return as_text() };
     let wanted = schema::of(path).map(schema::types).unwrap_or_default();
-    let misfit = wanted.contains(&"string") && !wanted.contains(&crate::walk::type_of(&value));
+    let takes_text = wanted.contains(&"string");
+    let misfit =
+        takes_text && (!wanted.contains(&crate::walk::type_of(&value)) || reads_otherwise(&value, text));
     if misfit { as_text() } else { (value, document.places) }
+}
+
+/// Whether a number would be written differently than it was: `007` is a name, not seven.
+fn reads_otherwise(value: &Value, text: &str) -> bool {
+    match &value.kind {
+        ValueKind::I64(number) => number.to_string() != text.trim(),
+        ValueKind::U64(number) => number.to_string() != text.trim(),
+        ValueKind::Float(number) => number.to_string() != text.trim(),
+        _ => false,
+    }
 }
 
 fn lay_over(merged: &mut Value, over: Override) -> Result<(), ConfigError> {

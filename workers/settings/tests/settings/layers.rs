@@ -49,7 +49,7 @@ fn client_settings_keep_their_dots() {
         .set(["kafka.client.linger.ms=5", "kafka.client.client.id=007"]);
     let client = loaded(sources).pipeline.kafka.client;
     let client: Vec<_> = client.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
-    let expected = [("client.id", "7"), ("linger.ms", "5"), ("socket.timeout.ms", "1000")];
+    let expected = [("client.id", "007"), ("linger.ms", "5"), ("socket.timeout.ms", "1000")];
     assert_eq!(client, expected.map(|(name, value)| (name, value.to_owned())));
     assert_eq!(Scalar::Number(7).expose(), "7");
 }
