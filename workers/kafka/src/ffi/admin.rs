@@ -35,6 +35,14 @@ impl Options {
             Self(options)
         }
     }
+
+    /// Asks this broker instead of the controller.
+    fn ask(&self, broker: i32) {
+        // SAFETY: as above.
+        unsafe {
+            sys::rd_kafka_AdminOptions_set_broker(self.0, broker, std::ptr::null_mut::<c_char>(), 0);
+        }
+    }
 }
 
 impl Drop for Options {
@@ -77,6 +85,8 @@ impl Client {
     ) -> Result<Option<String>, (Code, String)> {
         let queue = queue(self)?;
         let options = Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
+        // Any broker knows; the mock cluster has no controller, which would be asked otherwise.
+        options.ask(self.any_broker(timeout).map_err(|code| (code, String::new()))?);
         let name = c_string(topic);
         // SAFETY: all handles are alive through the calls; what the result points to lives as long as the event.
         unsafe {

@@ -124,9 +124,11 @@ impl Client {
                 sys::rd_kafka_conf_destroy(conf);
                 return Err(text(buffer.as_ptr()));
             };
-            let tokens = settings.iter().any(|(name, value)| name == "sasl.mechanism" && value == "OAUTHBEARER");
+            let tokens =
+                settings.iter().any(|(name, value)| name == "sasl.mechanism" && value == "OAUTHBEARER");
             if tokens
-                && let Some((_, reason)) = take_error(sys::rd_kafka_sasl_background_callbacks_enable(rk.as_ptr()))
+                && let Some((_, reason)) =
+                    take_error(sys::rd_kafka_sasl_background_callbacks_enable(rk.as_ptr()))
             {
                 sys::rd_kafka_destroy(rk.as_ptr());
                 return Err(reason);
@@ -403,6 +405,26 @@ impl Client {
         let found = topics.into_iter().find(|found| found.name == topic);
         let found = found.ok_or(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)?;
         if found.code == OK { Ok(found.partitions) } else { Err(found.code) }
+    }
+
+    /// The id of some broker that is there.
+    pub(crate) fn any_broker(&self, timeout: Duration) -> Result<i32, Code> {
+        let mut metadata = std::ptr::null();
+        // SAFETY: the client is alive; the metadata is ours until it is destroyed, and has as many brokers as it says.
+        unsafe {
+            let code =
+                sys::rd_kafka_metadata(self.raw(), 0, std::ptr::null_mut(), &mut metadata, millis(timeout));
+            if code != OK {
+                return Err(code);
+            }
+            let brokers = std::slice::from_raw_parts(
+                (*metadata).brokers,
+                usize::try_from((*metadata).broker_cnt).unwrap_or(0),
+            );
+            let found = brokers.first().map(|broker| broker.id);
+            sys::rd_kafka_metadata_destroy(metadata);
+            found.ok_or(Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        }
     }
 
     /// One topic, or all.

@@ -6,7 +6,8 @@ use longshore_core::ledger::{TRAILER_VERSION, Trailer};
 use longshore_core::pair::{Letter, LetterId};
 use longshore_core::sink::{Block, Encode, Published, Sink, WriterContext};
 use longshore_core::{
-    ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Reason, RecordRef, RunSet, Sequence, WriterId,
+    ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Reason, RecordRef, RunSet,
+    Sequence, WriterId,
 };
 use longshore_kafka::{EmbeddedBroker, Letters, ProducerRecord, TopicOptions, TopicSink};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -58,7 +59,9 @@ fn read_one(broker: &EmbeddedBroker, topic: &str) -> (i32, RecordRef, Vec<(Strin
     loop {
         let event = source.events.recv_timeout(crate::support::DEADLINE).expect("a record");
         match event {
-            longshore_core::source::SourceEvent::Assigned(given) => source.start(&given.pair, given.epoch, 0, 100),
+            longshore_core::source::SourceEvent::Assigned(given) => {
+                source.start(&given.pair, given.epoch, 0, 100)
+            }
             longshore_core::source::SourceEvent::Received(chunk) => {
                 let record = RecordRef::new(&chunk, 0).unwrap();
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -96,12 +99,22 @@ fn a_fatal_error_is_survived() {
     let broker = EmbeddedBroker::start(&[("out", 1)]).unwrap();
     let producer = producer(&broker);
     let send = |value: &'static str| {
-        let record =
-            ProducerRecord { partition: Some(0), key: None, value: Some(value.as_bytes()), timestamp_ms: None, headers: &[] };
+        let record = ProducerRecord {
+            partition: Some(0),
+            key: None,
+            value: Some(value.as_bytes()),
+            timestamp_ms: None,
+            headers: &[],
+        };
         futures_wait(async { producer.send_batch("out", &[record]).await.unwrap().await.unwrap() })
     };
     assert!(send("before").is_empty());
-    broker.fail_requests(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]).unwrap();
+    broker
+        .fail_requests(
+            RDKafkaApiKey::Produce,
+            &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER],
+        )
+        .unwrap();
     assert!(send("during").is_empty());
     assert!(send("after").is_empty());
     let source = Source::join(&broker, "out");
@@ -118,10 +131,19 @@ fn a_record_too_large_is_one_rows_failure() {
     let broker = EmbeddedBroker::start(&[("out", 1)]).unwrap();
     let producer = producer(&broker);
     let huge = vec![b'x'; 101 << 20];
-    let one = |value| ProducerRecord { partition: Some(0), key: None, value: Some(value), timestamp_ms: None, headers: &[] };
+    let one = |value| ProducerRecord {
+        partition: Some(0),
+        key: None,
+        value: Some(value),
+        timestamp_ms: None,
+        headers: &[],
+    };
     let records = [one(b"a".as_slice()), one(huge.as_slice()), one(b"c".as_slice())];
     let failed = futures_wait(async { producer.send_batch("out", &records).await.unwrap().await.unwrap() });
-    assert_eq!(failed.iter().map(|f| (f.row, f.failure.reason)).collect::<Vec<_>>(), [(1, Reason::SinkTooLarge)]);
+    assert_eq!(
+        failed.iter().map(|f| (f.row, f.failure.reason)).collect::<Vec<_>>(),
+        [(1, Reason::SinkTooLarge)]
+    );
 }
 
 /// Guarantee: what no step has read passes byte for byte with key and own headers; forged names are stripped;
@@ -134,8 +156,12 @@ fn the_topic_sink_passes_originals_through() {
     let record = record(&[(b"mine", Some(b"1")), (b"longshore.origin", Some(b"forged/0/0/0"))]);
     let mut block = Block::default();
     sink.encoder().encode(&Item::new(record), &mut block).unwrap();
-    let context =
-        WriterContext { pair: PairId::new("in", 1), writer: WriterId(1), cluster: String::new(), topic_id: String::new() };
+    let context = WriterContext {
+        pair: PairId::new("in", 1),
+        writer: WriterId(1),
+        cluster: String::new(),
+        topic_id: String::new(),
+    };
     futures_wait(async {
         let mut writer = sink.open(context);
         assert_eq!(writer.recover().await.unwrap().next_sequence, Sequence(0));

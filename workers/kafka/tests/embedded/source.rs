@@ -207,8 +207,10 @@ fn header_names_are_bytes() {
     source.start(&given.pair, given.epoch, 0, 100);
     let chunk = source.received();
     let record = longshore_core::RecordRef::new(&chunk, 0).unwrap();
-    let found: Vec<_> = record.headers().map(|header| (header.name.to_vec(), header.value.map(<[u8]>::to_vec))).collect();
-    let wanted: Vec<_> = headers.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
+    let found: Vec<_> =
+        record.headers().map(|header| (header.name.to_vec(), header.value.map(<[u8]>::to_vec))).collect();
+    let wanted: Vec<_> =
+        headers.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
     assert_eq!(found, wanted);
     assert_eq!((record.key(), record.value()), (Some(b"".as_slice()), None));
     assert_eq!(record.timestamp_ms(), 1_700_000_000_123);
@@ -250,7 +252,9 @@ fn work(source: Source, done: &Done, most: usize) {
     let mut positions = std::collections::BTreeMap::new();
     let mut count = 0;
     while count < most && done.lock().unwrap().len() < 2000 {
-        let Ok(event) = source.events.recv_timeout(crate::support::DEADLINE) else { panic!("nothing happens") };
+        let Ok(event) = source.events.recv_timeout(crate::support::DEADLINE) else {
+            panic!("nothing happens")
+        };
         match event {
             SourceEvent::Assigned(given) => {
                 let offset = given.committed.as_ref().map_or(0, |position| position.offset.0);

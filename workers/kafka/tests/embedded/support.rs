@@ -8,12 +8,12 @@ use longshore_core::pair::Position;
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
 use longshore_core::{Budget, Chunk, Epoch, Offset, PairId};
 use longshore_kafka::{
-    ClientMemory, EmbeddedBroker, KafkaOptions, PollThread, Producer, ProducerRecord, ProducerTuning, SourceHandle,
-    SourceOptions, StartPolicy,
+    ClientMemory, EmbeddedBroker, KafkaOptions, PollThread, Producer, ProducerRecord, ProducerTuning,
+    SourceHandle, SourceOptions, StartPolicy,
 };
 
 /// Nothing on a mock cluster takes so long.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(15);
 
 pub fn kafka(broker: &EmbeddedBroker) -> KafkaOptions {
     KafkaOptions::plain(broker.bootstrap())
@@ -132,7 +132,11 @@ impl Source {
     }
 
     pub fn commit(&self, pair: &PairId, epoch: Epoch, offset: i64, metadata: &str) {
-        self.handle.send(SourceCommand::Commit { pair: pair.clone(), epoch, position: position(offset, metadata) });
+        self.handle.send(SourceCommand::Commit {
+            pair: pair.clone(),
+            epoch,
+            position: position(offset, metadata),
+        });
     }
 
     pub fn release(&self, pair: &PairId, epoch: Epoch, position: Option<Position>) {
