@@ -211,7 +211,7 @@ fn yaml_scalar(scalar: &ValueKind) -> String {
 /// A text without quotes where it would read back as itself; else as JSON has it, which is YAML as well.
 fn yaml_text(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
-    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '.'));
+    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.'));
     let plain =
         starts && text.chars().all(safe) && matches!(crate::document::plain(text), ValueKind::String(_));
     if plain { text.to_owned() } else { Json::from(text).to_string() }
