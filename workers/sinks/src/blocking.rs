@@ -68,3 +68,60 @@ pub(crate) async fn blocking<R: Send + 'static>(
         Err(_) => Err(Failure::halt(Reason::Internal, "blocking work of a sink panicked")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: work of a call waits for the lock, or has not begun at all, when the next call takes its turn.
+    /// Guarantee: it does nothing any more; the work of the new turn is done.
+    #[tokio::test]
+    async fn stale_work_does_nothing() {
+        let turns = Turns::default();
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let stale = turns.next();
+        let waiting = {
+            let guard = done.lock().unwrap();
+            let (stale, done) = (stale.clone(), Arc::clone(&done));
+            let waiting = tokio::spawn(async move {
+                stale
+                    .run(&done, |done| {
+                        done.push("stale");
+                        Ok(())
+                    })
+                    .await
+            });
+            drop((turns.next(), guard));
+            waiting
+        };
+        assert!(waiting.await.unwrap().is_err());
+        assert!(
+            stale
+                .run(&done, |done| {
+                    done.push("stale");
+                    Ok(())
+                })
+                .await
+                .is_err()
+        );
+        turns
+            .next()
+            .run(&done, |done| {
+                done.push("fresh");
+                Ok(())
+            })
+            .await
+            .unwrap();
+        let last = turns.next();
+        drop(turns);
+        assert!(
+            last.run(&done, |done| {
+                done.push("stale");
+                Ok(())
+            })
+            .await
+            .is_err()
+        );
+        assert_eq!(*done.lock().unwrap(), ["fresh"]);
+    }
+}

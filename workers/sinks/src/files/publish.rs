@@ -153,3 +153,57 @@ fn trailer_failure(path: &std::path::Path, error: TrailerError) -> Failure {
         TrailerError::Broken(detail) => broken(path, detail),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use longshore_core::ledger::TRAILER_VERSION;
+    use longshore_core::{Generation, Offset, PairId, RunSet, Sequence, WriterId};
+
+    use super::*;
+
+    fn job(root: &std::path::Path, format: Format) -> Job {
+        let layout = Layout::new(root, Generation::FIRST, &PairId::new("logs.raw", 0), format);
+        std::fs::create_dir_all(&layout.data).unwrap();
+        std::fs::create_dir_all(&layout.staging).unwrap();
+        let trailer = Trailer {
+            version: TRAILER_VERSION,
+            pipeline: "web-logs".into(),
+            generation: Generation::FIRST,
+            cluster: String::new(),
+            topic: "logs.raw".into(),
+            topic_id: String::new(),
+            partition: 0,
+            partitions: 1,
+            sequence: Sequence(0),
+            writer: WriterId(1),
+            covers: (Offset(0), Offset(1)),
+            except: RunSet::default(),
+            also: RunSet::default(),
+            dead: std::collections::BTreeMap::new(),
+            rows: 0,
+            filtered: std::collections::BTreeMap::new(),
+        };
+        Job { layout, trailer, stored: 0, hash: blake3::hash(b"") }
+    }
+
+    /// Scenario: the name stands, but the answer was lost, and the publish is made again. Guarantee: it is done, and what
+    /// readers see by then is not written to again, not even with the same bytes.
+    #[test]
+    fn a_visible_file_is_not_touched() {
+        for format in [Format::JsonlZst, Format::Jsonl] {
+            let folder = tempfile::tempdir().unwrap();
+            let job = job(folder.path(), format);
+            let mut spool = Spool::create(&job.layout.staging, WriterId(1)).unwrap();
+            assert_eq!(job.run(&mut spool).unwrap(), Published::Done(Vec::new()));
+            let data = job.layout.data_file(Sequence(0));
+            File::open(&data).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!(job.run(&mut spool).unwrap(), Published::Done(Vec::new()));
+            let modified = std::fs::metadata(&data).unwrap().modified().unwrap();
+            assert_eq!(modified, SystemTime::UNIX_EPOCH, "{format:?}");
+            drop(spool);
+            assert_eq!(job.look().unwrap(), Some(Published::TakenByUs));
+        }
+    }
+}
