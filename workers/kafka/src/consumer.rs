@@ -19,6 +19,7 @@ mod route;
 mod scout;
 mod start;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -79,11 +80,13 @@ impl PollThread {
         let (commands, received) = crossbeam_channel::unbounded();
         let waker = Arc::new(Waker { queue: Mutex::new(Some(Arc::clone(&queue))) });
         let own_waker = Arc::clone(&waker);
+        let heartbeat = Arc::new(AtomicU64::new(0));
+        let beat = Arc::clone(&heartbeat);
         let thread = std::thread::Builder::new()
             .name("longshore-poll".to_owned())
-            .spawn(move || run(options, queue, inbox, received, own_waker, Box::new(events)))
+            .spawn(move || run(options, queue, inbox, received, own_waker, beat, Box::new(events)))
             .map_err(|error| Failure::halt(Reason::Internal, format!("no thread for polling: {error}")))?;
-        Ok(SourceHandle { commands, waker, thread: Mutex::new(Some(thread)) })
+        Ok(SourceHandle { commands, waker, heartbeat, thread: Mutex::new(Some(thread)) })
     }
 }
 
@@ -96,10 +99,11 @@ fn run(
     inbox: Arc<inbox::Inbox>,
     commands: Receiver<SourceCommand>,
     waker: Arc<Waker>,
+    heartbeat: Arc<AtomicU64>,
     events: Events,
 ) {
     let poll =
-        std::panic::AssertUnwindSafe(|| poll::Poll::new(options, &queue, inbox, commands, &events).run());
+        std::panic::AssertUnwindSafe(|| poll::Poll::new(options, &queue, inbox, commands, heartbeat, &events).run());
     let result = std::panic::catch_unwind(poll)
         .unwrap_or_else(|_| Err(Failure::halt(Reason::Internal, "the poll thread panicked")));
     waker.retire();
@@ -147,6 +151,7 @@ impl Waker {
 pub struct SourceHandle {
     commands: Sender<SourceCommand>,
     waker: Arc<Waker>,
+    heartbeat: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -157,6 +162,11 @@ impl std::fmt::Debug for SourceHandle {
 }
 
 impl SourceHandle {
+    /// A number that rises at every turn of the poll loop, at least every 200 ms; for a liveness probe.
+    pub fn heartbeat(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.heartbeat)
+    }
+
     /// Waits for the thread's end; call it after [`SourceEvent::Ended`] came, or after [`SourceCommand::Shutdown`].
     pub fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();

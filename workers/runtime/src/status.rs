@@ -44,6 +44,8 @@ pub struct PairStatus {
     pub committed: Option<Offset>,
     /// The log's end as far as this worker has seen it: at assignment, or behind the last record received.
     pub log_end: Offset,
+    /// The offset behind the last record received, or where reading began.
+    pub position: Offset,
     /// Since when nothing has moved.
     pub idle: Duration,
 }
@@ -67,6 +69,7 @@ pub(crate) struct Figures {
     pub(crate) watermark: Option<Offset>,
     pub(crate) committed: Option<Offset>,
     pub(crate) log_end: Offset,
+    pub(crate) position: Offset,
     /// Rises whenever something of the pair moved on.
     pub(crate) progress: u64,
     /// When it rose last, or when work came after idleness.
@@ -89,6 +92,7 @@ impl Figures {
             watermark: None,
             committed: None,
             log_end: Offset(0),
+            position: Offset(0),
             progress: 0,
             progress_at: now,
             busy: true,
@@ -241,6 +245,7 @@ fn told(pair: PairId, figures: &Figures, now: Moment) -> PairStatus {
         watermark: figures.watermark,
         committed: figures.committed,
         log_end: figures.log_end,
+        position: figures.position,
         idle: now.since(figures.quiet_since()),
     }
 }

@@ -1,6 +1,7 @@
 //! The loop of the poll thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -52,6 +53,7 @@ pub(super) struct Poll<'a> {
     pub(super) health: Health,
     inbox: Arc<Inbox>,
     commands: Receiver<SourceCommand>,
+    heartbeat: Arc<AtomicU64>,
     scout: Option<Scout>,
     closing: Closing,
     /// Commits gathered in this turn, sent in one request.
@@ -67,6 +69,7 @@ impl<'a> Poll<'a> {
         queue: &'a Arc<Queue>,
         inbox: Arc<Inbox>,
         commands: Receiver<SourceCommand>,
+        heartbeat: Arc<AtomicU64>,
         events: &'a Events,
     ) -> Self {
         Self {
@@ -79,6 +82,7 @@ impl<'a> Poll<'a> {
             health: Health::default(),
             inbox,
             commands,
+            heartbeat,
             scout: None,
             closing: Closing::No,
             to_commit: Vec::new(),
@@ -112,6 +116,7 @@ impl<'a> Poll<'a> {
         self.client().subscribe(&names).map_err(|code| failure(code, "subscribe"))?;
         let mut messages = Messages::new(Arc::clone(self.queue), BATCH_RECORDS);
         let result = loop {
+            self.heartbeat.fetch_add(1, Ordering::Relaxed);
             self.take_commands();
             self.send_commits();
             self.turn_rebalance();

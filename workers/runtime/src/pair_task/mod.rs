@@ -60,7 +60,7 @@ struct Flight {
     /// Units with the CPU pool, and since when.
     pooled: BTreeMap<UnitId, Moment>,
     /// Units with waiting steps; dropping the set cancels them.
-    waiting: JoinSet<UnitResult>,
+    waiting: JoinSet<(UnitResult, Duration)>,
 }
 
 impl Flight {
@@ -262,6 +262,7 @@ impl PairTask {
         self.figures.log_end = assignment.log_end;
         let watermark = assignment.committed.as_ref().map_or(assignment.start, |position| position.offset);
         self.figures.watermark = Some(watermark);
+        self.figures.position = watermark;
         self.figures.committed = assignment.committed.as_ref().map(|position| position.offset);
         tracing::info!(pair = %self.id, epoch = self.epoch.0, from = watermark.0, end = assignment.log_end.0, "assigned");
         self.handle(Event::Assigned { assignment, writer: entropy::writer_id() });
@@ -275,6 +276,7 @@ impl PairTask {
         self.figures.received += records;
         let end = chunk.offset(chunk.len() as u32 - 1).next();
         self.figures.log_end = self.figures.log_end.max(end);
+        self.figures.position = end;
         self.metrics.received(records, bytes);
         self.handle(Event::Received(chunk));
     }
@@ -304,13 +306,9 @@ impl PairTask {
         self.handle(Event::UnitDone { epoch: self.epoch, result });
     }
 
-    fn waited(&mut self, unit: Result<UnitResult, JoinError>) {
+    fn waited(&mut self, unit: Result<(UnitResult, Duration), JoinError>) {
         match unit {
-            Ok(result) => {
-                self.metrics.children_filtered(&result.children_filtered);
-                self.figures.progress += 1;
-                self.handle(Event::UnitDone { epoch: self.epoch, result });
-            }
+            Ok((result, took)) => self.unit_done(result, took),
             Err(error) if error.is_cancelled() => {}
             Err(_) => self.defect("a unit's task panicked outside of any step"),
         }
