@@ -1,0 +1,132 @@
+//! The broker and its topics.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use longshore_broker::{BrokerOptions, Jit, JvmBroker, Progress, Versions};
+
+use crate::options::Options;
+use crate::report;
+
+/// Partitions of every topic.
+pub(crate) const PARTITIONS: u32 = 8;
+
+/// What a topic holds, as the `topic` program tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Contents {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Of the values' hashes, or of a field.
+    pub(crate) sum: u64,
+}
+
+/// A broker of the run's own, and a folder for what the run writes.
+pub(crate) struct Cluster {
+    broker: JvmBroker,
+    tool: PathBuf,
+    folder: Folder,
+}
+
+enum Folder {
+    Temporary(tempfile::TempDir),
+    Kept(PathBuf),
+}
+
+impl Cluster {
+    /// Starts the broker with the JVM's full compiler.
+    pub(crate) fn start(options: &Options) -> anyhow::Result<Self> {
+        let folder = match &options.keep {
+            Some(path) => {
+                std::fs::create_dir_all(path)?;
+                Folder::Kept(path.clone())
+            }
+            None => Folder::Temporary(tempfile::tempdir()?),
+        };
+        let broker = JvmBroker::start(BrokerOptions {
+            jit: Jit::Full,
+            heap_mib: options.heap_mib,
+            progress: Progress::new(report::line),
+            ..BrokerOptions::default()
+        })?;
+        Ok(Self { broker, tool: options.rooflines.join("topic"), folder })
+    }
+
+    /// Where to reach it.
+    pub(crate) fn bootstrap(&self) -> String {
+        self.broker.bootstrap()
+    }
+
+    /// What runs.
+    pub(crate) fn versions(&self) -> Versions {
+        self.broker.versions()
+    }
+
+    /// Where pipelines and logs go.
+    pub(crate) fn folder(&self) -> &Path {
+        match &self.folder {
+            Folder::Temporary(folder) => folder.path(),
+            Folder::Kept(path) => path,
+        }
+    }
+
+    /// Makes a topic.
+    pub(crate) fn create(&self, topic: &str) -> anyhow::Result<()> {
+        self.tool(&["create", &self.bootstrap(), topic, &PARTITIONS.to_string()]).map(drop)
+    }
+
+    /// Removes a topic.
+    pub(crate) fn delete(&self, topic: &str) -> anyhow::Result<()> {
+        self.tool(&["delete", &self.bootstrap(), topic]).map(drop)
+    }
+
+    /// Fills a topic.
+    pub(crate) fn fill(
+        &self,
+        topic: &str,
+        records: u64,
+        kind: &str,
+        keys: &str,
+        codec: &str,
+    ) -> anyhow::Result<Contents> {
+        let settings = format!(
+            "compression.type={codec},linger.ms=20,batch.size=262144,batch.num.messages=100000,acks=all,\
+             enable.idempotence=true,partitioner=murmur2_random,queue.buffering.max.messages=500000"
+        );
+        contents(&self.tool(&["fill", &self.bootstrap(), &settings, topic, &records.to_string(), kind, keys])?)
+    }
+
+    /// Counts a topic; `field` names a whole number in its JSON to add up.
+    pub(crate) fn sum(&self, topic: &str, field: Option<&str>) -> anyhow::Result<Contents> {
+        let bootstrap = self.bootstrap();
+        let mut arguments = vec!["sum", &bootstrap, topic];
+        arguments.extend(field);
+        contents(&self.tool(&arguments)?)
+    }
+
+    /// The sums of a group's committed offsets and of the topic's ends.
+    pub(crate) fn committed(&self, group: &str, topic: &str) -> anyhow::Result<(u64, u64)> {
+        let answer = self.tool(&["committed", &self.bootstrap(), group, topic, &PARTITIONS.to_string()])?;
+        let [committed, end] = figures(&answer)?;
+        Ok((committed, end))
+    }
+
+    fn tool(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(&self.tool).args(arguments).output().context("cannot start `topic`")?;
+        if !output.status.success() {
+            bail!("topic {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+fn contents(text: &str) -> anyhow::Result<Contents> {
+    let [records, bytes, sum] = figures(text)?;
+    Ok(Contents { records, bytes, sum })
+}
+
+/// So many whole numbers with blanks between.
+fn figures<const N: usize>(text: &str) -> anyhow::Result<[u64; N]> {
+    let found: Vec<u64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    found.try_into().map_err(|_| anyhow::anyhow!("not {N} figures: {text}"))
+}

@@ -1,0 +1,155 @@
+//! From samples to rows: medians, ranges, goals.
+
+use crate::rounds::{Results, Sample};
+use crate::statistics::Spread;
+use crate::workloads::Workload;
+
+/// `limits.memory` when a pipeline file does not set it, in bytes.
+const BUDGET_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
+/// How much of it may be used.
+const BUDGET_GOAL: f64 = 1.15;
+/// A roofline may take so many times the processor time that the design measured.
+const ROOFLINE_TOLERANCE: f64 = 1.3;
+
+/// Processor seconds for a million records of the rooflines in `kafka.md`.
+const KNOWN: [(&str, f64); 4] =
+    [("R0 100 B", 0.47), ("R0 1 KB lz4", 0.89), ("P0 100 B", 0.53), ("P0 1 KB lz4", 1.01)];
+
+/// A bound on a ratio.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Goal {
+    pub(crate) fn met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtLeast(goal) => ratio >= goal,
+            Self::AtMost(goal) => ratio <= goal,
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    /// What ours is compared with, with its unit.
+    pub(crate) bound_name: String,
+    /// Medians.
+    pub(crate) bound: f64,
+    pub(crate) ours: f64,
+    pub(crate) ratio: Spread,
+    pub(crate) goal: Goal,
+    /// Processor seconds for a million records: the bound's and ours; for rows about rates.
+    pub(crate) cpu: Option<(Option<f64>, f64)>,
+    /// Peak of ours in MiB; for rows about rates.
+    pub(crate) peak_mib: Option<f64>,
+}
+
+/// A roofline beside what the design measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) name: &'static str,
+    pub(crate) known: f64,
+    pub(crate) found: f64,
+}
+
+impl Known {
+    pub(crate) fn ratio(&self) -> f64 {
+        self.found / self.known
+    }
+}
+
+/// What the rooflines say about the run.
+pub(crate) struct RooflineCheck {
+    pub(crate) rooflines: Vec<Known>,
+    /// All are slower alike: the machine is.
+    pub(crate) slow_machine: bool,
+    /// False when one alone is too slow: then it is set up wrongly, and ratios to it flatter us.
+    pub(crate) sound: bool,
+}
+
+/// The rows, goals judged by the medians.
+pub(crate) fn rows(results: &Results) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (workload, samples) in &results.workloads {
+        rows.extend(rate_row(workload, samples));
+        rows.extend(workload.cpu_goal.and_then(|goal| cpu_row(workload, samples, goal)));
+    }
+    rows.extend(memory_row(results));
+    rows
+}
+
+fn rate_row(workload: &Workload, samples: &[Sample]) -> Option<Row> {
+    let bound_cpu = median(samples.iter().filter_map(|sample| sample.bound_cpu));
+    Some(Row {
+        name: workload.name.to_owned(),
+        bound_name: format!("{} k/s", workload.bound.name()),
+        bound: median(samples.iter().map(|sample| sample.bound_rate))? / 1000.0,
+        ours: median(samples.iter().map(|sample| sample.ours.rate()))? / 1000.0,
+        ratio: Spread::of(samples.iter().map(|sample| sample.ours.rate() / sample.bound_rate))?,
+        goal: Goal::AtLeast(workload.goal),
+        cpu: Some((bound_cpu, median(samples.iter().map(|sample| sample.ours.cpu()))?)),
+        peak_mib: Spread::of(samples.iter().map(|sample| mebibytes(sample.ours.cost.peak_bytes)))
+            .map(|spread| spread.high),
+    })
+}
+
+fn cpu_row(workload: &Workload, samples: &[Sample], goal: f64) -> Option<Row> {
+    let ratios = samples.iter().filter_map(|sample| Some(sample.ours.cpu() / sample.bound_cpu?));
+    Some(Row {
+        name: format!("{}, CPU", workload.name),
+        bound_name: format!("{} s/M", workload.bound.name()),
+        bound: median(samples.iter().filter_map(|sample| sample.bound_cpu))?,
+        ours: median(samples.iter().map(|sample| sample.ours.cpu()))?,
+        ratio: Spread::of(ratios)?,
+        goal: Goal::AtMost(goal),
+        cpu: None,
+        peak_mib: None,
+    })
+}
+
+/// The highest peak of all runs against the budget that every run had.
+fn memory_row(results: &Results) -> Option<Row> {
+    let samples = results.workloads.iter().flat_map(|(_, samples)| samples);
+    let peaks: Vec<f64> = samples.map(|sample| sample.ours.cost.peak_bytes as f64).collect();
+    let spread = Spread::of(peaks.iter().map(|peak| peak / BUDGET_BYTES))?;
+    Some(Row {
+        name: "peak memory".to_owned(),
+        bound_name: "limit MiB".to_owned(),
+        bound: BUDGET_BYTES / 1048576.0,
+        ours: spread.high * BUDGET_BYTES / 1048576.0,
+        // A peak is judged by the highest, not by the median.
+        ratio: Spread { median: spread.high, ..spread },
+        goal: Goal::AtMost(BUDGET_GOAL),
+        cpu: None,
+        peak_mib: None,
+    })
+}
+
+/// Compares the rooflines with the design's figures.
+pub(crate) fn rooflines(results: &Results) -> RooflineCheck {
+    let found = |name: &str| {
+        let (_, figures) = results.rooflines.iter().find(|(known, _)| *known == name)?;
+        median(figures.iter().copied())
+    };
+    let rooflines: Vec<Known> = KNOWN
+        .into_iter()
+        .filter_map(|(name, known)| Some(Known { name, known, found: found(name)? }))
+        .collect();
+    let ratios: Vec<f64> = rooflines.iter().map(Known::ratio).collect();
+    let usual = median(ratios.iter().copied()).unwrap_or(1.0);
+    let slow_machine = usual > ROOFLINE_TOLERANCE;
+    let sound = ratios.iter().all(|ratio| *ratio <= ROOFLINE_TOLERANCE * usual.max(1.0));
+    RooflineCheck { rooflines, slow_machine, sound }
+}
+
+fn median(figures: impl IntoIterator<Item = f64>) -> Option<f64> {
+    Spread::of(figures).map(|spread| spread.median)
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / 1048576.0
+}

@@ -1,0 +1,179 @@
+//! The rounds: of each workload the roofline and ours, one right after the other and in turns first, so that what the
+//! machine does meanwhile meets both.
+
+use std::collections::HashMap;
+
+use anyhow::Context;
+use longshore_benches::lines::log_lines;
+
+use crate::bare;
+use crate::cluster::{Cluster, Contents};
+use crate::options::Options;
+use crate::process::Cost;
+use crate::report;
+use crate::rooflines::{Measure, Rooflines};
+use crate::worker::Workers;
+use crate::workloads::{ALL, Bound, Input, LARGE, SMALL, Workload};
+
+/// Records that P0 writes.
+const PRODUCED: u64 = 1_000_000;
+
+/// One round of one workload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// Records a second.
+    pub(crate) bound_rate: f64,
+    /// Processor seconds for a million records; none for a bound by arithmetic.
+    pub(crate) bound_cpu: Option<f64>,
+    pub(crate) ours: Measure,
+}
+
+/// All that was measured.
+#[derive(Default)]
+pub(crate) struct Results {
+    pub(crate) workloads: Vec<(Workload, Vec<Sample>)>,
+    /// Processor seconds for a million records of each roofline that the design gives figures for.
+    pub(crate) rooflines: Vec<(&'static str, Vec<f64>)>,
+}
+
+/// Runs everything that was asked for.
+pub(crate) fn run(options: &Options, cluster: &Cluster) -> anyhow::Result<Results> {
+    let bench = Bench {
+        rooflines: Rooflines::new(cluster, options.rooflines.clone()),
+        workers: Workers::new(cluster, options.worker.clone()),
+        cluster,
+        options,
+        lines: log_lines(10_000),
+    };
+    let wanted: Vec<Workload> = ALL.into_iter().filter(|workload| options.wants(workload.name)).collect();
+    let inputs = bench.fill(&wanted)?;
+    for workload in &wanted {
+        bench.workers.prepare(workload)?;
+    }
+    let mut results = Results::default();
+    results.workloads.extend(wanted.into_iter().map(|workload| (workload, Vec::new())));
+    // A topic just written and a JVM just started behave unlike themselves: the first round is thrown away.
+    if !options.quick {
+        let mut unused = Results { workloads: results.workloads.clone(), ..Results::default() };
+        bench.round(0, &inputs, &mut unused).context("warm-up")?;
+    }
+    for round in 1..=options.rounds() {
+        bench.round(round, &inputs, &mut results).with_context(|| format!("round {round}"))?;
+    }
+    Ok(results)
+}
+
+type Inputs = HashMap<&'static str, Contents>;
+
+struct Bench<'a> {
+    cluster: &'a Cluster,
+    options: &'a Options,
+    rooflines: Rooflines<'a>,
+    workers: Workers<'a>,
+    lines: Vec<String>,
+}
+
+impl Bench<'_> {
+    fn fill(&self, wanted: &[Workload]) -> anyhow::Result<Inputs> {
+        let mut inputs = Inputs::new();
+        for Input { topic, records, kind, keys, codec } in wanted.iter().map(|workload| workload.input) {
+            if inputs.contains_key(topic) {
+                continue;
+            }
+            let records = self.options.scaled(records);
+            report::line(&format!("fill  {topic}: {records} records, {kind}, {codec}"));
+            self.cluster.create(topic)?;
+            inputs.insert(topic, self.cluster.fill(topic, records, kind, keys, codec)?);
+        }
+        Ok(inputs)
+    }
+
+    fn round(&self, round: u32, inputs: &Inputs, results: &mut Results) -> anyhow::Result<()> {
+        for (workload, samples) in &mut results.workloads {
+            let contents = *inputs.get(workload.input.topic).context("a topic that was not filled")?;
+            let ours_first = round % 2 == 0;
+            let mut ours = None;
+            if ours_first {
+                ours = Some(self.workers.measure(workload, contents, round)?);
+            }
+            let (bound_rate, bound_cpu) = self.bound(workload, contents.records, round)?;
+            let ours = match ours {
+                Some(ours) => ours,
+                None => self.workers.measure(workload, contents, round)?,
+            };
+            if workload.bound == Bound::Consume && workload.cpu_goal.is_some() {
+                let name = if workload.input == SMALL { "R0 100 B" } else { "R0 1 KB lz4" };
+                note(&mut results.rooflines, name, bound_cpu);
+            }
+            let sample = Sample { bound_rate, bound_cpu, ours };
+            report::line(&progress(round, workload, &sample));
+            samples.push(sample);
+        }
+        self.produce(round, results)
+    }
+
+    fn bound(&self, workload: &Workload, records: u64, round: u32) -> anyhow::Result<(f64, Option<f64>)> {
+        let topic = workload.input.topic;
+        let group = format!("bench.roofline.{}.{round}", workload.name);
+        match workload.bound {
+            Bound::Arithmetic(rate) => Ok((rate, None)),
+            Bound::Consume => {
+                let measure = self.rooflines.consume(topic, records, &group)?;
+                Ok((measure.rate(), Some(measure.cpu())))
+            }
+            Bound::Loop => {
+                let measure = self.pass(topic, records, 1, &group)?;
+                Ok((measure.rate(), Some(measure.cpu())))
+            }
+            Bound::LoopAndFilter => {
+                let pass = self.pass(topic, records, 2, &group)?;
+                let wall = bare::parse_filter_write(&self.lines, records)?;
+                let filter = Measure { records, wall, cost: Cost { cpu: wall, peak_bytes: 0 } };
+                let rate = 1.0 / (1.0 / pass.rate() + 1.0 / filter.rate());
+                Ok((rate, Some(pass.cpu() + filter.cpu())))
+            }
+        }
+    }
+
+    fn pass(&self, from: &str, records: u64, keep_every: u64, group: &str) -> anyhow::Result<Measure> {
+        let to = format!("{group}.out");
+        self.cluster.create(&to)?;
+        let measure = self.rooflines.pass((from, &to), records, keep_every, group)?;
+        self.cluster.delete(&to)?;
+        Ok(measure)
+    }
+
+    /// P0, to compare the machine with the one of the design.
+    fn produce(&self, round: u32, results: &mut Results) -> anyhow::Result<()> {
+        if !self.options.only.is_empty() {
+            return Ok(());
+        }
+        for (name, input, bytes) in [("P0 100 B", SMALL, 100), ("P0 1 KB lz4", LARGE, 1024)] {
+            let topic = format!("bench.produced.{bytes}.{round}");
+            self.cluster.create(&topic)?;
+            let records = self.options.scaled(PRODUCED);
+            let measure = self.rooflines.produce(&topic, records, bytes, input.codec)?;
+            self.cluster.delete(&topic)?;
+            note(&mut results.rooflines, name, Some(measure.cpu()));
+        }
+        Ok(())
+    }
+}
+
+fn note(rooflines: &mut Vec<(&'static str, Vec<f64>)>, name: &'static str, cpu: Option<f64>) {
+    match rooflines.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, figures)) => figures.extend(cpu),
+        None => rooflines.push((name, cpu.into_iter().collect())),
+    }
+}
+
+fn progress(round: u32, workload: &Workload, sample: &Sample) -> String {
+    format!(
+        "round {round}  {:<12} {:>8.1} k/s {:<9} {:>8.1} k/s ours  {:.2}",
+        workload.name,
+        sample.bound_rate / 1000.0,
+        workload.bound.name(),
+        sample.ours.rate() / 1000.0,
+        sample.ours.rate() / sample.bound_rate,
+    )
+}

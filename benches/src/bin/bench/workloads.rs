@@ -1,0 +1,145 @@
+//! What is measured, against what, and how good it has to be (`measure.md` of the design, section Goals).
+
+/// A topic that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Input {
+    pub(crate) topic: &'static str,
+    /// Records of a full run; a worker should be busy with them for some seconds.
+    pub(crate) records: u64,
+    /// What `topic fill` makes.
+    pub(crate) kind: &'static str,
+    /// In which order the 1,000 keys come.
+    pub(crate) keys: &'static str,
+    pub(crate) codec: &'static str,
+}
+
+/// 100-byte records without compression: what a record costs beside its bytes.
+pub(crate) const SMALL: Input =
+    Input { topic: "bench.small", records: 4_000_000, kind: "bytes:100", keys: "random", codec: "none" };
+/// 1 KB of log text.
+pub(crate) const LARGE: Input =
+    Input { topic: "bench.large", records: 1_500_000, kind: "bytes:1024", keys: "random", codec: "lz4" };
+/// JSON logs of about 300 bytes, half of them of level debug.
+pub(crate) const JSON: Input =
+    Input { topic: "bench.json", records: 1_500_000, kind: "json", keys: "random", codec: "lz4" };
+/// Every key as often as every other, so that all of them have work until the end.
+const WAIT_1: Input =
+    Input { topic: "bench.wait1", records: 500_000, kind: "bytes:100", keys: "turn", codec: "none" };
+const WAIT_10: Input = Input { topic: "bench.wait10", records: 300_000, ..WAIT_1 };
+const WAIT_100: Input = Input { topic: "bench.wait100", records: 50_000, ..WAIT_1 };
+
+/// Keys in every topic.
+const KEYS: f64 = 1000.0;
+/// Records that may wait at once.
+const IN_FLIGHT: f64 = 1000.0;
+
+/// What ours is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Bound {
+    /// R0: librdkafka's own `rdkafka_performance` in a group.
+    Consume,
+    /// CP0: the smallest loop that writes every record read.
+    Loop,
+    /// CP0 that writes every second record, and F0, one after the other.
+    LoopAndFilter,
+    /// So many records a second, by arithmetic.
+    Arithmetic(f64),
+}
+
+impl Bound {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Consume => "R0",
+            Self::Loop => "CP0",
+            Self::LoopAndFilter => "CP0+F0",
+            Self::Arithmetic(_) => "keys/wait",
+        }
+    }
+}
+
+/// What must come out of a run of ours, beside committed offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Every record filtered, none written.
+    AllFiltered,
+    /// The output holds the same values.
+    SameValues,
+    /// The output holds the records with even `seq`, each once.
+    EvenHalf,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(crate) input: Input,
+    pub(crate) order: &'static str,
+    /// YAML of the steps.
+    pub(crate) steps: &'static str,
+    /// YAML of the sink; `OUT` stands for the output topic.
+    pub(crate) sink: &'static str,
+    pub(crate) bound: Bound,
+    pub(crate) proof: Proof,
+    /// Of the bound's rate.
+    pub(crate) goal: f64,
+    /// Of the bound's processor time.
+    pub(crate) cpu_goal: Option<f64>,
+}
+
+const DROP: Workload = Workload {
+    name: "drop-100b",
+    input: SMALL,
+    order: "none",
+    steps: "[{ filter: { drop: 'true' } }]",
+    sink: "{ stdout: {} }",
+    bound: Bound::Consume,
+    proof: Proof::AllFiltered,
+    goal: 1.0,
+    cpu_goal: Some(1.1),
+};
+
+const fn waiting(name: &'static str, input: Input, steps: &'static str, seconds: f64) -> Workload {
+    let active = if KEYS < IN_FLIGHT { KEYS } else { IN_FLIGHT };
+    Workload {
+        name,
+        input,
+        order: "key",
+        steps,
+        bound: Bound::Arithmetic(active / seconds),
+        goal: 0.9,
+        cpu_goal: None,
+        ..DROP
+    }
+}
+
+/// All of them.
+pub(crate) const ALL: [Workload; 8] = [
+    DROP,
+    Workload { name: "drop-1kb", input: LARGE, ..DROP },
+    Workload {
+        name: "pass-1kb",
+        input: LARGE,
+        steps: "[]",
+        sink: "{ topic: { name: OUT, format: raw } }",
+        bound: Bound::Loop,
+        proof: Proof::SameValues,
+        goal: 0.8,
+        cpu_goal: None,
+        ..DROP
+    },
+    Workload {
+        name: "json-half",
+        input: JSON,
+        steps: "[{ parse: { format: json } }, { filter: { drop: 'severity_number < 9' } }]",
+        sink: "{ topic: { name: OUT } }",
+        bound: Bound::LoopAndFilter,
+        proof: Proof::EvenHalf,
+        goal: 0.85,
+        cpu_goal: None,
+        ..DROP
+    },
+    Workload { name: "key-no-work", order: "key", goal: 0.6, cpu_goal: None, ..DROP },
+    waiting("key-1ms", WAIT_1, "[{ delay: { span: 1ms } }, { filter: { drop: 'true' } }]", 0.001),
+    waiting("key-10ms", WAIT_10, "[{ delay: { span: 10ms } }, { filter: { drop: 'true' } }]", 0.01),
+    waiting("key-100ms", WAIT_100, "[{ delay: { span: 100ms } }, { filter: { drop: 'true' } }]", 0.1),
+];
