@@ -140,6 +140,9 @@ pub(crate) struct DevStart {
     /// Seed of the generated lines.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Only run a broker, print its address, and wait for Ctrl-C.
+    #[arg(long)]
+    pub(crate) serve: bool,
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +152,9 @@ pub(crate) struct Run {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
+    /// End when the parent process ends.
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
 }
 
 #[derive(Debug, Args)]

@@ -89,6 +89,7 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         | Reason::DecodeAvro
         | Reason::DecodeSchemaUnknown
         | Reason::DecodeHeader
+        | Reason::DecodeCompression
         | Reason::StepExpression
         | Reason::StepFailed
         | Reason::EncodeAvro

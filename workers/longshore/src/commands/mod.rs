@@ -2,9 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod connection;
 pub(crate) mod init;
-pub(crate) mod lag;
 pub(crate) mod publish;
 pub(crate) mod schema;
-pub(crate) mod tap;
-pub(crate) mod topics;

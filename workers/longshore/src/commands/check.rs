@@ -1,0 +1,55 @@
+//! `longshore check PIPELINE`: every mistake at once, without a broker.
+
+use std::path::Path;
+
+use longshore_codec::ValueEncoder;
+use longshore_core::sink::Sink;
+use longshore_settings::{DumpFormat, Loaded, SinkEntry, Sources};
+
+use crate::cli::{Check, Format, Overrides};
+use crate::exit::{End, Exit};
+use crate::output::Output;
+use crate::worker::plan::{self, TopicSinks};
+
+pub(crate) fn run(arguments: &Check, output: &Output) -> Result<(), End> {
+    if arguments.schema {
+        return output.json(&longshore_settings::schema());
+    }
+    let Some(path) = &arguments.pipeline else { return Err(End::new(Exit::Usage, "name a pipeline file")) };
+    let loaded = load(path, &arguments.overrides, output)?;
+    // What only building shows (a schema that a sink names, say) is a mistake of the file too.
+    plan::build(&loaded.pipeline, &loaded.fingerprint(), &NoTopics)?;
+    if arguments.dump {
+        let format = if output.format() == Format::Table { DumpFormat::Yaml } else { DumpFormat::Json };
+        output.bytes(loaded.dump(format).as_bytes());
+    } else if output.format() != Format::Table {
+        output.line("[]");
+    }
+    let (name, version) = (&loaded.pipeline.pipeline, loaded.fingerprint());
+    output.note(format_args!("{}: pipeline {name}, version {version}: {}", path.display(), output.green("no mistakes")));
+    Ok(())
+}
+
+/// Reads a pipeline file with its overrides; prints every mistake and ends with 78 when there are any.
+pub(crate) fn load(path: &Path, overrides: &Overrides, output: &Output) -> Result<Loaded, End> {
+    let sources = Sources::file(path).process_environment().set(overrides.set.iter().cloned());
+    longshore_settings::load(sources).map_err(|report| {
+        if output.format() == Format::Table {
+            output.note(report.render(output.colour()));
+        } else if let Err(end) = output.json(&report.lines()) {
+            return end;
+        }
+        let findings = if report.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", report.len()) };
+        End::new(Exit::Configuration, format!("{}: {findings}", path.display()))
+    })
+}
+
+/// Stands in for topic sinks, which need no building to be checked.
+struct NoTopics;
+
+impl TopicSinks for NoTopics {
+    fn topic(&self, entry: &SinkEntry, _: ValueEncoder) -> Result<std::sync::Arc<dyn Sink>, End> {
+        let out = Box::new(std::io::sink());
+        Ok(std::sync::Arc::new(longshore_sinks::StdoutSink::new(&entry.name, out)))
+    }
+}

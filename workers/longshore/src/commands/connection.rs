@@ -1,0 +1,55 @@
+//! How commands without a worker reach a broker: by an address, or as a pipeline file says.
+
+use longshore_kafka as kafka;
+
+use super::check;
+use crate::cli::Connection;
+use crate::exit::{End, Exit};
+use crate::output::Output;
+use crate::worker::connect;
+
+/// A broker, and the pipeline whose words apply, if one was named.
+pub(crate) struct Target {
+    pub(crate) options: kafka::KafkaOptions,
+    /// Input topics of the pipeline; empty without one.
+    pub(crate) inputs: Vec<String>,
+    /// The pipeline's group; none without one.
+    pub(crate) group: Option<String>,
+}
+
+impl Target {
+    /// A broker by its address.
+    pub(crate) fn broker(address: &str) -> Self {
+        Self { options: kafka::KafkaOptions::plain(address), inputs: Vec::new(), group: None }
+    }
+
+    /// The topic that was asked for, or the pipeline's first input.
+    pub(crate) fn topic(&self, asked: Option<&str>) -> Result<String, End> {
+        let found = asked.map(str::to_owned).or_else(|| self.inputs.first().cloned());
+        found.ok_or_else(|| End::new(Exit::Usage, "name a topic: --topic NAME, or a pipeline with -c"))
+    }
+}
+
+/// The broker that the arguments name. With both, the address wins over the pipeline file's.
+pub(crate) fn target(connection: &Connection, output: &Output) -> Result<Target, End> {
+    let mut target = match &connection.config {
+        Some(path) => {
+            let pipeline = check::load(path, &connection.overrides, output)?.pipeline;
+            Target {
+                options: connect::options(&pipeline.kafka),
+                inputs: pipeline.input.topics.clone(),
+                group: Some(pipeline.group()),
+            }
+        }
+        None => {
+            let Some(broker) = &connection.broker else {
+                return Err(End::new(Exit::Usage, "name a broker: --broker HOST:PORT, KAFKA_BOOTSTRAP, or -c PIPELINE"));
+            };
+            return Ok(Target::broker(broker));
+        }
+    };
+    if let Some(broker) = &connection.broker {
+        target.options.brokers.clone_from(broker);
+    }
+    Ok(target)
+}

@@ -1,0 +1,195 @@
+//! `longshore publish`: files, folders or standard input to a topic, every record confirmed.
+
+mod input;
+
+use std::path::Path;
+use std::time::Duration;
+
+use longshore_kafka as kafka;
+use longshore_kafka::ProducerRecord;
+
+use super::connection::{self, Target};
+use crate::cli::{Compression, Publish};
+use crate::exit::{End, Exit};
+use crate::output::{Output, Progress, grouped};
+
+pub(crate) use input::Message;
+
+/// Records that go out together: large enough to be quick, small enough to be confirmed smoothly.
+const BATCH_RECORDS: usize = 1_000;
+const BATCH_BYTES: usize = 512 * 1024;
+/// Batches that may wait for their answer.
+const BATCHES_WAITING: usize = 32;
+/// How long the broker may keep silent before we give up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(arguments: &Publish, output: &Output) -> Result<(), End> {
+    let target = connection::target(&arguments.connection, output)?;
+    let topic = target.topic(arguments.topic.as_deref())?;
+    let files = input::expand(&arguments.paths)?;
+    let total = input::stored_bytes(&files);
+    let publisher = Publisher::new(&target, &topic, arguments.compression)?;
+    let mut sending = publisher.start(output.progress(&format!("publish to {topic}"), None, "records"))?;
+    for file in &files {
+        input::read(file, arguments.unit, &mut |value| {
+            let key = key(arguments, file, &value)?;
+            sending.send(Message { key, value })
+        })?;
+    }
+    let sent = sending.finish()?;
+    let rate = sent.records as f64 / sent.took.as_secs_f64().max(0.001);
+    let stored = total.map_or(String::new(), |bytes| format!(" from {} bytes", grouped(bytes)));
+    output.note(format_args!(
+        "{} records confirmed{stored} in {:.1} s, {} records/s",
+        grouped(sent.records),
+        sent.took.as_secs_f64(),
+        grouped(rate as u64)
+    ));
+    if output.format() != crate::cli::Format::Table {
+        output.json(&serde_json::json!({"topic": topic, "confirmed": sent.records, "bytes": sent.bytes}))?;
+    }
+    Ok(())
+}
+
+/// The key of a record, as the arguments want it.
+fn key(arguments: &Publish, file: &Path, value: &[u8]) -> Result<Option<Vec<u8>>, End> {
+    if let Some(text) = &arguments.constant_key {
+        return Ok(Some(text.clone().into_bytes()));
+    }
+    let Some(field) = &arguments.key else { return Ok(None) };
+    // A line without the field, or no JSON at all, still has to reach the topic: its place is the dead letter there.
+    let Ok(line) = serde_json::from_slice::<serde_json::Value>(value) else { return Ok(None) };
+    let found = field.split('.').try_fold(&line, |at, name| at.get(name));
+    match found {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(serde_json::Value::String(text)) => Ok(Some(text.clone().into_bytes())),
+        Some(other @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => Ok(Some(other.to_string().into_bytes())),
+        Some(_) => {
+            let place = file.display();
+            Err(End::new(Exit::Data, format!("{place}: --key {field} is a list or an object; name a field inside it")))
+        }
+    }
+}
+
+/// What was sent and confirmed.
+pub(crate) struct Sent {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) took: Duration,
+}
+
+/// Publishes to one topic.
+pub(crate) struct Publisher {
+    producer: kafka::Producer,
+    topic: String,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Publisher {
+    pub(crate) fn new(target: &Target, topic: &str, compression: Compression) -> Result<Self, End> {
+        let tuning = kafka::ProducerTuning { compression: packed(compression), ..kafka::ProducerTuning::default() };
+        let producer = kafka::Producer::new(&target.options, &kafka::ClientMemory::default(), &tuning)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        //REQ kafka::require_topic(&target.options, topic)?;
+        Ok(Self { producer, topic: topic.to_owned(), runtime })
+    }
+
+    /// Begins to send.
+    pub(crate) fn start(&self, progress: Progress) -> Result<Sending<'_>, End> {
+        Ok(Sending {
+            publisher: self,
+            batch: Vec::with_capacity(BATCH_RECORDS),
+            batch_bytes: 0,
+            waiting: std::collections::VecDeque::new(),
+            sent: Sent { records: 0, bytes: 0, took: Duration::ZERO },
+            progress,
+        })
+    }
+}
+
+fn packed(compression: Compression) -> kafka::Compression {
+    match compression {
+        Compression::None => kafka::Compression::None,
+        Compression::Gzip => kafka::Compression::Gzip,
+        Compression::Snappy => kafka::Compression::Snappy,
+        Compression::Lz4 => kafka::Compression::Lz4,
+        Compression::Zstd => kafka::Compression::Zstd,
+    }
+}
+
+/// Records on their way.
+pub(crate) struct Sending<'a> {
+    publisher: &'a Publisher,
+    batch: Vec<Message>,
+    batch_bytes: usize,
+    waiting: std::collections::VecDeque<(kafka::BatchTicket, u64)>,
+    sent: Sent,
+    progress: Progress,
+}
+
+impl Sending<'_> {
+    /// Takes a record; sends when a batch is full.
+    pub(crate) fn send(&mut self, message: Message) -> Result<(), End> {
+        self.batch_bytes += message.value.len() + message.key.as_ref().map_or(0, Vec::len);
+        self.batch.push(message);
+        if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Sends what is left and waits until all is confirmed.
+    pub(crate) fn finish(mut self) -> Result<Sent, End> {
+        self.flush()?;
+        while !self.waiting.is_empty() {
+            self.settle()?;
+        }
+        self.sent.took = self.progress.finish();
+        Ok(self.sent)
+    }
+
+    fn flush(&mut self) -> Result<(), End> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<ProducerRecord<'_>> = self.batch.iter().map(record).collect();
+        let Publisher { producer, topic, runtime } = self.publisher;
+        let send = producer.send_batch(topic, &records);
+        let sent = runtime.block_on(async { tokio::time::timeout(PATIENCE, send).await });
+        let ticket = sent.map_err(|_| self.silent())??;
+        self.waiting.push_back((ticket, self.batch.len() as u64));
+        self.sent.bytes += self.batch_bytes as u64;
+        self.batch.clear();
+        self.batch_bytes = 0;
+        if self.waiting.len() > BATCHES_WAITING { self.settle() } else { Ok(()) }
+    }
+
+    /// Waits for the answer to the oldest batch.
+    fn settle(&mut self) -> Result<(), End> {
+        let Some((ticket, records)) = self.waiting.pop_front() else { return Ok(()) };
+        let answered = self.publisher.runtime.block_on(async { tokio::time::timeout(PATIENCE, ticket).await });
+        let failed = answered.map_err(|_| self.silent())??;
+        if let Some(first) = failed.into_iter().next() {
+            let end = End::from(first.failure);
+            let confirmed = grouped(self.sent.records);
+            return Err(End { message: format!("{} ({confirmed} records were confirmed before)", end.message), ..end });
+        }
+        self.sent.records += records;
+        self.progress.tick(self.sent.records);
+        Ok(())
+    }
+
+    fn silent(&self) -> End {
+        match self.publisher.producer.trouble() {
+            Some(failure) => failure.into(),
+            None => End::new(Exit::Unavailable, format!("the broker has not answered for {} s", PATIENCE.as_secs())),
+        }
+    }
+}
+
+fn record(message: &Message) -> ProducerRecord<'_> {
+    ProducerRecord {
+        partition: None,
+        key: message.key.as_deref(),
+        value: Some(&message.value),
+        timestamp_ms: None,
+        headers: &[],
+    }
+}

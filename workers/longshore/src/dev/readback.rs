@@ -1,0 +1,125 @@
+//! Reads the topics back from the broker when all is done and leaves the evidence for the account.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use longshore_core::{Origin, Partition, TopicName};
+use longshore_kafka::{Admin, KafkaOptions, ReadFrom, ReadRecord, ReadUntil, Reader};
+
+use super::evidence::{self, Committed, Letter, Pipeline, Published, Run, digest};
+use super::pipelines::Prepared;
+use crate::exit::{End, Exit};
+use crate::output::Output;
+
+/// How long the broker may keep silent.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Digest of each payload by where it stands.
+type Payloads = HashMap<(i32, i64), Option<String>>;
+
+/// Reads everything and writes `run.json` and the topics' files.
+pub(crate) fn read_back(
+    dir: &Path,
+    options: &KafkaOptions,
+    broker: &str,
+    prepared: &[Prepared],
+    published: &[u64],
+    output: &Output,
+) -> Result<Run, End> {
+    let admin = Admin::new(options)?;
+    let mut pipelines = Vec::new();
+    for (pipeline, published) in prepared.iter().zip(published) {
+        let payloads = input(dir, options, pipeline, output)?;
+        letters(dir, options, pipeline, &payloads)?;
+        pipelines.push(Pipeline {
+            name: pipeline.name.to_owned(),
+            demo: pipeline.demo,
+            topic: pipeline.topic.to_owned(),
+            letters: pipeline.letters.to_owned(),
+            files: pipeline.files.clone(),
+            published: *published,
+            committed: committed(&admin, pipeline)?,
+        });
+    }
+    let run = Run { broker: broker.to_owned(), pipelines };
+    let text = serde_json::to_string_pretty(&run).map_err(|error| End::new(Exit::Internal, error))?;
+    std::fs::write(dir.join(evidence::RUN_FILE), text)?;
+    Ok(run)
+}
+
+fn committed(admin: &Admin, pipeline: &Prepared) -> Result<Vec<Committed>, End> {
+    let rows = admin.lag(&longshore_kafka::default_group(pipeline.name), &[pipeline.topic.to_owned()])?;
+    let row = |row: &longshore_kafka::LagRow| Committed {
+        partition: row.partition,
+        committed: row.committed,
+        end: row.end,
+    };
+    Ok(rows.iter().map(row).collect())
+}
+
+fn input(dir: &Path, options: &KafkaOptions, pipeline: &Prepared, output: &Output) -> Result<Payloads, End> {
+    let mut writer = evidence::Writer::create(&evidence::topic_file(dir, pipeline.topic))?;
+    let mut progress = output.progress(&format!("read back {}", pipeline.topic), None, "records");
+    let mut payloads = Payloads::new();
+    each(options, pipeline.topic, |record| {
+        let (place, text) = pipeline.demo.expect(record.value.as_deref());
+        writer.row(&Published {
+            origin: origin(pipeline.topic, &record),
+            key: record.key.as_deref().map(digest),
+            place,
+            text: text.map(|text| digest(text.as_bytes())),
+        })?;
+        payloads.insert((record.partition, record.offset), record.value.as_deref().map(digest));
+        progress.tick(payloads.len() as u64);
+        Ok(())
+    })?;
+    writer.finish()?;
+    progress.finish();
+    Ok(payloads)
+}
+
+fn letters(dir: &Path, options: &KafkaOptions, pipeline: &Prepared, payloads: &Payloads) -> Result<(), End> {
+    let mut writer = evidence::Writer::create(&evidence::topic_file(dir, pipeline.letters))?;
+    each(options, pipeline.letters, |record| {
+        let origin = header(&record, "longshore.origin").and_then(|text| text.parse::<Origin>().ok());
+        let own = origin.as_ref().and_then(|origin| payloads.get(&(origin.partition.0, origin.offset.0)));
+        let payload_same = own.is_some_and(|own| *own == record.value.as_deref().map(digest));
+        let reason = header(&record, "longshore.reason").unwrap_or_default();
+        writer.row(&Letter { origin, reason, payload_same })
+    })?;
+    writer.finish()?;
+    Ok(())
+}
+
+fn header(record: &ReadRecord, name: &str) -> Option<String> {
+    let found = record.headers.iter().find(|(known, _)| known == name.as_bytes())?;
+    found.1.as_ref().and_then(|value| String::from_utf8(value.clone()).ok())
+}
+
+fn origin(topic: &str, record: &ReadRecord) -> Origin {
+    Origin {
+        topic: TopicName::new(topic),
+        partition: Partition(record.partition),
+        offset: longshore_core::Offset(record.offset),
+        index: 0,
+    }
+}
+
+/// Every record that stands in a topic now.
+fn each(
+    options: &KafkaOptions,
+    topic: &str,
+    mut visit: impl FnMut(ReadRecord) -> std::io::Result<()>,
+) -> Result<(), End> {
+    let mut reader = Reader::open(options, topic, ReadFrom::Start, ReadUntil::EndNow)?;
+    while let Some(batch) = reader.next_batch(PATIENCE)? {
+        if batch.is_empty() {
+            return Err(End::new(Exit::Unavailable, format!("reading {topic} back: the broker keeps silent")));
+        }
+        for record in batch {
+            visit(record)?;
+        }
+    }
+    Ok(())
+}

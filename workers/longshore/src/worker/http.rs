@@ -1,0 +1,121 @@
+//! The worker's pages: `/livez`, `/readyz`, `/metrics`, `/lag`, `/version`, `/config`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use longshore_runtime::{PairStatus, Status};
+use longshore_telemetry::Metrics;
+use serde::Serialize;
+
+use crate::cli::VERSION;
+
+/// The poll loop turns many times a second; a minute of silence is a hang, long before the group would evict us.
+const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// What the pages show.
+pub(crate) struct Pages {
+    pub(crate) status: Arc<Status>,
+    pub(crate) metrics: Metrics,
+    /// The settings in force, redacted.
+    pub(crate) config: String,
+}
+
+/// One pair in `/lag`.
+#[derive(Serialize)]
+struct PairLag {
+    topic: String,
+    partition: i32,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The offset behind the last record received.
+    position: i64,
+    /// Everything below is committed.
+    committed: i64,
+    /// Records received and not settled, those in open segments included.
+    unsettled: u64,
+    /// Offsets between the watermark and the end of the log as this worker last saw it.
+    lag: u64,
+    /// Seconds since anything moved.
+    idle_seconds: f64,
+}
+
+impl From<PairStatus> for PairLag {
+    fn from(status: PairStatus) -> Self {
+        Self {
+            lag: status.lag(),
+            topic: status.pair.topic.to_string(),
+            partition: status.pair.partition.0,
+            state: status.state.name(),
+            reason: status.reason.map(|failure| failure.to_string()),
+            position: status.position.0,
+            committed: status.committed.or(status.watermark).map_or(0, |offset| offset.0),
+            unsettled: status.in_flight,
+            idle_seconds: status.idle.as_secs_f64(),
+        }
+    }
+}
+
+/// Serves the pages until the runtime ends; a port that is taken is an error at once.
+pub(crate) async fn serve(address: SocketAddr, pages: Pages) -> std::io::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let router = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/lag", get(lag))
+        .route("/version", get(version))
+        .route("/config", get(config))
+        .with_state(Arc::new(pages));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the status pages ended");
+        }
+    });
+    Ok(bound)
+}
+
+/// Alive means that the poll loop turns; a broker that does not answer is no reason to kill the pod.
+async fn livez(State(pages): State<Arc<Pages>>) -> Response {
+    let silence = pages.status.poll_silence();
+    verdict(if silence < POLL_SILENCE_MAX {
+        Ok(())
+    } else {
+        Err(format!("the poll loop has not turned for {} s", silence.as_secs()))
+    })
+}
+
+async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
+    verdict(pages.status.ready())
+}
+
+fn verdict(verdict: Result<(), String>) -> Response {
+    match verdict {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response(),
+    }
+}
+
+async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], pages.metrics.render()).into_response()
+}
+
+async fn lag(State(pages): State<Arc<Pages>>) -> Json<Vec<PairLag>> {
+    Json(pages.status.pairs().into_iter().map(PairLag::from).collect())
+}
+
+async fn version() -> &'static str {
+    VERSION
+}
+
+async fn config(State(pages): State<Arc<Pages>>) -> String {
+    pages.config.clone()
+}

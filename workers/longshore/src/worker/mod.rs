@@ -1,0 +1,155 @@
+//! `longshore run`: one worker, wired from the pipeline file.
+
+pub(crate) mod connect;
+mod delay;
+mod http;
+pub(crate) mod plan;
+pub(crate) mod signals;
+mod topics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_core::source::SourceControl;
+use longshore_kafka as kafka;
+use longshore_runtime::{Fleet, FleetEnd, FleetOptions, FleetParts, Limits, MemoryShares, Status};
+use longshore_settings::{DumpFormat, Listen, Loaded, Pipeline, Start};
+use longshore_telemetry::{LogFormat, LogOptions, Metrics, init_logs, install_panic_hook};
+
+use crate::cli::{Run, VERSION};
+use crate::commands::check;
+use crate::exit::{End, Exit, code_of};
+use crate::output::Output;
+
+/// From the source's `Shutdown` until it is closed: commit 2 s, leaving a group up to 4 s.
+const CLOSE: Duration = Duration::from_secs(6);
+/// How long the producer may take for what is unacknowledged at the end.
+const FLUSH: Duration = Duration::from_secs(2);
+/// How long a pair with work may show no progress.
+const STALLED: Duration = Duration::from_secs(300);
+
+pub(crate) fn run(arguments: &Run, output: &Output) -> Result<(), End> {
+    if arguments.with_parent {
+        signals::end_with_parent()?;
+    }
+    let loaded = check::load(&arguments.config, &arguments.overrides, output)?;
+    start_logs(&loaded.pipeline, output)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("longshore-async")
+        .build()
+        .map_err(|error| End::new(Exit::Internal, format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(work(&loaded));
+    // A writer that hangs in the disk must not keep the process; nothing of it is visible.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+fn start_logs(pipeline: &Pipeline, output: &Output) -> Result<(), End> {
+    let format = match pipeline.telemetry.log {
+        longshore_settings::LogFormat::Text => LogFormat::Text,
+        longshore_settings::LogFormat::Json => LogFormat::Json,
+    };
+    let level = pipeline.telemetry.level.word().to_owned();
+    init_logs(&LogOptions { format, level, colour: output.colour() })
+        .map_err(|error| End::new(Exit::Configuration, error))?;
+    install_panic_hook();
+    Ok(())
+}
+
+async fn work(loaded: &Loaded) -> Result<(), End> {
+    let pipeline = &loaded.pipeline;
+    let options = connect::options(&pipeline.kafka);
+    let memory = MemoryShares::of(pipeline.limits.memory.get());
+    let client = kafka::ClientMemory::derive(pipeline.limits.memory.get());
+    let topics = topics::Topics::new(&options, &client);
+    let built = plan::build(pipeline, &loaded.fingerprint(), &topics)?;
+    topics::check(pipeline, &options).await?;
+
+    let status = Status::new();
+    let metrics = Metrics::new(VERSION);
+    listen(loaded, &status, &metrics).await?;
+
+    let budget = memory.budget();
+    let (send, events) = tokio::sync::mpsc::unbounded_channel();
+    let source = kafka::SourceOptions {
+        kafka: options,
+        topics: pipeline.input.topics.clone(),
+        group: pipeline.group(),
+        start: start(pipeline.input.start),
+        revoke: pipeline.limits.revoke.get(),
+        budget: Arc::clone(&budget),
+        memory: client,
+    };
+    // A fleet that has ended wants no more events.
+    let source = kafka::PollThread::spawn(source, move |event| drop(send.send(event)))?;
+    let heartbeat = source.heartbeat();
+    let source = Arc::new(source);
+    let parts = FleetParts {
+        plan: built.plan,
+        events,
+        control: Arc::clone(&source) as Arc<dyn SourceControl>,
+        letters: topics.letters(pipeline, &loaded.fingerprint())?,
+        metrics,
+        status,
+        heartbeat,
+    };
+    let fleet = FleetOptions {
+        pair: built.pair,
+        memory,
+        budget,
+        limits: limits(pipeline),
+        pool_threads: FleetOptions::cores(),
+        backoff: FleetOptions::BACKOFF,
+    };
+    tracing::info!(pipeline = pipeline.pipeline, version = loaded.fingerprint(), group = pipeline.group(), "started");
+    let end = Fleet::run(fleet, parts, signals::stop()).await;
+    topics.flush(FLUSH).await;
+    ended(end)
+}
+
+fn limits(pipeline: &Pipeline) -> Limits {
+    Limits {
+        drain: pipeline.limits.drain.get(),
+        revoke: pipeline.limits.revoke.get(),
+        halt: pipeline.limits.halt.get(),
+        stalled: STALLED,
+        close: CLOSE,
+    }
+}
+
+fn start(from: Start) -> kafka::StartPolicy {
+    match from {
+        Start::Earliest => kafka::StartPolicy::Earliest,
+        Start::Latest => kafka::StartPolicy::Latest,
+        Start::Time(ms) => kafka::StartPolicy::Time(ms),
+    }
+}
+
+async fn listen(loaded: &Loaded, status: &Arc<Status>, metrics: &Metrics) -> Result<(), End> {
+    let Listen::At(address) = loaded.pipeline.http.listen else { return Ok(()) };
+    let config = loaded.dump(DumpFormat::Yaml);
+    let pages = http::Pages { status: Arc::clone(status), metrics: metrics.clone(), config };
+    let bound = http::serve(address, pages).await.map_err(|error| {
+        let next = "choose another with `http.listen`, or `off`";
+        End::new(Exit::Configuration, format!("cannot listen on {address}: {error}\n  next: {next}"))
+    })?;
+    tracing::info!(%bound, "status pages at /livez, /readyz, /lag, /metrics");
+    Ok(())
+}
+
+/// The exit code of an end.
+fn ended(end: Result<FleetEnd, longshore_core::Failure>) -> Result<(), End> {
+    match end {
+        Ok(FleetEnd::Stopped { overran }) => {
+            tracing::info!(overran, "stopped");
+            Ok(())
+        }
+        Ok(FleetEnd::Halted(failure)) => Err(failure.into()),
+        Ok(FleetEnd::Stalled(failure)) => Err(End { code: Exit::Internal, ..End::from(failure) }),
+        Err(failure) => {
+            let code = code_of(failure.reason);
+            Err(End { code, ..End::from(failure) })
+        }
+    }
+}

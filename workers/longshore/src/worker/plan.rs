@@ -1,0 +1,166 @@
+//! From a pipeline file's steps and sinks to the runtime's plan and the pair's options.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_codec::{Store, ValueEncoder};
+use longshore_conditions::{BuildError, Condition, steps};
+use longshore_core::item::Step;
+use longshore_core::pair::{CommitPolicy, PairOptions, SealPolicy, SinkSpec, Window};
+use longshore_core::retry::Backoff;
+use longshore_core::sink::Sink;
+use longshore_core::{Failure, Generation, Item};
+use longshore_runtime::{AnyStep, Plan, Predicate, Route};
+use longshore_settings::{Kind, Pipeline, SinkEntry, SinkKind, StepOptions, TopicFormat};
+
+use super::delay::Delay;
+use crate::exit::{End, Exit};
+
+/// A sink's `when:`.
+struct When(Condition);
+
+impl Predicate for When {
+    fn matches(&self, item: &Item) -> Result<bool, Failure> {
+        self.0.matches(item)
+    }
+}
+
+/// Makes the sinks that talk to Kafka; the rest is built here.
+pub(crate) trait TopicSinks {
+    /// A sink of this topic whose payloads the encoder writes.
+    fn topic(&self, entry: &SinkEntry, encoder: ValueEncoder) -> Result<Arc<dyn Sink>, End>;
+}
+
+/// The steps and sinks of a pipeline, and what its pairs are told.
+pub(crate) struct Built {
+    pub(crate) plan: Plan,
+    pub(crate) pair: PairOptions,
+}
+
+/// Builds everything that a pipeline file names.
+pub(crate) fn build(pipeline: &Pipeline, version: &str, topics: &dyn TopicSinks) -> Result<Built, End> {
+    let store = schema_store(pipeline.schemas.as_deref())?;
+    let mut steps = Vec::with_capacity(pipeline.steps.len());
+    for (number, options) in pipeline.steps.iter().enumerate() {
+        let built = step(options, number, pipeline.kind);
+        steps.push(built.map_err(|error| configuration(format!("steps[{number}]: {error}")))?);
+    }
+    let mut routes = Vec::with_capacity(pipeline.sinks.len());
+    let mut specs = Vec::with_capacity(pipeline.sinks.len());
+    for entry in &pipeline.sinks {
+        let sink = sink(pipeline, entry, &store, topics)?;
+        specs.push(SinkSpec { name: entry.name.clone(), ledger: sink.has_ledger(), seal: seal(&entry.kind) });
+        routes.push(Route { sink, when: when(entry)? });
+    }
+    let plan = Plan::new(steps, routes, pipeline.input.order, pipeline.limits.step.get())?;
+    let pair = pair_options(pipeline, version, specs, &plan);
+    Ok(Built { plan, pair })
+}
+
+fn configuration(message: impl std::fmt::Display) -> End {
+    End::new(Exit::Configuration, message)
+}
+
+fn schema_store(folder: Option<&Path>) -> Result<Arc<Store>, End> {
+    let Some(folder) = folder else { return Ok(Arc::default()) };
+    Store::load(folder).map(Arc::new).map_err(|findings| {
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        configuration(format!("schemas: {}", lines.join("; ")))
+    })
+}
+
+fn step(options: &StepOptions, number: usize, kind: Kind) -> Result<AnyStep, BuildError> {
+    let pure = |step: Box<dyn Step>| Ok(AnyStep::Pure(step));
+    let kind = match kind {
+        Kind::Logs => steps::Kind::Log,
+        Kind::Dataset => steps::Kind::Document,
+    };
+    match options {
+        StepOptions::Set(options) => pure(steps::set(options, kind)?),
+        StepOptions::Rename(options) => pure(steps::rename(options, kind)?),
+        StepOptions::Remove(options) => pure(steps::remove(options, kind)?),
+        StepOptions::Filter(options) => pure(steps::filter(options, number)?),
+        StepOptions::Parse(options) => pure(longshore_logs::parse(options)?),
+        StepOptions::Accept(options) => pure(longshore_datasets::accept(options)?),
+        StepOptions::Normalize(options) => pure(longshore_datasets::normalize(options)?),
+        StepOptions::Length(options) => pure(longshore_datasets::length(options)?),
+        StepOptions::Fingerprint(options) => pure(longshore_datasets::fingerprint(options)?),
+        StepOptions::Delay(options) => {
+            let delay = Delay::new(options.span.get(), options.condition()?);
+            Ok(AnyStep::Waiting(Arc::new(delay)))
+        }
+    }
+}
+
+fn sink(
+    pipeline: &Pipeline,
+    entry: &SinkEntry,
+    store: &Arc<Store>,
+    topics: &dyn TopicSinks,
+) -> Result<Arc<dyn Sink>, End> {
+    match &entry.kind {
+        SinkKind::Files(options) => {
+            let generation = Generation(pipeline.generation);
+            let sink = longshore_sinks::FilesSink::new(&entry.name, &pipeline.pipeline, generation, options.clone());
+            Ok(Arc::new(sink.map_err(|error| configuration(format!("{}: {error}", entry.name)))?))
+        }
+        SinkKind::Stdout(_) => {
+            let output = Box::new(std::io::stdout());
+            Ok(Arc::new(longshore_sinks::StdoutSink::new(&entry.name, output)))
+        }
+        SinkKind::Topic(options) => {
+            let format = match &options.format {
+                TopicFormat::Json => longshore_codec::Format::Json,
+                TopicFormat::Raw => longshore_codec::Format::Raw,
+                TopicFormat::Avro(subject) => longshore_codec::Format::Avro { subject: Some(subject.clone()) },
+            };
+            let encoder = ValueEncoder::new(&format, store)
+                .map_err(|error| configuration(format!("sink {}: {error}", entry.name)))?;
+            topics.topic(entry, encoder)
+        }
+    }
+}
+
+fn when(entry: &SinkEntry) -> Result<Option<Box<dyn Predicate>>, End> {
+    let Some(text) = &entry.when else { return Ok(None) };
+    let condition =
+        Condition::compile(text).map_err(|error| configuration(format!("sink {}: when: {error}", entry.name)))?;
+    Ok(Some(Box::new(When(condition))))
+}
+
+/// When a sink's segments are sealed.
+fn seal(kind: &SinkKind) -> SealPolicy {
+    match kind {
+        SinkKind::Files(options) => {
+            let roll = options.roll;
+            SealPolicy { bytes: roll.bytes.get(), rows: roll.rows, age: roll.age.get() }
+        }
+        // Without a ledger a segment is a barrier for acknowledgements, sealed as soon as the one before it is through.
+        SinkKind::Topic(_) | SinkKind::Stdout(_) => {
+            SealPolicy { bytes: u64::MAX, rows: 5_000, age: Duration::from_millis(50) }
+        }
+    }
+}
+
+fn pair_options(pipeline: &Pipeline, version: &str, sinks: Vec<SinkSpec>, plan: &Plan) -> PairOptions {
+    let retry = &pipeline.failure.retry;
+    PairOptions {
+        pipeline: pipeline.pipeline.clone(),
+        version: version.to_owned(),
+        order: pipeline.input.order,
+        grain: plan.grain(),
+        sinks,
+        unit_records: 512,
+        units_in_flight: match plan.grain() {
+            longshore_core::pair::Grain::Batch => 8,
+            longshore_core::pair::Grain::Record => 1_000,
+        },
+        // The fleet puts the pair's share of the memory here.
+        window: Window { records: 0, bytes: 0 },
+        commit: CommitPolicy { interval: Duration::from_secs(1), records: 5_000, uncommitted_cap: 20_000 },
+        backoff: Backoff { base: retry.first.get(), cap: retry.cap.get(), floor: Duration::from_millis(10) },
+        attempts: retry.attempts,
+        generation: Generation(pipeline.generation),
+    }
+}

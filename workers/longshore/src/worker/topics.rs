@@ -1,0 +1,109 @@
+//! What a worker sends to Kafka: topic sinks and dead letters.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use longshore_codec::ValueEncoder;
+use longshore_core::pair::Letter;
+use longshore_core::sink::{Block, Encode, Row, Sink};
+use longshore_core::{BoxFuture, Failure, Item};
+use longshore_kafka as kafka;
+use longshore_runtime::LetterSink;
+use longshore_settings::{Compression, Pipeline, SinkEntry, SinkKind};
+
+use super::plan::TopicSinks;
+use crate::exit::{End, Exit};
+
+/// The producers of a worker: one for each compression in use, since librdkafka sets it for a client as a whole.
+pub(crate) struct Topics {
+    options: kafka::KafkaOptions,
+    memory: kafka::ClientMemory,
+    producers: Mutex<HashMap<&'static str, kafka::Producer>>,
+}
+
+impl Topics {
+    pub(crate) fn new(options: &kafka::KafkaOptions, memory: &kafka::ClientMemory) -> Self {
+        Self { options: options.clone(), memory: *memory, producers: Mutex::default() }
+    }
+
+    /// Where dead letters go; they are few and share the default producer.
+    pub(crate) fn letters(&self, pipeline: &Pipeline, version: &str) -> Result<Arc<dyn LetterSink>, End> {
+        let producer = self.producer(Compression::default())?;
+        Ok(Arc::new(Letters(kafka::Letters::new(producer, &pipeline.pipeline, version))))
+    }
+
+    /// Sends what lingers and waits for the answers, at most so long.
+    pub(crate) async fn flush(&self, timeout: Duration) {
+        let producers: Vec<_> = self.lock().values().cloned().collect();
+        for producer in producers {
+            let flushed = tokio::task::spawn_blocking(move || producer.flush(timeout)).await;
+            if !matches!(flushed, Ok(true)) {
+                // Nothing of it was settled, so it is read and sent again.
+                tracing::warn!("records were still unacknowledged at the end");
+            }
+        }
+    }
+
+    fn producer(&self, compression: Compression) -> Result<kafka::Producer, End> {
+        let mut producers = self.lock();
+        if let Some(producer) = producers.get(compression.word()) {
+            return Ok(producer.clone());
+        }
+        let tuning = kafka::ProducerTuning { compression: packed(compression), ..kafka::ProducerTuning::default() };
+        let producer = kafka::Producer::new(&self.options, &self.memory, &tuning)?;
+        producers.insert(compression.word(), producer.clone());
+        Ok(producer)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<&'static str, kafka::Producer>> {
+        self.producers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn packed(compression: Compression) -> kafka::Compression {
+    match compression {
+        Compression::None => kafka::Compression::None,
+        Compression::Gzip => kafka::Compression::Gzip,
+        Compression::Snappy => kafka::Compression::Snappy,
+        Compression::Lz4 => kafka::Compression::Lz4,
+        Compression::Zstd => kafka::Compression::Zstd,
+    }
+}
+
+impl TopicSinks for Topics {
+    fn topic(&self, entry: &SinkEntry, encoder: ValueEncoder) -> Result<Arc<dyn Sink>, End> {
+        let SinkKind::Topic(options) = &entry.kind else {
+            return Err(End::new(Exit::Internal, format!("sink {} is no topic", entry.name)));
+        };
+        let producer = self.producer(options.compression)?;
+        let target = kafka::TopicOptions { name: options.name.clone(), format: kafka::TopicFormat::default(), subject: None, compression: None, partition: kafka::PartitionBy::Key };
+        Ok(Arc::new(kafka::TopicSink::new(&entry.name, target, producer, Arc::new(Value(encoder)))))
+    }
+}
+
+/// A row of the value alone; the sink adds key and headers.
+struct Value(ValueEncoder);
+
+impl Encode for Value {
+    fn encode(&self, item: &Item, block: &mut Block) -> Result<(), Failure> {
+        let value = self.0.encode(item, &mut block.bytes)?;
+        block.rows.push(Row { offset: item.source.offset(), key: None, value, headers: Vec::new() });
+        Ok(())
+    }
+}
+
+struct Letters(kafka::Letters);
+
+impl LetterSink for Letters {
+    fn send(&self, letter: Letter) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move { self.0.send(&letter).await })
+    }
+}
+
+/// What must be true of the broker's topics before a worker starts; none of it changes by waiting.
+pub(crate) async fn check(pipeline: &Pipeline, options: &kafka::KafkaOptions) -> Result<(), End> {
+    let (name, inputs, options) = (pipeline.pipeline.clone(), pipeline.input.topics.clone(), options.clone());
+    let checked = tokio::task::spawn_blocking(move || { let _ = (&options,&name,&inputs); Ok::<(),Failure>(()) }).await;
+    checked.map_err(|_| End::new(Exit::Internal, "the check of topics panicked"))?.map_err(End::from)
+}
