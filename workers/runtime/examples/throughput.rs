@@ -146,8 +146,8 @@ impl LetterSink for NoLetters {
 }
 
 fn options() -> PairOptions {
-    let seal = SealPolicy { bytes: 64 << 20, rows: 1_000_000, age: Duration::from_secs(1) };
-    let brief = Duration::from_millis(100);
+    let seal = SealPolicy { bytes: 64 << 20, rows: 100_000, age: Duration::from_millis(20) };
+    let brief = Duration::from_millis(20);
     PairOptions {
         pipeline: "throughput".into(),
         version: "1".into(),

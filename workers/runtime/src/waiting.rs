@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use longshore_core::item::WaitingStep;
@@ -12,9 +12,10 @@ use longshore_core::{Failure, Reason};
 use crate::execute::{Output, RecordWork, located, panicked};
 use crate::plan::{AnyStep, Plan};
 
-/// Runs a unit record after record. Cancel-safe: dropped in the middle it leaves nothing behind but what a step did
-/// outside, and steps promise to bear that.
-pub(crate) async fn run(plan: &Plan, unit: Unit) -> UnitResult {
+/// Runs a unit record after record; gives the time it took as well. Cancel-safe: dropped in the middle it leaves
+/// nothing behind but what a step did outside, and steps promise to bear that.
+pub(crate) async fn run(plan: &Plan, unit: Unit) -> (UnitResult, Duration) {
+    let began = Instant::now();
     let mut output = Output::new(plan, unit.entries.len());
     let mut work = RecordWork::default();
     let mut marks = Vec::new();
@@ -27,7 +28,7 @@ pub(crate) async fn run(plan: &Plan, unit: Unit) -> UnitResult {
         let outcome = record(plan, entry, &mut work, &mut output).await;
         output.settle(entry, outcome, &marks);
     }
-    output.finish(&unit)
+    (output.finish(&unit), began.elapsed())
 }
 
 async fn record(

@@ -13,9 +13,12 @@ use longshore_runtime::LetterSink;
 /// One row as published.
 pub(crate) type Held = (Offset, Vec<u8>);
 
+/// A published segment.
+type Segment = (Trailer, Vec<Held>);
+
 #[derive(Default)]
 pub(crate) struct Store {
-    pub(crate) segments: Mutex<BTreeMap<PairId, Vec<(Trailer, Vec<Held>)>>>,
+    pub(crate) segments: Mutex<BTreeMap<PairId, Vec<Segment>>>,
     /// What every call answers while it is set.
     pub(crate) trouble: Mutex<Option<Failure>>,
     /// What recovery answers while it is set.
