@@ -102,8 +102,9 @@ fn run(
     heartbeat: Arc<AtomicU64>,
     events: Events,
 ) {
-    let poll =
-        std::panic::AssertUnwindSafe(|| poll::Poll::new(options, &queue, inbox, commands, heartbeat, &events).run());
+    let poll = std::panic::AssertUnwindSafe(|| {
+        poll::Poll::new(options, &queue, inbox, commands, heartbeat, &events).run()
+    });
     let result = std::panic::catch_unwind(poll)
         .unwrap_or_else(|_| Err(Failure::halt(Reason::Internal, "the poll thread panicked")));
     waker.retire();

@@ -1,5 +1,6 @@
 //! Everything that talks to Kafka; the only user of rdkafka.
 
+mod admin;
 mod consumer;
 mod context;
 mod embedded;
@@ -11,10 +12,12 @@ mod names;
 mod options;
 mod partitioner;
 mod producer;
+mod reader;
 mod settings;
 mod token;
 mod topic_sink;
 
+pub use admin::{Admin, CommittedOffset, LagReport, PartitionLag, TopicInfo, TopicSetting, Watermarks};
 pub use consumer::{PollThread, SourceHandle, SourceOptions, StartError, StartPolicy};
 pub use embedded::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS, REFUSED_COMMANDS};
 pub use letters::Letters;
@@ -28,5 +31,6 @@ pub use partitioner::partition_for_key;
 pub use producer::{
     BatchTicket, Compression, FailedRecord, OwnedRecord, Producer, ProducerRecord, ProducerTuning,
 };
+pub use reader::{ReadRange, ReadRecord, Reader};
 pub use settings::{OWNED_SETTINGS, check_client_settings};
 pub use topic_sink::{PartitionBy, TopicFormat, TopicOptions, TopicSink};

@@ -111,7 +111,11 @@ pub(crate) fn settings(
             consumer(&mut list, memory, group);
             member(&mut list, options.group_protocol);
         }
-        Role::Reader { group } => consumer(&mut list, memory, group),
+        Role::Reader { group } => {
+            consumer(&mut list, memory, group);
+            // A reader of a range has to know that there is no more: behind the last record stand markers or gaps.
+            list.push(("enable.partition.eof".to_owned(), "true".to_owned()));
+        }
         Role::Producer(tuning) => producer(&mut list, memory, tuning),
     }
     security(&mut list, options)?;

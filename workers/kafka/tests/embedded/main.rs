@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod producing;
+mod reading;
 mod source;
 mod support;
 mod troubles;

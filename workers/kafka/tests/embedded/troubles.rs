@@ -86,11 +86,11 @@ fn an_offset_beyond_the_log_is_refused() {
 #[test]
 fn commits_that_fail_are_answered() {
     use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID};
-    let broker = EmbeddedBroker::start(&[("in", 1)]).unwrap();
     for (error, wanted) in [
         (RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, CommitResult::Unknown),
         (RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, CommitResult::Refused),
     ] {
+        let broker = EmbeddedBroker::start(&[("in", 1)]).unwrap();
         let source = Source::join(&broker, "in");
         let given = source.assigned();
         broker.fail_requests(RDKafkaApiKey::OffsetCommit, &[error]).unwrap();
