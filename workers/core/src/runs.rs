@@ -163,6 +163,9 @@ impl RunSet {
     /// The part inside `[first, end)`.
     #[must_use]
     pub fn clipped(&self, first: Offset, end: Offset) -> Self {
+        if first >= end {
+            return Self::default();
+        }
         let low = self.runs.partition_point(|run| run.1 <= first.0);
         let high = self.runs.partition_point(|run| run.0 < end.0);
         let runs = self.runs.get(low..high).unwrap_or_default();

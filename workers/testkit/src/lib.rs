@@ -6,12 +6,15 @@
 //! commit and at the end. [`sabotage::Sabotage`] plants one mistake between the machine and the world, to show that the
 //! oracle would find it.
 
+mod landing;
 mod oracle;
+mod perform;
 mod plan;
 mod process;
 mod random;
 pub mod sabotage;
 pub mod sim;
+mod work;
 mod world;
 
 pub use random::Random;

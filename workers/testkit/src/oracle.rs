@@ -51,6 +51,26 @@ impl World {
         })
     }
 
+    /// What one owner sent to a sink without a ledger, and no commit covers, stays within the cap. Records that were tried
+    /// several times do not count: one of them may go at any time, since others may wait for it.
+    pub(crate) fn check_repeats(&mut self, sink: SinkIndex, incarnation: u64, epoch: Epoch) {
+        let committed = self.committed.clone();
+        let covered =
+            committed.as_ref().and_then(|committed| self.read_metadata(committed).ok()).unwrap_or_default();
+        let below = committed.map_or(Offset(0), |committed| committed.offset);
+        let store = &self.stores[usize::from(sink.0)];
+        let own = store.sent.iter().filter(|(by, under, _)| (*by, *under) == (incarnation, epoch));
+        let counted = own.filter(|(_, _, offset)| {
+            let kind = self.plan.record(*offset).kind;
+            let flaky = matches!(kind, Kind::Transient(_) | Kind::Outage(_));
+            !flaky && *offset >= below && !covered.settled.contains(*offset)
+        });
+        let (count, cap) = (counted.count() as u64, self.plan.options.commit.uncommitted_cap);
+        if count > cap {
+            self.broken(format!("sink {} may get {count} records twice, more than the cap of {cap}", sink.0));
+        }
+    }
+
     /// Everything at the end: each record in its one place, once, in order, and all of it committed.
     pub(crate) fn check_end(&mut self) {
         let committed = self.committed.as_ref().map_or(Offset(0), |position| position.offset);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use longshore_core::ledger::Trailer;
 use longshore_core::pair::{Pair, Unit};
-use longshore_core::{Block, Epoch, Failure, Offset, RunSet, Sequence, SinkIndex, WriterId};
+use longshore_core::{Block, Epoch, Failure, Offset, RunSet, Sequence, SinkIndex};
 
 use crate::plan::Plan;
 
@@ -17,8 +17,8 @@ pub(crate) struct Process {
     /// The group generation under which it was given the pair.
     pub(crate) generation: u64,
     pub(crate) epoch: u64,
-    /// It is to be told of an assignment of this generation.
-    pub(crate) to_assign: Option<u64>,
+    /// It is to be told of an assignment of this generation, with the end of the log as it was asked for.
+    pub(crate) to_assign: Option<(u64, Offset)>,
     pub(crate) leaving: Option<Leaving>,
     /// The ownership that the broker refused or took: nothing may be committed for it.
     pub(crate) forbidden: Option<Epoch>,
@@ -51,7 +51,6 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) epoch: Epoch,
-    pub(crate) id: WriterId,
     pub(crate) asked: VecDeque<Ask>,
     /// Rows of the open segment (without a ledger: not yet sent).
     pub(crate) rows: Vec<Offset>,
@@ -95,9 +94,9 @@ impl Process {
 }
 
 impl Writer {
-    pub(crate) fn new(epoch: Epoch, id: WriterId) -> Self {
+    pub(crate) fn new(epoch: Epoch) -> Self {
         let asked = VecDeque::from([Ask::Recover]);
-        Self { epoch, id, asked, rows: Vec::new(), refused: Vec::new(), putting: None, held: false }
+        Self { epoch, asked, rows: Vec::new(), refused: Vec::new(), putting: None, held: false }
     }
 
     /// Whether it can do its next work now.

@@ -31,13 +31,17 @@ pub enum Sabotage {
     HoldNeverResumed,
     /// A number taken by another writer counts as published.
     TakenByOtherIgnored,
+    /// The recovered ledger forgets what it holds.
+    HeldForgotten,
+    /// The recovered ledger forgets which letters it decided.
+    DeadForgotten,
     /// A lost pair is treated as a revoked one: it commits.
     LostAsRevoked,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::SettleBeforePublish,
         Self::CommitMaximum,
         Self::CommitAfterRefused,
@@ -49,6 +53,8 @@ impl Sabotage {
         Self::KeyOrderBroken,
         Self::HoldNeverResumed,
         Self::TakenByOtherIgnored,
+        Self::HeldForgotten,
+        Self::DeadForgotten,
         Self::LostAsRevoked,
     ];
 
@@ -64,6 +70,14 @@ impl Sabotage {
             ) => Event::Published { epoch, sink, sequence, outcome: Published::Done(Vec::new()) },
             (Self::HoldNeverResumed, Event::SinkResumed { .. }) => return None,
             (Self::LostAsRevoked, Event::Lost) => Event::Revoke,
+            (Self::HeldForgotten, Event::Recovered { epoch, sink, ledger: Ok(mut view) }) => {
+                view.held = RunSet::default();
+                Event::Recovered { epoch, sink, ledger: Ok(view) }
+            }
+            (Self::DeadForgotten, Event::Recovered { epoch, sink, ledger: Ok(mut view) }) => {
+                view.dead.clear();
+                Event::Recovered { epoch, sink, ledger: Ok(view) }
+            }
             (Self::StaleEpoch, event) => restamp(event, present),
             (_, event) => event,
         })

@@ -173,6 +173,9 @@ impl World {
 
     /// Perhaps something goes wrong, or the group changes its mind.
     fn disturb(&mut self) {
+        if self.random.percent(15) {
+            self.grow();
+        }
         if !self.random.percent(6) {
             return;
         }
@@ -262,6 +265,7 @@ impl World {
     fn calm(&mut self) {
         self.note(format_args!("== calm"));
         self.storm = false;
+        self.visible = self.plan.log.len();
         self.end_zombies();
     }
 }

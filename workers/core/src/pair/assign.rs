@@ -1,6 +1,6 @@
 //! Start of a pair: metadata, ledgers, checks, and only then records.
 
-use crate::ledger::LedgerView;
+use crate::ledger::{LedgerMismatch, LedgerView};
 use crate::metadata::{Metadata, MetadataError, SinkMark};
 use crate::source::Assignment;
 use crate::{Class, Failure, Moment, Offset, Reason, SinkIndex, WriterId};
@@ -21,8 +21,8 @@ impl Pair {
         self.own = Ownership::new(&self.options, assignment, writer, found);
         self.own.commits.began(now);
         self.phase = Phase::Recovering;
-        if let Err(failure) = read {
-            return self.halt(failure, actions);
+        if let Err(refusal) = read {
+            return self.refuse_assignment(refusal, actions);
         }
         let recover = |sink| Action::Recover { sink, writer };
         actions.extend(self.own.all_sinks().iter().map(recover));
@@ -50,7 +50,7 @@ impl Pair {
                 if self.own.sinks.iter().all(|sink| sink.recovered) {
                     match self.check_ledgers() {
                         Ok(()) => self.begin(actions),
-                        Err(failure) => self.halt(failure, actions),
+                        Err(refusal) => self.refuse_assignment(refusal, actions),
                     }
                 }
             }
@@ -78,7 +78,7 @@ impl Pair {
     }
 
     /// The ledgers must hold what was committed (a pod-local disk does not), and be about this very topic (rule 8).
-    fn check_ledgers(&self) -> Result<(), Failure> {
+    fn check_ledgers(&self) -> Result<(), Refusal> {
         let assignment = &self.own.assignment;
         for (sink, spec) in self.own.sinks.iter().zip(&self.options.sinks) {
             if !sink.ledger {
@@ -88,10 +88,29 @@ impl Pair {
             let mark = self.own.found.sinks.iter().find(|mark| mark.name_hash == hash);
             let promised = mark.filter(|mark| mark.generation == self.options.generation);
             if let Err(mismatch) = sink.view.check(assignment, promised.map(|mark| mark.next)) {
-                return Err(mismatch.into_failure().at(&spec.name));
+                let beyond = match mismatch {
+                    LedgerMismatch::BeyondEnd { held, .. } => Some(held),
+                    LedgerMismatch::Missing { .. } | LedgerMismatch::Cluster | LedgerMismatch::Topic => None,
+                };
+                return Err(Refusal { failure: mismatch.into_failure().at(&spec.name), beyond });
             }
         }
         Ok(())
+    }
+
+    /// The pair cannot begin. Offsets beyond the end of the log may only mean that the end was asked for before a zombie
+    /// published what came later; then an end asked for from now on lies at or behind them. If it does not, the log is
+    /// another one.
+    fn refuse_assignment(&mut self, refusal: Refusal, actions: &mut Vec<Action>) {
+        let log_end = self.own.assignment.log_end;
+        match refusal.beyond {
+            Some(beyond) if self.suspect_end.is_none_or(|suspect| suspect <= log_end) => {
+                self.suspect_end = Some(beyond);
+                self.phase = Phase::Reassigning;
+                actions.push(Action::Reassign);
+            }
+            _ => self.halt(refusal.failure, actions),
+        }
     }
 
     fn begin(&mut self, actions: &mut Vec<Action>) {
@@ -99,29 +118,36 @@ impl Pair {
         let ends = own.sinks.iter().filter_map(|sink| sink.view.end());
         let settled = own.found.settled.end();
         own.known_end = ends.chain(settled).fold(own.tracker.position(), Offset::max);
+        self.suspect_end = None;
         self.phase = Phase::Running;
         actions.push(Action::Start(own.tracker.position()));
     }
 }
 
-fn read_metadata(assignment: &Assignment) -> Result<Metadata, Failure> {
+/// Why a pair cannot begin.
+struct Refusal {
+    failure: Failure,
+    /// How far something spoke of a log that ends before.
+    beyond: Option<Offset>,
+}
+
+fn read_metadata(assignment: &Assignment) -> Result<Metadata, Refusal> {
     let Some(committed) = &assignment.committed else { return Ok(Metadata::default()) };
     if committed.offset > assignment.log_end {
         let (offset, end) = (committed.offset, assignment.log_end);
-        return Err(Failure::halt(
-            Reason::LedgerForeign,
-            format_args!("committed offset {offset} lies beyond the end of the log, {end}"),
-        ));
+        let detail = format_args!("committed offset {offset} lies beyond the end of the log, {end}");
+        return Err(Refusal { failure: Failure::halt(Reason::LedgerForeign, detail), beyond: Some(offset) });
     }
-    Metadata::decode(&committed.metadata, committed.offset, assignment.log_end).map_err(|error| {
-        let reason = match error {
-            MetadataError::BeyondEnd(_) => Reason::LedgerForeign,
+    let read = Metadata::decode(&committed.metadata, committed.offset, assignment.log_end);
+    read.map_err(|error| {
+        let (reason, beyond) = match error {
+            MetadataError::BeyondEnd(offset) => (Reason::LedgerForeign, Some(offset.next())),
             MetadataError::Foreign
             | MetadataError::Version
             | MetadataError::Damaged
             | MetadataError::Base(_)
-            | MetadataError::Runs => Reason::MetadataBroken,
+            | MetadataError::Runs => (Reason::MetadataBroken, None),
         };
-        Failure::halt(reason, error)
+        Refusal { failure: Failure::halt(reason, error), beyond }
     })
 }

@@ -42,6 +42,8 @@ pub struct Pair {
     id: PairId,
     phase: Phase,
     own: Ownership,
+    /// Something spoke of offsets up to here, beyond the end of the log as the assignment told it.
+    suspect_end: Option<Offset>,
 }
 
 /// Where a pair stands.
@@ -78,7 +80,7 @@ impl Pair {
     /// A pair that is not ours yet.
     pub fn new(options: Arc<PairOptions>, id: PairId) -> Self {
         let own = Ownership::none(&options, &id);
-        Self { options, id, phase: Phase::Idle, own }
+        Self { options, id, phase: Phase::Idle, own, suspect_end: None }
     }
 
     /// Takes an event in and appends what is to be done, in order. An event of an old epoch changes nothing.
@@ -177,6 +179,11 @@ impl Pair {
     /// What the broker acknowledged last under this ownership, or what was committed before it.
     pub fn committed(&self) -> Offset {
         self.own.commits.acknowledged()
+    }
+
+    /// Since when a commit waits for its answer; the watchdog looks at it (I6).
+    pub fn commit_in_flight_since(&self) -> Option<Moment> {
+        self.own.commits.in_flight_since()
     }
 
     /// Offsets received and not settled, gaps before them included.

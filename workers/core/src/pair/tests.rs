@@ -12,6 +12,8 @@ use crate::{
 
 use super::*;
 
+mod speed;
+
 fn spec(name: &str, ledger: bool) -> SinkSpec {
     let seal = SealPolicy { bytes: 1 << 20, rows: 1000, age: Duration::from_secs(10) };
     SinkSpec { name: name.into(), ledger, seal }
@@ -273,6 +275,25 @@ fn a_ledger_that_lost_segments_halts_the_pair() {
     let committed = hand.commits().pop().unwrap();
     hand.assign(2, Some(committed), vec![LedgerView::default()]);
     assert_eq!(hand.pair.halted().unwrap().reason, Reason::LedgerMissing);
+}
+
+#[test]
+fn a_ledger_beyond_the_end_of_the_log_is_asked_for_again_before_it_halts() {
+    let mut ledger = LedgerView { next_sequence: crate::Sequence(1), ..LedgerView::default() };
+    ledger.held.insert_range(Offset(0), Offset(2000));
+    let mut hand = Hand::new(options(vec![spec("files", true)]));
+    hand.assign(1, None, vec![ledger.clone()]);
+    assert!(hand.asked.iter().any(|action| matches!(action, Action::Reassign)));
+    hand.assign(2, None, vec![ledger]);
+    assert_eq!(hand.pair.halted().unwrap().reason, Reason::LedgerForeign);
+}
+
+#[test]
+fn metadata_of_another_offset_halts_the_pair() {
+    let metadata = crate::metadata::Metadata::default().encode(Offset(4)).text;
+    let mut hand = Hand::new(options(vec![spec("files", true)]));
+    hand.assign(1, Some(Position { offset: Offset(5), metadata }), vec![LedgerView::default()]);
+    assert_eq!(hand.pair.halted().unwrap().reason, Reason::MetadataBroken);
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! What was on its way arrives: at a sink, the dead-letter topic, or the group's coordinator.
+
+use longshore_core::ledger::Trailer;
+use longshore_core::pair::{CommitResult, Event, Position};
+use longshore_core::sink::Published;
+use longshore_core::{Epoch, Failure, Offset, Reason, SinkIndex};
+
+use crate::process::Stored;
+use crate::world::{Flight, Load, World};
+
+impl World {
+    /// The commit in force covers only records that are final or will still come.
+    pub(crate) fn apply_commit(&mut self, at: usize, position: Position) {
+        self.note(format_args!("   broker: p{at} committed {}", position.offset));
+        self.check_commit(at, &position);
+        self.committed = Some(position);
+    }
+
+    /// Something arrives. Its sender may be dead, or hear of it wrongly.
+    pub(crate) fn land(&mut self, place: usize) {
+        let Flight { process: at, incarnation, epoch, load } = self.flights.remove(place);
+        let alive = self.processes[at].incarnation == incarnation;
+        match load {
+            Load::Put { sink, trailer, rows } => {
+                self.land_put(at, alive, epoch, sink, trailer, rows, incarnation)
+            }
+            Load::Letter(letter) => {
+                if self.storm && alive && self.random.percent(10) {
+                    let result = Err(Failure::target(Reason::BrokerUnavailable, "away"));
+                    return self.tell(at, Event::LetterDelivered { epoch, letter: letter.id, result });
+                }
+                self.letters.push((letter.record.offset(), letter.failure.at.clone()));
+                self.note(format_args!("   broker: letter {} from p{at}", letter.record.offset()));
+                if alive && self.storm && self.random.percent(10) {
+                    self.flights.push(Flight { process: at, incarnation, epoch, load: Load::Letter(letter) });
+                } else if alive {
+                    self.tell(at, Event::LetterDelivered { epoch, letter: letter.id, result: Ok(()) });
+                }
+            }
+            Load::Commit { generation, position } => {
+                let offset = position.offset;
+                let lost_on_the_way = self.storm && self.random.percent(5);
+                let lost_answer = self.storm && self.random.percent(5);
+                let result = if lost_on_the_way {
+                    CommitResult::Unknown
+                } else if generation == self.generation {
+                    self.apply_commit(at, position);
+                    if lost_answer { CommitResult::Unknown } else { CommitResult::Done }
+                } else {
+                    CommitResult::Refused
+                };
+                if alive {
+                    if result == CommitResult::Refused {
+                        self.processes[at].forbidden = Some(epoch);
+                    }
+                    self.tell(at, Event::Committed { epoch, offset, result });
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one flight, taken apart once")]
+    fn land_put(
+        &mut self,
+        at: usize,
+        alive: bool,
+        epoch: Epoch,
+        sink: SinkIndex,
+        trailer: Box<Trailer>,
+        rows: Vec<Offset>,
+        incarnation: u64,
+    ) {
+        let outcome = self.put(at, sink, &trailer, &rows);
+        if !alive {
+            return;
+        }
+        let sequence = trailer.sequence;
+        let Some(writer) = self.processes[at].writer(sink) else { return };
+        if self.storm && self.random.percent(10) {
+            // No answer: the runtime puts the same segment again.
+            return self.flights.push(Flight {
+                process: at,
+                incarnation,
+                epoch,
+                load: Load::Put { sink, trailer, rows },
+            });
+        }
+        if writer.epoch == epoch && writer.putting == Some(sequence) {
+            writer.putting = None;
+        }
+        self.tell(at, Event::Published { epoch, sink, sequence, outcome });
+    }
+
+    fn put(&mut self, at: usize, sink: SinkIndex, trailer: &Trailer, rows: &[Offset]) -> Published {
+        let store = &mut self.stores[usize::from(sink.0)];
+        let place = trailer.sequence.0 as usize;
+        let outcome = match store.segments.get(place) {
+            None if place == store.segments.len() => {
+                store.segments.push(Stored { trailer: trailer.clone(), rows: rows.to_vec() });
+                Published::Done(Vec::new())
+            }
+            Some(taken) if taken.trailer.writer == trailer.writer => Published::TakenByUs,
+            Some(taken) => Published::TakenByOther(taken.trailer.writer),
+            None => {
+                self.broken(format!(
+                    "p{at} puts segment {place} of sink {} before the one before it",
+                    sink.0
+                ));
+                Published::Done(Vec::new())
+            }
+        };
+        self.note(format_args!(
+            "   sink {}: #{place} by p{at} {outcome:?} rows={rows:?} covers=[{},{}) except={:?} also={:?} dead={:?}",
+            sink.0, trailer.covers.0, trailer.covers.1, trailer.except, trailer.also, trailer.dead
+        ));
+        outcome
+    }
+}

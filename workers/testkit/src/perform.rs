@@ -1,0 +1,140 @@
+//! What a pair asks for becomes work of its process, or goes on its way.
+
+use longshore_core::ledger::Trailer;
+use longshore_core::pair::{Action, Event, Letter, Position};
+use longshore_core::sink::Published;
+use longshore_core::{Epoch, SinkIndex};
+
+use crate::process::{Ask, Leaving, Source, Writer};
+use crate::sabotage::Sabotage;
+use crate::world::{Flight, Load, World, brief};
+
+impl World {
+    pub(crate) fn perform(&mut self, at: usize, action: Action) {
+        if self.trace.is_some() {
+            let text = brief(&action);
+            self.note(format_args!("p{at}    -> {text}"));
+        }
+        let epoch = self.processes[at].pair.epoch();
+        match action {
+            Action::Recover { sink, .. } => self.open_writer(at, sink),
+            Action::Start(offset) => {
+                let granted = 0;
+                self.processes[at].source = Some(Source { epoch, next: offset, given: 0, granted });
+            }
+            Action::Grant { records, .. } => {
+                if let Some(source) = &mut self.processes[at].source {
+                    source.granted = records;
+                }
+            }
+            Action::Run(unit) => self.start_unit(at, unit),
+            Action::CancelUnits => {
+                // A unit that is nearly done may end all the same.
+                if self.random.percent(70) {
+                    self.processes[at].units.clear();
+                }
+            }
+            Action::Append { sink, block } => self.ask(at, sink, Ask::Append(block)),
+            Action::Publish { sink, trailer } => self.ask_publish(at, sink, trailer),
+            Action::Letter(letter) => self.send_letter(at, epoch, letter),
+            Action::Commit(position) => self.send_commit(at, epoch, position),
+            Action::Reassign => {
+                self.processes[at].to_assign = Some((self.processes[at].generation, self.log_end()));
+            }
+            Action::Halt(failure) => self.broken(format!("p{at} halted: {failure}")),
+            Action::Released(position) => self.released(at, epoch, position),
+            Action::Hold(_) | Action::Resume | Action::Settled(_) => {}
+        }
+    }
+
+    fn open_writer(&mut self, at: usize, sink: SinkIndex) {
+        let process = &mut self.processes[at];
+        let epoch = process.pair.epoch();
+        let place = usize::from(sink.0);
+        if place < process.writers.len() {
+            process.writers[place] = Writer::new(epoch);
+        } else {
+            process.writers.push(Writer::new(epoch));
+        }
+    }
+
+    fn ask(&mut self, at: usize, sink: SinkIndex, ask: Ask) {
+        if let Some(writer) = self.processes[at].writer(sink) {
+            writer.asked.push_back(ask);
+        }
+    }
+
+    fn ask_publish(&mut self, at: usize, sink: SinkIndex, mut trailer: Box<Trailer>) {
+        let ledger = self.plan.options.sinks[usize::from(sink.0)].ledger;
+        if let Some(sabotage) = self.sabotage {
+            sabotage.except(&mut trailer.except, &self.processes[at].skipped);
+            if sabotage == Sabotage::SettleBeforePublish && ledger {
+                let (epoch, sequence) = (self.processes[at].pair.epoch(), trailer.sequence);
+                let outcome = Published::Done(Vec::new());
+                self.pending.push_back((at, Event::Published { epoch, sink, sequence, outcome }));
+            }
+        }
+        self.ask(at, sink, Ask::Publish(trailer));
+    }
+
+    pub(crate) fn send(&mut self, at: usize, epoch: Epoch, load: Load) {
+        let incarnation = self.processes[at].incarnation;
+        self.flights.push(Flight { process: at, incarnation, epoch, load });
+    }
+
+    fn send_letter(&mut self, at: usize, epoch: Epoch, letter: Letter) {
+        if self.sabotage == Some(Sabotage::LetterBeforeAcknowledgement) {
+            self.pending.push_back((at, Event::LetterDelivered { epoch, letter: letter.id, result: Ok(()) }));
+        }
+        self.send(at, epoch, Load::Letter(Box::new(letter)));
+    }
+
+    fn send_commit(&mut self, at: usize, epoch: Epoch, position: Position) {
+        let position = self.tampered(at, position);
+        let process = &mut self.processes[at];
+        let generation = process.generation;
+        if process.forbidden == Some(epoch) {
+            self.broken(format!(
+                "I8 p{at} commits {} though it was told that the pair is gone",
+                position.offset
+            ));
+        }
+        self.send(at, epoch, Load::Commit { generation, position });
+    }
+
+    fn tampered(&mut self, at: usize, position: Position) -> Position {
+        let process = &mut self.processes[at];
+        let honest = position.metadata.clone();
+        let position = match self.sabotage {
+            Some(sabotage) => sabotage.position(position, &process.pair, process.last_metadata.as_deref()),
+            None => position,
+        };
+        process.last_metadata = Some(honest);
+        position
+    }
+
+    /// The end of a drain or revoke: the last commit goes out before the pair is let go.
+    fn released(&mut self, at: usize, epoch: Epoch, position: Option<Position>) {
+        if let Some(position) = position {
+            let position = self.tampered(at, position);
+            let owns = self.processes[at].generation == self.generation;
+            if self.processes[at].forbidden == Some(epoch) {
+                self.broken(format!("I8 p{at} commits {} at the end of a lost pair", position.offset));
+            }
+            if owns && !(self.storm && self.random.percent(10)) {
+                self.apply_commit(at, position);
+            }
+        }
+        self.processes[at].source = None;
+        self.processes[at].units.clear();
+        if let Some(leaving) = self.processes[at].leaving.take() {
+            if leaving == Leaving::Drained {
+                self.restart(at);
+            }
+            if self.owner == at {
+                let to = self.random.below(self.processes.len());
+                self.give_to(to);
+            }
+        }
+    }
+}
