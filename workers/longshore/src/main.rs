@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod dev;
 mod exit;
 mod output;
 mod worker;
@@ -31,7 +32,7 @@ fn main() -> std::process::ExitCode {
 
 fn dispatch(cli: Cli, output: &Output) -> Result<(), exit::End> {
     match cli.command {
-        Command::Dev(_) => Ok(()),
+        Command::Dev(arguments) => dev::run(arguments, output),
         Command::Run(arguments) => worker::run(&arguments, output),
         Command::Check(arguments) => commands::check::run(&arguments, output),
         Command::Publish(arguments) => commands::publish::run(&arguments, output),

@@ -6,3 +6,4 @@ pub(crate) mod connection;
 pub(crate) mod init;
 pub(crate) mod publish;
 pub(crate) mod schema;
+pub(crate) mod topic_settings;

@@ -119,7 +119,7 @@ impl Broker {
     /// Its own log, for a broker that writes one on this machine.
     pub(crate) fn log(&self) -> Option<PathBuf> {
         match self {
-            Self::Jvm(broker) => Some(broker.log_path(1)),
+            Self::Jvm(broker) => broker.log_path(1).ok(),
             Self::Given(_) | Self::Docker { .. } | Self::Embedded(_) => None,
         }
     }

@@ -20,6 +20,7 @@ use longshore_kafka::{Admin, KafkaOptions, NewTopic};
 use crate::cli::{Compression, Dev, DevAction, DevStart};
 use crate::commands::connection::Target;
 use crate::commands::publish::{Message, Publisher};
+use crate::commands::topic_settings;
 use crate::exit::{End, Exit};
 use crate::output::{Output, grouped};
 use broker::Broker;
@@ -168,8 +169,13 @@ fn make_topics(
     let topics: Vec<NewTopic> = prepared
         .iter()
         .flat_map(|pipeline| {
-            let letters = crate::commands::topics::letters(pipeline.letters, arguments.partitions, None);
-            [NewTopic::new(pipeline.topic, arguments.partitions), letters]
+            let topic = |name: &str, settings| NewTopic {
+                name: name.to_owned(),
+                partitions: arguments.partitions,
+                replicas: None,
+                settings,
+            };
+            [topic(pipeline.topic, Vec::new()), topic(pipeline.letters, topic_settings::letter_settings())]
         })
         .collect();
     admin.create_topics(&topics)?;

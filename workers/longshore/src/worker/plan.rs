@@ -43,7 +43,7 @@ pub(crate) fn build(pipeline: &Pipeline, version: &str, topics: &dyn TopicSinks)
     let store = schema_store(pipeline.schemas.as_deref())?;
     let mut steps = Vec::with_capacity(pipeline.steps.len());
     for (number, options) in pipeline.steps.iter().enumerate() {
-        let built = step(options, number, pipeline.kind);
+        let built = step(options, number, pipeline.kind, &store);
         steps.push(built.map_err(|error| configuration(format!("steps[{number}]: {error}")))?);
     }
     let mut routes = Vec::with_capacity(pipeline.sinks.len());
@@ -70,7 +70,12 @@ fn schema_store(folder: Option<&Path>) -> Result<Arc<Store>, End> {
     })
 }
 
-fn step(options: &StepOptions, number: usize, kind: Kind) -> Result<AnyStep, BuildError> {
+fn step(
+    options: &StepOptions,
+    number: usize,
+    kind: Kind,
+    store: &Arc<Store>,
+) -> Result<AnyStep, BuildError> {
     let pure = |step: Box<dyn Step>| Ok(AnyStep::Pure(step));
     let kind = match kind {
         Kind::Logs => steps::Kind::Log,
@@ -81,8 +86,8 @@ fn step(options: &StepOptions, number: usize, kind: Kind) -> Result<AnyStep, Bui
         StepOptions::Rename(options) => pure(steps::rename(options, kind)?),
         StepOptions::Remove(options) => pure(steps::remove(options, kind)?),
         StepOptions::Filter(options) => pure(steps::filter(options, number)?),
-        StepOptions::Parse(options) => pure(longshore_logs::parse(options)?),
-        StepOptions::Accept(options) => pure(longshore_datasets::accept(options)?),
+        StepOptions::Parse(options) => pure(longshore_logs::parse(options, store)?),
+        StepOptions::Accept(options) => pure(longshore_datasets::accept(options, store)?),
         StepOptions::Normalize(options) => pure(longshore_datasets::normalize(options)?),
         StepOptions::Length(options) => pure(longshore_datasets::length(options)?),
         StepOptions::Fingerprint(options) => pure(longshore_datasets::fingerprint(options)?),
