@@ -12,7 +12,7 @@ mod consume;
 mod list;
 mod produce;
 
-pub(crate) use admin::{ConfigEntry, NewTopic};
+pub(crate) use admin::NewTopic;
 pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
 pub(crate) use consume::{Change, MessageView, Messages};
 pub(crate) use list::{Entry, PartitionList};

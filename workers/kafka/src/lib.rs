@@ -17,7 +17,9 @@ mod settings;
 mod token;
 mod topic_sink;
 
-pub use admin::{Admin, CommittedOffset, LagReport, PartitionLag, TopicInfo, TopicSetting, Watermarks};
+pub use admin::{
+    Admin, DEAD_LETTER_SETTINGS, LagRow, NewTopic, PartitionOffsets, TopicInfo, check_topics, require_topic,
+};
 pub use consumer::{PollThread, SourceHandle, SourceOptions, StartError, StartPolicy};
 pub use embedded::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS, REFUSED_COMMANDS};
 pub use letters::Letters;
@@ -31,6 +33,6 @@ pub use partitioner::partition_for_key;
 pub use producer::{
     BatchTicket, Compression, FailedRecord, OwnedRecord, Producer, ProducerRecord, ProducerTuning,
 };
-pub use reader::{ReadRange, ReadRecord, Reader};
+pub use reader::{ReadFrom, ReadRecord, ReadUntil, Reader};
 pub use settings::{OWNED_SETTINGS, check_client_settings};
 pub use topic_sink::{PartitionBy, TopicFormat, TopicOptions, TopicSink};

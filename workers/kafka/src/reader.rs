@@ -1,214 +1,227 @@
-//! Reads ranges of topics without a group: for `tap`, for checks of dead letters, for the account that `dev` prints.
+//! Reads a topic's records, in order of each partition, by hand and without a group: nothing is committed. For `tap`, and
+//! for the account that `dev` prints.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use longshore_core::{Failure, Reason};
+use longshore_core::{Class, Failure, Reason};
 
-use crate::admin::{Admin, reading_client};
+use crate::admin::{ANSWER_DEADLINE, NO_GROUP, Session, is_missing, missing};
 use crate::errors::{Meaning, failure, meaning};
-use crate::ffi::{Client, Code, MessageView, Messages, OK, PartitionList, Queue};
-use crate::memory::ClientMemory;
+use crate::ffi::{Code, MessageView, Messages, OK, PartitionList, Queue};
 use crate::options::KafkaOptions;
 
-/// Records taken in one poll.
-const BATCH_RECORDS: usize = 1024;
-/// The group whose name the client carries; nothing is ever committed for it.
-const READER_GROUP: &str = "longshore.reader";
+/// The most records of one batch.
+const BATCH_RECORDS: usize = 1_000;
 
-/// A record as it was read.
+/// Where reading begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// With the first record that is still there.
+    Start,
+    /// Behind the last record there is now.
+    End,
+    /// At these offsets by partition; other partitions are not read.
+    At(Vec<(i32, i64)>),
+}
+
+/// Where reading ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadUntil {
+    /// At the end that each partition has when the reader is opened.
+    EndNow,
+    /// Never.
+    Forever,
+}
+
+/// A record, copied out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadRecord {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
+    /// Its partition.
     pub partition: i32,
-    /// The offset.
+    /// Its offset.
     pub offset: i64,
     /// The broker's timestamp, milliseconds since 1970; -1 when there is none.
     pub timestamp_ms: i64,
-    /// The key; none is a null key.
+    /// Its key; none is a null key.
     pub key: Option<Vec<u8>>,
-    /// The value; none is a tombstone.
+    /// Its value; none is a tombstone.
     pub value: Option<Vec<u8>>,
     /// Names and values in their order; names need not be UTF-8.
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// A piece of a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadRange {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// The first offset.
-    pub from: i64,
-    /// The offset behind the last; none follows the log for ever.
-    pub to: Option<i64>,
+impl ReadRecord {
+    /// The last header of this name, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let found = self.headers.iter().rev().find(|(found, _)| found == name.as_bytes())?;
+        found.1.as_deref().map(|value| String::from_utf8_lossy(value).into_owned())
+    }
 }
 
-/// Reads ranges of topics, partitions interleaved, offsets rising in each.
+/// Reads a topic.
 pub struct Reader {
-    client: Arc<Client>,
     messages: Messages,
-    /// Where the ranges that are not read to their end stop.
-    open: BTreeMap<(String, i32), Option<i64>>,
-    names: Vec<Arc<str>>,
+    session: Session,
+    topic: String,
+    partitions: Vec<Progress>,
+    until: ReadUntil,
 }
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("open", &self.open).finish_non_exhaustive()
+        f.debug_struct("Reader").field("topic", &self.topic).finish_non_exhaustive()
     }
+}
+
+/// How far one partition is read.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    partition: i32,
+    next: i64,
+    end: i64,
+    done: bool,
 }
 
 impl Reader {
-    /// Opens ranges.
+    /// Begins to read committed records.
     ///
     /// # Errors
-    /// [`Reason::BrokerConfiguration`] when librdkafka refuses the settings.
-    pub fn open(options: &KafkaOptions, ranges: &[ReadRange]) -> Result<Self, Failure> {
-        let client = reading_client(options, &ClientMemory::default(), READER_GROUP)?;
-        let internal = || Failure::halt(Reason::Internal, "no memory");
-        let queue = Queue::of_consumer(&client).map(Arc::new).ok_or_else(internal)?;
-        let mut list = PartitionList::empty().ok_or_else(internal)?;
-        let mut open = BTreeMap::new();
-        for range in ranges.iter().filter(|range| range.to.is_none_or(|to| to > range.from)) {
-            list.add(&range.topic, range.partition, range.from, None);
-            open.insert((range.topic.clone(), range.partition), range.to);
+    /// [`Reason::BrokerTopicMissing`], [`Reason::BrokerUnavailable`] and the other reasons `broker.*`.
+    pub fn open(
+        options: &KafkaOptions,
+        topic: &str,
+        from: ReadFrom,
+        until: ReadUntil,
+    ) -> Result<Self, Failure> {
+        // Retention may delete the first records between question and fetch; who reads from the start goes on with
+        // what is left. Elsewhere a missing offset is an error.
+        let reset = if from == ReadFrom::Start { "earliest" } else { "error" };
+        let session = Session::open(options, NO_GROUP, &[("auto.offset.reset", reset)], ANSWER_DEADLINE)?;
+        let partitions = places(&session, topic, &from, until)?;
+        let no_memory = || Failure::halt(Reason::Internal, "no memory");
+        let mut list = PartitionList::empty().ok_or_else(no_memory)?;
+        for place in partitions.iter().filter(|place| !place.done) {
+            list.add(topic, place.partition, place.next, None);
         }
-        client.assign(&list).map_err(|code| failure(code, "assign"))?;
-        Ok(Self { client, messages: Messages::new(queue, BATCH_RECORDS), open, names: Vec::new() })
+        let queue = Arc::new(Queue::of_consumer(session.client()).ok_or_else(no_memory)?);
+        session.client().assign(&list).map_err(|code| failure(code, &format!("read topic {topic}")))?;
+        let messages = Messages::new(queue, BATCH_RECORDS);
+        Ok(Self { messages, session, topic: topic.to_owned(), partitions, until })
     }
 
-    /// Opens all that a topic holds now.
+    /// The next records; empty when none came within `timeout`, none when the end is reached. Blocks.
     ///
     /// # Errors
-    /// What the broker said; [`Reason::BrokerTopicMissing`] for a topic that is not there.
-    pub fn whole(options: &KafkaOptions, topic: &str) -> Result<Self, Failure> {
-        Self::open(options, &ranges(options, topic, |start, end| (start, Some(end)))?)
-    }
-
-    /// Opens a topic behind its last record, to follow it.
-    ///
-    /// # Errors
-    /// As [`Self::whole`].
-    pub fn tail(options: &KafkaOptions, topic: &str) -> Result<Self, Failure> {
-        Self::open(options, &ranges(options, topic, |_, end| (end, None))?)
-    }
-
-    /// Whether every range was read to its end.
-    pub fn finished(&self) -> bool {
-        self.open.is_empty()
-    }
-
-    /// The next records; none when nothing came within the timeout, or all is read. Blocks.
-    ///
-    /// # Errors
-    /// What the broker said, when it does not pass by itself.
-    pub fn read(&mut self, timeout: Duration) -> Result<Vec<ReadRecord>, Failure> {
+    /// [`Reason::OffsetOutOfRange`] when offsets were asked for that the topic does not have; reasons `broker.*` for
+    /// what does not pass by itself. What passes is waited for, so a broker that is down gives empty batches.
+    pub fn next_batch(&mut self, timeout: Duration) -> Result<Option<Vec<ReadRecord>>, Failure> {
+        let deadline = Instant::now() + timeout;
         let mut records = Vec::new();
-        if self.open.is_empty() {
-            return Ok(records);
+        while !self.at_end() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.poll(left, &mut records)?;
+            if !records.is_empty() || left.is_zero() {
+                return Ok(Some(records));
+            }
         }
+        Ok(None)
+    }
+
+    fn poll(&mut self, timeout: Duration, records: &mut Vec<ReadRecord>) -> Result<(), Failure> {
         self.messages.poll(timeout);
-        let mut ended = Vec::new();
         for message in self.messages.iter() {
-            let place = (message.topic(), message.partition());
-            let to = match (message.code(), self.open.get(&place)) {
-                (OK, Some(to)) => *to,
-                (OK, None) => continue,
-                (Code::RD_KAFKA_RESP_ERR__PARTITION_EOF, Some(Some(to))) if message.offset() >= *to => {
-                    ended.push(place);
-                    continue;
-                }
-                (code, _) => match meaning(code) {
-                    Meaning::Error(longshore_core::Class::Retry { .. }, _)
-                    | Meaning::Control
-                    | Meaning::Fenced => continue,
-                    Meaning::Error(..) => return Err(failure(code, &format!("read {}", place.0))),
-                },
-            };
-            if to.is_none_or(|to| message.offset() < to) {
-                records.push(copy(&message, &mut self.names));
-            }
-            if to.is_some_and(|to| message.offset() + 1 >= to) {
-                ended.push(place);
+            match message.code() {
+                OK => take(&mut self.partitions, self.until, &message, records),
+                Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => ended(&mut self.partitions, &message),
+                code => trouble(code, &self.topic, message.partition())?,
             }
         }
-        for place in ended {
-            self.close(&place);
-        }
-        if self.client.fatal().is_some() {
-            return Err(failure(Code::RD_KAFKA_RESP_ERR__FATAL, "read"));
-        }
-        Ok(records)
+        self.session.noted().map_or(Ok(()), Err)
     }
 
-    /// All records to the end of all ranges.
-    ///
-    /// # Errors
-    /// As [`Self::read`]; [`Reason::BrokerUnavailable`] when nothing came for so long.
-    pub fn read_all(&mut self, patience: Duration, mut each: impl FnMut(ReadRecord)) -> Result<(), Failure> {
-        let mut quiet_since = std::time::Instant::now();
-        while !self.finished() {
-            let records = self.read(Duration::from_millis(200))?;
-            if !records.is_empty() {
-                quiet_since = std::time::Instant::now();
-            } else if quiet_since.elapsed() > patience {
-                return Err(Failure::target(Reason::BrokerUnavailable, "no record came"));
-            }
-            records.into_iter().for_each(&mut each);
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, place: &(String, i32)) {
-        if self.open.remove(place).is_some()
-            && let Some(list) = PartitionList::of([(place.0.as_str(), place.1)])
-            && let Err(code) = self.client.pause(&list)
-        {
-            tracing::debug!(?code, "a partition read to its end was not paused");
-        }
+    fn at_end(&self) -> bool {
+        self.until == ReadUntil::EndNow && self.partitions.iter().all(|place| place.done)
     }
 }
 
-fn ranges(
-    options: &KafkaOptions,
+/// Where each partition begins and ends.
+fn places(
+    session: &Session,
     topic: &str,
-    bounds: impl Fn(i64, i64) -> (i64, Option<i64>),
-) -> Result<Vec<ReadRange>, Failure> {
-    let admin = Admin::new(options, READER_GROUP)?;
-    let missing = || failure(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, &format!("topic {topic}"));
-    let partitions = admin.partitions(topic)?.ok_or_else(missing)?;
-    (0..i32::try_from(partitions).unwrap_or(i32::MAX))
-        .map(|partition| {
-            let watermarks = admin.watermarks(topic, partition)?;
-            let (from, to) = bounds(watermarks.start, watermarks.end);
-            Ok(ReadRange { topic: topic.to_owned(), partition, from, to })
+    from: &ReadFrom,
+    until: ReadUntil,
+) -> Result<Vec<Progress>, Failure> {
+    let asked = session.client().partition_count(topic, ANSWER_DEADLINE);
+    let count = asked.map_err(|code| {
+        if is_missing(code) { missing(topic) } else { failure(code, &format!("topic {topic}")) }
+    })?;
+    let chosen: Vec<(i32, Option<i64>)> = match from {
+        ReadFrom::Start | ReadFrom::End => (0..count).map(|partition| (partition, None)).collect(),
+        ReadFrom::At(offsets) => {
+            offsets.iter().map(|(partition, offset)| (*partition, Some(*offset))).collect()
+        }
+    };
+    chosen
+        .into_iter()
+        .map(|(partition, at)| {
+            // Ends at the first open transaction, since only committed records are read.
+            let (start, end) = session
+                .client()
+                .watermarks(topic, partition, ANSWER_DEADLINE)
+                .map_err(|code| failure(code, &format!("offsets of {topic}/{partition}")))?;
+            let next = at.unwrap_or(if *from == ReadFrom::End { end } else { start });
+            Ok(Progress { partition, next, end, done: until == ReadUntil::EndNow && next >= end })
         })
         .collect()
 }
 
-fn copy(message: &MessageView<'_>, names: &mut Vec<Arc<str>>) -> ReadRecord {
-    let topic = message.topic();
-    let known = names.iter().find(|name| ***name == *topic).map(Arc::clone);
-    let topic = known.unwrap_or_else(|| {
-        let name: Arc<str> = Arc::from(topic);
-        names.push(Arc::clone(&name));
-        name
-    });
+fn take(
+    partitions: &mut [Progress],
+    until: ReadUntil,
+    message: &MessageView<'_>,
+    records: &mut Vec<ReadRecord>,
+) {
+    let Some(place) = of(partitions, message) else { return };
+    if until == ReadUntil::EndNow {
+        place.done |= message.offset() >= place.end - 1;
+        if message.offset() >= place.end {
+            return;
+        }
+    }
     let mut headers = Vec::new();
     message.headers(|name, value| headers.push((name.to_vec(), value.map(<[u8]>::to_vec))));
-    ReadRecord {
-        topic,
+    records.push(ReadRecord {
         partition: message.partition(),
         offset: message.offset(),
         timestamp_ms: message.timestamp_ms(),
         key: message.key().map(<[u8]>::to_vec),
         value: message.value().map(<[u8]>::to_vec),
         headers,
+    });
+}
+
+/// Everything up to here was read: the last offsets may be gaps of compaction or marks of a transaction, which come as
+/// no record.
+fn ended(partitions: &mut [Progress], message: &MessageView<'_>) {
+    if let Some(place) = of(partitions, message) {
+        place.done |= message.offset() >= place.end;
+    }
+}
+
+fn of<'a>(partitions: &'a mut [Progress], message: &MessageView<'_>) -> Option<&'a mut Progress> {
+    partitions.iter_mut().find(|place| place.partition == message.partition())
+}
+
+/// What passes by itself is waited for.
+fn trouble(code: Code, topic: &str, partition: i32) -> Result<(), Failure> {
+    match meaning(code) {
+        Meaning::Error(Class::Halt | Class::Reject, _) => {
+            Err(failure(code, &format!("read {topic}/{partition}")))
+        }
+        Meaning::Error(Class::Retry { .. }, _) | Meaning::Control | Meaning::Fenced => {
+            tracing::debug!(?code, topic, partition, "reading goes on");
+            Ok(())
+        }
     }
 }

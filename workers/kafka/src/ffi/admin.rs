@@ -269,6 +269,8 @@ impl Client {
         let queue = queue(self)?;
         let options =
             Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
+        // As in `topic_id`.
+        options.ask(self.any_broker(timeout).map_err(|code| (code, String::new()))?);
         let name = c_string(topic);
         // SAFETY: all handles are alive through the calls; what the result points to lives as long as the event.
         unsafe {

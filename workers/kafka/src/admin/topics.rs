@@ -1,0 +1,156 @@
+//! Topics: which there are, how they are set, making and deleting them.
+
+use std::collections::BTreeMap;
+
+use longshore_core::{Class, Failure, Reason};
+
+use super::Admin;
+use crate::errors::{Meaning, meaning};
+use crate::ffi::{self, Code, OK};
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+}
+
+/// A topic to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it gets.
+    pub partitions: u32,
+    /// Copies of each partition; none leaves it to the broker.
+    pub replicas: Option<i32>,
+    /// Settings as Kafka names them.
+    pub settings: Vec<(String, String)>,
+}
+
+impl NewTopic {
+    /// A topic with the broker's own settings.
+    pub fn new(name: impl Into<String>, partitions: u32) -> Self {
+        Self { name: name.into(), partitions, replicas: None, settings: Vec::new() }
+    }
+}
+
+impl Admin {
+    /// All topics by name, Kafka's own among them.
+    ///
+    /// # Errors
+    /// Reasons `broker.*`.
+    pub fn topics(&self) -> Result<Vec<TopicInfo>, Failure> {
+        let found = self.session.client().topics(None, self.deadline);
+        let found = found.map_err(|code| self.failed(code, "", "list of topics"))?;
+        let mut topics: Vec<_> = found
+            .into_iter()
+            .filter(|topic| topic.code == OK)
+            .map(|topic| TopicInfo { name: topic.name, partitions: topic.partitions })
+            .collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(topics)
+    }
+
+    /// One topic; none when it does not exist. Asking never makes it.
+    ///
+    /// # Errors
+    /// Reasons `broker.*`.
+    pub fn topic(&self, name: &str) -> Result<Option<TopicInfo>, Failure> {
+        match self.session.client().partition_count(name, self.deadline) {
+            Ok(partitions) => Ok(Some(TopicInfo { name: name.to_owned(), partitions })),
+            Err(code) if is_missing(code) => Ok(None),
+            Err(code) => Err(self.failed(code, "", &format!("topic {name}"))),
+        }
+    }
+
+    /// The topic's id; empty when the broker has no ids.
+    ///
+    /// # Errors
+    /// Reasons `broker.*`.
+    pub fn topic_id(&self, topic: &str) -> Result<String, Failure> {
+        let id = self.session.client().topic_id(topic, self.deadline);
+        let id = id.map_err(|(code, words)| self.failed(code, &words, &format!("id of topic {topic}")))?;
+        Ok(id.unwrap_or_default())
+    }
+
+    /// Makes topics, those that can be; the broker answers when it knows them.
+    ///
+    /// # Errors
+    /// The first failure, when all were tried: [`Reason::BrokerTopicUnfit`] for a topic that is there already or that
+    /// the broker refuses, and the other reasons `broker.*`.
+    pub fn create_topics(&self, topics: &[NewTopic]) -> Result<(), Failure> {
+        first_failure(topics.iter().map(|topic| self.create_topic(topic)))
+    }
+
+    fn create_topic(&self, topic: &NewTopic) -> Result<(), Failure> {
+        let new = ffi::NewTopic {
+            name: &topic.name,
+            partitions: i32::try_from(topic.partitions).unwrap_or(i32::MAX),
+            replication: topic.replicas.unwrap_or(-1),
+            configs: &topic.settings,
+        };
+        let made = self.session.client().create_topic(&new, self.deadline);
+        made.map_err(|(code, words)| self.failed(code, &words, &format!("create topic {}", topic.name)))
+    }
+
+    /// Grows a topic to so many partitions in all.
+    ///
+    /// # Errors
+    /// Reasons `broker.*`.
+    pub fn grow_topic(&self, topic: &str, partitions: u32) -> Result<(), Failure> {
+        let grown = self.session.client().grow_topic(topic, partitions as usize, self.deadline);
+        grown.map_err(|(code, words)| self.failed(code, &words, &format!("grow topic {topic}")))
+    }
+
+    /// Deletes topics, those that can be.
+    ///
+    /// # Errors
+    /// The first failure, when all were tried.
+    pub fn delete_topics(&self, names: &[&str]) -> Result<(), Failure> {
+        first_failure(names.iter().map(|name| {
+            let deleted = self.session.client().delete_topic(name, self.deadline);
+            deleted.map_err(|(code, words)| self.failed(code, &words, &format!("delete topic {name}")))
+        }))
+    }
+
+    /// A topic's settings, the broker's defaults among them, without those it keeps secret; none when the broker
+    /// cannot tell (the embedded one).
+    ///
+    /// # Errors
+    /// Reasons `broker.*`.
+    pub fn describe_topic_settings(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        match self.session.client().topic_configs(name, self.deadline) {
+            Ok(entries) => {
+                Ok(Some(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()))
+            }
+            Err((
+                Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
+                | Code::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED
+                | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION,
+                _,
+            )) => Ok(None),
+            Err((code, words)) => Err(self.failed(code, &words, &format!("settings of topic {name}"))),
+        }
+    }
+
+    pub(super) fn existing(&self, topic: &str) -> Result<TopicInfo, Failure> {
+        self.topic(topic)?.ok_or_else(|| missing(topic))
+    }
+}
+
+/// Whether a code says that there is no such topic.
+pub(crate) fn is_missing(code: Code) -> bool {
+    matches!(meaning(code), Meaning::Error(Class::Halt, Reason::BrokerTopicMissing))
+}
+
+pub(crate) fn missing(topic: &str) -> Failure {
+    Failure::halt(Reason::BrokerTopicMissing, format!("topic {topic} does not exist"))
+}
+
+/// Tries all and tells of the first that failed.
+fn first_failure(results: impl Iterator<Item = Result<(), Failure>>) -> Result<(), Failure> {
+    results.fold(Ok(()), |first, next| if first.is_err() { first } else { next })
+}
