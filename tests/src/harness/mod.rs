@@ -1,12 +1,21 @@
-//! Starting real parts, waiting for conditions, watching child processes.
+//! Starting real parts, waiting for conditions, watching child processes, and judging what workers did.
 
+pub mod account;
 pub mod broker;
+pub mod flow;
+pub mod http;
 pub mod longshore;
 pub mod ports;
 mod report;
+pub mod rig;
 pub mod wait;
+pub mod witness;
 
+pub use account::Account;
 pub use broker::{shared_broker, start_broker};
+pub use flow::Flow;
 pub use longshore::{Longshore, binary};
 pub use ports::free_port;
-pub use wait::wait_until;
+pub use rig::{Rig, Worker};
+pub use wait::{wait_for, wait_until};
+pub use witness::{Record, Witness};

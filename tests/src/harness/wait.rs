@@ -31,3 +31,9 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -
 pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
     wait_for(what, deadline, || condition().then_some(()));
 }
+
+/// Waits for a span that is itself part of the scenario: a publisher's pace, a fault's length. Never a guess that
+/// something will be over by then; that is what [`wait_until`] is for.
+pub fn pass_time(span: Duration) {
+    thread::sleep(span);
+}

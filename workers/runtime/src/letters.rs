@@ -7,6 +7,7 @@ use longshore_core::pair::{Letter, LetterId};
 use longshore_core::{BoxFuture, Class, Failure, Reason};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::crash::{self, Point};
 use crate::mailbox::Input;
 use crate::trouble::{Pause, Pauses};
 
@@ -51,6 +52,10 @@ pub(crate) async fn deliver(
 
 /// A panic in the sink is a defect of ours, not of the letter.
 async fn send_once(sink: &dyn LetterSink, letter: Letter) -> Result<(), Failure> {
+    crash::at(Point::LetterBefore);
     let sent = AssertUnwindSafe(async move { sink.send(letter).await }).catch_unwind().await;
+    if matches!(sent, Ok(Ok(()))) {
+        crash::at(Point::LetterAfter);
+    }
     sent.unwrap_or_else(|_| Err(Failure::halt(Reason::Internal, "the letter sink panicked")))
 }

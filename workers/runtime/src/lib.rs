@@ -11,6 +11,7 @@
 
 pub mod budget;
 mod clock;
+mod crash;
 mod entropy;
 mod execute;
 pub mod fleet;

@@ -15,6 +15,7 @@ use longshore_telemetry::SinkMetrics;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
+use crate::crash::{self, Point};
 use crate::mailbox::Input;
 use crate::trouble::{Pause, Pauses};
 
@@ -119,8 +120,10 @@ impl WriterTask {
     async fn append(&mut self, block: &Block) -> ControlFlow<()> {
         let mut pause = Pause::new(self.options.pauses);
         loop {
+            crash::at(Point::AppendBefore);
             match self.segments.append(block).await {
                 Ok(bytes) => {
+                    crash::at(Point::AppendAfter);
                     self.stored_bytes = bytes;
                     self.reporter.well(&pause);
                     let (epoch, sink) = (self.options.epoch, self.options.index);
@@ -139,8 +142,10 @@ impl WriterTask {
             self.reporter.failed(&mut pause, failure).await?;
         }
         loop {
+            crash::at(Point::PublishBefore);
             match self.segments.publish(trailer).await {
                 Ok(outcome) => {
+                    crash::at(Point::PublishAfter);
                     self.options.metrics.published(std::mem::take(&mut self.stored_bytes), began.elapsed());
                     self.reporter.well(&pause);
                     let (epoch, sink, sequence) = (self.options.epoch, self.options.index, trailer.sequence);

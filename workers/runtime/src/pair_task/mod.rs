@@ -17,6 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::entropy;
 use crate::letters::LetterSink;
 use crate::mailbox::Input;
@@ -237,7 +238,9 @@ impl PairTask {
                 self.committed(*offset, result)
             }
             // A ledger that was read is no progress: a new beginning that stalls again would look like one.
-            Event::Appended { epoch, .. } | Event::Published { epoch, .. } if *epoch == self.epoch => {
+            Event::Appended { epoch, .. } if *epoch == self.epoch => self.figures.progress += 1,
+            Event::Published { epoch, .. } if *epoch == self.epoch => {
+                crash::at(Point::SettleBefore);
                 self.figures.progress += 1;
             }
             // Before the start nothing is taken anyway, so the machine need not hold; the status still tells.
@@ -285,6 +288,7 @@ impl PairTask {
         self.shared.metrics.commit(result);
         match result {
             CommitResult::Done => {
+                crash::at(Point::CommitAfter);
                 self.figures.progress += 1;
                 self.figures.committed = self.figures.committed.max(Some(offset));
                 self.metrics.committed(offset);

@@ -10,6 +10,7 @@ use longshore_core::{Block, Failure, Moment, Offset, SinkIndex, WriterId};
 use longshore_telemetry::metrics::PairState;
 
 use super::{PairEnd, PairTask};
+use crate::crash::{self, Point};
 use crate::letters;
 use crate::pool::{self, Job};
 use crate::waiting;
@@ -115,6 +116,7 @@ impl PairTask {
     }
 
     fn commit(&mut self, position: Position) {
+        crash::at(Point::CommitBefore);
         let (pair, epoch) = (self.id.clone(), self.epoch);
         self.shared.control.send(SourceCommand::Commit { pair, epoch, position });
     }
@@ -159,6 +161,7 @@ impl PairTask {
         self.figures.settled += tally.sunk + tally.already_held + filtered + dead;
         self.figures.progress += 1;
         self.metrics.settled(tally);
+        crash::at(Point::SettleAfter);
     }
 
     /// What the pair is at, from what is known of it; says a change to a held state and back once.
