@@ -24,7 +24,7 @@ fn items() -> Vec<Item> {
 }
 
 fn parsed() -> Vec<Item> {
-    let step = parse(&ParseOptions::new(Format::Json)).unwrap();
+    let step = parse(&ParseOptions::new(Format::Json), &Arc::default()).unwrap();
     let mut items = items();
     for item in &mut items {
         step.apply(item).unwrap();
@@ -101,7 +101,7 @@ fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("step");
     group.throughput(Throughput::Elements(LINES.into()));
     let (raw, read) = (items(), parsed());
-    let step = parse(&ParseOptions::new(Format::Json)).unwrap();
+    let step = parse(&ParseOptions::new(Format::Json), &Arc::default()).unwrap();
     group.bench_function("parse to a log", |bencher| {
         bencher.iter_batched_ref(|| raw.clone(), |items| apply(items, &*step), BatchSize::LargeInput);
     });

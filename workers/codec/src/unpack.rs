@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use flate2::read::MultiGzDecoder;
 use longshore_core::{Failure, Reason};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::json::Limits;
 
@@ -20,7 +20,7 @@ const RATIO_MAX: usize = 500;
 const STEP_BYTES: usize = 64 << 10;
 
 /// How a payload is packed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// Not at all.

@@ -1,5 +1,9 @@
 //! The steps from the outside.
 
+mod formats;
+
+use std::sync::Arc;
+
 use longshore_core::{
     ChunkBuilder, Class, Epoch, Failure, Flow, Item, Lane, Map, Offset, PairId, Reason, RecordRef, Step,
     Value,
@@ -17,9 +21,13 @@ fn item_of(lane: Lane, value: Option<&[u8]>, headers: &[(&str, &str)]) -> Item {
     Item::new(RecordRef::new(&builder.build(None), 0).unwrap())
 }
 
+fn built(options: &AcceptOptions) -> Result<Box<dyn Step>, longshore_conditions::BuildError> {
+    accept(options, &Arc::default())
+}
+
 fn accepted(json: &str) -> Result<Item, Failure> {
     let mut item = item_of(Lane::Input, Some(json.as_bytes()), &[]);
-    accept(&AcceptOptions::default()).unwrap().apply(&mut item).map(|_| item)
+    built(&AcceptOptions::default()).unwrap().apply(&mut item).map(|_| item)
 }
 
 fn document(json: &str) -> Item {
@@ -121,7 +129,7 @@ fn plain_text_and_tombstones() {
     let text = AcceptOptions { format: Format::Text, ..AcceptOptions::default() };
     let run = |options: &AcceptOptions, value: Option<&[u8]>| {
         let mut item = item_of(Lane::Input, value, &[]);
-        accept(options).unwrap().apply(&mut item).map(|flow| (flow, item))
+        built(options).unwrap().apply(&mut item).map(|flow| (flow, item))
     };
     assert_eq!(
         shown(&run(&text, Some("# Title\n\né".as_bytes())).unwrap().1),
@@ -143,7 +151,7 @@ fn plain_text_and_tombstones() {
 fn a_missing_id_is_the_records_identity() {
     for (lane, expected) in [(Lane::Input, "docs.raw/2/9/0"), (Lane::Retry, "docs.raw/2/5/1")] {
         let mut item = item_of(lane, Some(br#"{"text":"t"}"#), &[("longshore.origin", "docs.raw/2/5/1")]);
-        accept(&AcceptOptions::default()).unwrap().apply(&mut item).unwrap();
+        built(&AcceptOptions::default()).unwrap().apply(&mut item).unwrap();
         assert_eq!(item.fields().unwrap().get("id"), Some(&Value::from(expected)));
     }
 }
@@ -229,7 +237,7 @@ fn steps_before_accept_are_the_pipelines_mistake() {
         assert_eq!(step.apply(&mut empty).unwrap_err().reason, Reason::DecodeShape);
     }
     let mut twice = document(r#"{"text":"t"}"#);
-    assert_eq!(accept(&AcceptOptions::default()).unwrap().apply(&mut twice).unwrap_err().class, Class::Halt);
+    assert_eq!(built(&AcceptOptions::default()).unwrap().apply(&mut twice).unwrap_err().class, Class::Halt);
 }
 
 #[test]
@@ -239,7 +247,7 @@ fn options_are_strict() {
     assert!(serde_json::from_str::<LengthOptions>(r#"{"min":-1}"#).is_err());
     assert!(serde_json::from_str::<FingerprintOptions>(r#"{"x":1}"#).is_err());
     assert_eq!(serde_json::from_str::<AcceptOptions>("{}").unwrap(), AcceptOptions::default());
-    assert_eq!(accept(&AcceptOptions { depth: 0, ..AcceptOptions::default() }).err().unwrap().field, "depth");
+    assert_eq!(built(&AcceptOptions { depth: 0, ..AcceptOptions::default() }).err().unwrap().field, "depth");
 }
 
 proptest! {
@@ -248,7 +256,7 @@ proptest! {
         for format in [Format::Json, Format::Text] {
             let options = AcceptOptions { format, ..AcceptOptions::default() };
             let mut item = item_of(Lane::Input, Some(&bytes), &[]);
-            if let Err(failure) = accept(&options).unwrap().apply(&mut item) {
+            if let Err(failure) = built(&options).unwrap().apply(&mut item) {
                 prop_assert_eq!(failure.class, Class::Reject);
             }
         }

@@ -2,14 +2,18 @@
 
 mod shape;
 
-use longshore_codec::json::{self, DEPTH_MAX, Limits};
+use std::sync::Arc;
+
+use longshore_codec::json::{DEPTH_MAX, Limits};
+use longshore_codec::unpack::unpack;
+use longshore_codec::{Compression, Decode, Store};
 use longshore_conditions::BuildError;
 use longshore_core::human::Bytes;
 use longshore_core::{Content, Failure, FilterReason, Flow, Item, Lane, Map, Origin, Reason, Step, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The most values in one document's JSON; its bulk is text, which is one.
+/// The most values in one document; its bulk is text, which is one.
 const VALUES_MAX: u32 = 100_000;
 
 /// The filter reason of tombstones.
@@ -18,15 +22,21 @@ const TOMBSTONE: &str = "tombstone";
 /// The header that names the identity of a record in the pipeline's own retry topic.
 const ORIGIN_HEADER: &[u8] = b"longshore.origin";
 
-/// `accept: {}` or `accept: { format: text }`.
+/// `accept: {}`, `accept: { format: text, compression: zstd }` or `accept: { format: avro, subject: document }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AcceptOptions {
     /// How a record's value is written. Default `json`.
     pub format: Format,
-    /// The deepest nesting of JSON, 1 to 512. Default 64.
+    /// The only subject of the schema store whose versions are accepted, for `format: avro`. Others are rejected with
+    /// `decode.schema-unknown`; without it, every schema of the store is accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// How the producer packed each value by itself (not the batches, which Kafka unpacks). Default `none`.
+    pub compression: Compression,
+    /// The deepest nesting of JSON or Avro, 1 to 512. Default 64.
     pub depth: u32,
-    /// The largest value; a larger one is rejected with `decode.too-large`. Default 8MiB.
+    /// The largest value, packed and unpacked; a larger one is rejected with `decode.too-large`. Default 8MiB.
     pub max_bytes: Bytes,
     /// What becomes of a record without a value. Default `filter`.
     pub tombstone: Tombstone,
@@ -42,6 +52,9 @@ pub enum Format {
     Json,
     /// The value is the text, for example Markdown.
     Text,
+    /// One Avro record in the Confluent wire format, with a schema of the store that `schemas` names. It is accepted in
+    /// the shapes of `json`.
+    Avro,
 }
 
 /// What becomes of a record without a value.
@@ -57,15 +70,22 @@ pub enum Tombstone {
 
 impl Default for AcceptOptions {
     fn default() -> Self {
-        Self { format: Format::Json, depth: 64, max_bytes: Bytes::mebi(8), tombstone: Tombstone::Filter }
+        Self {
+            format: Format::Json,
+            subject: None,
+            compression: Compression::None,
+            depth: 64,
+            max_bytes: Bytes::mebi(8),
+            tombstone: Tombstone::Filter,
+        }
     }
 }
 
-/// Builds the step.
+/// Builds the step. Avro takes its schemas from the store.
 ///
 /// # Errors
-/// A limit that makes no sense.
-pub fn accept(options: &AcceptOptions) -> Result<Box<dyn Step>, BuildError> {
+/// A limit that makes no sense, or a subject that the store does not hold.
+pub fn accept(options: &AcceptOptions, store: &Arc<Store>) -> Result<Box<dyn Step>, BuildError> {
     if !(1..=DEPTH_MAX).contains(&options.depth) {
         return Err(BuildError::new("depth", format!("expected 1 to {DEPTH_MAX}")));
     }
@@ -73,17 +93,39 @@ pub fn accept(options: &AcceptOptions) -> Result<Box<dyn Step>, BuildError> {
     if bytes == 0 {
         return Err(BuildError::new("max_bytes", "expected at least 1B"));
     }
+    let limits = Limits { depth: options.depth, bytes, values: VALUES_MAX };
     Ok(Box::new(Accept {
-        format: options.format,
-        limits: Limits { depth: options.depth, bytes, values: VALUES_MAX },
+        reading: reading(options, limits, store)?,
         tombstone: options.tombstone,
         reason: FilterReason::new(TOMBSTONE),
     }))
 }
 
+fn reading(options: &AcceptOptions, limits: Limits, store: &Arc<Store>) -> Result<Reading, BuildError> {
+    let subject = &options.subject;
+    let format = match options.format {
+        Format::Json | Format::Text if subject.is_some() => {
+            return Err(BuildError::new("subject", "only `format: avro` has a subject"));
+        }
+        Format::Text => return Ok(Reading::Text { compression: options.compression, limits }),
+        Format::Json => longshore_codec::Format::Json,
+        Format::Avro => match subject {
+            Some(subject) if store.newest(subject).is_none() => {
+                return Err(BuildError::new("subject", "the schema store holds no such subject"));
+            }
+            Some(_) | None => longshore_codec::Format::Avro { subject: subject.clone() },
+        },
+    };
+    Ok(Reading::Object(Decode::new(&format, store, options.compression, limits)))
+}
+
+enum Reading {
+    Object(Decode),
+    Text { compression: Compression, limits: Limits },
+}
+
 struct Accept {
-    format: Format,
-    limits: Limits,
+    reading: Reading,
     tombstone: Tombstone,
     reason: FilterReason,
 }
@@ -106,32 +148,30 @@ impl Step for Accept {
                 Tombstone::Reject => Err(Failure::reject(Reason::DecodeTombstone, "no value")),
             };
         };
-        let document = match self.format {
-            Format::Json => match json::parse(bytes, &self.limits)? {
+        let document = match &self.reading {
+            Reading::Object(decode) => match decode.decode(bytes)? {
                 Value::Object(fields) => shape::document(fields, || origin(item))?,
                 _ => return Err(Failure::reject(Reason::DecodeShape, "expected an object")),
             },
-            Format::Text => self.document_of_text(bytes, item)?,
+            Reading::Text { compression, limits } => {
+                document_of_text(&unpack(bytes, *compression, limits)?, item)?
+            }
         };
         item.content = Content::Fields(document);
         Ok(Flow::Keep)
     }
 }
 
-impl Accept {
-    fn document_of_text(&self, bytes: &[u8], item: &Item) -> Result<Map, Failure> {
-        self.limits.check_bytes(bytes.len())?;
-        if bytes.is_empty() {
-            return Err(Failure::reject(Reason::DecodeEmpty, "no text"));
-        }
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            Failure::reject(Reason::DecodeUtf8, format!("at byte {}", error.valid_up_to()))
-        })?;
-        let mut document = Map::with_capacity(4);
-        document.push("id", Value::from(origin(item).as_str()));
-        document.push("text", Value::from(text));
-        Ok(document)
+fn document_of_text(bytes: &[u8], item: &Item) -> Result<Map, Failure> {
+    if bytes.is_empty() {
+        return Err(Failure::reject(Reason::DecodeEmpty, "no text"));
     }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Failure::reject(Reason::DecodeUtf8, format!("at byte {}", error.valid_up_to())))?;
+    let mut document = Map::with_capacity(4);
+    document.push("id", Value::from(origin(item).as_str()));
+    document.push("text", Value::from(text));
+    Ok(document)
 }
 
 /// The record's identity. In the retry lane its header names it; on an input the same header would be forged.

@@ -68,11 +68,12 @@ impl Parts {
             ("metadata", Value::Object(metadata)) => self.metadata = metadata,
             ("metadata", Value::Null) => {}
             ("metadata", _) => return Err(unfit("`metadata` is not an object")),
+            ("attributes", Value::Object(attributes)) if attributes.is_empty() => {}
             ("attributes", value @ Value::Object(_)) => self.attributes = Some(value),
             ("source", value @ Value::Text(_)) => self.source = Some(value),
             ("added", value @ Value::Text(_)) => self.added = Some(value),
             ("created", value @ Value::Text(_)) => self.created = Some(value),
-            // Writers of typed rows (datatrove, Parquet) spell an absent field as null or as an empty list.
+            // Writers of typed rows (datatrove, Parquet, Avro) spell an absent field as null, an empty list or map.
             ("attributes" | "source" | "added" | "created" | "media", Value::Null) => {}
             ("media", Value::Array(media)) if media.is_empty() => {}
             (_, value) => self.others.push((name, value)),

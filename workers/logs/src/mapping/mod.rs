@@ -124,7 +124,7 @@ impl Model {
         if !rest.is_empty() {
             log.push("attributes", Value::Object(rest));
         }
-        if let Some((_, resource)) = resource {
+        if let Some((_, resource)) = resource.filter(|(_, resource)| !resource.is_empty()) {
             log.push("resource", Value::Object(resource));
         }
         if let Some(event) = event {

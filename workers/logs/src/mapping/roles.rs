@@ -99,12 +99,16 @@ impl Roles {
         self.by_length.get(name.len())?.iter().find(|known| known.ends == ends && known.name == name)
     }
 
-    /// Puts a field to its role, or to the rest. Of several fields of one role the preferred one stays.
+    /// Puts a field to its role, or to the rest. Of several fields of one role the preferred one stays. A null has no
+    /// meaning to give: writers of typed rows (Avro) spell an absent field so, and it is the same as leaving it out.
     pub(super) fn sort_in(&self, name: CompactString, value: Value, found: &mut Found, rest: &mut Map) {
         let Some(known) = self.find(&name) else {
             rest.push(name, value);
             return;
         };
+        if matches!(value, Value::Null) {
+            return;
+        }
         let slot = &mut found.fields[known.role as usize];
         match slot {
             Some(held) if held.rank <= known.rank => rest.push(name, value),

@@ -73,7 +73,7 @@ pub struct Pipeline {
     #[serde(default = "first_generation")]
     #[schemars(range(min = 1))]
     pub generation: u32,
-    /// Folder of the Avro schema store; needed where a step or sink names a subject.
+    /// Folder of the Avro schema store; needed where a step or sink speaks Avro.
     #[serde(default)]
     pub schemas: Option<PathBuf>,
     /// What happens to records that fail.

@@ -62,6 +62,19 @@ impl StepOptions {
         }
     }
 
+    /// The subject to which a step that reads Avro keeps, none when it takes any; none for other steps.
+    pub fn avro(&self) -> Option<Option<&str>> {
+        match self {
+            Self::Parse(options) if options.format == longshore_logs::Format::Avro => {
+                Some(options.subject.as_deref())
+            }
+            Self::Accept(options) if options.format == longshore_datasets::Format::Avro => {
+                Some(options.subject.as_deref())
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the step reads a record's bytes, so that later ones find fields.
     pub fn reads(&self) -> bool {
         matches!(self, Self::Parse(_) | Self::Accept(_))

@@ -36,9 +36,9 @@ pub(crate) fn check(
     let mut context = Context { parts, document, sources, secret, findings: Vec::new() };
     names::check(&mut context);
     broker::check(&mut context);
-    steps::check(&mut context);
+    let store = schemas::check(&mut context);
+    steps::check(&mut context, &store);
     sinks::check(&mut context);
-    schemas::check(&mut context);
     flow::check(&mut context);
     memory::check(&mut context);
     context.findings

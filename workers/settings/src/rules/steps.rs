@@ -1,5 +1,8 @@
 //! Steps that fit the kind of pipeline, and whose conditions and options build.
 
+use std::sync::Arc;
+
+use longshore_codec::Store;
 use longshore_conditions::{BuildError, Condition, ConditionError, Expression, steps};
 
 use super::{Context, at};
@@ -8,9 +11,10 @@ use crate::parts::get;
 use crate::path::Path;
 use crate::report::Code;
 
-pub(crate) fn check(context: &mut Context<'_>) {
+pub(crate) fn check(context: &mut Context<'_>, store: &Arc<Store>) {
     let parts = context.parts;
     let mut read = false;
+    let mut reader: Option<Path> = None;
     for (index, step) in parts.steps.iter().enumerate() {
         let Some(step) = step else {
             // It may be the one that reads.
@@ -31,8 +35,12 @@ pub(crate) fn check(context: &mut Context<'_>) {
         }
         if step.reads() {
             read = true;
+            if let Some(earlier) = &reader {
+                read_twice(context, step, earlier, &path);
+            }
+            reader = Some(path.clone());
         }
-        builds(context, step, index + 1, &path);
+        builds(context, step, index + 1, store, &path);
     }
 }
 
@@ -63,8 +71,15 @@ fn unread(context: &mut Context<'_>, step: &StepOptions, path: &Path) {
     context.push(finding.help(format!("put {reader} before it")));
 }
 
+fn read_twice(context: &mut Context<'_>, step: &StepOptions, earlier: &Path, path: &Path) {
+    let message = format!("`{}` reads a record's bytes, and a step before it has read them", step.word());
+    let mut finding = context.find(Code::Conflict, path, message);
+    finding.place = context.sources.key(path);
+    context.push(finding.context(context.sources.key(earlier), "read here"));
+}
+
 /// Builds the step and reports what is wrong with it: every expression, then whatever else keeps it from being built.
-fn builds(context: &mut Context<'_>, step: &StepOptions, number: usize, path: &Path) {
+fn builds(context: &mut Context<'_>, step: &StepOptions, number: usize, store: &Arc<Store>, path: &Path) {
     let mut broken = false;
     let mut judge = |context: &mut Context<'_>, place: Path, text: &str, error: Option<ConditionError>| {
         if let Some(error) = error {
@@ -99,8 +114,12 @@ fn builds(context: &mut Context<'_>, step: &StepOptions, number: usize, path: &P
     }
     // Without a kind, which is reported by itself, the other kind's field names would be judged.
     let Some(kind) = context.parts.kind.filter(|_| !broken) else { return };
-    if let Err(error) = build(step, kind, number) {
-        report(context, step, path, &error);
+    if let Err(error) = build(step, kind, number, store) {
+        // Without a store no subject is known; the rule of the schemas says what is missing, and what comes near.
+        let said = step.avro().is_some() && error.field == "subject";
+        if !said {
+            report(context, step, path, &error);
+        }
     }
 }
 
@@ -117,7 +136,7 @@ fn wrong_kind(context: &mut Context<'_>, step: &StepOptions, kind: Kind, only: K
 }
 
 /// Builds the step as the worker would, and throws it away.
-fn build(step: &StepOptions, kind: Kind, number: usize) -> Result<(), BuildError> {
+fn build(step: &StepOptions, kind: Kind, number: usize, store: &Arc<Store>) -> Result<(), BuildError> {
     let kind = match kind {
         Kind::Logs => steps::Kind::Log,
         Kind::Dataset => steps::Kind::Document,
@@ -128,8 +147,8 @@ fn build(step: &StepOptions, kind: Kind, number: usize) -> Result<(), BuildError
         StepOptions::Remove(options) => steps::remove(options, kind).map(drop),
         StepOptions::Filter(options) => steps::filter(options, number).map(drop),
         StepOptions::Delay(options) => options.condition().map(drop),
-        StepOptions::Parse(options) => longshore_logs::parse(options).map(drop),
-        StepOptions::Accept(options) => longshore_datasets::accept(options).map(drop),
+        StepOptions::Parse(options) => longshore_logs::parse(options, store).map(drop),
+        StepOptions::Accept(options) => longshore_datasets::accept(options, store).map(drop),
         StepOptions::Normalize(options) => longshore_datasets::normalize(options).map(drop),
         StepOptions::Length(options) => longshore_datasets::length(options).map(drop),
         StepOptions::Fingerprint(options) => longshore_datasets::fingerprint(options).map(drop),
