@@ -22,8 +22,7 @@ pub const KEPT_BYTES: u64 = 5 * 1024 * 1024;
 /// The most records that a partition keeps before old ones vanish.
 pub const KEPT_RECORDS: u64 = 100_000;
 /// Commands that this broker cannot serve.
-pub const REFUSED_COMMANDS: &[&str] =
-    &["topics apply", "topics plan", "rewind --to TIME", "dlq trim", "doctor"];
+pub const REFUSED_COMMANDS: &[&str] = &["topics apply", "topics plan"];
 
 /// A running embedded broker; it ends when dropped.
 pub struct EmbeddedBroker {

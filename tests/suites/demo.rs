@@ -1,0 +1,153 @@
+//! `longshore dev` and `longshore dev verify` as a newcomer types them, on the JVM broker and on the embedded one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use longshore_broker::JvmBroker;
+use longshore_tests::harness::{Longshore, binary};
+
+/// A demo takes half a minute; on a machine that does other things as well it may take three.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Runs a small demo and gives back its folder.
+fn demo(broker: &str) -> (tempfile::TempDir, PathBuf) {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("run");
+    let mut command = Command::new(binary());
+    command.args(["dev", "--lines", "30000", "--broker", broker, "--dir"]).arg(&dir);
+    command.env_remove("KAFKA_BOOTSTRAP");
+    let mut run = Longshore::start_command(command);
+    let status = run.wait(DEADLINE);
+    assert!(status.success(), "the demo on {broker} ended with {status}\n{}", run.transcript());
+    let told = run.transcript();
+    for words in ["kill -9", "read again", "missing                  0", "everything adds up"] {
+        assert!(told.contains(words), "{words:?} is missing in\n{told}");
+    }
+    (home, dir)
+}
+
+fn verify(dir: &Path) -> Output {
+    Command::new(binary()).args(["dev", "verify"]).arg(dir).output().unwrap()
+}
+
+/// Scenario: the demo on a real Apache Kafka, counted again on the untouched folder, by `zstdcat`, `jq` and `uniq`, and on
+/// copies with one row removed, doubled, swapped within its key, and foreign. Guarantee: the untouched folder is
+/// right; each planted row is named and ends with code 1.
+#[test]
+fn on_a_real_broker_the_account_holds_and_each_planted_row_is_found() {
+    if JvmBroker::available().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "no real broker can run here");
+        return;
+    }
+    let (_home, dir) = demo("jvm");
+    let clean = verify(&dir);
+    assert!(clean.status.success(), "{}", text(&clean));
+    assert_eq!(doubled_by_foreign_tools(&dir), "");
+
+    let file = largest(&dir.join("out/logs"));
+    let name = file.strip_prefix(&dir).unwrap().display().to_string();
+    plant(&dir, &file, "missing: ", |rows| origin(&rows.remove(1)));
+    plant(&dir, &file, &format!("doubled row: {name}:"), |rows| {
+        rows.insert(2, rows[1].clone());
+        origin(&rows[1])
+    });
+    plant(&dir, &file, &format!("row out of order: {name}:"), |rows| {
+        let (first, second) = two_of_a_key(rows);
+        rows.swap(first, second);
+        origin(&rows[second])
+    });
+    plant(&dir, &file, &format!("foreign row: {name}:"), |rows| {
+        let own = origin(&rows[1]);
+        let foreign = own.replace("demo.logs/", "other.logs/");
+        rows[1] = rows[1].replace(&own, &foreign);
+        foreign
+    });
+}
+
+/// Scenario: the demo without Java, on the broker inside librdkafka. Guarantee: the same account.
+#[test]
+fn on_the_embedded_broker_the_account_holds() {
+    let (_home, dir) = demo("embedded");
+    let clean = verify(&dir);
+    assert!(clean.status.success(), "{}", text(&clean));
+}
+
+/// Scenario: `dev` is pointed at a folder with somebody's files. Guarantee: it refuses with code 64 and removes nothing.
+#[test]
+fn a_folder_that_is_not_a_run_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("thesis.txt"), "years of work").unwrap();
+    let ran = Command::new(binary()).args(["dev", "--broker", "embedded", "--dir"]).arg(home.path()).output().unwrap();
+    assert_eq!(ran.status.code(), Some(64), "{}", text(&ran));
+    assert_eq!(fs::read_to_string(home.path().join("thesis.txt")).unwrap(), "years of work");
+}
+
+/// Changes one file of the run, expects `verify` to end with 1 and to name the row, and puts the file back.
+fn plant(dir: &Path, file: &Path, words: &str, change: impl FnOnce(&mut Vec<String>) -> String) {
+    let before = fs::read(file).unwrap();
+    let foot = before.len() - 12;
+    let json = u32::from_le_bytes(before[foot..foot + 4].try_into().unwrap()) as usize;
+    // The trailer's frame: 8 bytes of head, 16 of magic and length around the JSON, as `sinks` documents it.
+    let trailer = &before[before.len() - json - 36..];
+    let rows = String::from_utf8(zstd::decode_all(&before[..]).unwrap()).unwrap();
+    let mut rows: Vec<String> = rows.lines().map(str::to_owned).collect();
+    let row = change(&mut rows);
+    let mut edited = zstd::encode_all((rows.join("\n") + "\n").as_bytes(), 1).unwrap();
+    edited.extend_from_slice(trailer);
+    fs::write(file, edited).unwrap();
+    let found = verify(dir);
+    fs::write(file, before).unwrap();
+    let told = text(&found);
+    assert_eq!(found.status.code(), Some(1), "{words}: {told}");
+    let named = told.lines().any(|line| line.contains(words) && line.contains(&row));
+    assert!(named, "no finding {words:?} names {row}:\n{told}");
+}
+
+fn origin(row: &str) -> String {
+    let row: serde_json::Value = serde_json::from_str(row).unwrap();
+    row["_origin"].as_str().unwrap().to_owned()
+}
+
+/// The places of two neighbouring rows of one key.
+fn two_of_a_key(rows: &[String]) -> (usize, usize) {
+    let mut last = BTreeMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        let row: serde_json::Value = serde_json::from_str(row).unwrap();
+        let Some(user) = row["attributes"]["user"].as_str() else { continue };
+        if let Some(first) = last.insert(user.to_owned(), place) {
+            return (first, place);
+        }
+    }
+    panic!("no key stands twice in this file")
+}
+
+fn largest(folder: &Path) -> PathBuf {
+    let mut folders = vec![folder.to_path_buf()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "zst") {
+                files.push((entry.metadata().unwrap().len(), path));
+            }
+        }
+    }
+    files.into_iter().max().unwrap().1
+}
+
+/// The README's check: origins that stand twice, by tools that are not ours.
+fn doubled_by_foreign_tools(dir: &Path) -> String {
+    let script = "find out -name '*.jsonl.zst' -exec zstdcat {} + | jq -r ._origin | sort | uniq -d";
+    let ran = Command::new("sh").args(["-c", script]).current_dir(dir).output().unwrap();
+    assert!(ran.status.success(), "{}", text(&ran));
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
