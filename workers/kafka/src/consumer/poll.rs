@@ -317,6 +317,7 @@ impl<'a> Poll<'a> {
         {
             tracing::warn!(?code, "resume failed");
         }
+        self.client().wake_brokers();
     }
 
     pub(super) fn pause(&self, pairs: &[(&str, i32)]) {

@@ -1,6 +1,6 @@
 //! A librdkafka client with its callbacks, and its queues.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,8 @@ pub(crate) struct Client {
     rk: NonNull<sys::rd_kafka_t>,
     /// What the callbacks' opaque pointer points to; freed after the client is destroyed.
     callbacks: NonNull<Arc<dyn Callbacks>>,
+    /// User and password as configured, empty without; for [`Client::wake_brokers`].
+    credentials: (CString, CString),
 }
 
 // SAFETY: librdkafka's client is thread-safe, and the callbacks are `Send + Sync`.
@@ -70,7 +72,7 @@ impl Client {
         // `rd_kafka_destroy_flags` returned, or here when there is no client.
         unsafe {
             match Self::make(kind, settings, callbacks) {
-                Ok(rk) => Ok(Arc::new(Self { rk, callbacks })),
+                Ok(rk) => Ok(Arc::new(Self { rk, callbacks, credentials: credentials(settings) })),
                 Err(reason) => {
                     drop(Box::from_raw(callbacks.as_ptr()));
                     Err(reason)
@@ -139,6 +141,18 @@ impl Client {
 
     pub(super) fn raw(&self) -> *mut sys::rd_kafka_t {
         self.rk.as_ptr()
+    }
+
+    /// Makes librdkafka's broker threads look what there is to fetch. A partition that is resumed does not wake its
+    /// broker's thread, which may sleep for a second (`rd_kafka_max_block_ms`) when it fetches nothing else; of the
+    /// public functions only this one wakes all of them. The credentials stay what they are.
+    pub(crate) fn wake_brokers(&self) {
+        let (user, password) = &self.credentials;
+        // SAFETY: the client is alive; the strings are copied; an error object, if any, is taken.
+        unsafe {
+            let error = sys::rd_kafka_sasl_set_credentials(self.raw(), user.as_ptr(), password.as_ptr());
+            drop(take_error(error));
+        }
     }
 
     /// Serves callbacks of the main queue; used by producers and by clients without a group.
@@ -228,6 +242,14 @@ impl Drop for Client {
             drop(Box::from_raw(self.callbacks.as_ptr()));
         }
     }
+}
+
+fn credentials(settings: &[(String, String)]) -> (CString, CString) {
+    let of = |name: &str| {
+        let found = settings.iter().rev().find(|(setting, _)| setting == name);
+        c_string(found.map_or("", |(_, value)| value.as_str()))
+    };
+    (of("sasl.username"), of("sasl.password"))
 }
 
 /// Names the setting, never its value: it may be a secret (I10). Librdkafka's text quotes values.
@@ -360,8 +382,23 @@ unsafe extern "C" fn on_token(rk: *mut sys::rd_kafka_t, _: *const c_char, opaque
     }
 }
 
+/// Ends the poll that serves a callback, so that the loop acts on it now: librdkafka would go on waiting for a record.
+///
+/// # Safety
+/// `rk` is a live consumer.
+unsafe fn end_poll(rk: *mut sys::rd_kafka_t) {
+    // SAFETY: the reference to the queue is given back at once.
+    unsafe {
+        let queue = sys::rd_kafka_queue_get_consumer(rk);
+        if !queue.is_null() {
+            sys::rd_kafka_queue_yield(queue);
+            sys::rd_kafka_queue_destroy(queue);
+        }
+    }
+}
+
 unsafe extern "C" fn on_rebalance(
-    _: *mut sys::rd_kafka_t,
+    rk: *mut sys::rd_kafka_t,
     code: Code,
     partitions: *mut sys::rd_kafka_topic_partition_list_t,
     opaque: *mut c_void,
@@ -375,18 +412,22 @@ unsafe extern "C" fn on_rebalance(
             other => Change::Failed(other),
         };
         callbacks(opaque).rebalance(change);
+        end_poll(rk);
     }
 }
 
 pub(super) unsafe extern "C" fn on_commit(
-    _: *mut sys::rd_kafka_t,
+    rk: *mut sys::rd_kafka_t,
     code: Code,
     partitions: *mut sys::rd_kafka_topic_partition_list_t,
     opaque: *mut c_void,
 ) {
     // SAFETY: the opaque given to `rd_kafka_commit_queue` is the callbacks' pointer of a live client; the list is null
     // or lives through the call.
-    unsafe { callbacks(opaque).committed(super::list::entries(partitions), code) }
+    unsafe {
+        callbacks(opaque).committed(super::list::entries(partitions), code);
+        end_poll(rk);
+    }
 }
 
 impl Client {

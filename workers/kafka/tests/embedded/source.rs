@@ -69,6 +69,26 @@ fn credit_bounds_what_is_handed_over() {
     source.shut_down().unwrap();
 }
 
+/// Scenario: a pair runs dry and is granted more, again and again, with nothing else to fetch.
+/// Guarantee: going on takes no second each time, which is how long librdkafka's idle fetcher sleeps.
+#[test]
+fn a_resumed_pair_flows_at_once() {
+    let broker = EmbeddedBroker::start(&[("in", 1)]).unwrap();
+    let values: Vec<String> = (0..30_000).map(|n| n.to_string()).collect();
+    publish(&broker, "in", 0, &values.iter().map(String::as_str).collect::<Vec<_>>());
+    let source = Source::join(&broker, "in");
+    let given = source.assigned();
+    source.start(&given.pair, given.epoch, 0, 1);
+    let mut count = source.values(1).len() as u64;
+    let begun = std::time::Instant::now();
+    for _ in 0..20 {
+        source.grant(&given.pair, given.epoch, count + 1);
+        count += source.values(1).len() as u64;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    source.shut_down().unwrap();
+}
+
 /// Scenario: the memory budget is used up by chunks that are held.
 /// Guarantee (I5): intake stops, and goes on when they are dropped.
 #[test]

@@ -16,7 +16,11 @@ use longshore_kafka::{
 pub const DEADLINE: Duration = Duration::from_secs(15);
 
 pub fn kafka(broker: &EmbeddedBroker) -> KafkaOptions {
-    KafkaOptions::plain(broker.bootstrap())
+    let mut options = KafkaOptions::plain(broker.bootstrap());
+    // The mock cluster waits almost this long for a member that has left.
+    options.client.insert("session.timeout.ms".into(), longshore_kafka::Scalar::Number(3_000));
+    options.client.insert("heartbeat.interval.ms".into(), longshore_kafka::Scalar::Number(300));
+    options
 }
 
 pub fn producer(broker: &EmbeddedBroker) -> Producer {
