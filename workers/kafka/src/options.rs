@@ -36,8 +36,9 @@ impl KafkaOptions {
     }
 }
 
-/// A librdkafka setting's value; YAML writes numbers and booleans without quotes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A librdkafka setting's value; YAML writes numbers and booleans without quotes. Debug shows `***`, since some of
+/// librdkafka's settings are passwords (I10).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Scalar {
     /// `true` or `false`.
@@ -46,6 +47,12 @@ pub enum Scalar {
     Number(i64),
     /// Anything else.
     Text(String),
+}
+
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl fmt::Display for Scalar {

@@ -61,3 +61,48 @@ fn tls(from: &file::TlsOptions) -> kafka::TlsOptions {
         verify_hostname: from.verify_hostname,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: the settings crate keeps its own list of what Longshore owns, to check a file without Kafka's client.
+    /// Guarantee: both lists name the same settings with the same reasons, so that nothing passes the check and is refused
+    /// by the worker.
+    #[test]
+    fn what_the_check_refuses_is_what_the_client_refuses() {
+        let mut checked = file::OWNED_SETTINGS.to_vec();
+        let mut refused = kafka::OWNED_SETTINGS.to_vec();
+        checked.sort_unstable();
+        refused.sort_unstable();
+        assert_eq!(checked, refused);
+    }
+
+    /// Scenario: a worker's options are built and shown, as a log line or a panic would. Guarantee: no password in it (I10).
+    #[test]
+    fn the_clients_options_show_no_password() {
+        let password = || Some(longshore_settings::Secret::new("planted-hunter2"));
+        let from = file::KafkaOptions {
+            brokers: "localhost:9092".to_owned(),
+            client: [
+                ("linger.ms".to_owned(), file::Scalar::Number(5)),
+                ("ssl.truststore.password".to_owned(), file::Scalar::Text("planted-hunter2".to_owned())),
+            ]
+            .into(),
+            security: file::SecurityOptions {
+                protocol: Some(file::Protocol::SaslSsl),
+                sasl: Some(file::SaslOptions {
+                    mechanism: file::Mechanism::ScramSha512,
+                    username: Some("me".to_owned()),
+                    password: password(),
+                    token_file: None,
+                }),
+                tls: Some(file::TlsOptions { key_password: password(), ..file::TlsOptions::default() }),
+            },
+            group_protocol: file::GroupProtocol::Classic,
+        };
+        let options = options(&from);
+        assert!(!format!("{options:?} {from:?}").contains("hunter2"));
+        assert_eq!(options.client["linger.ms"].to_string(), "5");
+    }
+}

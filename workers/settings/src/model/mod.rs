@@ -1,4 +1,8 @@
 //! What a pipeline file says, as plain data. Every type is strict: an unknown field is a mistake.
+//!
+//! Debug of the whole ([`Pipeline`], [`crate::Loaded`]), of secrets and of client settings shows no value. Debug of a single
+//! part (a sink's folder, a condition) does, and the value may have come from `${NAME}` or `${file:}`: it is for tests, and
+//! no log line takes it. What people read is [`crate::Loaded::dump`], which stars such values (I10).
 
 mod failure;
 mod input;
