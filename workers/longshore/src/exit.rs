@@ -146,4 +146,38 @@ mod tests {
         assert_eq!(code_of(Reason::LedgerMissing) as u8, 78);
         assert_eq!(code_of(Reason::BrokerUnavailable) as u8, 69);
     }
+
+    /// What stands before the table of `docs/reasons.md`.
+    const REASONS_HEAD: &str = "\
+# Reason codes
+
+Every failure carries one of these codes: in a dead letter's headers, in the log, and in the last message of a command that
+failed. They are part of the interface: one that is renamed or given another meaning is a breaking change. Reasons of filtered
+records are not among them; the pipeline file names those.
+
+The exit code is that of a worker or command that ends with the reason. A record's own fault (`decode.*`, `encode.*`, most of
+`step.*`) ends no worker: the record becomes a dead letter and the worker goes on.
+
+| code | what it means | exit code |
+|---|---|---|
+";
+
+    fn reasons_page() -> String {
+        let lines = Reason::ALL.iter().map(|reason| {
+            format!("| `{}` | {} | {} |\n", reason.code(), reason.words(), code_of(*reason) as u8)
+        });
+        REASONS_HEAD.to_owned() + &lines.collect::<String>()
+    }
+
+    /// The documented list of reasons is the one the code has. `UPDATE_EXPECT=1` writes it anew, for a person to read.
+    #[test]
+    fn every_reason_is_documented() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reasons.md");
+        let page = reasons_page();
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(&file, &page).unwrap();
+        }
+        let found = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(found == page, "run with UPDATE_EXPECT=1 and commit the result");
+    }
 }
