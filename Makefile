@@ -14,8 +14,7 @@ demo: build ## broker, two pipelines, workers, a kill -9, and the account (ARGS=
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/longshore" dev $(ARGS)
 
 build: ## everything once, tests included, so that no feature set is built twice
-	@scripts/setup.sh build
-	cargo build --workspace --all-targets
+	@scripts/build.sh
 
 test: ## set up, build, all unit tests and suites (SUITES="walls broker" for some)
 	@scripts/test.sh $(SUITES)

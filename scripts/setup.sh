@@ -27,13 +27,13 @@ java_package() {
 }
 
 find_missing() {
-    build_packages=() test_packages=()
+    build_packages=() tls_packages=() test_packages=()
     have cmake || build_packages+=(cmake)
     have make || build_packages+=(make)
     { have c++ && have cc; } || build_packages+=(g++)
-    have pkg-config || build_packages+=(pkg-config)
-    { have pkg-config && pkg-config --exists openssl; } || build_packages+=(libssl-dev)
-    { have pkg-config && pkg-config --exists zlib; } || build_packages+=(zlib1g-dev)
+    # Without these a worker is built without TLS (scripts/build.sh).
+    have pkg-config || tls_packages+=(pkg-config)
+    { have pkg-config && pkg-config --exists openssl; } || tls_packages+=(libssl-dev)
     [[ $purpose == test ]] || return 0
     local major
     major=$(java_major 2>/dev/null || true)
@@ -61,7 +61,7 @@ install() {
     # The package lists of a fresh machine are empty, and which Java there is depends on them.
     "$run" apt-get update --quiet --quiet
     find_missing
-    local packages=("${build_packages[@]}" "${test_packages[@]}")
+    local packages=("${build_packages[@]}" "${tls_packages[@]}" "${test_packages[@]}")
     echo "setup: installing ${packages[*]}"
     "$run" env DEBIAN_FRONTEND=noninteractive \
         apt-get install --yes --quiet --quiet --no-install-recommends "${packages[@]}"
@@ -70,13 +70,13 @@ install() {
 install_packages() {
     local run
     find_missing
-    [[ ${#build_packages[@]} -gt 0 || ${#test_packages[@]} -gt 0 ]] || return 0
+    [[ $((${#build_packages[@]} + ${#tls_packages[@]} + ${#test_packages[@]})) -gt 0 ]] || return 0
     if run=$(privilege); then
         install "$run"
         return
     fi
     echo "setup: missing, and not allowed to install. On Debian or Ubuntu run:" >&2
-    echo "    sudo apt-get install --no-install-recommends ${build_packages[*]} ${test_packages[*]}" >&2
+    echo "    sudo apt-get install --no-install-recommends ${build_packages[*]} ${tls_packages[*]} ${test_packages[*]}" >&2
     if [[ ${#build_packages[@]} -gt 0 || ${CI:-} == true ]]; then
         exit 1
     fi
