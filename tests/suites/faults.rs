@@ -1,2 +1,26 @@
-//! Faults at named points and in storms; `LONGSHORE_FAULTS=full` runs the long form.
+//! Faults at named points and in storms, on a real Apache Kafka. The short form runs with every `make test`;
+//! `LONGSHORE_FAULTS=full` (`make faults`) hits each named point at least 20 times and storms for ten minutes.
 
+#[path = "faults/memory.rs"]
+mod memory;
+#[path = "faults/points.rs"]
+mod points;
+#[path = "faults/storm.rs"]
+mod storm;
+
+use std::sync::OnceLock;
+
+use longshore_broker::{BrokerOptions, JvmBroker};
+use longshore_tests::harness::start_broker;
+
+/// Whether the long form is asked for.
+fn is_full() -> bool {
+    std::env::var("LONGSHORE_FAULTS").is_ok_and(|value| value == "full")
+}
+
+/// One broker for the suite; its groups notice a dead member within a second.
+fn broker() -> Option<&'static JvmBroker> {
+    static BROKER: OnceLock<Option<JvmBroker>> = OnceLock::new();
+    let start = || start_broker(BrokerOptions { heap_mib: 768, ..BrokerOptions::default() });
+    BROKER.get_or_init(start).as_ref()
+}

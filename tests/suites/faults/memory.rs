@@ -1,0 +1,112 @@
+//! Memory while nothing can go out (I5).
+
+use std::time::Duration;
+
+use longshore_tests::harness::account::Fate;
+use longshore_tests::harness::wait::pass_time;
+use longshore_tests::harness::{Account, Record, Rig, Worker};
+
+use super::{broker, is_full};
+
+const MIB: usize = 1024 * 1024;
+/// `limits.memory` of the worker under test.
+const BUDGET_MIB: u64 = 128;
+/// What the promise allows above it.
+const TOLERANCE: f64 = 1.15;
+/// The large records.
+const LARGE: usize = 20 * MIB;
+const PARTITIONS: i32 = 64;
+
+fn backlog() -> usize {
+    if is_full() { 1024 * MIB } else { 300 * MIB }
+}
+
+/// A record whose text does not compress.
+fn record(bytes: usize, number: usize, partition: i32) -> Record {
+    let mut random = longshore_testkit::Random::new(number as u64);
+    let mut text = String::with_capacity(bytes + 16);
+    while text.len() < bytes {
+        text.push_str(&format!("{:016x}", random.bits()));
+    }
+    Record::new(&format!("key-{number}"), format!("{{\"n\":{number},\"message\":\"{text}\"}}")).to(partition)
+}
+
+/// Half of the backlog in records of 20 MB, half in records of 20 kB, over all partitions.
+fn publish(rig: &Rig) -> u64 {
+    let publisher = rig.witness.publisher();
+    let large = backlog() / 2 / LARGE;
+    for number in 0..large {
+        publisher.publish(&rig.topic, &[record(LARGE, number, number as i32 % PARTITIONS)]);
+    }
+    let small = backlog() / 2 / 20_000;
+    for start in (0..small).step_by(500) {
+        let batch = start..(start + 500).min(small);
+        let records = batch.map(|number| record(20_000, large + number, number as i32 % PARTITIONS));
+        publisher.publish(&rig.topic, &records.collect::<Vec<_>>());
+    }
+    (large + small) as u64
+}
+
+fn assert_within_budget(worker: &Worker, when: &str) {
+    let peak_mib = worker.memory_kib("VmHWM:").unwrap_or(u64::MAX) / 1024;
+    println!("VmHWM {when}: {peak_mib} MiB of {BUDGET_MIB} MiB, backlog {} MiB", backlog() / MIB);
+    assert!(peak_mib as f64 <= BUDGET_MIB as f64 * TOLERANCE, "VmHWM {when}: {peak_mib} MiB");
+}
+
+/// Waits until nothing moves any more: the worker holds as much as it ever will.
+fn wait_until_still(worker: &mut Worker) {
+    let mut last = -1.0;
+    let mut still = 0;
+    worker.wait_until("it takes no more records", |worker| {
+        let received = worker.metric("longshore_received_bytes_total{");
+        still = if received == last { still + 1 } else { 0 };
+        last = received;
+        pass_time(Duration::from_millis(100));
+        still > 30 && received > 0.0
+    });
+}
+
+/// Scenario: 64 partitions, records of 20 MB among small ones, a budget of 128 MiB, and a target topic that takes nothing
+/// since its replicas are too few; then it takes records again.
+/// Guarantee: the peak stays within 1.15 of the budget, before and after, and all records come through.
+#[test]
+fn a_blocked_topic_sink_keeps_to_the_budget() {
+    let Some(broker) = broker() else { return };
+    let target = "memory-topic.out";
+    let rig = Rig::new(&broker.bootstrap(), "memory-topic")
+        .steps("\n  - parse: { format: json, max_bytes: 32MiB }")
+        .sinks(&format!("\n  - topic: {{ name: {target} }}"))
+        .set(&format!("limits.memory={BUDGET_MIB}MiB"))
+        .with_topics(PARTITIONS);
+    rig.witness.create_topic(target, 4, &[("min.insync.replicas", "2"), ("max.message.bytes", "33554432")]);
+    let published = publish(&rig);
+    let mut worker = rig.worker();
+    wait_until_still(&mut worker);
+    assert_within_budget(&worker, "with a blocked topic");
+    let alter = ["--alter", "--entity-type", "topics", "--entity-name", target];
+    let alter = [&alter[..], &["--add-config", "min.insync.replicas=1"]].concat();
+    broker.tool(longshore_broker::Tool::Configs, &alter).unwrap();
+    rig.wait_drained(Duration::from_secs(300), &[&worker]);
+    assert_within_budget(&worker, "at the end");
+    worker.stop();
+    let sources: std::collections::BTreeSet<_> =
+        rig.witness.read(target).iter().filter_map(|seen| seen.header("longshore.source")).collect();
+    assert_eq!(sources.len() as u64, published);
+    assert!(rig.witness.read(&rig.letter_topic()).is_empty());
+}
+
+/// Scenario: the same with files: what is read is written, sealed by size, and the peak is that of a working worker.
+#[test]
+fn files_of_large_records_keep_to_the_budget() {
+    let Some(broker) = broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "memory-files")
+        .steps("\n  - parse: { format: json, max_bytes: 32MiB }")
+        .set(&format!("limits.memory={BUDGET_MIB}MiB"))
+        .with_topics(PARTITIONS);
+    let published = publish(&rig);
+    let worker = rig.worker();
+    rig.wait_drained(Duration::from_secs(300), &[&worker]);
+    assert_within_budget(&worker, "with files");
+    worker.stop();
+    Account::take(&rig).assert_right(published, |_| Fate::Row);
+}
