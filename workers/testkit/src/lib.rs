@@ -14,6 +14,7 @@ mod process;
 mod random;
 pub mod sabotage;
 pub mod sim;
+mod trace;
 mod work;
 mod world;
 

@@ -7,12 +7,12 @@ use longshore_core::{Epoch, SinkIndex};
 
 use crate::process::{Ask, Leaving, Source, Writer};
 use crate::sabotage::Sabotage;
-use crate::world::{Flight, Load, World, brief};
+use crate::world::{Flight, Load, World};
 
 impl World {
     pub(crate) fn perform(&mut self, at: usize, action: Action) {
         if self.trace.is_some() {
-            let text = brief(&action);
+            let text = crate::trace::action(&action);
             self.note(format_args!("p{at}    -> {text}"));
         }
         let epoch = self.processes[at].pair.epoch();
@@ -39,7 +39,9 @@ impl World {
             Action::Letter(letter) => self.send_letter(at, epoch, letter),
             Action::Commit(position) => self.send_commit(at, epoch, position),
             Action::Reassign => {
-                self.processes[at].to_assign = Some((self.processes[at].generation, self.log_end()));
+                // An assignment that is on its way already says all that this one would.
+                let fresh = (self.processes[at].generation, self.log_end());
+                self.processes[at].to_assign.get_or_insert(fresh);
             }
             Action::Halt(failure) => self.broken(format!("p{at} halted: {failure}")),
             Action::Released(position) => self.released(at, epoch, position),

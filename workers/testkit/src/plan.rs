@@ -126,7 +126,7 @@ fn options(random: &mut Random, sinks: Vec<SinkSpec>) -> PairOptions {
         order: random.pick(&[Order::Key, Order::Key, Order::Key, Order::None, Order::Partition]),
         grain: random.pick(&[Grain::Batch, Grain::Batch, Grain::Record]),
         sinks,
-        unit_records: random.pick(&[1, 2, 4]),
+        unit_records: random.pick(&[1, 2, 4, 4]),
         units_in_flight: random.pick(&[1, 2, 3]),
         window: Window { records: window, bytes: window * 30 },
         commit: CommitPolicy {

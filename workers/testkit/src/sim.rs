@@ -47,6 +47,13 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Result<(), Bo
     }
 }
 
+/// What happens in one seed, one line each.
+pub fn trace(seed: u64) -> Vec<String> {
+    let mut world = World::new(seed, None, true);
+    let _ = quietly(|| play(&mut world));
+    world.trace.take().unwrap_or_default()
+}
+
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }

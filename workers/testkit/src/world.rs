@@ -130,7 +130,8 @@ impl World {
             };
             let Some(event) = event else { continue };
             if self.trace.is_some() {
-                self.note(format_args!("p{at} <- {}", brief(&event)));
+                let text = crate::trace::event(&event);
+                self.note(format_args!("p{at} <- {text}"));
             }
             let mut actions = Vec::new();
             self.processes[at].pair.handle(event, self.now, &mut actions);
@@ -191,10 +192,10 @@ impl World {
         self.tell(at, Event::Lost);
     }
 
-    /// Reads the next one to three records, sometimes some that were read before.
+    /// Reads the next one to four records, sometimes some that were read before.
     pub(crate) fn read(&mut self, at: usize) {
         let again = self.storm && self.random.percent(5);
-        let want = 1 + self.random.below(3) as u64;
+        let want = 1 + self.random.below(4) as u64;
         let Some(source) = &mut self.processes[at].source else { return };
         let count = want.min(source.granted.saturating_sub(source.given)) as usize;
         let from = if again { Offset(source.next.0 - 2) } else { source.next };
@@ -231,13 +232,4 @@ impl World {
     pub(crate) fn lettered(&self) -> HashSet<Offset> {
         self.letters.iter().map(|(offset, _)| *offset).collect()
     }
-}
-
-/// One line for a trace: long records are cut.
-pub(crate) fn brief(what: &impl std::fmt::Debug) -> String {
-    let mut text = format!("{what:?}");
-    if let Some(cut) = text.char_indices().nth(240).map(|(at, _)| at) {
-        text.truncate(cut);
-    }
-    text
 }

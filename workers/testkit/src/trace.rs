@@ -1,0 +1,52 @@
+//! Events and actions as one readable line each.
+
+use longshore_core::RecordRef;
+use longshore_core::pair::{Action, Event, Unit};
+
+/// An event as a line.
+pub(crate) fn event(event: &Event) -> String {
+    match event {
+        Event::Assigned { assignment, writer } => format!(
+            "Assigned {:?} writer {writer} committed {:?} log end {}",
+            assignment.epoch,
+            assignment.committed.as_ref().map(|committed| committed.offset.0),
+            assignment.log_end
+        ),
+        Event::Received(chunk) => {
+            let offsets: Vec<i64> = (0..chunk.len() as u32).map(|index| chunk.offset(index).0).collect();
+            format!("Received {:?} {offsets:?}", chunk.epoch())
+        }
+        Event::UnitDone { epoch, result } => {
+            let rows =
+                result.blocks.iter().map(|(sink, block)| (sink.0, block.rows.len())).collect::<Vec<_>>();
+            format!("UnitDone {epoch:?} {:?} {:?} rows by sink {rows:?}", result.unit, result.verdicts)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// An action as a line.
+pub(crate) fn action(action: &Action) -> String {
+    match action {
+        Action::Run(unit) => run(unit),
+        Action::Append { sink, block } => format!("Append {} rows to sink {}", block.rows.len(), sink.0),
+        Action::Publish { sink, trailer } => format!(
+            "Publish #{} of sink {} covers=[{},{}) dead={:?}",
+            trailer.sequence, sink.0, trailer.covers.0, trailer.covers.1, trailer.dead
+        ),
+        Action::Letter(letter) => {
+            format!("Letter {:?} of {} for {}", letter.id, letter.record.offset(), letter.failure)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn run(unit: &Unit) -> String {
+    let offset = |record: &RecordRef| record.offset().0;
+    let one = |entry: &longshore_core::pair::UnitEntry| {
+        let held = if entry.held.is_empty() { String::new() } else { format!(" held by {:b}", entry.held.0) };
+        let tries = if entry.attempt == 1 { String::new() } else { format!(" try {}", entry.attempt) };
+        format!("{}{held}{tries}", offset(&entry.record))
+    };
+    format!("Run {:?} [{}]", unit.id, unit.entries.iter().map(one).collect::<Vec<_>>().join(", "))
+}
