@@ -221,15 +221,14 @@ pub(crate) enum Compression {
     Zstd,
 }
 
-impl Compression {
-    /// librdkafka's name for it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
+impl From<Compression> for longshore_settings::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::None => Self::None,
+            Compression::Gzip => Self::Gzip,
+            Compression::Snappy => Self::Snappy,
+            Compression::Lz4 => Self::Lz4,
+            Compression::Zstd => Self::Zstd,
         }
     }
 }

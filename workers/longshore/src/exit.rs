@@ -47,11 +47,6 @@ impl End {
     pub(crate) fn new(code: Exit, message: impl fmt::Display) -> Self {
         Self { code, message: message.to_string() }
     }
-
-    /// An end whose reasons were printed already.
-    pub(crate) fn said(code: Exit) -> Self {
-        Self { code, message: String::new() }
-    }
 }
 
 impl From<Failure> for End {

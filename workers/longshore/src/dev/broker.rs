@@ -20,7 +20,7 @@ pub(crate) enum Broker {
     /// Somebody else's, by address.
     Given(String),
     /// Apache Kafka on this machine's Java.
-    Jvm(JvmBroker),
+    Jvm(Box<JvmBroker>),
     /// Apache Kafka in a container.
     Docker { bootstrap: String, container: Container },
     /// The mock cluster inside librdkafka.
@@ -72,7 +72,7 @@ impl Broker {
             progress,
             ..BrokerOptions::default()
         };
-        JvmBroker::start(options).map(Self::Jvm).map_err(|error| End::new(Exit::Unavailable, error))
+        JvmBroker::start(options).map(|broker| Self::Jvm(Box::new(broker))).map_err(|error| End::new(Exit::Unavailable, error))
     }
 
     fn docker() -> Result<Self, End> {

@@ -14,12 +14,9 @@ use serde::Deserialize;
 /// What a worker says of one pair; the part of `/lag` that the demo reads.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct PairSeen {
-    pub(crate) topic: String,
     pub(crate) partition: i32,
     /// The offset behind the last record received.
     pub(crate) position: i64,
-    /// Everything below is committed.
-    pub(crate) committed: i64,
     /// Records received and not settled, those in open segments included.
     pub(crate) unsettled: u64,
     /// Records behind the watermark.

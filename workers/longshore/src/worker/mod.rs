@@ -5,7 +5,7 @@ mod delay;
 mod http;
 pub(crate) mod plan;
 pub(crate) mod signals;
-mod topics;
+pub(crate) mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,6 +12,7 @@ use super::connection::{self, Target};
 use crate::cli::{Compression, Publish};
 use crate::exit::{End, Exit};
 use crate::output::{Output, Progress, grouped};
+use crate::worker::topics;
 
 pub(crate) use input::Message;
 
@@ -87,10 +88,10 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(target: &Target, topic: &str, compression: Compression) -> Result<Self, End> {
-        let tuning = kafka::ProducerTuning { compression: packed(compression), ..kafka::ProducerTuning::default() };
+        let tuning = kafka::ProducerTuning { compression: topics::packed(compression.into()), ..kafka::ProducerTuning::default() };
         let producer = kafka::Producer::new(&target.options, &kafka::ClientMemory::default(), &tuning)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        //REQ kafka::require_topic(&target.options, topic)?;
+        kafka::require_topic(&target.options, topic)?;
         Ok(Self { producer, topic: topic.to_owned(), runtime })
     }
 
@@ -104,16 +105,6 @@ impl Publisher {
             sent: Sent { records: 0, bytes: 0, took: Duration::ZERO },
             progress,
         })
-    }
-}
-
-fn packed(compression: Compression) -> kafka::Compression {
-    match compression {
-        Compression::None => kafka::Compression::None,
-        Compression::Gzip => kafka::Compression::Gzip,
-        Compression::Snappy => kafka::Compression::Snappy,
-        Compression::Lz4 => kafka::Compression::Lz4,
-        Compression::Zstd => kafka::Compression::Zstd,
     }
 }
 
