@@ -187,7 +187,13 @@ impl<'a> Reader<'a> {
         if line.trim_start_matches(' ').starts_with('\t') {
             return Some("YAML indents with spaces, never with tabs");
         }
-        line.contains("${").then_some("inside { } and [ ] put a text with `${...}` in quotes")
+        if line.contains("${") {
+            return Some("inside { } and [ ] put a text with `${...}` in quotes");
+        }
+        if line.contains(['[', '{']) {
+            return Some("is a bracket left open? A text with `[`, `{`, `,` or `: ` in it needs quotes");
+        }
+        line.contains(": ").then_some("is the line indented too far? A text with `: ` in it needs quotes")
     }
 
     /// Anchors, aliases and tags.

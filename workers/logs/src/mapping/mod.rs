@@ -15,7 +15,7 @@ pub use severity::Numbers;
 use time::TimeReader;
 use trace::Trace;
 
-/// Which of a record's fields mean what. Each list is in order of preference: the first one present wins and the others
+/// Which of a record's fields mean what. Each list is in order of preference: the first one that is not null wins and the others
 /// stay attributes; an empty list switches the mapping off. Names are those of the JSON object's own fields, so
 /// `log.level` is a field with a dot in its name. The names of the log model itself (`time_unix_nano`, `severity_number`,
 /// `attributes`, `resource`, ...) always have their meaning.

@@ -1,6 +1,7 @@
 //! Rules across fields, and those that a schema cannot say.
 
 mod broker;
+mod expression;
 mod flow;
 pub(crate) mod memory;
 mod names;
@@ -77,8 +78,15 @@ impl Context<'_> {
             None => self.sources.value(path),
         };
         let code = if span.is_some() { Code::Expression } else { Code::Value };
-        let hidden = self.secret.contains(path);
-        let message = if hidden { "this value is not accepted" } else { message };
-        self.findings.push(Finding::new(code, place, message).at(path));
+        if self.secret.contains(path) {
+            self.findings.push(Finding::new(code, place, "this value is not accepted").at(path));
+            return;
+        }
+        let finding = Finding::new(code, place, message).at(path);
+        let help = span.and_then(|(at, _)| expression::help(text, at, message, self.parts.kind));
+        self.findings.push(match help {
+            Some(help) => finding.help(help),
+            None => finding,
+        });
     }
 }

@@ -102,11 +102,19 @@ impl Walker<'_> {
             finding.place = self.sources.key(path);
             finding = finding.help("give a value, or leave the field out");
         } else if text_wanted && matches!(found, "integer" | "number" | "boolean") {
-            finding = finding.help("put it in quotes to make it a text");
+            finding = match text::wanted_form(schema, value) {
+                Some(wanted) => finding.help(wanted),
+                None => finding.help("put it in quotes to make it a text"),
+            };
         } else if types.contains(&"boolean") && found == "string" {
             finding = finding.help("write true or false");
-        } else if types.contains(&"array") && found != "object" {
-            finding = finding.help("write a list: [one, two]");
+        } else if types.contains(&"array") {
+            finding = finding.help(match found {
+                "object" => "begin each entry of the list with `-`",
+                _ => "write a list: [one, two]",
+            });
+        } else if let Some(fields) = fields_words(schema).filter(|_| types.contains(&"object")) {
+            finding = finding.help(fields);
         } else if let Some(example) = example(schema) {
             finding = finding.help(format!("write for example {example}"));
         }
@@ -146,9 +154,13 @@ impl Walker<'_> {
     }
 
     fn missing_fields(&mut self, schema: &'static Json, table: &Table, path: &Path) {
-        let required =
-            schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
-        for name in required.filter(|name| !table.contains_key(*name)) {
+        let known: Vec<&str> = schema::fields(schema).into_iter().map(|(field, _)| field).collect();
+        // A field that is only misspelt was found already, with the right word beside it.
+        let misspelt = |name: &str| {
+            let mut strange = table.keys().filter(|key| !known.contains(&key.as_str()));
+            strange.any(|key| nearest(key, known.iter().copied()) == Some(name))
+        };
+        for name in required(schema).filter(|name| !table.contains_key(*name) && !misspelt(name)) {
             let holder = if path.is_root() { "the file".to_owned() } else { format!("`{path}`") };
             let message = format!("{holder} needs the field `{name}`");
             let mut finding =
@@ -221,6 +233,22 @@ impl Walker<'_> {
             _ => return,
         };
         self.findings.push(Finding::new(Code::Value, self.sources.value(path), message).at(path));
+    }
+}
+
+/// The fields that a map must have.
+fn required(schema: &'static Json) -> impl Iterator<Item = &'static str> {
+    schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
+}
+
+/// How a map of fixed fields is written: with those it must have, else with those it knows.
+fn fields_words(schema: &'static Json) -> Option<String> {
+    let must: Vec<&str> = required(schema).collect();
+    let known: Vec<&str> = schema::fields(schema).into_iter().map(|(field, _)| field).collect();
+    match (must.as_slice(), known.as_slice()) {
+        ([], []) => None,
+        ([], known) => Some(format!("it is a map, with the fields {}", one_of(known.iter().copied()))),
+        (must, _) => Some(format!("write a map: {{ {}: ... }}", must.join(": ..., "))),
     }
 }
 

@@ -60,6 +60,12 @@ pub(super) fn words(schema: &'static Json) -> Vec<&'static str> {
     schema.get("enum").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect()
 }
 
+/// What is wanted where a bare number stands for one of our formats.
+pub(super) fn wanted_form(schema: &'static Json, value: &config::Value) -> Option<String> {
+    let format = schema.get("format").and_then(Json::as_str)?;
+    misread(format, &value.to_string())
+}
+
 /// Why a text does not fit one of our formats.
 fn misread(format: &str, text: &str) -> Option<String> {
     match format {
