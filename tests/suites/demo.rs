@@ -80,7 +80,11 @@ fn on_the_embedded_broker_the_account_holds() {
 fn a_folder_that_is_not_a_run_is_left_alone() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("thesis.txt"), "years of work").unwrap();
-    let ran = Command::new(binary()).args(["dev", "--broker", "embedded", "--dir"]).arg(home.path()).output().unwrap();
+    let ran = Command::new(binary())
+        .args(["dev", "--broker", "embedded", "--dir"])
+        .arg(home.path())
+        .output()
+        .unwrap();
     assert_eq!(ran.status.code(), Some(64), "{}", text(&ran));
     assert_eq!(fs::read_to_string(home.path().join("thesis.txt")).unwrap(), "years of work");
 }

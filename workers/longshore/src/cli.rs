@@ -19,7 +19,7 @@ Exit codes:
 
 /// Kafka workers that lose nothing and apply nothing twice.
 #[derive(Debug, Parser)]
-#[command(name = "longshore", version = VERSION, about, after_help = EXAMPLES, max_term_width = 80)]
+#[command(name = "longshore", version = VERSION, after_help = EXAMPLES, max_term_width = 80)]
 #[command(propagate_version = false, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// How data is printed.

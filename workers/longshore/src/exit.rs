@@ -53,7 +53,8 @@ impl From<Failure> for End {
     fn from(failure: Failure) -> Self {
         let code = code_of(failure.reason);
         let hint = hint_of(failure.reason);
-        let message = if hint.is_empty() { failure.to_string() } else { format!("{failure}\n  next: {hint}") };
+        let message =
+            if hint.is_empty() { failure.to_string() } else { format!("{failure}\n  next: {hint}") };
         Self { code, message }
     }
 }
@@ -111,14 +112,22 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
 /// What a person does next, empty when there is nothing to say beyond the failure.
 fn hint_of(reason: Reason) -> &'static str {
     match reason {
-        Reason::BrokerUnavailable => "is the address right, and does the broker run? `kafka.brokers`, or --broker",
+        Reason::BrokerUnavailable => {
+            "is the address right, and does the broker run? `kafka.brokers`, or --broker"
+        }
         Reason::BrokerAuthentication => "check `kafka.security`: protocol, mechanism, user and password",
-        Reason::BrokerAuthorization => "the user needs Read on the topic and group, Write on sinks and dead letters",
+        Reason::BrokerAuthorization => {
+            "the user needs Read on the topic and group, Write on sinks and dead letters"
+        }
         Reason::BrokerTopicMissing => "make it: longshore topics apply PIPELINE",
         Reason::BrokerTopicUnfit => "see what differs: longshore topics plan PIPELINE",
         Reason::LedgerMissing => "the sink's folder lost segments (a pod-local disk?): mount the old folder",
-        Reason::LedgerForeign => "this sink holds another topic's records: give the pipeline a folder of its own",
-        Reason::OffsetOutOfRange => "retention ran past the group; choose a start with `input.start` and a new group",
+        Reason::LedgerForeign => {
+            "this sink holds another topic's records: give the pipeline a folder of its own"
+        }
+        Reason::OffsetOutOfRange => {
+            "retention ran past the group; choose a start with `input.start` and a new group"
+        }
         _ => "",
     }
 }

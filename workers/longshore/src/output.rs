@@ -24,7 +24,9 @@ impl Output {
         let colour = match colour {
             Colour::Always => true,
             Colour::Never => false,
-            Colour::Auto => std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stderr().is_terminal(),
+            Colour::Auto => {
+                std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stderr().is_terminal()
+            }
         };
         Self { format, colour, broken: AtomicBool::new(false) }
     }
@@ -94,7 +96,12 @@ impl Output {
     }
 
     /// Rows as a table of at most 80 columns where the cells allow, or as JSON objects.
-    pub(crate) fn rows<T: Serialize>(&self, titles: &[&str], rows: &[T], cells: impl Fn(&T) -> Vec<String>) -> Result<(), End> {
+    pub(crate) fn rows<T: Serialize>(
+        &self,
+        titles: &[&str],
+        rows: &[T],
+        cells: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), End> {
         match self.format {
             Format::Table => {
                 for line in table(titles, rows.iter().map(cells)) {
@@ -164,7 +171,11 @@ impl Progress {
             Some(total) => ProgressBar::new(total),
             None => ProgressBar::new_spinner(),
         };
-        bar.set_draw_target(if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        bar.set_draw_target(if terminal {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        });
         let template = match total {
             Some(_) => "{msg:<26} {bar:24} {pos}/{len} {per_sec}",
             None => "{msg:<26} {spinner} {pos} {per_sec}",

@@ -26,7 +26,11 @@ pub(crate) fn run(arguments: &Check, output: &Output) -> Result<(), End> {
         output.line("[]");
     }
     let (name, version) = (&loaded.pipeline.pipeline, loaded.fingerprint());
-    output.note(format_args!("{}: pipeline {name}, version {version}: {}", path.display(), output.green("no mistakes")));
+    output.note(format_args!(
+        "{}: pipeline {name}, version {version}: {}",
+        path.display(),
+        output.green("no mistakes")
+    ));
     Ok(())
 }
 
@@ -39,7 +43,8 @@ pub(crate) fn load(path: &Path, overrides: &Overrides, output: &Output) -> Resul
         } else if let Err(end) = output.json(&report.lines()) {
             return end;
         }
-        let findings = if report.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", report.len()) };
+        let findings =
+            if report.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", report.len()) };
         End::new(Exit::Configuration, format!("{}: {findings}", path.display()))
     })
 }

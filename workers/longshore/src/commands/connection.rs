@@ -32,6 +32,8 @@ impl Target {
 
 /// The broker that the arguments name. With both, the address wins over the pipeline file's.
 pub(crate) fn target(connection: &Connection, output: &Output) -> Result<Target, End> {
+    // An empty variable is how shells say that none is set.
+    let broker = connection.broker.as_deref().filter(|broker| !broker.is_empty());
     let mut target = match &connection.config {
         Some(path) => {
             let pipeline = check::load(path, &connection.overrides, output)?.pipeline;
@@ -42,14 +44,17 @@ pub(crate) fn target(connection: &Connection, output: &Output) -> Result<Target,
             }
         }
         None => {
-            let Some(broker) = &connection.broker else {
-                return Err(End::new(Exit::Usage, "name a broker: --broker HOST:PORT, KAFKA_BOOTSTRAP, or -c PIPELINE"));
+            let Some(broker) = broker else {
+                return Err(End::new(
+                    Exit::Usage,
+                    "name a broker: --broker HOST:PORT, KAFKA_BOOTSTRAP, or -c PIPELINE",
+                ));
             };
             return Ok(Target::broker(broker));
         }
     };
-    if let Some(broker) = &connection.broker {
-        target.options.brokers.clone_from(broker);
+    if let Some(broker) = broker {
+        broker.clone_into(&mut target.options.brokers);
     }
     Ok(target)
 }

@@ -58,9 +58,11 @@ impl Account {
 /// Counts a finished run.
 pub(crate) fn count(folder: &Path) -> anyhow::Result<Vec<Account>> {
     let file = folder.join(evidence::RUN_FILE);
-    let text = std::fs::read(&file)
-        .with_context(|| format!("{} is not a run of `longshore dev`: no {}", folder.display(), evidence::RUN_FILE))?;
-    let run: Run = serde_json::from_slice(&text).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = std::fs::read(&file).with_context(|| {
+        format!("{} is not a run of `longshore dev`: no {}", folder.display(), evidence::RUN_FILE)
+    })?;
+    let run: Run =
+        serde_json::from_slice(&text).with_context(|| format!("cannot read {}", file.display()))?;
     run.pipelines.iter().map(|pipeline| Count::new(folder, pipeline)?.run(folder, pipeline)).collect()
 }
 
@@ -95,7 +97,9 @@ impl Count {
     fn run(mut self, folder: &Path, pipeline: &Pipeline) -> anyhow::Result<Account> {
         if self.account.published != self.account.confirmed {
             let (published, confirmed) = (self.account.published, self.account.confirmed);
-            self.account.fault(format!("the topic holds {published} records, the producer got {confirmed} confirmed"));
+            self.account.fault(format!(
+                "the topic holds {published} records, the producer got {confirmed} confirmed"
+            ));
         }
         self.files(&folder.join(&pipeline.files), folder)?;
         self.letters(&evidence::topic_file(folder, &pipeline.letters))?;
@@ -163,7 +167,8 @@ impl Count {
                 }
             };
             if expected != letter.reason || !letter.payload_same {
-                self.account.fault(format!("wrong letter: {origin} says {}, expected {expected}", letter.reason));
+                self.account
+                    .fault(format!("wrong letter: {origin} says {}, expected {expected}", letter.reason));
             }
             let found = self.found.entry(origin.clone()).or_default();
             if found.letter.is_some() {
@@ -195,8 +200,10 @@ impl Count {
             }
         }
         missing.sort();
-        let missing: Vec<String> =
-            missing.into_iter().map(|(origin, place)| format!("missing: {origin} should be {place:?}")).collect();
+        let missing: Vec<String> = missing
+            .into_iter()
+            .map(|(origin, place)| format!("missing: {origin} should be {place:?}"))
+            .collect();
         let filtered: BTreeMap<String, u64> = filtered.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         self.account.missing = missing.len() as u64;
         for words in missing {
@@ -204,7 +211,9 @@ impl Count {
         }
         if filtered != self.account.filtered {
             let told = format!("{:?}", self.account.filtered);
-            self.account.fault(format!("filtered: the trailers count {told}, the topic's records call for {filtered:?}"));
+            self.account.fault(format!(
+                "filtered: the trailers count {told}, the topic's records call for {filtered:?}"
+            ));
         }
     }
 }

@@ -72,7 +72,9 @@ impl Broker {
             progress,
             ..BrokerOptions::default()
         };
-        JvmBroker::start(options).map(|broker| Self::Jvm(Box::new(broker))).map_err(|error| End::new(Exit::Unavailable, error))
+        JvmBroker::start(options)
+            .map(|broker| Self::Jvm(Box::new(broker)))
+            .map_err(|error| End::new(Exit::Unavailable, error))
     }
 
     fn docker() -> Result<Self, End> {
@@ -109,10 +111,19 @@ impl Broker {
             Self::Given(address) => format!("the one at {address}"),
             Self::Jvm(broker) => {
                 let versions = broker.versions();
-                format!("Apache Kafka {} on Java {}, at {}", versions.kafka, versions.java, broker.bootstrap())
+                format!(
+                    "Apache Kafka {} on Java {}, at {}",
+                    versions.kafka,
+                    versions.java,
+                    broker.bootstrap()
+                )
             }
-            Self::Docker { bootstrap, container } => format!("{IMAGE} in container {}, at {bootstrap}", container.id),
-            Self::Embedded(broker) => format!("the embedded one (librdkafka's mock cluster), at {}", broker.bootstrap()),
+            Self::Docker { bootstrap, container } => {
+                format!("{IMAGE} in container {}, at {bootstrap}", container.id)
+            }
+            Self::Embedded(broker) => {
+                format!("the embedded one (librdkafka's mock cluster), at {}", broker.bootstrap())
+            }
         }
     }
 

@@ -121,6 +121,9 @@ fn get(address: SocketAddr, path: &str) -> anyhow::Result<Vec<u8>> {
     let mut answer = Vec::new();
     stream.take(4 * 1024 * 1024).read_to_end(&mut answer)?;
     let head = answer.windows(4).position(|w| w == b"\r\n\r\n").context("not an HTTP answer")?;
-    anyhow::ensure!(answer.starts_with(b"HTTP/1.") && answer.get(9..12) == Some(b"200"), "not answered with 200");
+    anyhow::ensure!(
+        answer.starts_with(b"HTTP/1.") && answer.get(9..12) == Some(b"200"),
+        "not answered with 200"
+    );
     Ok(answer.split_off(head + 4))
 }

@@ -37,7 +37,9 @@ impl Demo {
         if value.iter().all(u8::is_ascii_whitespace) {
             return (Place::Dead("decode.empty".to_owned()), None);
         }
-        let Ok(text) = std::str::from_utf8(value) else { return (Place::Dead("decode.utf8".to_owned()), None) };
+        let Ok(text) = std::str::from_utf8(value) else {
+            return (Place::Dead("decode.utf8".to_owned()), None);
+        };
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>();
         let Some(Ok(first)) = values.next() else { return (Place::Dead("decode.json".to_owned()), None) };
         if values.next().is_some() {

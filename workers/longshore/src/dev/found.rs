@@ -26,8 +26,12 @@ pub(crate) fn log_lines(files: &[PathBuf]) -> Vec<Message> {
             if lines.len() >= LINES_MAX {
                 return lines;
             }
-            let value = serde_json::json!({"message": line, "level": level(line), "file": name, "line": number + 1});
-            lines.push(Message { key: Some(name.clone().into_bytes()), value: value.to_string().into_bytes() });
+            let value =
+                serde_json::json!({"message": line, "level": level(line), "file": name, "line": number + 1});
+            lines.push(Message {
+                key: Some(name.clone().into_bytes()),
+                value: value.to_string().into_bytes(),
+            });
         }
     }
     lines
@@ -35,7 +39,8 @@ pub(crate) fn log_lines(files: &[PathBuf]) -> Vec<Message> {
 
 /// The log files of this machine that may be read, and the broker's own.
 pub(crate) fn log_files(broker_log: Option<&Path>) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir("/var/log").into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir("/var/log").into_iter().flatten().flatten().map(|e| e.path()).collect();
     files.retain(|path| path.extension().is_some_and(|e| e == "log"));
     files.sort();
     broker_log.map(Path::to_path_buf).into_iter().chain(files).collect()
@@ -85,7 +90,8 @@ fn document(path: &Path) -> Option<Message> {
         return None;
     }
     let text = fs::read_to_string(path).ok().filter(|text| !text.trim().is_empty())?;
-    let folder = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder =
+        path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let value = serde_json::json!({"text": text, "source": format!("{folder}/{name}")});
     Some(Message { key: Some(folder.into_bytes()), value: value.to_string().into_bytes() })

@@ -17,7 +17,11 @@ pub(crate) fn lines(seed: u64, count: u64) -> impl Iterator<Item = Message> {
     (0..count).map(move |number| {
         let user = format!("user-{:04}", random.below(USERS));
         let line = line(number, &user, &mut random);
-        let value = if number % BROKEN_ONE_IN == BROKEN_ONE_IN / 2 { broken(line, &mut random) } else { line.into_bytes() };
+        let value = if number % BROKEN_ONE_IN == BROKEN_ONE_IN / 2 {
+            broken(line, &mut random)
+        } else {
+            line.into_bytes()
+        };
         Message { key: Some(user.into_bytes()), value }
     })
 }
@@ -76,7 +80,8 @@ mod tests {
         let once: Vec<_> = lines(7, 5_000).collect();
         assert_eq!(once, lines(7, 5_000).collect::<Vec<_>>());
         assert_ne!(once, lines(8, 5_000).collect::<Vec<_>>());
-        let broken = once.iter().filter(|m| serde_json::from_slice::<serde_json::Value>(&m.value).is_err()).count();
+        let broken =
+            once.iter().filter(|m| serde_json::from_slice::<serde_json::Value>(&m.value).is_err()).count();
         assert_eq!(broken, 5);
     }
 }

@@ -41,7 +41,11 @@ impl Killed {
 }
 
 /// Waits for a worker that owns lag and unsettled records, kills it, and asks the broker what it had committed.
-pub(crate) fn kill_one(options: &KafkaOptions, pipeline: &Prepared, crew: &mut Vec<Worker>) -> Result<Killed, End> {
+pub(crate) fn kill_one(
+    options: &KafkaOptions,
+    pipeline: &Prepared,
+    crew: &mut Vec<Worker>,
+) -> Result<Killed, End> {
     let admin = Admin::new(options)?;
     let deadline = Instant::now() + CHANCE_DEADLINE;
     let (place, pairs) = loop {
@@ -61,7 +65,10 @@ pub(crate) fn kill_one(options: &KafkaOptions, pipeline: &Prepared, crew: &mut V
     worker.kill()?;
     let committed = admin.committed(&longshore_kafka::default_group(pipeline.name), pipeline.topic)?;
     let read_again = pairs.iter().map(|pair| {
-        let at = committed.iter().find(|(partition, _)| *partition == pair.partition).and_then(|(_, offset)| *offset);
+        let at = committed
+            .iter()
+            .find(|(partition, _)| *partition == pair.partition)
+            .and_then(|(_, offset)| *offset);
         u64::try_from(pair.position - at.unwrap_or(0)).unwrap_or(0)
     });
     Ok(Killed {

@@ -80,15 +80,27 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
     make_topics(&broker, &target.options, &prepared, arguments, output)?;
 
     let mut demo = Demo::start(arguments, &dir, &target, prepared)?;
-    output.note(format_args!("workers: {} processes per pipeline, logs in {}", arguments.workers, demo.logs.display()));
+    output.note(format_args!(
+        "workers: {} processes per pipeline, logs in {}",
+        arguments.workers,
+        demo.logs.display()
+    ));
     let published = demo.publish_and_kill(arguments, input, output)?;
     demo.drain(output)?;
     demo.stop(output)?;
-    let run = readback::read_back(&dir, &target.options, &broker.words(), &demo.prepared, &published, output)?;
-    output.note(format_args!("read back {} topics; counting from files and topics alone\n", run.pipelines.len() * 2));
+    let run =
+        readback::read_back(&dir, &target.options, &broker.words(), &demo.prepared, &published, output)?;
+    output.note(format_args!(
+        "read back {} topics; counting from files and topics alone\n",
+        run.pipelines.len() * 2
+    ));
     let accounts = account::count(&dir).map_err(|error| End::new(Exit::Data, format!("{error:#}")))?;
     let verdict = report::print(&accounts, output);
-    output.note(format_args!("{:.0} s in all; count again: longshore dev verify {}", started.elapsed().as_secs_f64(), dir.display()));
+    output.note(format_args!(
+        "{:.0} s in all; count again: longshore dev verify {}",
+        started.elapsed().as_secs_f64(),
+        dir.display()
+    ));
     verdict
 }
 
@@ -104,7 +116,8 @@ fn fresh(dir: &Path) -> Result<PathBuf, End> {
         std::fs::remove_dir_all(dir).map_err(named)?;
     }
     std::fs::create_dir_all(dir).map_err(named)?;
-    std::fs::write(dir.join(MARKER), "a run of longshore dev; the next one replaces this folder\n").map_err(named)?;
+    std::fs::write(dir.join(MARKER), "a run of longshore dev; the next one replaces this folder\n")
+        .map_err(named)?;
     std::fs::canonicalize(dir).map_err(named)
 }
 
@@ -119,7 +132,10 @@ fn gather(arguments: &DevStart, broker: &Broker, output: &Output) -> Result<Inpu
     let embedded = matches!(broker, Broker::Embedded(_));
     if embedded && arguments.lines > EMBEDDED_LINES_MAX {
         let most = grouped(EMBEDDED_LINES_MAX);
-        return Err(End::new(Exit::Usage, format!("the embedded broker holds {most} lines at most: lower --lines")));
+        return Err(End::new(
+            Exit::Usage,
+            format!("the embedded broker holds {most} lines at most: lower --lines"),
+        ));
     }
     let real = found::log_lines(&found::log_files(broker.log().as_deref()));
     let documents = found::documents(&found::document_roots());
@@ -192,7 +208,12 @@ struct Demo<'a> {
 }
 
 impl<'a> Demo<'a> {
-    fn start(arguments: &DevStart, dir: &Path, target: &'a Target, prepared: Vec<Prepared>) -> Result<Self, End> {
+    fn start(
+        arguments: &DevStart,
+        dir: &Path,
+        target: &'a Target,
+        prepared: Vec<Prepared>,
+    ) -> Result<Self, End> {
         let logs = dir.join("logs");
         std::fs::create_dir_all(&logs)?;
         let mut crews = Vec::new();
@@ -204,13 +225,19 @@ impl<'a> Demo<'a> {
     }
 
     /// Publishes both inputs at once while a worker is killed; how many records of each pipeline were confirmed.
-    fn publish_and_kill(&mut self, arguments: &DevStart, input: Input, output: &Output) -> Result<Vec<u64>, End> {
+    fn publish_and_kill(
+        &mut self,
+        arguments: &DevStart,
+        input: Input,
+        output: &Output,
+    ) -> Result<Vec<u64>, End> {
         let (logs, documents) = (self.prepared[0].topic, self.prepared[1].topic);
         let target = self.target;
         let (sent_lines, sent_documents, killed) = std::thread::scope(|scope| {
             let lines = scope.spawn(move || publish(target, logs, input.lines, input.line_count, output));
             let count = input.documents.len() as u64;
-            let documents = scope.spawn(move || publish(target, documents, input.documents.into_iter(), count, output));
+            let documents =
+                scope.spawn(move || publish(target, documents, input.documents.into_iter(), count, output));
             let killed = self.kill(arguments, output);
             (lines.join(), documents.join(), killed)
         });
@@ -248,7 +275,11 @@ impl<'a> Demo<'a> {
             let mut lag = 0;
             for pipeline in &self.prepared {
                 let group = longshore_kafka::default_group(pipeline.name);
-                lag += admin.lag(&group, &[pipeline.topic.to_owned()])?.iter().map(|row| row.end - row.committed.unwrap_or(row.start)).sum::<i64>() as u64;
+                lag += admin
+                    .lag(&group, &[pipeline.topic.to_owned()])?
+                    .iter()
+                    .map(|row| row.end - row.committed.unwrap_or(row.start))
+                    .sum::<i64>() as u64;
             }
             for worker in self.crews.iter_mut().flatten() {
                 worker.check()?;
@@ -256,10 +287,12 @@ impl<'a> Demo<'a> {
             if lag == 0 {
                 break;
             }
-            let (total, bar) = progress.get_or_insert_with(|| (lag, output.progress("wait for lag 0", Some(lag), "records")));
+            let (total, bar) = progress
+                .get_or_insert_with(|| (lag, output.progress("wait for lag 0", Some(lag), "records")));
             bar.tick(total.saturating_sub(lag));
             if Instant::now() > deadline {
-                let words = format!("{} records still wait after {} s", grouped(lag), DRAIN_DEADLINE.as_secs());
+                let words =
+                    format!("{} records still wait after {} s", grouped(lag), DRAIN_DEADLINE.as_secs());
                 return Err(End::new(Exit::Failed, format!("{words}; logs: {}", self.logs.display())));
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -282,12 +315,24 @@ impl<'a> Demo<'a> {
             match worker.ended(STOP_DEADLINE.saturating_sub(began.elapsed())) {
                 Some(status) if status.success() => {}
                 Some(status) => {
-                    return Err(End::new(Exit::Failed, format!("worker {} ended with {status}", worker.name)));
+                    return Err(End::new(
+                        Exit::Failed,
+                        format!("worker {} ended with {status}", worker.name),
+                    ));
                 }
-                None => return Err(End::new(Exit::Failed, format!("worker {} did not stop in time", worker.name))),
+                None => {
+                    return Err(End::new(
+                        Exit::Failed,
+                        format!("worker {} did not stop in time", worker.name),
+                    ));
+                }
             }
         }
-        output.note(format_args!("{} workers stopped within {:.1} s", workers.len(), began.elapsed().as_secs_f64()));
+        output.note(format_args!(
+            "{} workers stopped within {:.1} s",
+            workers.len(),
+            began.elapsed().as_secs_f64()
+        ));
         Ok(())
     }
 }
@@ -300,7 +345,8 @@ fn publish(
     output: &Output,
 ) -> Result<u64, End> {
     let publisher = Publisher::new(target, topic, Compression::Lz4)?;
-    let mut sending = publisher.start(output.progress(&format!("publish to {topic}"), Some(count), "records"))?;
+    let mut sending =
+        publisher.start(output.progress(&format!("publish to {topic}"), Some(count), "records"))?;
     for message in messages {
         sending.send(message)?;
     }

@@ -115,7 +115,10 @@ fn each(
     let mut reader = Reader::open(options, topic, ReadFrom::Start, ReadUntil::EndNow)?;
     while let Some(batch) = reader.next_batch(PATIENCE)? {
         if batch.is_empty() {
-            return Err(End::new(Exit::Unavailable, format!("reading {topic} back: the broker keeps silent")));
+            return Err(End::new(
+                Exit::Unavailable,
+                format!("reading {topic} back: the broker keeps silent"),
+            ));
         }
         for record in batch {
             visit(record)?;

@@ -36,7 +36,12 @@ fn lines(account: &Account, output: &Output) {
     let dead: u64 = account.dead.values().sum();
     let sum = account.in_files + filtered + dead;
     output.line(output.bold(&format!("account of {}", account.pipeline)));
-    row(output, "published", account.published, &format!("confirmed to the producer: {}", grouped(account.confirmed)));
+    row(
+        output,
+        "published",
+        account.published,
+        &format!("confirmed to the producer: {}", grouped(account.confirmed)),
+    );
     row(output, "= in files", account.in_files, "distinct rows, read back from the files");
     row(output, "+ filtered", filtered, &reasons(&account.filtered));
     row(output, "+ dead letters", dead, &reasons(&account.dead));
@@ -58,6 +63,7 @@ fn row(output: &Output, name: &str, number: u64, words: &str) {
 
 /// Reasons and counts, as many as fit the line.
 fn reasons(counts: &BTreeMap<String, u64>) -> String {
-    let words: Vec<String> = counts.iter().map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
+    let words: Vec<String> =
+        counts.iter().map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
     words.join(", ")
 }

@@ -102,7 +102,12 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         pool_threads: FleetOptions::cores(),
         backoff: FleetOptions::BACKOFF,
     };
-    tracing::info!(pipeline = pipeline.pipeline, version = loaded.fingerprint(), group = pipeline.group(), "started");
+    tracing::info!(
+        pipeline = pipeline.pipeline,
+        version = loaded.fingerprint(),
+        group = pipeline.group(),
+        "started"
+    );
     let end = Fleet::run(fleet, parts, signals::stop()).await;
     topics.flush(FLUSH).await;
     ended(end)

@@ -70,12 +70,7 @@ fn schema_store(folder: Option<&Path>) -> Result<Arc<Store>, End> {
     })
 }
 
-fn step(
-    options: &StepOptions,
-    number: usize,
-    kind: Kind,
-    store: &Arc<Store>,
-) -> Result<AnyStep, BuildError> {
+fn step(options: &StepOptions, number: usize, kind: Kind, store: &Arc<Store>) -> Result<AnyStep, BuildError> {
     let pure = |step: Box<dyn Step>| Ok(AnyStep::Pure(step));
     let kind = match kind {
         Kind::Logs => steps::Kind::Log,
@@ -107,7 +102,8 @@ fn sink(
     match &entry.kind {
         SinkKind::Files(options) => {
             let generation = Generation(pipeline.generation);
-            let sink = longshore_sinks::FilesSink::new(&entry.name, &pipeline.pipeline, generation, options.clone());
+            let sink =
+                longshore_sinks::FilesSink::new(&entry.name, &pipeline.pipeline, generation, options.clone());
             Ok(Arc::new(sink.map_err(|error| configuration(format!("{}: {error}", entry.name)))?))
         }
         SinkKind::Stdout(_) => {
@@ -118,7 +114,9 @@ fn sink(
             let format = match &options.format {
                 TopicFormat::Json => longshore_codec::Format::Json,
                 TopicFormat::Raw => longshore_codec::Format::Raw,
-                TopicFormat::Avro(subject) => longshore_codec::Format::Avro { subject: Some(subject.clone()) },
+                TopicFormat::Avro(subject) => {
+                    longshore_codec::Format::Avro { subject: Some(subject.clone()) }
+                }
             };
             let encoder = ValueEncoder::new(&format, store)
                 .map_err(|error| configuration(format!("sink {}: {error}", entry.name)))?;
@@ -129,8 +127,8 @@ fn sink(
 
 fn when(entry: &SinkEntry) -> Result<Option<Box<dyn Predicate>>, End> {
     let Some(text) = &entry.when else { return Ok(None) };
-    let condition =
-        Condition::compile(text).map_err(|error| configuration(format!("sink {}: when: {error}", entry.name)))?;
+    let condition = Condition::compile(text)
+        .map_err(|error| configuration(format!("sink {}: when: {error}", entry.name)))?;
     Ok(Some(Box::new(When(condition))))
 }
 

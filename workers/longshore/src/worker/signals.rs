@@ -7,7 +7,9 @@ use crate::exit::{End, Exit};
 
 /// Resolves at the first SIGTERM or SIGINT.
 pub(crate) async fn stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be received; the worker stops by SIGKILL alone");
         return std::future::pending().await;
     };

@@ -50,7 +50,8 @@ impl Topics {
         if let Some(producer) = producers.get(compression.word()) {
             return Ok(producer.clone());
         }
-        let tuning = kafka::ProducerTuning { compression: packed(compression), ..kafka::ProducerTuning::default() };
+        let tuning =
+            kafka::ProducerTuning { compression: packed(compression), ..kafka::ProducerTuning::default() };
         let producer = kafka::Producer::new(&self.options, &self.memory, &tuning)?;
         producers.insert(compression.word(), producer.clone());
         Ok(producer)
@@ -78,7 +79,13 @@ impl TopicSinks for Topics {
             return Err(End::new(Exit::Internal, format!("sink {} is no topic", entry.name)));
         };
         let producer = self.producer(options.compression)?;
-        let target = kafka::TopicOptions { name: options.name.clone(), format: kafka::TopicFormat::default(), subject: None, compression: None, partition: kafka::PartitionBy::Key };
+        let target = kafka::TopicOptions {
+            name: options.name.clone(),
+            format: kafka::TopicFormat::default(),
+            subject: None,
+            compression: None,
+            partition: kafka::PartitionBy::Key,
+        };
         Ok(Arc::new(kafka::TopicSink::new(&entry.name, target, producer, Arc::new(Value(encoder)))))
     }
 }

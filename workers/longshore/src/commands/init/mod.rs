@@ -28,7 +28,8 @@ pub(crate) fn run(arguments: &Init, output: &Output) -> Result<(), End> {
     output.note(format_args!("  longshore check {dir}/pipeline.yaml"));
     output.note(format_args!("  longshore topics apply {dir}/pipeline.yaml"));
     output.note(format_args!("  longshore run -c {dir}/pipeline.yaml &"));
-    output.note(format_args!("  longshore publish -c {dir}/pipeline.yaml {dir}/sample.jsonl    # to {topic}"));
+    output
+        .note(format_args!("  longshore publish -c {dir}/pipeline.yaml {dir}/sample.jsonl    # to {topic}"));
     Ok(())
 }
 

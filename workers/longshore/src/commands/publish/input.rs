@@ -61,26 +61,36 @@ pub(crate) fn stored_bytes(files: &[PathBuf]) -> Option<u64> {
 }
 
 /// Hands every record of a file to `each`, until it says stop by an error.
-pub(crate) fn read(path: &Path, unit: Unit, each: &mut dyn FnMut(Vec<u8>) -> Result<(), End>) -> Result<(), End> {
+pub(crate) fn read(
+    path: &Path,
+    unit: Unit,
+    each: &mut dyn FnMut(Vec<u8>) -> Result<(), End>,
+) -> Result<(), End> {
     let named = |error: std::io::Error| End::new(Exit::Data, format!("{}: {error}", path.display()));
     let reader = open(path).map_err(named)?;
     match unit {
         Unit::Lines => lines(path, reader, each),
         Unit::File => each(whole(path, reader)?),
         Unit::Document => {
-            let text = String::from_utf8(whole(path, reader)?)
-                .map_err(|_| End::new(Exit::Data, format!("{}: not UTF-8, so not a text document", path.display())))?;
+            let text = String::from_utf8(whole(path, reader)?).map_err(|_| {
+                End::new(Exit::Data, format!("{}: not UTF-8, so not a text document", path.display()))
+            })?;
             let document = serde_json::json!({"text": text, "source": path.display().to_string()});
             each(document.to_string().into_bytes())
         }
     }
 }
 
-fn lines(path: &Path, mut reader: Box<dyn BufRead>, each: &mut dyn FnMut(Vec<u8>) -> Result<(), End>) -> Result<(), End> {
+fn lines(
+    path: &Path,
+    mut reader: Box<dyn BufRead>,
+    each: &mut dyn FnMut(Vec<u8>) -> Result<(), End>,
+) -> Result<(), End> {
     for number in 1_u64.. {
         let mut line = Vec::new();
         let read = (&mut reader).take(RECORD_BYTES_MAX + 1).read_until(b'\n', &mut line);
-        let read = read.map_err(|error| End::new(Exit::Data, format!("{}:{number}: {error}", path.display())))?;
+        let read =
+            read.map_err(|error| End::new(Exit::Data, format!("{}:{number}: {error}", path.display())))?;
         if read == 0 {
             break;
         }
@@ -105,7 +115,10 @@ fn whole(path: &Path, reader: Box<dyn BufRead>) -> Result<Vec<u8>, End> {
     let read = reader.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|error| End::new(Exit::Data, format!("{}: {error}", path.display())))?;
     if bytes.len() as u64 > RECORD_BYTES_MAX {
-        return Err(End::new(Exit::Data, format!("{}: larger than 64 MiB; publish it by lines", path.display())));
+        return Err(End::new(
+            Exit::Data,
+            format!("{}: larger than 64 MiB; publish it by lines", path.display()),
+        ));
     }
     Ok(bytes)
 }

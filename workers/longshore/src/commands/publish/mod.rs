@@ -64,10 +64,15 @@ fn key(arguments: &Publish, file: &Path, value: &[u8]) -> Result<Option<Vec<u8>>
     match found {
         None | Some(serde_json::Value::Null) => Ok(None),
         Some(serde_json::Value::String(text)) => Ok(Some(text.clone().into_bytes())),
-        Some(other @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => Ok(Some(other.to_string().into_bytes())),
+        Some(other @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => {
+            Ok(Some(other.to_string().into_bytes()))
+        }
         Some(_) => {
             let place = file.display();
-            Err(End::new(Exit::Data, format!("{place}: --key {field} is a list or an object; name a field inside it")))
+            Err(End::new(
+                Exit::Data,
+                format!("{place}: --key {field} is a list or an object; name a field inside it"),
+            ))
         }
     }
 }
@@ -88,7 +93,10 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(target: &Target, topic: &str, compression: Compression) -> Result<Self, End> {
-        let tuning = kafka::ProducerTuning { compression: topics::packed(compression.into()), ..kafka::ProducerTuning::default() };
+        let tuning = kafka::ProducerTuning {
+            compression: topics::packed(compression.into()),
+            ..kafka::ProducerTuning::default()
+        };
         let producer = kafka::Producer::new(&target.options, &kafka::ClientMemory::default(), &tuning)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         kafka::require_topic(&target.options, topic)?;
@@ -123,7 +131,11 @@ impl Sending<'_> {
     pub(crate) fn send(&mut self, message: Message) -> Result<(), End> {
         self.batch_bytes += message.value.len() + message.key.as_ref().map_or(0, Vec::len);
         self.batch.push(message);
-        if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+        if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Sends what is left and waits until all is confirmed.
@@ -155,12 +167,16 @@ impl Sending<'_> {
     /// Waits for the answer to the oldest batch.
     fn settle(&mut self) -> Result<(), End> {
         let Some((ticket, records)) = self.waiting.pop_front() else { return Ok(()) };
-        let answered = self.publisher.runtime.block_on(async { tokio::time::timeout(PATIENCE, ticket).await });
+        let answered =
+            self.publisher.runtime.block_on(async { tokio::time::timeout(PATIENCE, ticket).await });
         let failed = answered.map_err(|_| self.silent())??;
         if let Some(first) = failed.into_iter().next() {
             let end = End::from(first.failure);
             let confirmed = grouped(self.sent.records);
-            return Err(End { message: format!("{} ({confirmed} records were confirmed before)", end.message), ..end });
+            return Err(End {
+                message: format!("{} ({confirmed} records were confirmed before)", end.message),
+                ..end
+            });
         }
         self.sent.records += records;
         self.progress.tick(self.sent.records);
@@ -170,7 +186,10 @@ impl Sending<'_> {
     fn silent(&self) -> End {
         match self.publisher.producer.trouble() {
             Some(failure) => failure.into(),
-            None => End::new(Exit::Unavailable, format!("the broker has not answered for {} s", PATIENCE.as_secs())),
+            None => End::new(
+                Exit::Unavailable,
+                format!("the broker has not answered for {} s", PATIENCE.as_secs()),
+            ),
         }
     }
 }
