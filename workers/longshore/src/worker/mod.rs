@@ -61,7 +61,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let pipeline = &loaded.pipeline;
     let options = connect::options(&pipeline.kafka);
     let memory = MemoryShares::of(pipeline.limits.memory.get());
-    let client = kafka::ClientMemory::derive(pipeline.limits.memory.get());
+    let client = client_memory(&memory);
     let topics = topics::Topics::new(&options, &client);
     let built = plan::build(pipeline, &loaded.fingerprint(), &topics)?;
     topics::check(pipeline, &options).await?;
@@ -111,6 +111,13 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let end = Fleet::run(fleet, parts, signals::stop()).await;
     topics.flush(FLUSH).await;
     ended(end)
+}
+
+/// librdkafka's buffers out of the shares: half of the consumer's for what is fetched ahead, half for the answer that is
+/// being read. Beyond 16 MiB ahead nothing gets faster.
+fn client_memory(shares: &MemoryShares) -> kafka::ClientMemory {
+    let half = (shares.consumer_queue / 2).min(16 * 1024 * 1024);
+    kafka::ClientMemory { prefetch_bytes: half, fetch_bytes: half, produce_bytes: shares.producer_queue }
 }
 
 fn limits(pipeline: &Pipeline) -> Limits {
