@@ -257,18 +257,20 @@ impl Scheduler {
         }
     }
 
-    /// Forgets everything, in flight too; answers to it are none of ours any more.
-    pub fn clear(&mut self) {
-        match &mut self.shape {
+    /// Forgets everything, in flight too, and gives the records back, in no order; answers to them are none of ours any
+    /// more.
+    pub fn clear(&mut self) -> Vec<Entry> {
+        let mut entries = match &mut self.shape {
             Shape::Batch(lanes) => lanes.clear(),
-            Shape::Record(keys) => *keys = Keys::default(),
-        }
-        self.frozen.clear();
+            Shape::Record(keys) => std::mem::take(keys).into_entries(),
+        };
+        entries.extend(self.frozen.drain().flat_map(|(_, frozen)| frozen.queue));
+        entries.extend(self.running.drain().flat_map(|(_, running)| running.entries));
+        entries.append(&mut self.deferred);
         self.due.clear();
-        self.running.clear();
-        self.deferred.clear();
         self.queued = 0;
         self.running_records = 0;
+        entries
     }
 
     /// Records that wait, frozen ones included.

@@ -78,7 +78,8 @@ impl Tracker {
         if offset < self.position || ticket.epoch != self.epoch {
             return None;
         }
-        let (first, end) = (self.position, offset.next());
+        // What was settled before is settled, also where its records are gone by now; else the watermark would fall.
+        let (first, end) = (self.ahead.end_of_run(self.position), offset.next());
         self.position = end;
         self.open.insert_range(first, end);
         ticket.spans.insert_range(first, end);

@@ -118,6 +118,7 @@ impl Pair {
         let ends = own.sinks.iter().filter_map(|sink| sink.view.end());
         let settled = own.found.settled.end();
         own.known_end = ends.chain(settled).fold(own.tracker.position(), Offset::max);
+        own.begun = true;
         self.suspect_end = None;
         self.phase = Phase::Running;
         actions.push(Action::Start(own.tracker.position()));

@@ -202,7 +202,7 @@ impl Pair {
     pub(super) fn contest(&mut self, now: Moment, actions: &mut Vec<Action>) {
         match self.phase {
             Phase::Running => {
-                self.own.scheduler.clear();
+                self.own.cancel_work();
                 actions.push(Action::CancelUnits);
                 self.phase = Phase::Contested { asked: false, again: None, unknown: 0 };
                 self.commit_due(now, actions);
@@ -219,7 +219,7 @@ impl Pair {
 
     /// The broker says that the pair is not ours: nothing of it is committed or published any more (I8).
     fn drop_pair(&mut self, actions: &mut Vec<Action>) {
-        self.own.scheduler.clear();
+        self.own.cancel_work();
         self.phase = Phase::Dropped;
         actions.push(Action::CancelUnits);
     }

@@ -103,7 +103,7 @@ impl Pair {
             | Phase::Revoking
             | Phase::Contested { .. } => {}
         }
-        self.own.scheduler.clear();
+        self.own.cancel_work();
         self.phase = Phase::Halted(failure.clone());
         actions.push(Action::CancelUnits);
         actions.push(Action::Halt(failure));

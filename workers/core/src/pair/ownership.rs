@@ -28,6 +28,8 @@ pub(super) struct Ownership {
     pub(super) decider: Option<usize>,
     /// Beyond this offset no ledger, dead letter or run of the metadata says anything.
     pub(super) known_end: Offset,
+    /// Whether metadata and ledgers were found good, so that commits may take the place of what was found.
+    pub(super) begun: bool,
     pub(super) tracker: Tracker,
     /// The tickets of records that are queued or running.
     pub(super) working: Ticket,
@@ -68,6 +70,7 @@ impl Ownership {
             sinks,
             decider,
             known_end: start,
+            begun: false,
             scheduler,
             chunks: Chunks::default(),
             grants: Grants::default(),
@@ -112,6 +115,13 @@ impl Ownership {
     /// Their bytes: chunks that are still needed, and rows that no segment took yet.
     pub(super) fn window_bytes(&self) -> u64 {
         self.chunks.bytes + self.sinks.iter().map(SinkState::window_bytes).sum::<u64>()
+    }
+
+    /// Forgets all work, and lets go of the chunks that only this work needed.
+    pub(super) fn cancel_work(&mut self) {
+        for entry in self.scheduler.clear() {
+            self.chunks.release(entry.chunk, 1);
+        }
     }
 
     /// Moves the tickets of finished records; what they wait for has been noted before.

@@ -282,7 +282,7 @@ impl Pair {
     }
 
     /// The segment is held: its letters go out, and its records settle unless another sink still has to take them.
-    fn publish_done(&mut self, sink: SinkIndex, refused: Vec<(Offset, Failure)>, actions: &mut Vec<Action>) {
+    fn publish_done(&mut self, sink: SinkIndex, mut refused: Vec<(Offset, Failure)>, actions: &mut Vec<Action>) {
         let Some(state) = self.own.sinks.get_mut(usize::from(sink.0)) else { return };
         let Some((_, trailer, mut segment)) = state.sealed.take() else { return };
         state.next = state.next.next();
@@ -303,6 +303,9 @@ impl Pair {
         }
         if !refused.is_empty() {
             segment.sent.sort_unstable_by_key(|entry| entry.offset);
+            // Several children of one record may be refused: its letter is the record.
+            refused.sort_by_key(|(offset, _)| *offset);
+            refused.dedup_by_key(|(offset, _)| *offset);
         }
         for (offset, failure) in refused {
             let sent = segment.sent.binary_search_by_key(&offset, |entry| entry.offset);

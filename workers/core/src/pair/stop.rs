@@ -20,7 +20,7 @@ impl Pair {
     pub(super) fn revoke(&mut self, actions: &mut Vec<Action>) {
         match self.phase {
             Phase::Running | Phase::Draining => {
-                self.own.scheduler.clear();
+                self.own.cancel_work();
                 actions.push(Action::CancelUnits);
                 self.phase = Phase::Revoking;
             }
@@ -45,7 +45,7 @@ impl Pair {
         if self.phase == Phase::Idle {
             return;
         }
-        self.own.scheduler.clear();
+        self.own.cancel_work();
         self.phase = Phase::Idle;
         actions.push(Action::CancelUnits);
         actions.push(Action::Released(None));
@@ -63,15 +63,15 @@ impl Pair {
     /// Lets go now, with what is settled.
     pub(super) fn release(&mut self, actions: &mut Vec<Action>) {
         let position = match self.phase {
-            Phase::Running
-            | Phase::Draining
-            | Phase::Revoking
-            | Phase::Contested { .. }
-            | Phase::Halted(_) => self.last_position(),
+            Phase::Running | Phase::Draining | Phase::Revoking | Phase::Contested { .. } => self.last_position(),
+            // What was committed made the pair halt before it began (a ledger that is missing, say); it must do so again
+            // at the next start, so it is left alone.
+            Phase::Halted(_) if !self.own.begun => None,
+            Phase::Halted(_) => self.last_position(),
             Phase::Idle | Phase::Recovering | Phase::Reassigning | Phase::Dropped => None,
         };
         if !self.own.scheduler.is_idle() {
-            self.own.scheduler.clear();
+            self.own.cancel_work();
             actions.push(Action::CancelUnits);
         }
         self.phase = Phase::Idle;

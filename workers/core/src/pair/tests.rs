@@ -12,6 +12,7 @@ use crate::{
 
 use super::*;
 
+mod ends;
 mod speed;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {

@@ -35,6 +35,11 @@ impl Keys {
         self.ready.pop_front()
     }
 
+    /// All that waited.
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.ready.into_iter().chain(self.active.into_values().flatten()).collect()
+    }
+
     /// The group's record at work is through; `behind` stood behind it while it was frozen.
     pub(super) fn release(&mut self, group: Group, mut behind: VecDeque<Entry>) {
         let Place::Occupied(mut place) = self.active.entry(group) else {

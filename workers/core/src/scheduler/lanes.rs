@@ -88,11 +88,14 @@ impl Lanes {
         None
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Empties all lanes, as if nothing were in flight, and gives back what waited.
+    pub(super) fn clear(&mut self) -> Vec<Entry> {
+        let mut entries = Vec::new();
         for lane in &mut self.lanes {
-            lane.queue.clear();
+            entries.extend(lane.queue.drain(..));
             lane.running = 0;
         }
+        entries
     }
 }
 

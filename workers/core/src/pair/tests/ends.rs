@@ -1,0 +1,100 @@
+//! Ends of an ownership and what they leave behind: memory, promises in the metadata, letters.
+
+use super::*;
+use crate::metadata::{Metadata, SinkMark};
+use crate::{RunSet, Sequence};
+
+fn committed(offset: i64, settled: RunSet, next: u64) -> Position {
+    let mark = SinkMark {
+        name_hash: SinkMark::hash_of("files"),
+        generation: Generation::FIRST,
+        next: Sequence(next),
+    };
+    let metadata = Metadata { sinks: vec![mark], settled, ..Metadata::default() };
+    Position { offset: Offset(offset), metadata: metadata.encode(Offset(offset)).text }
+}
+
+/// Scenario: a pod with an empty local disk halts with `ledger.missing`, and is then stopped (or loses the pair to a
+/// rebalance). Guarantee: it commits nothing, so that the promise which made it halt is still there for the next start.
+#[test]
+fn a_pair_that_never_began_leaves_the_committed_metadata_alone() {
+    for stop in [Event::Drain, Event::Revoke] {
+        let mut hand = Hand::new(options(vec![spec("files", true)]));
+        let position = committed(10, RunSet::of(Offset(20), Offset(30)), 7);
+        hand.assign(1, Some(position), vec![LedgerView::default()]);
+        assert_eq!(hand.pair.halted().map(|failure| failure.reason), Some(Reason::LedgerMissing));
+        hand.tell(stop);
+        assert_eq!(hand.released(), Some(None));
+        assert!(hand.commits().is_empty());
+    }
+}
+
+/// Scenario: what the metadata called settled was compacted away since; the watermark passes it, and the next record
+/// comes later. Guarantee: the watermark never falls (I4).
+#[test]
+fn the_watermark_does_not_fall_behind_settled_runs_that_were_compacted_away() {
+    let mut hand = Hand::new(options(vec![spec("topic", false)]));
+    let position = Position {
+        offset: Offset(10),
+        metadata: Metadata { settled: RunSet::of(Offset(11), Offset(20)), ..Metadata::default() }
+            .encode(Offset(10))
+            .text,
+    };
+    hand.assign(1, Some(position), vec![LedgerView::default()]);
+    hand.receive(&[(10, "a")]);
+    hand.run(to_first);
+    for (sink, trailer) in hand.trailers() {
+        hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    }
+    hand.pass(Duration::from_secs(1));
+    let commit = hand.commits().pop().unwrap();
+    assert_eq!(commit.offset, Offset(20));
+    hand.tell(Event::Committed { epoch: Epoch(1), offset: Offset(20), result: CommitResult::Done });
+    hand.receive(&[(25, "a")]);
+    assert_eq!(hand.pair.watermark(), Offset(20));
+    hand.tell(Event::Drain);
+    hand.tell(Event::Deadline);
+    hand.released();
+}
+
+/// Scenario: a step halts the pair while records are queued and running. Guarantee: what no letter and no
+/// unacknowledged row needs is let go at once; a halted pair may stay for hours and must not hold the budget (I5).
+#[test]
+fn a_halted_pair_gives_its_memory_back() {
+    for order in [Order::None, Order::Key, Order::Partition] {
+        for grain in [Grain::Batch, Grain::Record] {
+            let mut told = options(vec![spec("files", true)]);
+            (told.order, told.grain, told.unit_records) = (order, grain, 2);
+            let mut hand = Hand::new(told);
+            hand.assign(1, None, vec![LedgerView::default()]);
+            hand.receive(&[(0, "a"), (1, "b"), (2, "a"), (3, "c"), (4, "d")]);
+            hand.run(|offset| match offset {
+                0 => Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))),
+                _ => to_first(offset),
+            });
+            hand.receive(&[(5, "a"), (6, "b"), (7, "a"), (8, "c"), (9, "d")]);
+            hand.tell(Event::Halt(Failure::halt(Reason::Internal, "test")));
+            assert_eq!(hand.pair.in_flight_bytes(), 0, "{order:?} {grain:?}");
+        }
+    }
+}
+
+/// Scenario: a record was split, and the topic refused several of its children. Guarantee: one letter, and the record
+/// settles once, with its acknowledgement.
+#[test]
+fn several_refused_children_of_a_record_make_one_letter() {
+    let mut hand = Hand::new(options(vec![spec("topic", false)]));
+    hand.assign(1, None, vec![LedgerView::default()]);
+    hand.receive(&[(0, "a"), (1, "a")]);
+    hand.run(to_first);
+    let refused = |detail: &str| (Offset(0), Failure::reject(Reason::SinkTooLarge, detail));
+    let (sink, trailer) = hand.trailers().remove(0);
+    hand.publish(sink, &trailer, Published::Done(vec![refused("first"), refused("second")]));
+    let letters = hand.letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(hand.pair.watermark(), Offset(0));
+    for letter in letters {
+        hand.tell(Event::LetterDelivered { epoch: Epoch(1), letter: letter.id, result: Ok(()) });
+    }
+    assert_eq!((hand.pair.watermark(), hand.pair.in_flight_bytes()), (Offset(2), 0));
+}
