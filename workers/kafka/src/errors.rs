@@ -8,7 +8,7 @@ use crate::ffi::{Code, describe};
 
 /// What a code means for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub(crate) enum Meaning {
     /// Not an error: a signal of librdkafka, or one that it deals with by itself.
     Control,
     /// The group moved on without us: a commit with this answer is refused, no more.

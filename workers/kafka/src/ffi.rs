@@ -13,12 +13,12 @@ mod list;
 mod produce;
 
 pub(crate) use admin::NewTopic;
-pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
+pub(crate) use client::{Callbacks, Client, Kind, Queue, Token};
 pub(crate) use consume::{Change, MessageView, Messages};
 pub(crate) use list::{Entry, PartitionList};
 #[cfg(test)]
 pub(crate) use produce::murmur2_partition;
-pub(crate) use produce::{Delivery, Outgoing, Refused, Topic};
+pub(crate) use produce::{Delivery, Outgoing, Topic};
 
 use rdkafka::bindings as sys;
 
@@ -42,6 +42,7 @@ pub(crate) fn describe(code: Code) -> String {
 }
 
 /// Every code librdkafka knows, with its name.
+#[cfg(test)]
 pub(crate) fn all_codes() -> Vec<(Code, String)> {
     let mut first = std::ptr::null();
     let mut count = 0;

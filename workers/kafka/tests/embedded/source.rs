@@ -123,13 +123,15 @@ fn a_revoke_waits_for_the_release_and_commits_it() {
     publish(&broker, "in", 0, &["a0", "a1"]);
     publish(&broker, "in", 1, &["b0", "b1"]);
     let first = Source::with(crate::support::kafka(&broker), "in", Duration::from_secs(20), 64 << 20);
-    let mut owned = BTreeSet::new();
-    for _ in 0..2 {
-        let given = first.assigned();
-        owned.insert(given.pair.partition.0);
+    // Both before either is started: records of the first must not be passed over while waiting for the second.
+    let both = [first.assigned(), first.assigned()];
+    assert_eq!(
+        both.iter().map(|given| given.pair.partition.0).collect::<BTreeSet<_>>(),
+        BTreeSet::from([0, 1])
+    );
+    for given in &both {
         first.start(&given.pair, given.epoch, 0, 100);
     }
-    assert_eq!(owned, BTreeSet::from([0, 1]));
     first.values(4);
     let second = Source::join(&broker, "in");
     let (pair, epoch) = first.wait("a revoke", |event| match event {

@@ -8,7 +8,7 @@ use longshore_core::{Class, Failure, Reason};
 use longshore_kafka::{EmbeddedBroker, KafkaOptions};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::support::{Source, kafka, publish};
+use crate::support::{Source, publish};
 
 fn trouble(event: SourceEvent) -> Option<Failure> {
     match event {
