@@ -2,13 +2,29 @@
 //!
 //! Tests share one broker where they can, each with topics, a group and a folder of its own.
 
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
 #[path = "e2e/joining.rs"]
 mod joining;
 #[path = "e2e/killing.rs"]
 mod killing;
+#[path = "e2e/ledger.rs"]
+mod ledger;
+#[path = "e2e/log_shapes.rs"]
+mod log_shapes;
+#[path = "e2e/partitions.rs"]
+mod partitions;
+#[path = "e2e/restart.rs"]
+mod restart;
+#[path = "e2e/security.rs"]
+mod security;
+#[path = "e2e/sinks.rs"]
+mod sinks;
 #[path = "e2e/slow.rs"]
 mod slow;
 #[path = "e2e/stopping.rs"]
 mod stopping;
+#[path = "e2e/troubles.rs"]
+mod troubles;
 #[path = "e2e/zombie.rs"]
 mod zombie;

@@ -19,6 +19,9 @@ pub enum Fate {
     Letter(String),
 }
 
+/// The header that says why a record became a letter.
+pub const LETTER_REASON: &str = "longshore.reason";
+
 /// Partition and offset.
 pub type Place = (i32, i64);
 
@@ -95,7 +98,7 @@ impl Account {
         for letter in &self.letters {
             match place_of(letter, &rig.topic) {
                 Some(place) if self.published.contains_key(&place) => {
-                    letters.entry(place).or_default().insert(letter.header("longshore.reason").unwrap_or_default());
+                    letters.entry(place).or_default().insert(letter.header(LETTER_REASON).unwrap_or_default());
                 }
                 _ => self.problems.push(format!("a letter without a published origin: {letter:?}")),
             }

@@ -1,0 +1,122 @@
+//! Guarded brokers: TLS, SASL and rights.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use longshore_broker::{BrokerOptions, JvmBroker, Listener, SASL_PASSWORD, SASL_USER, Tool};
+use longshore_tests::harness::account::log_fate;
+use longshore_tests::harness::flow::log_line;
+use longshore_tests::harness::{Account, Rig, start_broker};
+
+use super::troubles::assert_ends_quietly;
+
+const WRONG: &str = "wrong-secret-7261";
+/// Topics and groups of this prefix are the SASL user's own.
+const ALLOWED: &str = "e2e-guarded";
+
+/// A broker with every guarded listener that refuses what no rule allows.
+fn guarded() -> Option<&'static JvmBroker> {
+    static BROKER: OnceLock<Option<JvmBroker>> = OnceLock::new();
+    let start = || {
+        let listeners = vec![Listener::Tls, Listener::SaslPlain, Listener::SaslScram, Listener::SaslTls];
+        let broker = start_broker(BrokerOptions { listeners, acls: true, ..BrokerOptions::default() })?;
+        let user = format!("User:{SASL_USER}");
+        let group = format!("longshore.{ALLOWED}");
+        let allow = ["--add", "--allow-principal", &user, "--operation", "All", "--topic", ALLOWED];
+        let prefixed = ["--group", &group, "--resource-pattern-type", "prefixed"];
+        broker.tool(Tool::Acls, &[&allow[..], &prefixed].concat()).unwrap();
+        Some(broker)
+    };
+    BROKER.get_or_init(start).as_ref()
+}
+
+/// The `kafka:` section for a listener.
+fn section(broker: &JvmBroker, listener: Listener, mechanism: &str, password: &str) -> String {
+    let certificate = broker.certificate_pem().map(|path| path.display().to_string()).unwrap_or_default();
+    let tls = format!("tls: {{ ca: \"{certificate}\" }}");
+    let sasl = format!(
+        "sasl: {{ mechanism: {mechanism}, username: {SASL_USER}, password: \"{password}\" }}"
+    );
+    let security = match listener {
+        Listener::Tls => tls,
+        Listener::SaslPlain | Listener::SaslScram => sasl,
+        Listener::SaslTls => format!("{sasl}, {tls}"),
+    };
+    format!("{{ brokers: \"{}\", security: {{ {security} }} }}", broker.bootstrap_of(listener))
+}
+
+fn runs_through(listener: Listener, mechanism: &str, name: &str) {
+    let Some(broker) = guarded() else { return };
+    let rig = Rig::new(&broker.bootstrap(), &format!("{ALLOWED}-{name}"));
+    let rig = rig.kafka(&section(broker, listener, mechanism, SASL_PASSWORD)).with_topics(2);
+    rig.witness.publish(&rig.topic, &(0..200).map(log_line).collect::<Vec<_>>());
+    let mut worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    assert!(worker.terminate(Duration::from_secs(25)).success());
+    assert!(!worker.process.transcript().contains(SASL_PASSWORD), "the password is in the log");
+    Account::take(&rig).assert_right(200, log_fate);
+}
+
+/// Guarantee, here and below: a worker runs through a listener that asks for this.
+#[test]
+fn tls() {
+    runs_through(Listener::Tls, "", "tls");
+}
+
+#[test]
+fn sasl_plain() {
+    runs_through(Listener::SaslPlain, "PLAIN", "plain");
+}
+
+#[test]
+fn sasl_scram() {
+    runs_through(Listener::SaslScram, "SCRAM-SHA-256", "scram");
+}
+
+#[test]
+fn sasl_scram_over_tls() {
+    runs_through(Listener::SaslTls, "SCRAM-SHA-512", "scram-tls");
+}
+
+/// Scenario: the password is wrong. Guarantee: one clear line, exit 77, no busy loop, no secret in the output.
+#[test]
+fn a_wrong_password_ends_with_77() {
+    let Some(broker) = guarded() else { return };
+    for (listener, mechanism) in [(Listener::SaslPlain, "PLAIN"), (Listener::SaslScram, "SCRAM-SHA-512")] {
+        let rig = Rig::new(&broker.bootstrap(), &format!("{ALLOWED}-wrong-{}", mechanism.to_lowercase()));
+        let rig = rig.kafka(&section(broker, listener, mechanism, WRONG)).with_topics(1);
+        let said = assert_ends_quietly(&rig, 77, "broker.authentication");
+        assert!(!said.contains(WRONG), "{said}");
+    }
+}
+
+/// Scenario: the user has no right on the topic. Guarantee: one clear line, exit 77.
+#[test]
+fn missing_rights_on_the_topic_end_with_77() {
+    let Some(broker) = guarded() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-denied");
+    let rig = rig.kafka(&section(broker, Listener::SaslPlain, "PLAIN", SASL_PASSWORD)).with_topics(1);
+    assert_ends_quietly(&rig, 77, "broker.authorization");
+}
+
+/// Scenario: the user may read the topic and not join the group. Guarantee: one clear line, exit 77.
+#[test]
+fn missing_rights_on_the_group_end_with_77() {
+    let Some(broker) = guarded() else { return };
+    let rig = Rig::new(&broker.bootstrap(), &format!("{ALLOWED}-group"));
+    let rig = rig.kafka(&section(broker, Listener::SaslPlain, "PLAIN", SASL_PASSWORD));
+    let rig = rig.set("input.group=somebody-elses").with_topics(1);
+    assert_ends_quietly(&rig, 77, "broker.authorization");
+}
+
+/// Scenario: the authority that signed the broker's certificate is not trusted. Guarantee: it never connects, and says so.
+#[test]
+fn an_untrusted_certificate_is_refused() {
+    let Some(broker) = guarded() else { return };
+    let kafka = format!(
+        "{{ brokers: \"{}\", security: {{ protocol: ssl }} }}",
+        broker.bootstrap_of(Listener::Tls)
+    );
+    let rig = Rig::new(&broker.bootstrap(), &format!("{ALLOWED}-untrusted")).kafka(&kafka).with_topics(1);
+    assert_ends_quietly(&rig, 77, "broker.authentication");
+}
