@@ -107,6 +107,203 @@ impl<'a> Poll<'a> {
     /// Runs until the source has ended.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         let topics = self.options.topics.clone();
+        let names = PartitionList::of(topics.iter().map(|topic| (topic.as_str(), -1)));
+        let names = names.ok_or_else(|| Failure::halt(Reason::Internal, "no memory"))?;
+        let scout =
+            Scout::spawn(Arc::clone(self.queue), Arc::clone(&self.inbox), topics, self.options.start)?;
+        scout.ask(Ask::Topics);
+        self.scout = Some(scout);
+        self.client().subscribe(&names).map_err(|code| failure(code, "subscribe"))?;
+        let mut messages = Messages::new(Arc::clone(self.queue), BATCH_RECORDS);
+        let result = loop {
+            self.heartbeat.fetch_add(1, Ordering::Relaxed);
+            self.take_commands();
+            self.send_commits();
+            self.turn_rebalance();
+            self.start_pairs();
+            self.ask_scout();
+            self.set_flow();
+            self.close();
+            if let Some(result) = self.ended.take() {
+                break result;
+            }
+            messages.poll(self.wait());
+            self.route(&messages);
+            self.take_notes();
+        };
+        for event in self.commits.give_up() {
+            self.say(event);
+        }
+        result
+    }
+
+    /// How long the poll may wait for a record.
+    fn wait(&mut self) -> Duration {
+        let restless = self.squeezed || self.rebalance.busy() || self.closing != Closing::No;
+        let soon = restless
+            || self.pairs.iter_mut().any(|pair| match pair.state {
+                State::Starting(_) => true,
+                State::Flowing => pair.credit.waits(),
+                State::Looking(_) | State::Waiting | State::Resting => false,
+            });
+        if soon { SOON } else { IDLE }
+    }
+
+    fn take_commands(&mut self) {
+        // Bounded, so that a flood of commands never keeps the consumer from polling.
+        for _ in 0..10_000 {
+            match self.commands.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn obey(&mut self, command: SourceCommand) {
+        match command {
+            SourceCommand::Start { pair, epoch, offset } => {
+                if let Some(pair) = self.pairs.owned(&pair, epoch).filter(|pair| pair.state == State::Waiting)
+                {
+                    pair.state = State::Starting(offset);
+                }
+            }
+            SourceCommand::Grant { pair, epoch, records, bytes } => {
+                if let Some(pair) = self.pairs.owned(&pair, epoch) {
+                    pair.credit.grant(records, bytes);
+                }
+            }
+            SourceCommand::Commit { pair, epoch, position } => self.commit(pair, epoch, position),
+            SourceCommand::Release { pair, epoch, position } => {
+                let Some(owned) = self.pairs.owned(&pair, epoch) else { return };
+                owned.state = State::Resting;
+                if let Some(position) = position {
+                    self.commit(pair, epoch, position);
+                }
+            }
+            SourceCommand::Reassign { pair, epoch } => {
+                let next = self.pairs.next_epoch();
+                if let Some(owned) = self.pairs.owned(&pair, epoch) {
+                    let flowing = owned.credit.flowing;
+                    owned.renew(next);
+                    if flowing {
+                        self.pause(&[(pair.topic.as_str(), pair.partition.0)]);
+                    }
+                }
+            }
+            SourceCommand::Shutdown => {
+                if self.closing == Closing::No {
+                    self.closing = Closing::Committing(Instant::now() + LAST_COMMITS);
+                }
+            }
+        }
+    }
+
+    /// I8: a pair that is not ours commits nothing, whatever its old owner still asks for.
+    fn commit(&mut self, pair: PairId, epoch: Epoch, position: Position) {
+        if self.pairs.owned(&pair, epoch).is_some() {
+            self.to_commit.push((pair, epoch, position));
+        } else {
+            let result = CommitResult::Refused;
+            self.say(SourceEvent::Committed { pair, epoch, offset: position.offset, result });
+        }
+    }
+
+    /// One request for all commits of this turn. Of one pair the last one counts: offsets rise.
+    fn send_commits(&mut self) {
+        if self.to_commit.is_empty() {
+            return;
+        }
+        let mut wanted = std::mem::take(&mut self.to_commit);
+        let Some(mut list) = PartitionList::empty() else { return };
+        for (index, (pair, _, position)) in wanted.iter().enumerate() {
+            if !wanted[index + 1..].iter().any(|(later, ..)| later == pair) {
+                let metadata = Some(position.metadata.as_str());
+                list.add(pair.topic.as_str(), pair.partition.0, position.offset.0, metadata);
+            }
+        }
+        match self.queue.commit(&list) {
+            Ok(()) => {
+                for (pair, epoch, position) in wanted {
+                    self.commits.ask(pair, epoch, position.offset);
+                }
+            }
+            Err(code) => {
+                tracing::debug!(?code, "a commit could not be sent");
+                for (pair, epoch, position) in wanted.drain(..) {
+                    let result = CommitResult::Unknown;
+                    self.say(SourceEvent::Committed { pair, epoch, offset: position.offset, result });
+                }
+            }
+        }
+    }
+
+    /// Sends pairs whose `Start` came to their offset. Librdkafka may not have begun with a partition that was just
+    /// assigned; then it is asked again in the next turn.
+    fn start_pairs(&mut self) {
+        let starting = |pair: &mut Pair| match pair.state {
+            State::Starting(offset) => Some((pair.id.clone(), offset)),
+            State::Looking(_) | State::Waiting | State::Flowing | State::Resting => None,
+        };
+        let wanted: Vec<_> = self.pairs.iter_mut().filter_map(starting).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let Some(mut list) = PartitionList::empty() else { return };
+        for (pair, offset) in &wanted {
+            list.add(pair.topic.as_str(), pair.partition.0, offset.0, None);
+        }
+        if let Err((code, _)) = self.client().seek(&mut list, Duration::from_secs(1)) {
+            tracing::debug!(?code, "a seek did not begin");
+            return;
+        }
+        for entry in list.entries().into_iter().filter(|entry| entry.code == OK) {
+            if let Some(pair) = self.pairs.find(&entry.topic, entry.partition) {
+                pair.state = State::Flowing;
+                pair.next = longshore_core::Offset(entry.offset);
+            }
+        }
+    }
+
+    /// Asks about pairs that were just given, and again about those that could not be found out.
+    fn ask_scout(&mut self) {
+        let now = Instant::now();
+        let mut wanted = Vec::new();
+        for pair in self.pairs.iter_mut() {
+            if let State::Looking(again) = pair.state
+                && again.is_none_or(|again| again <= now)
+            {
+                // The answer, whichever it is, ends this wait long before.
+                pair.state = State::Looking(Some(now + Duration::from_secs(60)));
+                wanted.push((pair.id.clone(), pair.epoch));
+            }
+        }
+        let probe = self.health.wants_probe(now);
+        if let Some(scout) = &self.scout {
+            if !wanted.is_empty() {
+                scout.ask(Ask::Pairs(wanted));
+            }
+            if probe {
+                scout.ask(Ask::Topics);
+            }
+        }
+    }
+
+    /// Tells librdkafka which pairs to fetch: those with credit, and none when the memory budget is used up (I5). The
+    /// consumer is polled all the same.
+    fn set_flow(&mut self) {
+        let budget = &self.options.budget;
+        let enough = if self.squeezed { budget.limit() / 8 } else { 0 };
+        self.squeezed = budget.available() <= enough;
+        let squeezed = self.squeezed;
+        let now = Instant::now();
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for pair in self.pairs.iter_mut() {
+            let wanted = pair.state == State::Flowing && pair.credit.wants_flow(now) && !squeezed;
+            if wanted != pair.credit.flowing {
+                pair.credit.flowing = wanted;
+                if wanted { &mut resume } else { &mut pause }.push(pair.id.clone());
+            }
+        }
         self.pause(&names(&pause));
         if resume.is_empty() {
             return;
