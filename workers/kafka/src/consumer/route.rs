@@ -29,7 +29,8 @@ impl Poll<'_> {
         let mut current = usize::MAX;
         let mut mark = (0, i32::MIN);
         let mut received = false;
-        for message in messages.iter() {
+        let mut ahead = messages.iter();
+        while let Some(message) = ahead.next() {
             if message.code() != OK {
                 self.consumer_error(&message);
                 continue;
@@ -40,6 +41,9 @@ impl Poll<'_> {
                 mark = here;
                 let topic = self.topic_of(&message, &mut topics);
                 current = self.filling_of(topic, here.1, &mut filling);
+                if let Some(fill) = filling.get_mut(current) {
+                    reserve(&message, ahead.clone(), &mut fill.builder);
+                }
             }
             let Some(fill) = filling.get_mut(current) else { continue };
             let Some(pair) = self.pairs.at(fill.topic, fill.partition) else { continue };
@@ -130,9 +134,34 @@ impl Poll<'_> {
             && pair.state != State::Resting
         {
             pair.state = State::Resting;
+            pair.told = true;
             self.say(SourceEvent::Refused { pair: id.clone(), failure });
         }
     }
+}
+
+/// Makes room for a record and those of its partition that stand right behind it: an arena that grows by doubling copies
+/// every byte once more, and keeps up to half of its room for nothing.
+fn reserve<'a>(
+    first: &MessageView<'a>,
+    ahead: impl Iterator<Item = MessageView<'a>>,
+    builder: &mut ChunkBuilder,
+) {
+    let of = |message: &MessageView<'_>| {
+        message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len)
+    };
+    let here = (first.topic_mark(), first.partition());
+    let (mut records, mut bytes) = (1, of(first));
+    for message in ahead.take_while(|next| (next.topic_mark(), next.partition()) == here) {
+        let size = of(&message);
+        // A large record gets a chunk of its own.
+        if size > LARGE_RECORD_BYTES {
+            break;
+        }
+        records += 1;
+        bytes += size;
+    }
+    builder.reserve(records, bytes);
 }
 
 /// Charges a chunk to budget and credit.

@@ -177,7 +177,7 @@ impl Messages {
     }
 
     /// The batch.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = MessageView<'_>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = MessageView<'_>> + Clone {
         // SAFETY: the pointers are messages that live until `clear`, which needs `&mut self`.
         self.pointers.iter().map(|pointer| MessageView { message: unsafe { &**pointer } })
     }
