@@ -14,6 +14,10 @@ use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::output::Output;
 
+/// Also librdkafka's, through the feature `override`: it allocates per record, on one thread what another frees.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -36,9 +40,9 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), exit::End> {
         Command::Run(arguments) => worker::run(&arguments, output),
         Command::Check(arguments) => commands::check::run(&arguments, output),
         Command::Publish(arguments) => commands::publish::run(&arguments, output),
-        Command::Tap(_) => Ok(()),
-        Command::Lag(_) => Ok(()),
-        Command::Topics(_) => Ok(()),
+        Command::Tap(arguments) => commands::tap::run(&arguments, output),
+        Command::Lag(arguments) => commands::lag::run(&arguments, output),
+        Command::Topics(arguments) => commands::topics::run(&arguments, output),
         Command::Schema(arguments) => commands::schema::run(&arguments, output),
         Command::Init(arguments) => commands::init::run(&arguments, output),
         Command::Completions(arguments) => commands::completions::run(&arguments, output),
