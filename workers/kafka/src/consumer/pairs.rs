@@ -31,16 +31,19 @@ pub(super) struct Pair {
     pub(super) credit: Credit,
     /// The lowest offset that may still come; what is below was handed over already.
     pub(super) next: Offset,
+    /// Whether the runtime has work for this pair, or a note of it, and so must hear when it goes.
+    pub(super) told: bool,
 }
 
 impl Pair {
     fn new(id: PairId, epoch: Epoch) -> Self {
-        Self { id, epoch, state: State::Looking(None), credit: Credit::default(), next: Offset(0) }
+        let (state, credit) = (State::Looking(None), Credit::default());
+        Self { id, epoch, state, credit, next: Offset(0), told: false }
     }
 
-    /// Begins anew under another epoch.
+    /// Begins anew under another epoch; the runtime keeps what it has for the pair.
     pub(super) fn renew(&mut self, epoch: Epoch) {
-        *self = Self::new(self.id.clone(), epoch);
+        *self = Self { told: self.told, ..Self::new(self.id.clone(), epoch) };
     }
 }
 

@@ -176,6 +176,7 @@ impl<'a> Poll<'a> {
             SourceCommand::Release { pair, epoch, position } => {
                 let Some(owned) = self.pairs.owned(&pair, epoch) else { return };
                 owned.state = State::Resting;
+                owned.told = false;
                 if let Some(position) = position {
                     self.commit(pair, epoch, position);
                 }
@@ -346,12 +347,14 @@ impl<'a> Poll<'a> {
                         && matches!(pair.state, State::Looking(_))
                     {
                         pair.state = State::Waiting;
+                        pair.told = true;
                         self.say(SourceEvent::Assigned(*assignment));
                     }
                 }
                 Note::Refused(pair, epoch, failure) => {
                     if let Some(owned) = self.pairs.owned(&pair, epoch) {
                         owned.state = State::Resting;
+                        owned.told = true;
                         self.say(SourceEvent::Refused { pair, failure });
                     }
                 }

@@ -126,13 +126,17 @@ impl Poll<'_> {
         }
         for (pair, epoch) in &pairs {
             let Some(owned) = self.pairs.owned(pair, *epoch) else { continue };
+            let told = owned.told;
             match owned.state {
-                // The runtime does not know of it yet.
-                State::Looking(_) => owned.state = State::Resting,
-                State::Resting => {}
-                State::Waiting | State::Starting(_) | State::Flowing => {
-                    self.say(SourceEvent::Revoking { pair: pair.clone(), epoch: *epoch });
+                // Refused, or begun anew: the runtime has nothing to finish, so nobody waits for it.
+                State::Looking(_) | State::Resting => {
+                    owned.state = State::Resting;
+                    owned.told = false;
                 }
+                State::Waiting | State::Starting(_) | State::Flowing => {}
+            }
+            if told {
+                self.say(SourceEvent::Revoking { pair: pair.clone(), epoch: *epoch });
             }
         }
         let patience = if self.rebalance.hurry { Duration::ZERO } else { self.options.revoke };
@@ -158,7 +162,7 @@ impl Poll<'_> {
         }
         for entry in entries {
             if let Some(pair) = self.pairs.remove(&entry.topic, entry.partition)
-                && !matches!(pair.state, State::Resting | State::Looking(_))
+                && pair.told
             {
                 self.say(SourceEvent::Lost { pair: pair.id, epoch: pair.epoch });
             }

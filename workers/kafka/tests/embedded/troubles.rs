@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use longshore_core::pair::CommitResult;
-use longshore_core::source::SourceEvent;
+use longshore_core::source::{SourceCommand, SourceControl, SourceEvent};
 use longshore_core::{Class, Failure, Reason};
 use longshore_kafka::{EmbeddedBroker, KafkaOptions};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::support::{Source, publish};
+use crate::support::{Source, kafka, publish};
 
 fn trouble(event: SourceEvent) -> Option<Failure> {
     match event {
@@ -79,6 +79,47 @@ fn an_offset_beyond_the_log_is_refused() {
     });
     assert_eq!((failure.class, failure.reason), (Class::Halt, Reason::OffsetOutOfRange));
     source.shut_down().unwrap();
+}
+
+/// Scenario: pairs that the runtime was told of are refused, or are begun anew and cannot be looked up, when a second
+/// worker takes one of them. Guarantee: the runtime hears that the pair goes, else it would keep it for ever; nobody
+/// waits for the pair's release.
+#[test]
+fn a_pair_that_stands_still_is_told_of_its_end() {
+    for refused in [true, false] {
+        let broker = EmbeddedBroker::start(&[("in", 2)]).unwrap();
+        if refused {
+            let source = Source::join(&broker, "in");
+            for given in [source.assigned(), source.assigned()] {
+                source.commit(&given.pair, given.epoch, 1000, "");
+                source.wait("the commit", |event| {
+                    matches!(event, SourceEvent::Committed { .. }).then_some(())
+                });
+            }
+            source.shut_down().unwrap();
+        }
+        let first = Source::with(kafka(&broker), "in", Duration::from_secs(60), 1 << 20);
+        if refused {
+            for _ in 0..2 {
+                first.wait("refusal", |event| matches!(event, SourceEvent::Refused { .. }).then_some(()));
+            }
+        } else {
+            let both = [first.assigned(), first.assigned()];
+            let denied = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 200];
+            broker.fail_requests(RDKafkaApiKey::OffsetFetch, &denied).unwrap();
+            for given in both {
+                first.handle.send(SourceCommand::Reassign { pair: given.pair, epoch: given.epoch });
+            }
+            first.wait("trouble", trouble);
+        }
+        let second = Source::join(&broker, "in");
+        first.wait("the end", |event| match event {
+            SourceEvent::Revoking { .. } | SourceEvent::Lost { .. } => Some(()),
+            _ => None,
+        });
+        second.shut_down().unwrap();
+        first.shut_down().unwrap();
+    }
 }
 
 /// Scenario: the broker answers commits with errors.
