@@ -152,5 +152,11 @@ pub(crate) fn missing(topic: &str) -> Failure {
 
 /// Tries all and tells of the first that failed.
 fn first_failure(results: impl Iterator<Item = Result<(), Failure>>) -> Result<(), Failure> {
-    results.fold(Ok(()), |first, next| if first.is_err() { first } else { next })
+    let mut outcome = Ok(());
+    for result in results {
+        if outcome.is_ok() {
+            outcome = result;
+        }
+    }
+    outcome
 }
