@@ -25,9 +25,9 @@ check: ## formatting, clippy and documentation, warnings denied
 	cargo clippy --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
 
-bench: ## rooflines and benchmarks on a real broker, release build (ARGS="..." goes to the benchmarks)
+bench: ## rooflines and our worker on a real broker, release build (ARGS="--quick", "--micro": in memory)
 	@scripts/setup.sh test
-	cargo bench --package longshore-benches $(ARGS)
+	@scripts/bench.sh $(ARGS)
 
 faults: ## the long form of the fault suite: each named crash point at least 20 times
 	@LONGSHORE_FAULTS=full scripts/test.sh faults
