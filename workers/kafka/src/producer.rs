@@ -3,6 +3,12 @@
 //! Records go out in batches of the caller's; one answer comes for each batch. Back-pressure is a bound in bytes that
 //! [`Producer::send_batch`] waits for. After a fatal idempotence error the client is built anew and everything
 //! unacknowledged is sent again, from the bytes that librdkafka hands back, in the order it hands them back (trap 16).
+//!
+//! The broker takes or refuses a batch as a whole, so a record that is too large or invalid would take innocent ones
+//! with it (I1). Records that were refused together are therefore sent again by a second client, each alone; only what
+//! is refused alone counts as refused. Those that pass come behind records that were sent after them. Of size alone this
+//! happens only where the topic's `max.message.bytes` is below [`ProducerTuning::batch_bytes`]: a larger record never
+//! shares its batch.
 
 mod answers;
 mod record;
@@ -25,10 +31,14 @@ use crate::ffi::{Client, Code, Kind, Topic};
 use crate::memory::ClientMemory;
 use crate::options::KafkaOptions;
 use crate::settings::{Role, settings};
-use answers::Answers;
+use answers::{Answers, Way};
 
 /// One poll of the producer's thread.
 const POLL: Duration = Duration::from_millis(100);
+/// One poll of the client for records that go alone, while it has some.
+const POLL_ALONE: Duration = Duration::from_millis(2);
+/// How long the thread waits at its end for answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How long a failed client may take to hand its records back.
 const PURGE_DEADLINE: Duration = Duration::from_secs(5);
 /// The unit in which room is counted.
@@ -87,7 +97,7 @@ impl Producer {
         let room_units = u32::try_from(memory.produce_bytes / ROOM_UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         let room = Arc::new(Semaphore::new(room_units as usize));
         let answers = Arc::new(Answers::new(options, Arc::clone(&room)));
-        let generation = RwLock::new(Generation::new(&settings, &answers)?);
+        let generation = RwLock::new(Generation::new(&settings, &answers, Way::Batched)?);
         let stop = AtomicBool::new(false);
         let shared = Arc::new(Shared { settings, generation, answers, room, room_units, stop });
         let own = Arc::clone(&shared);
@@ -119,6 +129,18 @@ impl Producer {
         self.shared.send(topic, records, units)
     }
 
+    /// How many of these records to give to one [`Self::send_batch`]: as many as fit half of the producer's room, at least
+    /// one. More at once would break the bound in bytes (I5), since room is only ever waited for as a whole.
+    pub fn fitting(&self, records: &[ProducerRecord<'_>]) -> usize {
+        let most = u64::from(self.shared.room_units) * ROOM_UNIT_BYTES / 2;
+        let mut bytes = 0;
+        let fits = |record: &&ProducerRecord<'_>| {
+            bytes += record.bytes() + RECORD_OVERHEAD_BYTES;
+            bytes <= most
+        };
+        records.iter().take_while(fits).count().max(1).min(records.len())
+    }
+
     /// What keeps records from being acknowledged at present, if anything is known.
     pub fn trouble(&self) -> Option<Failure> {
         self.shared.answers.trouble()
@@ -133,8 +155,7 @@ impl Producer {
     pub fn flush(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         loop {
-            let client =
-                Arc::clone(&self.shared.generation.read().unwrap_or_else(PoisonError::into_inner).client);
+            let client = self.shared.client();
             let left = deadline.saturating_duration_since(Instant::now());
             client.flush(left.min(POLL));
             if self.unanswered() == 0 {
@@ -152,10 +173,49 @@ fn closed() -> Failure {
 }
 
 impl Generation {
-    fn new(settings: &[(String, String)], answers: &Arc<Answers>) -> Result<Self, Failure> {
-        let client = Client::new(Kind::Producer, settings, Arc::clone(answers) as _)
+    fn new(settings: &[(String, String)], answers: &Arc<Answers>, way: Way) -> Result<Self, Failure> {
+        let mut settings = settings.to_vec();
+        if way == Way::Alone {
+            let single = [("batch.num.messages", "1"), ("linger.ms", "0")];
+            settings.extend(single.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        let client = Client::new(Kind::Producer, &settings, answers.listener(way))
             .map_err(|reason| Failure::halt(Reason::BrokerConfiguration, reason))?;
         Ok(Self { client, topics: HashMap::new() })
+    }
+
+    /// The handle of a topic; none for a name that cannot be a topic's.
+    fn topic(&mut self, name: &str) -> Option<&Topic> {
+        if !self.topics.contains_key(name) {
+            let topic = Topic::new(&self.client, name)?;
+            self.topics.insert(name.to_owned(), topic);
+        }
+        self.topics.get(name)
+    }
+
+    /// Takes everything back from a client that failed for good; it comes as failed deliveries.
+    fn empty(&self) {
+        self.client.purge();
+        let deadline = Instant::now() + PURGE_DEADLINE;
+        while self.client.waiting() > 0 && Instant::now() < deadline {
+            self.client.poll(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends what came back.
+    fn send_again(&mut self, answers: &Answers, way: Way) {
+        for (tag, record) in answers.take_back(way) {
+            let sent = match self.topic(&record.topic) {
+                Some(topic) => {
+                    let headers = record.header_list();
+                    topic.send(&record.as_ref(&headers).outgoing(), tag).map_err(|refused| refused.code)
+                }
+                None => Err(Code::RD_KAFKA_RESP_ERR__INVALID_ARG),
+            };
+            if let Err(code) = sent {
+                answers.refused(way, tag, record, code);
+            }
+        }
     }
 }
 
@@ -180,7 +240,8 @@ impl Shared {
                 None => Err(Code::RD_KAFKA_RESP_ERR__FATAL),
             };
             if let Err(code) = sent {
-                self.answers.refused(slot, row, topic, record, code);
+                let record = OwnedRecord::of_record(topic, record);
+                self.answers.refused(Way::Batched, answers::tag(slot, row), record, code);
             }
         }
         Ok(ticket)
@@ -191,57 +252,78 @@ impl Shared {
         if self.generation.read().unwrap_or_else(PoisonError::into_inner).topics.contains_key(name) {
             return true;
         }
-        let mut generation = self.generation.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(topic) = Topic::new(&generation.client, name) else { return false };
-        generation.topics.insert(name.to_owned(), topic);
-        true
+        self.generation.write().unwrap_or_else(PoisonError::into_inner).topic(name).is_some()
     }
 
     /// The producer's thread: serves answers until the last clone is gone, and rebuilds a client that failed for good.
     fn serve(&self) {
+        let mut alone = None;
         while !self.stop.load(Ordering::Acquire) {
-            let client = Arc::clone(&self.generation.read().unwrap_or_else(PoisonError::into_inner).client);
-            client.poll(POLL);
-            if self.answers.failed_for_good() {
-                self.rebuild(&client);
-            }
+            self.turn(&mut alone);
         }
-        let client = Arc::clone(&self.generation.read().unwrap_or_else(PoisonError::into_inner).client);
-        client.flush(Duration::from_secs(2));
+        let deadline = Instant::now() + LAST_ANSWERS;
+        while self.answers.waiting() > 0 && Instant::now() < deadline {
+            self.client().flush(POLL_ALONE);
+            self.turn(&mut alone);
+        }
         self.room.close();
         self.answers.abandon();
     }
 
-    /// Takes everything back from the failed client and gives it to a new one. Senders wait meanwhile.
-    fn rebuild(&self, failed: &Arc<Client>) {
-        let mut generation = self.generation.write().unwrap_or_else(PoisonError::into_inner);
-        let fatal = failed.fatal().map_or(Code::RD_KAFKA_RESP_ERR__FATAL, |(code, _)| code);
-        tracing::warn!(code = ?fatal, "the producer failed for good and is built anew");
-        failed.purge();
-        let deadline = Instant::now() + PURGE_DEADLINE;
-        while failed.waiting() > 0 && Instant::now() < deadline {
-            failed.poll(Duration::from_millis(10));
+    fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.generation.read().unwrap_or_else(PoisonError::into_inner).client)
+    }
+
+    /// One turn of the thread. `alone` is made when it is first needed, which mostly is never.
+    fn turn(&self, alone: &mut Option<Generation>) {
+        let busy = alone.as_ref().filter(|generation| generation.client.waiting() > 0);
+        if let Some(generation) = busy {
+            generation.client.poll(POLL_ALONE);
         }
-        match Generation::new(&self.settings, &self.answers) {
+        self.client().poll(if busy.is_some() { POLL_ALONE } else { POLL });
+        if self.answers.failed_for_good(Way::Batched) {
+            self.rebuild();
+        }
+        self.send_alone(alone);
+    }
+
+    /// Takes everything back from the failed client and gives it to a new one. Senders wait meanwhile.
+    fn rebuild(&self) {
+        let mut generation = self.generation.write().unwrap_or_else(PoisonError::into_inner);
+        let fatal = generation.client.fatal().map_or(Code::RD_KAFKA_RESP_ERR__FATAL, |(code, _)| code);
+        tracing::warn!(code = ?fatal, "the producer failed for good and is built anew");
+        generation.empty();
+        match Generation::new(&self.settings, &self.answers, Way::Batched) {
             Ok(fresh) => *generation = fresh,
             Err(failure) => {
                 return tracing::error!(%failure, "the producer cannot be built anew; trying again");
             }
         }
-        self.answers.renewed();
-        for (tag, record) in self.answers.take_back() {
-            if !generation.topics.contains_key(&record.topic)
-                && let Some(topic) = Topic::new(&generation.client, &record.topic)
-            {
-                generation.topics.insert(record.topic.clone(), topic);
+        self.answers.renewed(Way::Batched);
+        generation.send_again(&self.answers, Way::Batched);
+    }
+
+    /// Sends what was refused with others again, each alone.
+    fn send_alone(&self, alone: &mut Option<Generation>) {
+        if self.answers.failed_for_good(Way::Alone) {
+            if let Some(failed) = alone.take() {
+                tracing::warn!("the producer for single records failed for good and is built anew");
+                failed.empty();
             }
-            let Some(handle) = generation.topics.get(&record.topic) else { continue };
-            let headers = record.header_list();
-            let outgoing = record.as_ref(&headers);
-            if let Err(refused) = handle.send(&outgoing.outgoing(), tag) {
-                let (slot, row) = answers::untag(tag);
-                self.answers.refused(slot, row, &record.topic, &outgoing, refused.code);
+            self.answers.renewed(Way::Alone);
+        }
+        if !self.answers.has_returns(Way::Alone) {
+            return;
+        }
+        if alone.is_none() {
+            match Generation::new(&self.settings, &self.answers, Way::Alone) {
+                Ok(fresh) => *alone = Some(fresh),
+                // What came back stays where it is until the next turn.
+                Err(failure) => tracing::error!(%failure, "no producer for single records; trying again"),
             }
+        }
+        if let Some(generation) = alone {
+            generation.send_again(&self.answers, Way::Alone);
         }
     }
 }

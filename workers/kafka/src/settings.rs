@@ -153,13 +153,16 @@ fn defaults(memory: &ClientMemory, role: &Role<'_>) -> Settings {
             set("batch.num.messages", "100000".to_owned());
             set("compression.type", tuning.compression.name().to_owned());
             // The full-size record of an input gets our headers on top; the broker judges what is too large.
-            set("message.max.bytes", (100 << 20).to_string());
+            set("message.max.bytes", MESSAGE_MAX_BYTES.to_string());
             // A missing topic is known after this instead of 30 s.
             set("topic.metadata.propagation.max.ms", "10000".to_owned());
         }
     }
     list
 }
+
+/// The largest record that the producer takes.
+const MESSAGE_MAX_BYTES: u64 = 100 << 20;
 
 fn consumer(list: &mut Settings, memory: &ClientMemory, group: &str) {
     let mut set = |name: &str, value: &str| list.push((name.to_owned(), value.to_owned()));
@@ -213,8 +216,10 @@ fn producer(list: &mut Settings, memory: &ClientMemory, _tuning: &crate::produce
     set("message.timeout.ms", "0");
     // The default, consistent_random, puts keys elsewhere than Java's clients do.
     set("partitioner", "murmur2_random");
-    // The default of 1 GiB breaks I5. Twice our own count, which is the one that waits, so that this never refuses.
-    set("queue.buffering.max.kbytes", &(memory.produce_bytes * 2 / 1024).max(1).to_string());
+    // The default of 1 GiB breaks I5. Our own count is the one that waits; this one is above it by the largest record,
+    // which goes alone, so that it never refuses.
+    let most = memory.produce_bytes * 2 + MESSAGE_MAX_BYTES;
+    set("queue.buffering.max.kbytes", &(most / 1024).to_string());
     // Zero is "no bound in records"; the one in bytes holds.
     set("queue.buffering.max.messages", "0");
 }

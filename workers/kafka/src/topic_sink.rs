@@ -1,5 +1,10 @@
 //! The `topic` sink: rows become records of another topic. It keeps no ledger, so after a crash records may repeat;
 //! each carries `longshore.source`, the origin it was made from, by which a reader can tell.
+//!
+//! Records of one key go out in their order. Two things bring a record later than those behind it: a failure that passes
+//! (it is sent again), and a batch that the broker refused for one of its records (the others are sent again one by one).
+//! A topic whose `max.message.bytes` is at least 256 KiB, the size of our batches, never refuses several rows for the size
+//! of one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,31 +14,14 @@ use longshore_core::headers::{self, is_ours};
 use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::sink::{Block, Encode, Published, Row, SegmentWriter, Sink, WriterContext};
 use longshore_core::{BoxFuture, Class, Content, Failure, Item, Offset, Origin, Reason};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::producer::{BatchTicket, Compression, OwnedRecord, Producer, ProducerRecord};
+use crate::producer::{BatchTicket, OwnedRecord, Producer, ProducerRecord};
 
 /// How long a call waits for room or answers before it says that the topic does not take records.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a record of the topic is written as. `json`, `raw` and `avro` are made by the encoder that the wiring gives to
-/// [`TopicSink::new`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TopicFormat {
-    /// JSON.
-    #[default]
-    Json,
-    /// The value's bytes as they are.
-    Raw,
-    /// Avro in Confluent's wire format.
-    Avro,
-}
-
 /// Which partition a record goes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PartitionBy {
     /// By the key's hash, as Java's clients do; without a key by chance.
     #[default]
@@ -42,23 +30,13 @@ pub enum PartitionBy {
     Origin,
 }
 
-/// The `topic:` entry of a pipeline's sinks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// Where rows go. What they are written as is the business of the encoder given to [`TopicSink::new`], how batches are
+/// packed that of the [`Producer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicOptions {
     /// The topic's name.
     pub name: String,
-    /// What records are written as.
-    #[serde(default)]
-    pub format: TopicFormat,
-    /// The Avro subject of the records' schema; for `format: avro`.
-    #[serde(default)]
-    pub subject: Option<String>,
-    /// How batches are packed; the process's default when left out.
-    #[serde(default)]
-    pub compression: Option<Compression>,
     /// Which partition a record goes to.
-    #[serde(default)]
     pub partition: PartitionBy,
 }
 
@@ -116,6 +94,7 @@ impl Sink for TopicSink {
             producer: self.producer.clone(),
             open: Vec::new(),
             open_bytes: 0,
+            taken: 0,
             sealed: VecDeque::new(),
             refused: Vec::new(),
             again: Vec::new(),
@@ -192,6 +171,8 @@ struct TopicWriter {
     producer: Producer,
     open: Vec<Sent>,
     open_bytes: u64,
+    /// How many rows of the block in hand went out before there was no room; given again, it goes on behind them.
+    taken: usize,
     sealed: VecDeque<Sent>,
     /// Rows of the sealed segment that the topic refused one by one.
     refused: Vec<(Offset, Failure)>,
@@ -228,10 +209,16 @@ impl SegmentWriter for TopicWriter {
                 });
                 start = end;
             }
-            let send = tokio::time::timeout(PATIENCE, self.producer.send_batch(&self.topic, &records));
-            let ticket = send.await.map_err(|_| self.stuck("no room for more records"))??;
-            let offsets = block.rows.iter().map(|row| row.offset).collect();
-            self.open.push(Sent { ticket, offsets });
+            while self.taken < records.len() {
+                let end = self.taken + self.producer.fitting(&records[self.taken..]);
+                let piece = &records[self.taken..end];
+                let send = tokio::time::timeout(PATIENCE, self.producer.send_batch(&self.topic, piece));
+                let ticket = send.await.map_err(|_| self.stuck("no room for more records"))??;
+                let offsets = block.rows[self.taken..end].iter().map(|row| row.offset).collect();
+                self.open.push(Sent { ticket, offsets });
+                self.taken = end;
+            }
+            self.taken = 0;
             self.open_bytes += block.bytes.len() as u64;
             Ok(self.open_bytes)
         })
@@ -275,17 +262,17 @@ impl SegmentWriter for TopicWriter {
 impl TopicWriter {
     /// Sends what failed for a reason that may have passed.
     async fn send_again(&mut self) -> Result<(), Failure> {
-        if self.again.is_empty() {
-            return Ok(());
+        while !self.again.is_empty() {
+            let lists: Vec<_> = self.again.iter().map(|(_, record)| record.header_list()).collect();
+            let records: Vec<_> =
+                self.again.iter().zip(&lists).map(|((_, record), headers)| record.as_ref(headers)).collect();
+            let piece = &records[..self.producer.fitting(&records)];
+            let send = tokio::time::timeout(PATIENCE, self.producer.send_batch(&self.topic, piece));
+            let ticket = send.await.map_err(|_| self.stuck("no room for more records"))??;
+            let sent = piece.len();
+            let offsets = self.again.drain(..sent).map(|(offset, _)| offset).collect();
+            self.sealed.push_back(Sent { ticket, offsets });
         }
-        let lists: Vec<_> = self.again.iter().map(|(_, record)| record.header_list()).collect();
-        let records: Vec<_> =
-            self.again.iter().zip(&lists).map(|((_, record), headers)| record.as_ref(headers)).collect();
-        let send = tokio::time::timeout(PATIENCE, self.producer.send_batch(&self.topic, &records));
-        let ticket = send.await.map_err(|_| self.stuck("no room for more records"))??;
-        let offsets = self.again.iter().map(|(offset, _)| *offset).collect();
-        self.sealed.push_back(Sent { ticket, offsets });
-        self.again.clear();
         Ok(())
     }
 

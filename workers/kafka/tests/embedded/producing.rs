@@ -9,10 +9,12 @@ use longshore_core::{
     ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Reason, RecordRef, RunSet,
     Sequence, WriterId,
 };
-use longshore_kafka::{EmbeddedBroker, Letters, ProducerRecord, TopicOptions, TopicSink};
+use longshore_kafka::{
+    ClientMemory, EmbeddedBroker, Letters, Producer, ProducerRecord, ProducerTuning, TopicOptions, TopicSink,
+};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::support::{Source, futures_wait, producer};
+use crate::support::{Source, futures_wait, kafka, producer};
 
 fn record(headers: &[(&[u8], Option<&[u8]>)]) -> RecordRef {
     let mut builder = ChunkBuilder::new(PairId::new("in", 1), Lane::Input, Epoch(1));
@@ -151,7 +153,7 @@ fn a_record_too_large_is_one_rows_failure() {
 #[test]
 fn the_topic_sink_passes_originals_through() {
     let broker = EmbeddedBroker::start(&[("out", 2)]).unwrap();
-    let options: TopicOptions = serde_json::from_str(r#"{"name": "out"}"#).unwrap();
+    let options = TopicOptions { name: "out".into(), partition: PartitionBy::Key };
     let sink = TopicSink::new("topic", options, producer(&broker), Arc::new(Never));
     let record = record(&[(b"mine", Some(b"1")), (b"longshore.origin", Some(b"forged/0/0/0"))]);
     let mut block = Block::default();
@@ -173,6 +175,54 @@ fn the_topic_sink_passes_originals_through() {
     assert_eq!((found.key(), found.value()), (Some(b"key".as_slice()), Some(b"{not json".as_slice())));
     assert_eq!(Some(partition), longshore_kafka::partition_for_key(Some(b"key"), 2));
     assert_eq!(headers, [("mine".into(), "1".into()), ("longshore.source".into(), "in/1/7/0".into())]);
+}
+
+/// Scenario: one unit's rows are many times what the producer may hold, large and small ones of one key in turn, and one
+/// row alone is larger than that. Guarantee: all go out at the first try and in order (I3), within the bound (I5).
+#[test]
+fn rows_beyond_the_producers_room_keep_their_order() {
+    const ROWS: i64 = 41;
+    let broker = EmbeddedBroker::start(&[("out", 2)]).unwrap();
+    let room = ClientMemory { produce_bytes: 64 << 10, ..ClientMemory::default() };
+    let producer = Producer::new(&kafka(&broker), &room, &ProducerTuning::default()).unwrap();
+    let options = TopicOptions { name: "out".into(), partition: PartitionBy::Key };
+    let sink = TopicSink::new("topic", options, producer, Arc::new(Never));
+    let mut builder = ChunkBuilder::new(PairId::new("in", 1), Lane::Input, Epoch(1));
+    for offset in 0..ROWS {
+        let size = match offset {
+            20 => 300 << 10,
+            large if large % 2 == 0 => 20 << 10,
+            _ => 10,
+        };
+        builder.record(Offset(offset), 0, Some(b"key"), Some(&vec![b'0' + (offset % 10) as u8; size]));
+    }
+    let chunk = builder.build(None);
+    let mut block = Block::default();
+    for index in 0..ROWS as u32 {
+        let item = Item::new(RecordRef::new(&chunk, index).unwrap());
+        sink.encoder().encode(&item, &mut block).unwrap();
+    }
+    let context = WriterContext {
+        pair: PairId::new("in", 1),
+        writer: WriterId(1),
+        cluster: String::new(),
+        topic_id: String::new(),
+    };
+    futures_wait(async {
+        let mut writer = sink.open(context);
+        writer.append(&block).await.unwrap();
+        writer.seal().unwrap();
+        assert_eq!(writer.publish(&trailer()).await.unwrap(), Published::Done(Vec::new()));
+    });
+    let source = Source::join(&broker, "out");
+    for given in [source.assigned(), source.assigned()] {
+        source.start(&given.pair, given.epoch, 0, 1000);
+    }
+    let first: Vec<char> =
+        source.values(ROWS as usize).iter().map(|(_, value)| value.chars().next().unwrap()).collect();
+    let wanted: Vec<char> = (0..ROWS).map(|offset| (b'0' + (offset % 10) as u8) as char).collect();
+    assert_eq!(first, wanted);
+    source.shut_down().unwrap();
 }
 
 /// Guarantee: a letter goes to its origin's partition with payload, key and own headers, and says why.
