@@ -35,4 +35,4 @@ pub use producer::{
 };
 pub use reader::{ReadFrom, ReadRecord, ReadUntil, Reader};
 pub use settings::{OWNED_SETTINGS, check_client_settings};
-pub use topic_sink::{PartitionBy, TopicFormat, TopicOptions, TopicSink};
+pub use topic_sink::{PartitionBy, TopicOptions, TopicSink};

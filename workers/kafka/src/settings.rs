@@ -116,7 +116,7 @@ pub(crate) fn settings(
             // A reader of a range has to know that there is no more: behind the last record stand markers or gaps.
             list.push(("enable.partition.eof".to_owned(), "true".to_owned()));
         }
-        Role::Producer(tuning) => producer(&mut list, memory, tuning),
+        Role::Producer(_) => producer(&mut list, memory),
     }
     security(&mut list, options)?;
     Ok(list)
@@ -205,7 +205,7 @@ fn member(list: &mut Settings, protocol: GroupProtocol) {
     }
 }
 
-fn producer(list: &mut Settings, memory: &ClientMemory, _tuning: &crate::producer::ProducerTuning) {
+fn producer(list: &mut Settings, memory: &ClientMemory) {
     let mut set = |name: &str, value: &str| list.push((name.to_owned(), value.to_owned()));
     // Off by default: a retry inside the client would double or reorder.
     set("enable.idempotence", "true");

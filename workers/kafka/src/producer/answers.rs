@@ -10,9 +10,9 @@ use longshore_core::{Class, Failure, Reason};
 use tokio::sync::Semaphore;
 
 use super::delivery_failure;
-use super::record::{OwnedRecord, ProducerRecord};
+use super::record::OwnedRecord;
 use crate::context::Context;
-use crate::errors::{Meaning, meaning};
+use crate::errors::{Meaning, failure, meaning};
 use crate::ffi::{Callbacks, Change, Code, Delivery, Entry, OK, Token};
 use crate::options::KafkaOptions;
 
@@ -57,15 +57,36 @@ struct Batch {
 struct Slots {
     batches: Vec<Option<Batch>>,
     free: Vec<u32>,
-    /// Records that a failed client handed back.
-    returned: Vec<(u64, OwnedRecord)>,
 }
 
-/// All batches on their way; the callbacks of every generation's client.
+/// Which of the producer's clients a record goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// With others in one batch, which the broker takes or refuses as a whole.
+    Batched,
+    /// Alone in its batch, so that the broker's refusal is about this record.
+    Alone,
+}
+
+/// What is to be sent by one of the clients again, and whether that client failed for good.
+#[derive(Default)]
+struct Returns {
+    fatal: AtomicBool,
+    records: Mutex<Vec<(u64, OwnedRecord)>>,
+}
+
+impl Returns {
+    fn put(&self, tag: u64, record: OwnedRecord) {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).push((tag, record));
+    }
+}
+
+/// All batches on their way.
 pub(super) struct Answers {
     slots: Mutex<Slots>,
     room: Arc<Semaphore>,
-    fatal: AtomicBool,
+    batched: Returns,
+    alone: Returns,
     troubled: AtomicBool,
     trouble: Mutex<Option<Failure>>,
     context: Context,
@@ -86,15 +107,28 @@ impl Answers {
         Self {
             slots: Mutex::default(),
             room,
-            fatal: AtomicBool::new(false),
+            batched: Returns::default(),
+            alone: Returns::default(),
             troubled: AtomicBool::new(false),
             trouble: Mutex::default(),
             context: Context::new(options),
         }
     }
 
+    /// The callbacks of a client.
+    pub(super) fn listener(self: &Arc<Self>, way: Way) -> Arc<dyn Callbacks> {
+        Arc::new(Listener { answers: Arc::clone(self), way })
+    }
+
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn returns(&self, way: Way) -> &Returns {
+        match way {
+            Way::Batched => &self.batched,
+            Way::Alone => &self.alone,
+        }
     }
 
     /// A slot for a batch of so many records; an empty batch is answered at once.
@@ -113,20 +147,20 @@ impl Answers {
     }
 
     /// A record that librdkafka did not take. A full queue cannot be: room is counted before.
-    pub(super) fn refused(&self, slot: u32, row: u32, topic: &str, record: &ProducerRecord<'_>, code: Code) {
-        let mut slots = self.slots();
+    pub(super) fn refused(&self, way: Way, tag: u64, record: OwnedRecord, code: Code) {
         if comes_back(code) {
             // A client that failed for good takes nothing; its successor will.
-            self.fatal.store(true, Ordering::Release);
-            slots.returned.push((tag(slot, row), OwnedRecord::of_record(topic, record)));
-            return;
+            self.returns(way).fatal.store(true, Ordering::Release);
+            return self.returns(way).put(tag, record);
         }
-        let failed = FailedRecord {
-            row: row as usize,
-            failure: delivery_failure(code, topic),
-            record: OwnedRecord::of_record(topic, record),
-        };
-        self.answer(&mut slots, slot, Some(failed));
+        self.fail(tag, record, code);
+    }
+
+    fn fail(&self, tag: u64, record: OwnedRecord, code: Code) {
+        let (slot, row) = untag(tag);
+        let failure = delivery_failure(code, &record.topic);
+        let mut slots = self.slots();
+        self.answer(&mut slots, slot, Some(FailedRecord { row: row as usize, failure, record }));
     }
 
     fn answer(&self, slots: &mut Slots, slot: u32, failed: Option<FailedRecord>) {
@@ -150,17 +184,21 @@ impl Answers {
         self.slots().batches.iter().flatten().map(|batch| batch.waiting).sum()
     }
 
-    pub(super) fn failed_for_good(&self) -> bool {
-        self.fatal.load(Ordering::Acquire)
+    pub(super) fn failed_for_good(&self, way: Way) -> bool {
+        self.returns(way).fatal.load(Ordering::Acquire)
     }
 
-    pub(super) fn renewed(&self) {
-        self.fatal.store(false, Ordering::Release);
+    pub(super) fn renewed(&self, way: Way) {
+        self.returns(way).fatal.store(false, Ordering::Release);
     }
 
-    /// What failed clients handed back, in that order.
-    pub(super) fn take_back(&self) -> Vec<(u64, OwnedRecord)> {
-        std::mem::take(&mut self.slots().returned)
+    pub(super) fn has_returns(&self, way: Way) -> bool {
+        !self.returns(way).records.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// What is to be sent this way again, in the order in which it came back.
+    pub(super) fn take_back(&self, way: Way) -> Vec<(u64, OwnedRecord)> {
+        std::mem::take(&mut self.returns(way).records.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Nobody will answer any more: every ticket fails.
@@ -192,7 +230,19 @@ fn comes_back(code: Code) -> bool {
     ) || matches!(meaning(code), Meaning::Error(_, Reason::BrokerFatal))
 }
 
-impl Callbacks for Answers {
+/// Whether the broker may have meant another record of the same batch: it refuses a batch as a whole for one record that is
+/// too large or invalid.
+fn may_be_innocent(code: Code) -> bool {
+    matches!(meaning(code), Meaning::Error(Class::Reject, _))
+}
+
+/// The callbacks of one client.
+struct Listener {
+    answers: Arc<Answers>,
+    way: Way,
+}
+
+impl Callbacks for Listener {
     fn log(&self, level: i32, facility: &str, line: &str) {
         Context::log(level, facility, line);
     }
@@ -200,17 +250,19 @@ impl Callbacks for Answers {
     fn error(&self, code: Code, reason: &str) {
         tracing::debug!(target: "librdkafka", ?code, "{reason}");
         match meaning(code) {
-            Meaning::Error(_, Reason::BrokerFatal) => self.fatal.store(true, Ordering::Release),
-            Meaning::Error(Class::Halt, _) => self.note_trouble(crate::errors::failure(code, "producer")),
+            Meaning::Error(_, Reason::BrokerFatal) => {
+                self.answers.returns(self.way).fatal.store(true, Ordering::Release);
+            }
+            Meaning::Error(Class::Halt, _) => self.answers.note_trouble(failure(code, "producer")),
             Meaning::Error(..) if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
-                self.note_trouble(crate::errors::failure(code, "producer"));
+                self.answers.note_trouble(failure(code, "producer"));
             }
             Meaning::Error(..) | Meaning::Control | Meaning::Fenced => {}
         }
     }
 
     fn token(&self) -> Result<Token, String> {
-        self.context.token()
+        self.answers.context.token()
     }
 
     fn rebalance(&self, _: Change) {}
@@ -218,24 +270,25 @@ impl Callbacks for Answers {
     fn committed(&self, _: Vec<Entry>, _: Code) {}
 
     fn delivered(&self, delivery: Delivery<'_>) {
-        let (slot, row) = untag(delivery.tag);
+        let answers = &self.answers;
         let code = delivery.message.code();
         if code == OK {
-            if self.troubled.swap(false, Ordering::AcqRel) {
-                self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if answers.troubled.swap(false, Ordering::AcqRel) {
+                answers.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
             }
-            let mut slots = self.slots();
-            return self.answer(&mut slots, slot, None);
+            let (slot, _) = untag(delivery.tag);
+            let mut slots = answers.slots();
+            return answers.answer(&mut slots, slot, None);
         }
         let record = OwnedRecord::of_delivery(&delivery.message);
-        let mut slots = self.slots();
         if comes_back(code) {
             // Purged records come only while the client is being replaced, or after it failed.
-            self.fatal.store(true, Ordering::Release);
-            slots.returned.push((delivery.tag, record));
+            answers.returns(self.way).fatal.store(true, Ordering::Release);
+            answers.returns(self.way).put(delivery.tag, record);
+        } else if self.way == Way::Batched && may_be_innocent(code) {
+            answers.returns(Way::Alone).put(delivery.tag, record);
         } else {
-            let failure = delivery_failure(code, &record.topic);
-            self.answer(&mut slots, slot, Some(FailedRecord { row: row as usize, failure, record }));
+            answers.fail(delivery.tag, record, code);
         }
     }
 }
