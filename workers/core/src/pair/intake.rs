@@ -111,7 +111,11 @@ impl Pair {
         let (more_records, more_bytes) = (records - grants.granted_records, bytes - grants.granted_bytes);
         let worth = more_records >= (window.records / 8).max(1) || more_bytes >= (window.bytes / 8).max(1);
         let empty = used_records == 0 && (more_records > 0 || more_bytes > 0);
-        if worth || empty {
+        // A few large records, slow or waiting for their next try, may hold nearly all bytes for long. The others go on
+        // with the rest, however little it is.
+        let room = window.bytes.saturating_sub(used_bytes);
+        let scarce = used_records <= window.records / 8 && more_bytes > 0 && more_bytes >= room / 2;
+        if worth || empty || scarce {
             (grants.granted_records, grants.granted_bytes) = (records, bytes);
             actions.push(Action::Grant { records, bytes });
         }

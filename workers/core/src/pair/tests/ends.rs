@@ -98,3 +98,38 @@ fn several_refused_children_of_a_record_make_one_letter() {
     }
     assert_eq!((hand.pair.watermark(), hand.pair.in_flight_bytes()), (Offset(2), 0));
 }
+
+/// Scenario: one large record that is slow (or waits for its next try) holds nearly all bytes of the window; small records
+/// of other keys come and finish. Guarantee: they go on with the rest of the window, however little it is.
+#[test]
+fn one_large_slow_record_does_not_starve_the_others() {
+    let mut told = options(vec![spec("files", true)]);
+    told.grain = Grain::Record;
+    let mut hand = Hand::new(told);
+    hand.assign(1, None, vec![LedgerView::default()]);
+    let chunk = |offset: i64, size: usize| {
+        let mut chunk = ChunkBuilder::new(PairId::new("in", 0), Lane::Input, Epoch(1));
+        chunk.record(Offset(offset), 0, Some(&offset.to_be_bytes()), Some(&vec![0; size]));
+        Event::Received(chunk.build(None))
+    };
+    hand.tell(chunk(0, (1 << 20) - 60_000));
+    hand.take(|action| match action {
+        Action::Run(unit) => Ok(unit),
+        other => Err(other),
+    });
+    let (mut received, mut granted) = ((1 << 20) - 60_000, 0);
+    for offset in 1..100 {
+        granted = hand
+            .take(|action| match action {
+                Action::Grant { bytes, .. } => Ok(bytes),
+                other => Err(other),
+            })
+            .into_iter()
+            .fold(granted, u64::max);
+        assert!(received < granted, "starved at {offset}: {received} of {granted}");
+        hand.tell(chunk(offset, 5_000));
+        received += 5_008;
+        hand.run(to_first);
+    }
+    hand.tell(Event::Lost);
+}
