@@ -158,7 +158,7 @@ impl PairTask {
             // Every branch is cancel-safe: `recv_many` and `join_next` lose nothing, sleeps are made anew.
             tokio::select! {
                 _ = mailbox.recv_many(&mut inbox, INBOX) => {}
-                Some(unit) = self.flight.waiting.join_next() => self.waited(unit),
+                Some(unit) = self.flight.waiting.join_next() => self.waited_all(unit),
                 Some(letter) = self.letters.join_next() => self.letter_came(letter),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.handle(Event::Tick),
                 () = sleep_until(stop.unwrap_or_else(Instant::now)), if stop.is_some() => self.overrun(),
@@ -308,6 +308,18 @@ impl PairTask {
         self.metrics.children_filtered(&result.children_filtered);
         self.figures.progress += 1;
         self.handle(Event::UnitDone { epoch: self.epoch, result });
+    }
+
+    /// Takes this unit and what else has come back: timers and answers let many go at once, and a turn of the loop costs
+    /// more than a unit.
+    fn waited_all(&mut self, unit: Result<(UnitResult, Duration), JoinError>) {
+        self.waited(unit);
+        for _ in 1..INBOX {
+            match self.flight.waiting.try_join_next() {
+                Some(unit) if self.end.is_none() => self.waited(unit),
+                Some(_) | None => return,
+            }
+        }
     }
 
     fn waited(&mut self, unit: Result<(UnitResult, Duration), JoinError>) {
