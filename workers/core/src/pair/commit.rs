@@ -219,8 +219,12 @@ impl Pair {
 
     /// The broker says that the pair is not ours: nothing of it is committed or published any more (I8).
     fn drop_pair(&mut self, actions: &mut Vec<Action>) {
+        let stopping = self.is_stopping();
         self.own.cancel_work();
         self.phase = Phase::Dropped;
         actions.push(Action::CancelUnits);
+        if stopping {
+            self.release(actions);
+        }
     }
 }

@@ -103,9 +103,13 @@ impl Pair {
             | Phase::Revoking
             | Phase::Contested { .. } => {}
         }
+        let stopping = self.is_stopping();
         self.own.cancel_work();
         self.phase = Phase::Halted(failure.clone());
         actions.push(Action::CancelUnits);
         actions.push(Action::Halt(failure));
+        if stopping {
+            self.release(actions);
+        }
     }
 }

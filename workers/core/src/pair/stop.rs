@@ -35,9 +35,14 @@ impl Pair {
 
     /// Time is up.
     pub(super) fn deadline(&mut self, actions: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Draining | Phase::Revoking) {
+        if self.phase != Phase::Idle {
             self.release(actions);
         }
+    }
+
+    /// Whether somebody waits for the pair's release.
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Draining | Phase::Revoking)
     }
 
     /// The pair is gone: nothing is committed (I8).
@@ -53,9 +58,8 @@ impl Pair {
 
     /// Lets go when a stop has nothing left to wait for.
     pub(super) fn release_when_done(&mut self, actions: &mut Vec<Action>) {
-        let stopping = matches!(self.phase, Phase::Draining | Phase::Revoking);
         let published = self.own.sinks.iter().all(super::segments::SinkState::is_empty);
-        if stopping && self.own.scheduler.is_idle() && published && self.own.letters.count() == 0 {
+        if self.is_stopping() && self.own.scheduler.is_idle() && published && self.own.letters.count() == 0 {
             self.release(actions);
         }
     }

@@ -133,3 +133,34 @@ fn one_large_slow_record_does_not_starve_the_others() {
     }
     hand.tell(Event::Lost);
 }
+
+/// Scenario: the pair halts, or its commit is refused, while it is being drained or revoked. Guarantee: it lets go at once,
+/// with what is settled in the first case and with nothing in the second; nobody would tell it to do so later.
+#[test]
+fn a_pair_that_halts_or_is_dropped_while_it_stops_lets_go() {
+    for stop in [true, false] {
+        for dropped in [true, false] {
+            let mut hand = Hand::new(options(vec![spec("files", true)]));
+            hand.assign(1, None, vec![LedgerView::default()]);
+            hand.receive(&[(0, "a"), (1, "b")]);
+            hand.run(to_first);
+            hand.pass(Duration::from_secs(10));
+            let (sink, trailer) = hand.trailers().remove(0);
+            hand.publish(sink, &trailer, Published::Done(Vec::new()));
+            hand.pass(Duration::from_secs(1));
+            assert_eq!(hand.commits().len(), 1);
+            hand.receive(&[(2, "a")]);
+            hand.run(to_first);
+            hand.tell(if stop { Event::Drain } else { Event::Revoke });
+            if dropped {
+                let result = CommitResult::Refused;
+                hand.tell(Event::Committed { epoch: Epoch(1), offset: Offset(2), result });
+                assert_eq!(hand.released(), Some(None));
+            } else {
+                let failure = Failure::halt(Reason::SinkDenied, "no rights");
+                hand.tell(Event::SinkHeld { epoch: Epoch(1), sink: SinkIndex(0), failure });
+                assert_eq!(hand.released().flatten().map(|position| position.offset), Some(Offset(2)));
+            }
+        }
+    }
+}
