@@ -40,6 +40,11 @@ impl Pair {
         }
     }
 
+    /// Whether a commit was refused, and the source has yet to take the pair away; the watchdog looks at it (I6).
+    pub fn is_dropped(&self) -> bool {
+        self.phase == Phase::Dropped
+    }
+
     /// Whether somebody waits for the pair's release.
     pub(super) fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Draining | Phase::Revoking)

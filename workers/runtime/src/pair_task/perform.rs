@@ -225,7 +225,8 @@ impl PairTask {
         if !self.flight.waiting.is_empty() {
             return self.shared.plan.step_deadline.is_some();
         }
-        if sealed || !self.flight.pooled.is_empty() || !self.letters.is_empty() {
+        // The source should have taken a dropped pair away by now.
+        if sealed || self.machine.is_dropped() || !self.flight.pooled.is_empty() || !self.letters.is_empty() {
             return true;
         }
         let sleeps = self.machine.next_wake().is_some_and(|wake| wake > now.after(SLEEP));

@@ -32,12 +32,14 @@ pub(crate) struct MemorySource {
     events: UnboundedSender<SourceEvent>,
     budget: Arc<Budget>,
     pub(crate) most_used: Mutex<u64>,
+    /// Refuse so many commits though the pair is ours.
+    pub(crate) refusals: Mutex<u32>,
 }
 
 impl MemorySource {
     pub(crate) fn new(events: UnboundedSender<SourceEvent>, budget: &Arc<Budget>) -> Arc<Self> {
         let budget = Arc::clone(budget);
-        Arc::new(Self { logs: Mutex::default(), events, budget, most_used: Mutex::new(0) })
+        Arc::new(Self { logs: Mutex::default(), events, budget, most_used: Mutex::new(0), refusals: Mutex::new(0) })
     }
 
     pub(crate) fn fill(&self, pair: &PairId, records: impl IntoIterator<Item = Record>) {
@@ -125,7 +127,9 @@ impl MemorySource {
     fn commit(&self, pair: &PairId, epoch: Epoch, position: Position) -> CommitResult {
         let mut logs = self.logs.lock().unwrap();
         let log = logs.get_mut(pair).unwrap();
-        if !log.owned || log.epoch != epoch {
+        let mut refusals = self.refusals.lock().unwrap();
+        if !log.owned || log.epoch != epoch || *refusals > 0 {
+            *refusals = refusals.saturating_sub(1);
             return CommitResult::Refused;
         }
         let before = log.committed.as_ref().map_or(0, |known| known.offset.0);

@@ -138,6 +138,20 @@ async fn a_stalled_pair_is_begun_anew_and_then_given_up() {
     assert_eq!(source.read(&pair, |log| log.reassigned), 1);
 }
 
+/// Scenario: the broker refuses a commit once, but the group leaves the pair where it is.
+/// Guarantees: I6: the pair does not wait for ever for somebody to take it away; begun anew, it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_commit_without_a_loss_is_a_stall() {
+    let limits = Limits { stalled: Duration::from_millis(300), ..Limits::default() };
+    let world = World::start(Setup { limits, ..Setup::default() });
+    *world.source.refusals.lock().unwrap() = 1;
+    let pair = world.feed(numbered(1000, 10));
+    until("everything is committed", || world.source.committed(&pair) == 1000).await;
+    assert_eq!(world.source.read(&pair, |log| log.reassigned), 1);
+    assert_eq!(sorted(world.store().offsets(&pair)), (0..1000).collect::<Vec<_>>());
+    assert!(world.stop().await.is_ok());
+}
+
 /// Scenario: the pair is begun anew by the watchdog because a step hung once.
 /// Guarantees: after the new beginning everything is held once, in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
