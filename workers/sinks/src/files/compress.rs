@@ -3,6 +3,7 @@
 //! A zstd stream held open for every pair would cost megabytes each, whatever the pairs do. So appends are compressed
 //! as frames of their own, and contexts and buffers exist only as many times as there are CPUs (I5).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_core::{Failure, Reason};
@@ -11,10 +12,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The most bytes that go into one frame; what a writer holds in memory while it appends is bounded by it.
 pub(super) const PIECE_BYTES: usize = 1024 * 1024;
 
-/// Contexts and buffers for as many frames at once as there are CPUs.
+/// Rows that wait in memory in all open segments of a sink together, in bytes: what 64 segments may gather. With more
+/// partitions some rows are written at once, in smaller frames, since memory must not grow with the partitions (I5).
+pub(super) const GATHERED_BYTES: usize = 64 * super::segment::GATHER_BYTES;
+
+/// Contexts and buffers for as many frames at once as there are CPUs, and the count of what waits for a frame.
 #[derive(Debug)]
 pub(super) struct Pool {
     level: i32,
+    gathered: AtomicUsize,
     permits: Arc<Semaphore>,
     free: Mutex<Vec<Tools>>,
 }
@@ -43,7 +49,8 @@ impl Pool {
     /// Scratch space for frames of this level.
     pub(super) fn new(level: i32) -> Arc<Self> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        Arc::new(Self { level, permits: Arc::new(Semaphore::new(cpus)), free: Mutex::default() })
+        let permits = Arc::new(Semaphore::new(cpus));
+        Arc::new(Self { level, gathered: AtomicUsize::new(0), permits, free: Mutex::default() })
     }
 
     /// Waits for scratch space, its input empty. Cancel-safe.
@@ -53,6 +60,36 @@ impl Pool {
         let mut tools = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         tools.input.clear();
         Ok(Scratch { pool: Arc::clone(self), tools, _permit: permit })
+    }
+}
+
+/// What one open segment holds in memory, counted in its pool until it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pool: Option<Arc<Pool>>,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Whether the segment may hold so many bytes in all.
+    pub(super) fn may_hold(&self, bytes: usize, pool: &Pool) -> bool {
+        pool.gathered.load(Ordering::Relaxed) - self.bytes + bytes <= GATHERED_BYTES
+    }
+
+    /// Notes how many bytes the segment holds now.
+    pub(super) fn hold(&mut self, bytes: usize, pool: &Arc<Pool>) {
+        pool.gathered.fetch_add(bytes, Ordering::Relaxed);
+        pool.gathered.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.pool.get_or_insert_with(|| Arc::clone(pool));
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.gathered.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use longshore_core::{Block, Failure, Row, WriterId};
 
 use super::Format;
-use super::compress::{PIECE_BYTES, Pool, Scratch};
+use super::compress::{Gathered, PIECE_BYTES, Pool, Scratch};
 use super::layout::Layout;
 use super::spool::Spool;
 use crate::blocking::{Turn, blocking};
@@ -30,13 +30,16 @@ pub(super) struct Segment {
     spool: Option<Arc<Mutex<Spool>>>,
     stored: u64,
     tail: Vec<u8>,
+    gathered: Gathered,
     hasher: blake3::Hasher,
 }
 
 impl Segment {
     /// Takes the rows of a block.
     pub(super) async fn append(&mut self, block: &Block, tools: &Tools<'_>) -> Result<(), Failure> {
-        if self.tail.len() + values(block).map(<[u8]>::len).sum::<usize>() < GATHER_BYTES {
+        let waiting = self.tail.len() + values(block).map(<[u8]>::len).sum::<usize>();
+        if waiting < GATHER_BYTES && self.gathered.may_hold(waiting, tools.pool) {
+            self.gathered.hold(waiting, tools.pool);
             values(block).for_each(|value| self.tail.extend_from_slice(value));
             return Ok(());
         }
@@ -47,7 +50,8 @@ impl Segment {
         while !pieces.is_empty() {
             let mut scratch = tools.pool.take().await?;
             pieces.fill(scratch.input(), PIECE_BYTES);
-            if scratch.input().len() < GATHER_BYTES && pieces.is_empty() {
+            let left = scratch.input().len();
+            if left < GATHER_BYTES && pieces.is_empty() && self.gathered.may_hold(left, tools.pool) {
                 rest.extend_from_slice(scratch.input());
                 break;
             }
@@ -56,6 +60,7 @@ impl Segment {
         self.stored = end.stored;
         self.hasher = end.hasher;
         self.tail = rest;
+        self.gathered.hold(self.tail.len(), tools.pool);
         Ok(())
     }
 
@@ -70,6 +75,7 @@ impl Segment {
             self.stored = end.stored;
             self.hasher = end.hasher;
             self.tail = Vec::new();
+            self.gathered.hold(0, tools.pool);
         }
         Ok(spool)
     }
@@ -167,5 +173,44 @@ impl Pieces<'_> {
                 self.within = 0;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_core::{Generation, Offset, PairId};
+
+    use super::super::compress::GATHERED_BYTES;
+    use super::*;
+    use crate::blocking::Turns;
+
+    /// Scenario: a thousand partitions, each with an open segment that rows trickle into. Guarantee: what waits in memory is
+    /// bounded for all together (I5), every row counts, and a segment that is dropped gives its share back.
+    #[tokio::test]
+    async fn memory_does_not_grow_with_the_partitions() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout =
+            Layout::new(folder.path(), Generation::FIRST, &PairId::new("logs.raw", 0), Format::Jsonl);
+        std::fs::create_dir_all(&layout.staging).unwrap();
+        let (pool, turns) = (Pool::new(3), Turns::default());
+        let turn = turns.next();
+        let tools = Tools { layout: &layout, writer: WriterId(1), pool: &pool, turn: &turn };
+        let row = Row { offset: Offset(0), key: None, value: Some(0..10_000), headers: Vec::new() };
+        let block = Block { bytes: vec![b'x'; 10_000], rows: vec![row] };
+        let mut segments: Vec<Segment> = (0..500).map(|_| Segment::default()).collect();
+        for _ in 0..3 {
+            for segment in &mut segments {
+                segment.append(&block, &tools).await.unwrap();
+            }
+        }
+        let waiting: usize = segments.iter().map(|segment| segment.tail.len()).sum();
+        assert!(waiting > GATHERED_BYTES / 2 && waiting <= GATHERED_BYTES, "{waiting} bytes wait");
+        assert!(segments.iter().all(|segment| segment.size() == 30_000));
+        segments.truncate(1);
+        segments[0].flush(&tools).await.unwrap();
+        assert_eq!(segments[0].stored(), 30_000);
+        let mut last = Segment::default();
+        last.append(&block, &tools).await.unwrap();
+        assert_eq!(last.tail.len(), 10_000, "there is room again");
     }
 }
