@@ -24,6 +24,16 @@ pub enum SourceEvent {
         /// What the broker said.
         result: CommitResult,
     },
+    /// Nothing comes any more from below this offset: what lies there behind the last record are transaction markers and
+    /// records of aborted transactions.
+    Passed {
+        /// The pair.
+        pair: PairId,
+        /// Its ownership.
+        epoch: Epoch,
+        /// The end of the log as far as records can be read.
+        offset: Offset,
+    },
     /// The pair is being taken away: seal what fits, cancel the rest, and answer with [`SourceCommand::Release`]
     /// within `limits.revoke`; the poll thread waits for it.
     Revoking {

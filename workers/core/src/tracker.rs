@@ -91,6 +91,11 @@ impl Tracker {
         self.position = self.position.max(offset.next());
     }
 
+    /// Notes that no record is left below `offset`.
+    pub fn pass_to(&mut self, offset: Offset) {
+        self.position = self.position.max(offset);
+    }
+
     /// Whether the commit metadata called the offset settled when the ownership began.
     pub fn was_settled(&self, offset: Offset) -> bool {
         self.ahead.contains(offset)

@@ -239,6 +239,9 @@ impl Fleet {
         match event {
             SourceEvent::Assigned(assignment) => self.assigned(assignment),
             SourceEvent::Received(chunk) => self.received(chunk),
+            SourceEvent::Passed { pair, epoch, offset } => {
+                self.forward(&pair, Event::Passed { epoch, offset });
+            }
             SourceEvent::Committed { pair, epoch, offset, result } => {
                 self.forward(&pair, Event::Committed { epoch, offset, result });
             }

@@ -81,6 +81,13 @@ pub enum Event {
     },
     /// Records arrived.
     Received(Arc<Chunk>),
+    /// Nothing comes any more from below this offset, though the last record may lie farther down.
+    Passed {
+        /// The ownership.
+        epoch: Epoch,
+        /// The offset.
+        offset: Offset,
+    },
     /// A unit is through the steps.
     UnitDone {
         /// The ownership.
@@ -161,6 +168,7 @@ impl Event {
     pub(super) fn epoch(&self) -> Option<Epoch> {
         match self {
             Self::Recovered { epoch, .. }
+            | Self::Passed { epoch, .. }
             | Self::UnitDone { epoch, .. }
             | Self::Appended { epoch, .. }
             | Self::SinkHeld { epoch, .. }

@@ -39,6 +39,21 @@ impl Pair {
         }
     }
 
+    /// Goes on to an offset that no record stands before any more. The gap is nobody's, so it is settled at once, and the
+    /// ledgers may claim it like any other gap.
+    pub(super) fn passed(&mut self, offset: Offset) {
+        let from = self.own.tracker.position();
+        if self.phase != Phase::Running || offset <= from {
+            return;
+        }
+        self.own.tracker.pass_to(offset);
+        self.own.gaps.insert_range(from, offset);
+        // Behind open records there is nothing to commit yet, and when they settle there is.
+        if self.own.tracker.open().is_empty() {
+            self.own.commits.note_settled(1);
+        }
+    }
+
     fn admit(&mut self, chunk: &Arc<Chunk>, now: Moment, actions: &mut Vec<Action>) {
         self.own.grants.received_records += chunk.len() as u64;
         self.own.grants.received_bytes += chunk.bytes() as u64;

@@ -92,6 +92,7 @@ impl Pair {
             _ if event.epoch().is_some_and(|epoch| epoch != self.own.epoch()) => return,
             Event::Recovered { sink, ledger, .. } => self.recovered(sink, ledger, now, actions),
             Event::Received(chunk) => self.received(&chunk, now, actions),
+            Event::Passed { offset, .. } => self.passed(offset),
             Event::UnitDone { result, .. } => self.unit_done(result, now, actions),
             Event::Appended { sink, bytes, .. } => self.appended(sink, bytes),
             Event::SinkHeld { sink, failure, .. } => self.sink_held(sink, failure, actions),

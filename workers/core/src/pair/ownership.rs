@@ -31,6 +31,8 @@ pub(super) struct Ownership {
     /// Whether metadata and ledgers were found good, so that commits may take the place of what was found.
     pub(super) begun: bool,
     pub(super) tracker: Tracker,
+    /// Gaps at ends of the log that were passed, as far as a segment's `covers` may still reach over them.
+    pub(super) gaps: RunSet,
     /// The tickets of records that are queued or running.
     pub(super) working: Ticket,
     /// The tickets of records that wait in segments or as letters.
@@ -60,6 +62,7 @@ impl Ownership {
         let scheduler = Scheduler::new(options.order, options.grain, options.unit_records as usize, units);
         Self {
             tracker: Tracker::new(epoch, start, found.settled.clone()),
+            gaps: RunSet::default(),
             working: Ticket::empty(epoch),
             finished: Ticket::empty(epoch),
             commits: Commits::new(&assignment, start, repeats),

@@ -223,6 +223,8 @@ impl Pair {
         let segment = std::mem::take(&mut state.open);
         actions.push(Action::Publish { sink: state.index, trailer: Box::new(trailer.clone()) });
         state.sealed = Some((now, trailer, segment));
+        let covered = self.own.sinks.iter().filter(|sink| sink.ledger).map(|sink| sink.covered).min();
+        self.own.gaps.forget_below(covered.unwrap_or(Offset(i64::MAX)));
     }
 
     /// The trailer by rule 4: everything received in `covers` that neither this segment nor the ledger holds is in
@@ -236,6 +238,8 @@ impl Pair {
         let mut except = RunSet::of(begin, end);
         except.subtract(&segment.finished);
         except.subtract(&state.view.held);
+        // Else every marker at the end of a log would be a run of its own for ever.
+        except.subtract(&own.gaps);
         let mut also = segment.finished.clipped(Offset(i64::MIN), begin);
         also.subtract(&state.view.held);
         Trailer {

@@ -13,6 +13,7 @@ use crate::{
 use super::*;
 
 mod ends;
+mod gaps;
 mod speed;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {

@@ -237,6 +237,10 @@ impl PairTask {
             Event::Committed { epoch, offset, result } if *epoch == self.epoch => {
                 self.committed(*offset, result)
             }
+            Event::Passed { epoch, offset } if *epoch == self.epoch => {
+                self.figures.log_end = self.figures.log_end.max(*offset);
+                self.figures.position = self.figures.position.max(*offset);
+            }
             // A ledger that was read is no progress: a new beginning that stalls again would look like one.
             Event::Appended { epoch, .. } if *epoch == self.epoch => self.figures.progress += 1,
             Event::Published { epoch, .. } if *epoch == self.epoch => {

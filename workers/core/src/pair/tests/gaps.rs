@@ -1,0 +1,41 @@
+//! Offsets that no record stands on: markers of transactions at the end of a log.
+
+use super::*;
+
+/// Scenario: the log ends with a marker, after records that are published; then more records come.
+/// Guarantee: the commit goes to the end of the log at once, and never falls back; the ledger's claims stay in one piece.
+#[test]
+fn a_marker_at_the_end_of_the_log_is_passed() {
+    let mut hand = Hand::new(options(vec![spec("files", true)]));
+    hand.assign(1, None, vec![LedgerView::default()]);
+    for (number, from) in [0, 10, 20].into_iter().enumerate() {
+        hand.receive(&[(from, "a"), (from + 1, "b")]);
+        hand.run(to_first);
+        hand.tell(Event::Passed { epoch: Epoch(1), offset: Offset(from + 10) });
+        assert_eq!(hand.pair.watermark(), Offset(from), "nothing settled is passed over");
+        hand.pass(Duration::from_secs(10));
+        let trailers = hand.trailers();
+        let (sink, trailer) = &trailers[0];
+        assert!(trailer.except.is_empty(), "{trailer:?}");
+        assert_eq!(trailer.covers.0, if number == 0 { Offset(0) } else { Offset(from - 8) });
+        hand.publish(*sink, trailer, Published::Done(Vec::new()));
+        assert_eq!(hand.pair.watermark(), Offset(from + 10));
+        let commits = hand.commits();
+        assert_eq!(commits.last().map(|position| position.offset), Some(Offset(from + 10)));
+        let (epoch, offset, result) = (Epoch(1), Offset(from + 10), CommitResult::Done);
+        hand.tell(Event::Committed { epoch, offset, result });
+    }
+}
+
+/// Scenario: nothing but aborted transactions in the log. Guarantee: the commit follows, without a segment.
+#[test]
+fn a_log_without_records_is_committed_to_its_end() {
+    let mut hand = Hand::new(options(vec![spec("files", true)]));
+    hand.assign(1, None, vec![LedgerView::default()]);
+    hand.tell(Event::Passed { epoch: Epoch(1), offset: Offset(7) });
+    hand.pass(Duration::from_secs(2));
+    assert!(hand.trailers().is_empty());
+    assert_eq!(hand.commits()[0].offset, Offset(7));
+    hand.tell(Event::Passed { epoch: Epoch(0), offset: Offset(9) });
+    assert_eq!(hand.pair.position(), Offset(7), "an old epoch says nothing");
+}

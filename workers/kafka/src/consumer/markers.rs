@@ -1,0 +1,60 @@
+//! Markers of transactions are no records, but they take offsets. At the end of a log no record comes behind them that
+//! would carry the commit over them, so a lag would stay for ever.
+//!
+//! Librdkafka's position counts them. It is looked at after the records of a poll were handed over, by the thread that
+//! polls, so nothing below it is still to come.
+
+use std::time::{Duration, Instant};
+
+use longshore_core::Offset;
+use longshore_core::source::SourceEvent;
+
+use super::pairs::{Pair, State};
+use super::poll::Poll;
+use crate::ffi::{OK, PartitionList};
+
+/// How often the positions are looked at.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// When the positions were looked at last.
+#[derive(Debug, Default)]
+pub(super) struct Markers {
+    looked: Option<Instant>,
+}
+
+impl Markers {
+    fn due(&mut self, now: Instant) -> bool {
+        let due = self.looked.is_none_or(|looked| now.duration_since(looked) >= INTERVAL);
+        if due {
+            self.looked = Some(now);
+        }
+        due
+    }
+}
+
+impl Poll<'_> {
+    /// Tells how far the log was read beyond the last record.
+    pub(super) fn pass_markers(&mut self) {
+        if !self.markers.due(Instant::now()) {
+            return;
+        }
+        let flows = |pair: &&mut Pair| pair.state == State::Flowing && !pair.doubtful;
+        let wanted: Vec<_> = self.pairs.iter_mut().filter(flows).map(|pair| pair.id.clone()).collect();
+        let names = wanted.iter().map(|id| (id.topic.as_str(), id.partition.0));
+        let Some(mut list) = PartitionList::of(names).filter(|_| !wanted.is_empty()) else { return };
+        if let Err(code) = self.client().positions(&mut list) {
+            tracing::debug!(?code, "no positions");
+            return;
+        }
+        for entry in list.entries().into_iter().filter(|entry| entry.code == OK) {
+            let Some(pair) = self.pairs.find(&entry.topic, entry.partition) else { continue };
+            // A logical offset is below every record's.
+            let position = Offset(entry.offset);
+            if position > pair.next {
+                pair.next = position;
+                let (pair, epoch) = (pair.id.clone(), pair.epoch);
+                self.say(SourceEvent::Passed { pair, epoch, offset: position });
+            }
+        }
+    }
+}
