@@ -6,27 +6,43 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
-  longshore dev                          see it work: broker, workers, a kill, the account
-  longshore init logs my-logs            a pipeline of your own to start from
-  longshore check my-logs/pipeline.yaml  find its mistakes without a broker
+  longshore dev                    see it work: broker, workers, a kill, a count
+  longshore dev --serve            a broker to try things with
+  longshore init logs my-logs      a pipeline of your own to start from
+  longshore check my-logs/pipeline.yaml
   longshore topics apply my-logs/pipeline.yaml
   longshore run -c my-logs/pipeline.yaml
-  longshore publish --broker localhost:9092 --topic logs.raw app.jsonl
+  longshore publish -c my-logs/pipeline.yaml --key user my-logs/sample.jsonl
 
 Exit codes:
   0 ok   1 a check failed   64 usage   65 bad data   69 broker unavailable
   70 stalled or internal   75 temporary   77 no rights   78 bad configuration";
+
+const PUBLISH_EXAMPLES: &str = "\
+Examples:
+  longshore publish -c my-logs/pipeline.yaml --key user /var/log/app
+  tail -f app.log | longshore publish --broker localhost:9092 -t logs.raw
+  longshore publish -c my-docs/pipeline.yaml --unit document docs";
+
+const TAP_EXAMPLES: &str = "\
+Examples:
+  longshore tap -c my-logs/pipeline.yaml
+  longshore tap -c my-logs/pipeline.yaml --from-beginning --until-end \\
+    -t logs.raw.my-logs.dlq
+  longshore tap --broker localhost:9092 -t logs.raw -o ndjson | jq .value";
 
 /// Kafka workers that lose nothing and apply nothing twice.
 #[derive(Debug, Parser)]
 #[command(name = "longshore", version = VERSION, after_help = EXAMPLES, max_term_width = 80)]
 #[command(propagate_version = false, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// How data is printed.
-    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table)]
+    /// Print data as table, json or ndjson.
+    #[arg(short = 'o', long = "output", global = true, value_enum, value_name = "FORMAT")]
+    #[arg(default_value_t = Format::Table, hide_possible_values = true, help_heading = "Output")]
     pub(crate) output: Format,
-    /// When to use colour (also: NO_COLOR).
-    #[arg(long = "color", global = true, value_enum, default_value_t = Colour::Auto)]
+    /// Use colour: auto (on terminals without NO_COLOR), always or never.
+    #[arg(long = "color", global = true, value_enum, value_name = "WHEN")]
+    #[arg(default_value_t = Colour::Auto, hide_possible_values = true, help_heading = "Output")]
     pub(crate) colour: Colour,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -59,23 +75,25 @@ pub(crate) enum Colour {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show it all on this machine: broker, two pipelines, a kill -9, the account.
+    /// See it work on this machine: broker, workers, a kill -9, a count.
     Dev(Dev),
-    /// Run a worker.
+    /// Run a worker until SIGTERM or Ctrl-C; start as many as you like.
     Run(Run),
-    /// Find a pipeline file's mistakes; needs no broker.
+    /// Find all mistakes of a pipeline file; needs no broker.
     Check(Check),
     /// Publish files, folders or standard input to a topic, confirmed.
+    #[command(after_help = PUBLISH_EXAMPLES)]
     Publish(Publish),
     /// Print records of a topic as they come.
+    #[command(after_help = TAP_EXAMPLES)]
     Tap(Tap),
-    /// Lag of a pipeline's group, per partition.
+    /// Show how far a pipeline's group is behind, per partition.
     Lag(Lag),
-    /// Make the topics that a pipeline needs.
+    /// Show or make the topics that a pipeline needs.
     Topics(Topics),
     /// Check the Avro schemas of a folder.
     Schema(Schema),
-    /// Write a pipeline to start from.
+    /// Write a pipeline to start from, with records to publish.
     Init(Init),
     /// Print a shell's completions.
     Completions(Completions),
@@ -84,7 +102,7 @@ pub(crate) enum Command {
 /// How a pipeline file is found and overridden.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Overrides {
-    /// Override a setting: `--set sinks.0.files.path=out` (also LONGSHORE_A__B).
+    /// Override a setting, e.g. sinks.0.files.path=out (also LONGSHORE_A__B).
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
 }
@@ -122,11 +140,13 @@ pub(crate) enum DevAction {
 
 #[derive(Debug, Args)]
 pub(crate) struct DevStart {
-    /// auto, jvm, embedded, or HOST:PORT of a broker that runs already.
+    /// auto, jvm, docker, embedded, or HOST:PORT of a broker that runs already.
     #[arg(long, env = "KAFKA_BOOTSTRAP", default_value = "auto")]
     pub(crate) broker: String,
-    /// Where files, logs and pipelines go; an earlier run's folder is replaced.
+    /// Where files, logs and pipelines go (with --serve: longshore-broker); an
+    /// earlier run's folder is replaced.
     #[arg(long, default_value = "longshore-dev")]
+    #[arg(default_value_if("serve", "true", "longshore-broker"))]
     pub(crate) dir: PathBuf,
     /// How many log lines to generate.
     #[arg(long, default_value_t = 200_000)]
@@ -143,6 +163,9 @@ pub(crate) struct DevStart {
     /// Only run a broker, print its address, and wait for Ctrl-C.
     #[arg(long)]
     pub(crate) serve: bool,
+    /// With --serve: make this topic; the embedded broker makes none later.
+    #[arg(long, requires = "serve", value_name = "NAME")]
+    pub(crate) topic: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -209,15 +232,10 @@ pub(crate) enum Unit {
 /// Compression of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Compression {
-    /// None.
     None,
-    /// gzip.
     Gzip,
-    /// Snappy.
     Snappy,
-    /// LZ4.
     Lz4,
-    /// Zstandard.
     Zstd,
 }
 
@@ -273,7 +291,7 @@ pub(crate) struct Topics {
 pub(crate) enum TopicsAction {
     /// Show what is missing or differs.
     Plan(TopicsArguments),
-    /// Make what is missing; what differs is only told.
+    /// Make what is missing; what differs is told and left as it is.
     Apply(TopicsArguments),
 }
 

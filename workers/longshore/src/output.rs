@@ -218,6 +218,12 @@ pub(crate) fn grouped(number: u64) -> String {
     out
 }
 
+/// A number with its noun, in the plural where it has to be: `1 record`, `2,000 records`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", grouped(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +234,13 @@ mod tests {
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(200_000), "200,000");
         assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        assert_eq!(counted(1, "record"), "1 record");
+        assert_eq!(counted(0, "record"), "0 records");
+        assert_eq!(counted(2_000, "record"), "2,000 records");
     }
 
     #[test]

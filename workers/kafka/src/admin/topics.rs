@@ -1,12 +1,16 @@
 //! Topics: which there are, how they are set, making and deleting them.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use longshore_core::{Class, Failure, Reason};
 
 use super::Admin;
 use crate::errors::{Meaning, meaning};
 use crate::ffi::{self, Code, OK};
+
+/// How long to wait between two looks for a topic that was just made.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,13 +80,29 @@ impl Admin {
         Ok(id.unwrap_or_default())
     }
 
-    /// Makes topics, those that can be; the broker answers when it knows them.
+    /// Makes topics, those that can be, and waits until the broker shows them to its clients.
     ///
     /// # Errors
     /// The first failure, when all were tried: [`Reason::BrokerTopicUnfit`] for a topic that is there already or that
-    /// the broker refuses, and the other reasons `broker.*`.
+    /// the broker refuses, [`Reason::BrokerUnavailable`] when it does not show a topic within the deadline, and the
+    /// other reasons `broker.*`.
     pub fn create_topics(&self, topics: &[NewTopic]) -> Result<(), Failure> {
-        first_failure(topics.iter().map(|topic| self.create_topic(topic)))
+        first_failure(topics.iter().map(|topic| self.create_topic(topic)))?;
+        topics.iter().try_for_each(|topic| self.until_shown(&topic.name))
+    }
+
+    /// The controller answers when it has made a topic; the brokers learn of it a moment later, and until then they
+    /// tell everyone who asks that there is no such topic.
+    fn until_shown(&self, topic: &str) -> Result<(), Failure> {
+        let began = Instant::now();
+        while self.topic(topic)?.is_none() {
+            if began.elapsed() > self.deadline {
+                let detail = format!("topic {topic} was made, but no broker shows it yet");
+                return Err(Failure::target(Reason::BrokerUnavailable, detail));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
     }
 
     fn create_topic(&self, topic: &NewTopic) -> Result<(), Failure> {

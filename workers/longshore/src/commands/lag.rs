@@ -5,7 +5,7 @@ use longshore_kafka::{Admin, LagRow};
 use super::connection;
 use crate::cli::Lag;
 use crate::exit::{End, Exit};
-use crate::output::{Output, grouped};
+use crate::output::{Output, counted, grouped};
 
 pub(crate) fn run(arguments: &Lag, output: &Output) -> Result<(), End> {
     let target = connection::target(&arguments.connection, output)?;
@@ -33,7 +33,7 @@ fn total(group: &str, rows: &[LagRow]) -> String {
     // A misspelt group looks like one that has not begun.
     let hint =
         if rows.iter().all(|row| row.committed.is_none()) { "; it has committed nothing yet" } else { "" };
-    format!("lag of {group}: {lag} in {} partitions{hint}", rows.len())
+    format!("lag of {group}: {lag} in {}{hint}", counted(rows.len() as u64, "partition"))
 }
 
 #[cfg(test)]
@@ -46,8 +46,8 @@ mod tests {
             LagRow { topic: "in".into(), partition: 0, start: 0, committed: None, end: 1500, lag: 1500 };
         assert_eq!(cells(&row), ["in", "0", "-", "1500", "1500"]);
         let words = total("g", std::slice::from_ref(&row));
-        assert_eq!(words, "lag of g: 1,500 in 1 partitions; it has committed nothing yet");
+        assert_eq!(words, "lag of g: 1,500 in 1 partition; it has committed nothing yet");
         let begun = LagRow { committed: Some(1500), lag: 0, ..row };
-        assert_eq!(total("g", &[begun]), "lag of g: 0 in 1 partitions");
+        assert_eq!(total("g", &[begun]), "lag of g: 0 in 1 partition");
     }
 }

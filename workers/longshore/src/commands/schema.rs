@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::cli::{Schema, SchemaAction};
 use crate::exit::{End, Exit};
-use crate::output::Output;
+use crate::output::{Output, counted};
 
 #[derive(Serialize)]
 struct Row {
@@ -26,5 +26,5 @@ pub(crate) fn run(arguments: &Schema, output: &Output) -> Result<(), End> {
         return Ok(());
     }
     output.rows(&["FILE", "FINDING"], &rows, |row| vec![row.file.clone(), row.message.clone()])?;
-    Err(End::new(Exit::Failed, format!("{} findings in {}", rows.len(), dir.display())))
+    Err(End::new(Exit::Failed, format!("{} in {}", counted(rows.len() as u64, "finding"), dir.display())))
 }

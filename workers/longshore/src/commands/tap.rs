@@ -11,7 +11,7 @@ use longshore_kafka::{ReadFrom, ReadUntil, Reader};
 use super::connection;
 use crate::cli::{Format, Tap};
 use crate::exit::{End, Exit};
-use crate::output::{Output, grouped};
+use crate::output::{Output, counted};
 
 /// How long one look for records takes.
 const LOOK: Duration = Duration::from_millis(500);
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Tap, output: &Output) -> Result<(), End> {
     }
     let shown = show(&mut reader, &topic, arguments.limit.unwrap_or(u64::MAX), output)?;
     if arguments.until_end {
-        output.note(format_args!("{} records of {topic}", grouped(shown)));
+        output.note(format_args!("{} of {topic}", counted(shown, "record")));
     }
     Ok(())
 }

@@ -31,7 +31,8 @@ impl Broker {
     /// Picks and starts one; says which, and what it cannot do.
     pub(crate) fn start(wanted: &str, data: &Path, output: &Output) -> Result<Self, End> {
         let broker = match wanted {
-            "auto" => Self::auto(data, output)?,
+            // An empty variable is how shells say that none is set.
+            "" | "auto" => Self::auto(data, output)?,
             "jvm" => Self::jvm(data, output)?,
             "docker" => Self::docker()?,
             "embedded" => Self::embedded()?,
@@ -127,6 +128,14 @@ impl Broker {
         }
     }
 
+    /// The container it runs in, for one that would outlive this process.
+    pub(crate) fn container(&self) -> Option<String> {
+        match self {
+            Self::Docker { container, .. } => Some(container.id.clone()),
+            Self::Given(_) | Self::Jvm(_) | Self::Embedded(_) => None,
+        }
+    }
+
     /// Its own log, for a broker that writes one on this machine.
     pub(crate) fn log(&self) -> Option<PathBuf> {
         match self {
@@ -177,9 +186,14 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // `--rm` removes it; an error means that it is gone already.
-        let _ = Command::new("docker").args(["kill", &self.id]).output();
+        end_container(&self.id);
     }
+}
+
+/// Ends a container.
+pub(crate) fn end_container(id: &str) {
+    // `--rm` removes it; an error means that it is gone already.
+    let _ = Command::new("docker").args(["kill", id]).output();
 }
 
 fn docker_answers() -> bool {

@@ -5,12 +5,15 @@ mod broker;
 mod crew;
 mod evidence;
 mod expect;
+mod folder;
 mod found;
 mod generate;
+mod interrupt;
 mod kill;
 mod pipelines;
 mod readback;
 mod report;
+mod serve;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,6 +28,7 @@ use crate::exit::{End, Exit};
 use crate::output::{Output, grouped};
 use broker::Broker;
 use crew::Worker;
+use folder::Folder;
 use pipelines::Prepared;
 
 /// How long the backlog may take to drain after the last record is published.
@@ -37,13 +41,11 @@ const EMBEDDED_PARTITIONS: u32 = 32;
 const EMBEDDED_LINES_MAX: u64 = 400_000;
 /// Bytes of real documents that fit the embedded broker however their keys fall.
 const EMBEDDED_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
-/// A file that marks a folder as a run's, so that nothing else is ever removed.
-const MARKER: &str = ".longshore-dev";
 
 pub(crate) fn run(arguments: Dev, output: &Output) -> Result<(), End> {
     match arguments.action {
         Some(DevAction::Verify { dir }) => verify(&dir, output),
-        None if arguments.start.serve => serve(&arguments.start, output),
+        None if arguments.start.serve => serve::run(&arguments.start, output),
         None => demo(&arguments.start, output),
     }
 }
@@ -54,32 +56,18 @@ fn verify(dir: &Path, output: &Output) -> Result<(), End> {
     report::print(&accounts, output)
 }
 
-/// Runs a broker until Ctrl-C.
-fn serve(arguments: &DevStart, output: &Output) -> Result<(), End> {
-    let dir = fresh(&arguments.dir)?;
-    let broker = Broker::start(&arguments.broker, &dir.join("broker"), output)?;
-    output.line(broker.bootstrap());
-    output.note("Ctrl-C ends it");
-    wait_for_interrupt()?;
-    Ok(())
-}
-
-fn wait_for_interrupt() -> Result<(), End> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(crate::worker::signals::stop());
-    Ok(())
-}
-
 fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
     let started = Instant::now();
-    let dir = fresh(&arguments.dir)?;
+    let folder = Folder::fresh(&arguments.dir)?;
+    let dir = folder.path();
     let broker = Broker::start(&arguments.broker, &dir.join("broker"), output)?;
+    interrupt::end_on_signal(broker.container())?;
     let target = Target::broker(&broker.bootstrap());
-    let prepared = pipelines::write(&dir, &broker.bootstrap())?;
+    let prepared = pipelines::write(dir, &broker.bootstrap())?;
     let input = gather(arguments, &broker, output)?;
     make_topics(&broker, &target.options, &prepared, arguments, output)?;
 
-    let mut demo = Demo::start(arguments, &dir, &target, prepared)?;
+    let mut demo = Demo::start(arguments, dir, &target, prepared)?;
     output.note(format_args!(
         "workers: {} processes per pipeline, logs in {}",
         arguments.workers,
@@ -88,13 +76,12 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
     let published = demo.publish_and_kill(arguments, input, output)?;
     demo.drain(output)?;
     demo.stop(output)?;
-    let run =
-        readback::read_back(&dir, &target.options, &broker.words(), &demo.prepared, &published, output)?;
+    let run = readback::read_back(dir, &target.options, &broker.words(), &demo.prepared, &published, output)?;
     output.note(format_args!(
         "read back {} topics; counting from files and topics alone\n",
         run.pipelines.len() * 2
     ));
-    let accounts = account::count(&dir).map_err(|error| End::new(Exit::Data, format!("{error:#}")))?;
+    let accounts = account::count(dir).map_err(|error| End::new(Exit::Data, format!("{error:#}")))?;
     let verdict = report::print(&accounts, output);
     output.note(format_args!(
         "{:.0} s in all; count again: longshore dev verify {}",
@@ -102,23 +89,6 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
         dir.display()
     ));
     verdict
-}
-
-/// An empty folder for the run. An earlier run's is replaced, anything else is left alone.
-fn fresh(dir: &Path) -> Result<PathBuf, End> {
-    let named = |error: std::io::Error| End::new(Exit::Usage, format!("{}: {error}", dir.display()));
-    if dir.exists() {
-        let empty = std::fs::read_dir(dir).map_err(named)?.next().is_none();
-        if !empty && !dir.join(MARKER).exists() {
-            let words = "is not empty and not an earlier run; choose another with --dir";
-            return Err(End::new(Exit::Usage, format!("{} {words}", dir.display())));
-        }
-        std::fs::remove_dir_all(dir).map_err(named)?;
-    }
-    std::fs::create_dir_all(dir).map_err(named)?;
-    std::fs::write(dir.join(MARKER), "a run of longshore dev; the next one replaces this folder\n")
-        .map_err(named)?;
-    std::fs::canonicalize(dir).map_err(named)
 }
 
 /// What goes in: generated and real log lines, real documents.

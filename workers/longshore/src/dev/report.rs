@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::account::Account;
 use crate::exit::{End, Exit};
-use crate::output::{Output, grouped};
+use crate::output::{Output, counted, grouped};
 
 /// At most so many findings are printed.
 const FINDINGS_SHOWN: usize = 10;
@@ -28,7 +28,7 @@ pub(crate) fn print(accounts: &[Account], output: &Output) -> Result<(), End> {
             output.note(format_args!("{} {}: {finding}", output.red("finding:"), account.pipeline));
         }
     }
-    Err(End::new(Exit::Failed, format!("the account does not add up: {} findings", grouped(faults))))
+    Err(End::new(Exit::Failed, format!("the account does not add up: {}", counted(faults, "finding"))))
 }
 
 fn lines(account: &Account, output: &Output) {

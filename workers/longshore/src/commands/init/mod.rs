@@ -12,9 +12,9 @@ const DATASET: &[(&str, &str)] =
     &[("pipeline.yaml", include_str!("dataset.yaml")), ("sample.jsonl", include_str!("dataset.jsonl"))];
 
 pub(crate) fn run(arguments: &Init, output: &Output) -> Result<(), End> {
-    let (files, topic) = match arguments.kind {
-        Kind::Logs => (LOGS, "logs.raw"),
-        Kind::Dataset => (DATASET, "documents.raw"),
+    let (files, key) = match arguments.kind {
+        Kind::Logs => (LOGS, "user"),
+        Kind::Dataset => (DATASET, "id"),
     };
     let dir = arguments.dir.display();
     if let Some((name, _)) = files.iter().find(|(name, _)| arguments.dir.join(name).exists()) {
@@ -24,12 +24,12 @@ pub(crate) fn run(arguments: &Init, output: &Output) -> Result<(), End> {
     for (name, _) in files {
         output.line(format_args!("{}", arguments.dir.join(name).display()));
     }
-    output.note("\nNext, with a broker at localhost:9092:");
+    output.note("\nNext (a broker to try it with: `longshore dev --serve`):");
+    output.note("  export KAFKA_BOOTSTRAP=localhost:9092     # the address of your broker");
     output.note(format_args!("  longshore check {dir}/pipeline.yaml"));
     output.note(format_args!("  longshore topics apply {dir}/pipeline.yaml"));
-    output.note(format_args!("  longshore run -c {dir}/pipeline.yaml &"));
-    output
-        .note(format_args!("  longshore publish -c {dir}/pipeline.yaml {dir}/sample.jsonl    # to {topic}"));
+    output.note(format_args!("  longshore run -c {dir}/pipeline.yaml      # in another terminal, or with &"));
+    output.note(format_args!("  longshore publish -c {dir}/pipeline.yaml --key {key} {dir}/sample.jsonl"));
     Ok(())
 }
 

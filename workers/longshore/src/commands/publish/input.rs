@@ -133,9 +133,18 @@ fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
         Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(plain)))
     } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         Box::new(BufReader::new(zstd::stream::read::Decoder::with_buffer(plain)?))
+    } else if let Some(ending) = packed_ending(path).filter(|_| !head.is_empty()) {
+        // Lines of a broken archive would be noise in a topic.
+        let words = format!("the name ends with .{ending}, but this is neither gzip nor zstd");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, words));
     } else {
         Box::new(plain)
     })
+}
+
+/// The ending by which a file says that it is packed.
+fn packed_ending(path: &Path) -> Option<&str> {
+    path.extension()?.to_str().filter(|ending| matches!(*ending, "gz" | "zst"))
 }
 
 #[cfg(test)]
@@ -167,6 +176,14 @@ mod tests {
         assert_eq!(records(&gz.finish().unwrap(), Unit::Lines), [b"one".to_vec(), b"two".to_vec()]);
         let zst = zstd::encode_all(&b"one\ntwo\n"[..], 1).unwrap();
         assert_eq!(records(&zst, Unit::Lines), [b"one".to_vec(), b"two".to_vec()]);
+    }
+
+    #[test]
+    fn a_file_that_claims_to_be_packed_has_to_be() {
+        let file = tempfile::Builder::new().suffix(".gz").tempfile().unwrap();
+        std::fs::write(file.path(), "not packed\n").unwrap();
+        let end = read(file.path(), Unit::Lines, &mut |_| Ok(())).unwrap_err();
+        assert!(end.message.contains("neither gzip nor zstd"), "{}", end.message);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use longshore_kafka::ProducerRecord;
 use super::connection::{self, Target};
 use crate::cli::{Compression, Publish};
 use crate::exit::{End, Exit};
-use crate::output::{Output, Progress, grouped};
+use crate::output::{Output, Progress, counted, grouped};
 use crate::worker::topics;
 
 pub(crate) use input::Message;
@@ -40,12 +40,8 @@ pub(crate) fn run(arguments: &Publish, output: &Output) -> Result<(), End> {
     let sent = sending.finish()?;
     let rate = sent.records as f64 / sent.took.as_secs_f64().max(0.001);
     let stored = total.map_or(String::new(), |bytes| format!(" from {} bytes", grouped(bytes)));
-    output.note(format_args!(
-        "{} records confirmed{stored} in {:.1} s, {} records/s",
-        grouped(sent.records),
-        sent.took.as_secs_f64(),
-        grouped(rate as u64)
-    ));
+    let (confirmed, seconds) = (counted(sent.records, "record"), sent.took.as_secs_f64());
+    output.note(format_args!("{confirmed} confirmed{stored} in {seconds:.1} s, {}/s", grouped(rate as u64)));
     if output.format() != crate::cli::Format::Table {
         output.json(&serde_json::json!({"topic": topic, "confirmed": sent.records, "bytes": sent.bytes}))?;
     }
