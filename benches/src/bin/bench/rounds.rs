@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options, cluster: &Cluster) -> anyhow::Result<Result
     let mut results = Results::default();
     results.workloads.extend(wanted.into_iter().map(|workload| (workload, Vec::new())));
     // A topic just written and a JVM just started behave unlike themselves: the first round is thrown away.
-    if !options.quick {
+    if !options.quick && options.rounds() > 1 {
         let mut unused = Results { workloads: results.workloads.clone(), ..Results::default() };
         bench.round(0, &inputs, &mut unused).context("warm-up")?;
     }
@@ -169,11 +169,12 @@ fn note(rooflines: &mut Vec<(&'static str, Vec<f64>)>, name: &'static str, cpu: 
 
 fn progress(round: u32, workload: &Workload, sample: &Sample) -> String {
     format!(
-        "round {round}  {:<12} {:>8.1} k/s {:<9} {:>8.1} k/s ours  {:.2}",
+        "round {round}  {:<12} {:>8.1} k/s {:<9} {:>8.1} k/s ours  {:.2}, CPU {:.2} s/M",
         workload.name,
         sample.bound_rate / 1000.0,
         workload.bound.name(),
         sample.ours.rate() / 1000.0,
         sample.ours.rate() / sample.bound_rate,
+        sample.ours.cpu(),
     )
 }

@@ -139,7 +139,7 @@ pub(crate) const ALL: [Workload; 8] = [
         ..DROP
     },
     Workload { name: "key-no-work", order: "key", goal: 0.6, cpu_goal: None, ..DROP },
-    waiting("key-1ms", WAIT_1, "[{ delay: { span: 1ms } }, { filter: { drop: 'true' } }]", 0.001),
-    waiting("key-10ms", WAIT_10, "[{ delay: { span: 10ms } }, { filter: { drop: 'true' } }]", 0.01),
-    waiting("key-100ms", WAIT_100, "[{ delay: { span: 100ms } }, { filter: { drop: 'true' } }]", 0.1),
+    waiting("key-1ms", WAIT_1, "[{ delay: { for: 1ms } }, { filter: { drop: 'true' } }]", 0.001),
+    waiting("key-10ms", WAIT_10, "[{ delay: { for: 10ms } }, { filter: { drop: 'true' } }]", 0.01),
+    waiting("key-100ms", WAIT_100, "[{ delay: { for: 100ms } }, { filter: { drop: 'true' } }]", 0.1),
 ];
