@@ -102,9 +102,14 @@ impl Admin {
     /// # Errors
     /// [`Reason::BrokerTopicMissing`] and the other reasons `broker.*`.
     pub fn offsets(&self, topic: &str) -> Result<Vec<PartitionOffsets>, Failure> {
-        (0..self.existing(topic)?.partitions)
-            .map(|partition| {
-                let found = self.session.client().watermarks(topic, partition, self.deadline);
+        let names: Vec<_> =
+            (0..self.existing(topic)?.partitions).map(|partition| (topic, partition)).collect();
+        let asked = self.session.client().watermarks(&names, self.deadline);
+        let found = asked.map_err(|code| self.failed(code, "", &format!("offsets of {topic}")))?;
+        names
+            .into_iter()
+            .zip(found)
+            .map(|((_, partition), found)| {
                 let what = || format!("offsets of {topic}/{partition}");
                 let (start, end) = found.map_err(|code| self.failed(code, "", &what()))?;
                 Ok(PartitionOffsets { partition, start, end })
@@ -118,16 +123,11 @@ impl Admin {
     /// # Errors
     /// Reasons `broker.*`; the embedded broker cannot tell.
     pub fn offset_at(&self, topic: &str, partition: i32, timestamp_ms: i64) -> Result<Option<i64>, Failure> {
-        let what = || format!("offset of a time in {topic}/{partition}");
-        let mut list = PartitionList::empty().ok_or_else(no_memory)?;
-        list.add(topic, partition, timestamp_ms, None);
-        let asked = self.session.client().offsets_for_times(&mut list, self.deadline);
-        asked.map_err(|code| self.failed(code, "", &what()))?;
-        match list.entries().first() {
-            Some(entry) if entry.code != OK => Err(self.failed(entry.code, "", &what())),
-            Some(entry) => Ok(Some(entry.offset).filter(|offset| *offset >= 0)),
-            None => Ok(None),
-        }
+        let what = format!("offset of a time in {topic}/{partition}");
+        let asked = self.session.client().offsets_by_time(&[(topic, partition)], timestamp_ms, self.deadline);
+        let found = asked.and_then(|found| found.into_iter().next().transpose());
+        let found = found.map_err(|code| self.failed(code, "", &what))?;
+        Ok(found.filter(|offset| *offset >= 0))
     }
 
     /// What a group has committed for each partition of a topic.

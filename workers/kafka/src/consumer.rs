@@ -11,7 +11,9 @@
 mod commits;
 mod credit;
 mod health;
+mod identity;
 mod inbox;
+mod markers;
 mod pairs;
 mod poll;
 mod rebalance;

@@ -162,14 +162,16 @@ fn places(
             offsets.iter().map(|(partition, offset)| (*partition, Some(*offset))).collect()
         }
     };
+    let names: Vec<_> = chosen.iter().map(|(partition, _)| (topic, *partition)).collect();
+    // Ends at the first open transaction, since only committed records are read.
+    let marks = session.client().watermarks(&names, ANSWER_DEADLINE);
+    let marks = marks.map_err(|code| failure(code, &format!("offsets of {topic}")))?;
     chosen
         .into_iter()
-        .map(|(partition, at)| {
-            // Ends at the first open transaction, since only committed records are read.
-            let (start, end) = session
-                .client()
-                .watermarks(topic, partition, ANSWER_DEADLINE)
-                .map_err(|code| failure(code, &format!("offsets of {topic}/{partition}")))?;
+        .zip(marks)
+        .map(|((partition, at), marks)| {
+            let (start, end) =
+                marks.map_err(|code| failure(code, &format!("offsets of {topic}/{partition}")))?;
             let next = at.unwrap_or(if *from == ReadFrom::End { end } else { start });
             Ok(Progress { partition, next, end, done: until == ReadUntil::EndNow && next >= end })
         })

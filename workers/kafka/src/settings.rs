@@ -35,7 +35,7 @@ pub const OWNED_SETTINGS: &[(&str, &str)] = &[
     ("fetch.max.bytes", "write limits.memory"),
     ("queue.buffering.max.kbytes", "write limits.memory"),
     ("queue.buffering.max.messages", "write limits.memory"),
-    ("enable.partition.eof", "the end of a partition is no event"),
+    ("enable.partition.eof", "the event makes librdkafka jump over a record after a pause"),
     ("security.protocol", "write kafka.security.protocol"),
     ("sasl.mechanism", "write kafka.security.sasl.mechanism"),
     ("sasl.mechanisms", "write kafka.security.sasl.mechanism"),
@@ -175,6 +175,8 @@ fn consumer(list: &mut Settings, memory: &ClientMemory, group: &str) {
     // Off by default in librdkafka; costs nothing visible (measured).
     set("check.crcs", "true");
     set("isolation.level", "read_committed");
+    // With the batch interface an end of partition moves librdkafka's own position one too far (it adds one to the
+    // event's offset), and after the next pause a record would be jumped over.
     set("enable.partition.eof", "false");
     set("allow.auto.create.topics", "false");
     // The memory bound (I5): the default is 64 MiB.

@@ -55,8 +55,8 @@ impl Credit {
             self.dry_since.get_or_insert(now);
             return false;
         }
-        let good =
-            left.records * GOOD_SHARE >= self.peak.records && left.bytes * GOOD_SHARE >= self.peak.bytes;
+        let good = left.records.saturating_mul(GOOD_SHARE) >= self.peak.records
+            && left.bytes.saturating_mul(GOOD_SHARE) >= self.peak.bytes;
         let patient = self.dry_since.is_some_and(|since| now.duration_since(since) < PATIENCE);
         if self.flowing || good || !patient {
             self.dry_since = None;

@@ -16,6 +16,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Health {
     trouble: Option<Failure>,
+    /// The trouble is the group's, so a look at the topics cannot tell that it is over.
+    of_group: bool,
     probed: Option<Instant>,
 }
 
@@ -52,11 +54,25 @@ impl Poll<'_> {
         }
     }
 
+    /// The topics can be seen again. That says nothing of the group, whose troubles end when it gives something.
+    pub(super) fn topics_well(&mut self) {
+        if !self.health.of_group {
+            self.all_well();
+        }
+    }
+
     /// The broker answered as it should.
     pub(super) fn all_well(&mut self) {
+        self.health.of_group = false;
         if self.health.trouble.take().is_some() {
             self.say(SourceEvent::Well);
         }
+    }
+
+    /// The group does not let us in.
+    pub(super) fn group_trouble(&mut self, failure: Failure) {
+        self.trouble(failure);
+        self.health.of_group = true;
     }
 
     /// An error of the connection as a whole. Of single brokers that come and go nothing is said: librdkafka finds
@@ -66,6 +82,9 @@ impl Poll<'_> {
             return self.fatal();
         }
         match meaning(code) {
+            _ if code == Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED => {
+                self.group_trouble(failure(code, "consumer group"));
+            }
             Meaning::Error(Class::Halt, _) => self.trouble(failure(code, "connection")),
             Meaning::Error(..) if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
                 self.trouble(failure(code, "connection"));

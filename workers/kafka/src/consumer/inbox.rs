@@ -24,6 +24,8 @@ pub(super) enum Note {
     Refused(PairId, Epoch, Failure),
     /// The scout could not find out; ask again.
     NotFound(PairId, Epoch, Failure),
+    /// The scout asked for topics' ids: name and id, empty where the broker has none.
+    Identified(Vec<(String, String)>),
     /// The scout asked for the topics: all there, or what is wrong.
     Probed(Result<(), Failure>),
 }

@@ -33,12 +33,25 @@ pub(super) struct Pair {
     pub(super) next: Offset,
     /// Whether the runtime has work for this pair, or a note of it, and so must hear when it goes.
     pub(super) told: bool,
+    /// An error event may have moved librdkafka's position; a seek sets it right.
+    pub(super) doubtful: bool,
+    /// The id of the topic it was given to the runtime with; empty before, and where the broker has none.
+    pub(super) topic_id: String,
 }
 
 impl Pair {
     fn new(id: PairId, epoch: Epoch) -> Self {
         let (state, credit) = (State::Looking(None), Credit::default());
-        Self { id, epoch, state, credit, next: Offset(0), told: false }
+        Self {
+            id,
+            epoch,
+            state,
+            credit,
+            next: Offset(0),
+            told: false,
+            doubtful: false,
+            topic_id: String::new(),
+        }
     }
 
     /// Begins anew under another epoch; the runtime keeps what it has for the pair.

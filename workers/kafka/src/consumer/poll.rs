@@ -11,13 +11,15 @@ use longshore_core::{Epoch, Failure, PairId, Reason};
 
 use super::commits::Commits;
 use super::health::Health;
+use super::identity::Identity;
 use super::inbox::{Inbox, Note};
+use super::markers::Markers;
 use super::pairs::{Pair, Pairs, State};
 use super::rebalance::Rebalance;
 use super::scout::{Ask, Scout};
 use super::{Events, SourceOptions};
 use crate::errors::failure;
-use crate::ffi::{Client, Messages, OK, PartitionList, Queue};
+use crate::ffi::{Client, Code, Entry, Messages, OK, PartitionList, Queue};
 
 /// Records taken in one poll.
 const BATCH_RECORDS: usize = 1024;
@@ -51,6 +53,8 @@ pub(super) struct Poll<'a> {
     pub(super) commits: Commits,
     pub(super) rebalance: Rebalance,
     pub(super) health: Health,
+    pub(super) markers: Markers,
+    identity: Identity,
     inbox: Arc<Inbox>,
     commands: Receiver<SourceCommand>,
     heartbeat: Arc<AtomicU64>,
@@ -80,6 +84,8 @@ impl<'a> Poll<'a> {
             commits: Commits::default(),
             rebalance: Rebalance::default(),
             health: Health::default(),
+            markers: Markers::default(),
+            identity: Identity::default(),
             inbox,
             commands,
             heartbeat,
@@ -129,6 +135,7 @@ impl<'a> Poll<'a> {
             }
             messages.poll(self.wait());
             self.route(&messages);
+            self.pass_markers();
             self.take_notes();
         };
         for event in self.commits.give_up() {
@@ -257,12 +264,42 @@ impl<'a> Poll<'a> {
             tracing::debug!(?code, "a seek did not begin");
             return;
         }
-        for entry in list.entries().into_iter().filter(|entry| entry.code == OK) {
-            if let Some(pair) = self.pairs.find(&entry.topic, entry.partition) {
-                pair.state = State::Flowing;
-                pair.next = longshore_core::Offset(entry.offset);
+        let mut stopped = Vec::new();
+        for entry in list.entries() {
+            let Some(pair) = self.pairs.find(&entry.topic, entry.partition) else { continue };
+            match entry.code {
+                OK => {
+                    pair.state = State::Flowing;
+                    pair.doubtful = false;
+                    pair.next = longshore_core::Offset(entry.offset);
+                }
+                Code::RD_KAFKA_RESP_ERR__STATE if pair.doubtful => {
+                    pair.doubtful = false;
+                    stopped.push(entry);
+                }
+                _ => {}
             }
         }
+        self.assign_again(&stopped);
+    }
+
+    /// Librdkafka stops a partition whose placeholder offset is gone from the log, and a stopped one cannot be sought: it
+    /// is given back and taken again where it has to begin.
+    fn assign_again(&mut self, entries: &[Entry]) {
+        let names: Vec<_> = entries.iter().map(|entry| (entry.topic.as_str(), entry.partition)).collect();
+        let (Some(old), Some(mut fresh)) = (PartitionList::of(names.iter().copied()), PartitionList::empty()) else { return };
+        if entries.is_empty() {
+            return;
+        }
+        for entry in entries {
+            fresh.add(&entry.topic, entry.partition, entry.offset, None);
+        }
+        let again = self.client().incremental_unassign(&old).and_then(|()| self.client().incremental_assign(&fresh));
+        if let Err((code, text)) = again {
+            tracing::error!(?code, "assign failed: {text}");
+            return self.end(Err(Failure::halt(Reason::BrokerFatal, format!("assign failed: {code:?}"))));
+        }
+        self.pause(&names);
     }
 
     /// Asks about pairs that were just given, and again about those that could not be found out.
@@ -279,6 +316,7 @@ impl<'a> Poll<'a> {
             }
         }
         let probe = self.health.wants_probe(now);
+        let identities = self.pairs.iter_mut().any(|pair| pair.told) && self.identity.wants_look(now);
         if let Some(scout) = &self.scout {
             if !wanted.is_empty() {
                 scout.ask(Ask::Pairs(wanted));
@@ -286,6 +324,19 @@ impl<'a> Poll<'a> {
             if probe {
                 scout.ask(Ask::Topics);
             }
+            if identities {
+                scout.ask(Ask::Identities);
+            }
+        }
+    }
+
+    /// Has the pair refused, unless its topic turns out to be another one by now. Of a pair that does not flow it is the
+    /// answer to a fetch from before it began anew.
+    pub(super) fn suspect(&mut self, id: &PairId, failure: Failure) {
+        if let (Some(scout), Some(pair)) = (&self.scout, self.pairs.find(id.topic.as_str(), id.partition.0))
+            && pair.state == State::Flowing
+        {
+            scout.ask(Ask::Suspect(pair.id.clone(), pair.epoch, failure));
         }
     }
 
@@ -348,11 +399,14 @@ impl<'a> Poll<'a> {
                     {
                         pair.state = State::Waiting;
                         pair.told = true;
+                        pair.topic_id.clone_from(&assignment.topic_id);
                         self.say(SourceEvent::Assigned(*assignment));
                     }
                 }
                 Note::Refused(pair, epoch, failure) => {
-                    if let Some(owned) = self.pairs.owned(&pair, epoch) {
+                    if let Some(owned) = self.pairs.owned(&pair, epoch)
+                        && owned.state != State::Resting
+                    {
                         owned.state = State::Resting;
                         owned.told = true;
                         self.say(SourceEvent::Refused { pair, failure });
@@ -364,7 +418,11 @@ impl<'a> Poll<'a> {
                         self.trouble(failure);
                     }
                 }
-                Note::Probed(Ok(())) => self.all_well(),
+                Note::Identified(seen) => {
+                    self.identity.looked();
+                    self.compare(&seen);
+                }
+                Note::Probed(Ok(())) => self.topics_well(),
                 Note::Probed(Err(failure)) => self.trouble(failure),
             }
         }

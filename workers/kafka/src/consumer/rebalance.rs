@@ -14,6 +14,10 @@ use super::poll::Poll;
 use crate::errors::failure;
 use crate::ffi::{Change, Entry, PartitionList};
 
+/// Where librdkafka is told that a fresh partition stands, until `Start` seeks. It must not be a logical offset such as the
+/// end: librdkafka asks the broker for those, and an answer that a seek has overtaken makes it ask again and move the
+/// position *after* the seek, past records that nobody has read.
+const PLACEHOLDER: i64 = 0;
 /// How long the answer to a revocation's commit may take.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -93,13 +97,13 @@ impl Poll<'_> {
     /// Takes what is given. Librdkafka is answered at once, so that retained partitions flow again; where the new ones
     /// stand is found out afterwards, while they are paused. Rule 1 of `kafka.md`: one partition that is held already
     /// fails the whole call, so only the difference is assigned; rule 9: an explicit offset, since librdkafka's own
-    /// fetch hides the metadata. The offset does not matter: `Start` seeks.
+    /// fetch hides the metadata. The placeholder may be gone from the log; [`Poll::start_pairs`] puts that right.
     fn assign(&mut self, entries: &[Entry]) {
         let held = self.held();
         let fresh: Vec<_> = entries.iter().filter(|entry| !contains(&held, entry)).collect();
         let Some(mut list) = PartitionList::empty() else { return };
         for entry in &fresh {
-            list.add(&entry.topic, entry.partition, 0, None);
+            list.add(&entry.topic, entry.partition, PLACEHOLDER, None);
         }
         if let Err((code, text)) = self.client().incremental_assign(&list) {
             tracing::error!(?code, "assign failed: {text}");

@@ -111,6 +111,10 @@ impl Poll<'_> {
     fn consumer_error(&mut self, message: &MessageView<'_>) {
         let code = message.code();
         let topic = message.topic();
+        if let Some(pair) = self.pairs.find(&topic, message.partition()) {
+            // Librdkafka's position is that of the event and one too far, so it tells nothing until the next seek.
+            pair.doubtful = true;
+        }
         tracing::debug!(?code, topic, partition = message.partition(), "{}", message.error_text());
         match (code, meaning(code)) {
             (Code::RD_KAFKA_RESP_ERR__FATAL, _) => self.fatal(),
@@ -119,23 +123,21 @@ impl Poll<'_> {
             (_, Meaning::Fenced) => tracing::warn!(?code, "the group counts us as gone"),
             (_, Meaning::Error(_, Reason::OffsetOutOfRange)) => {
                 let id = PairId::new(&topic, message.partition());
+                // Before `Start` has sought, it is the placeholder's offset that is gone.
+                let flows = |pair: &mut super::pairs::Pair| pair.state == super::pairs::State::Flowing;
+                if !self.pairs.find(&topic, message.partition()).is_some_and(flows) {
+                    return;
+                }
                 let detail = format!("{id}: the broker no longer has the offset to read next; see rewind");
-                self.refuse(&id, Failure::halt(Reason::OffsetOutOfRange, detail));
+                self.suspect(&id, Failure::halt(Reason::OffsetOutOfRange, detail));
+            }
+            (Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, _) => {
+                self.group_trouble(failure(code, "consumer group"));
             }
             (_, Meaning::Error(..)) => {
                 let what = if topic.is_empty() { "consumer".to_owned() } else { format!("topic {topic}") };
                 self.trouble(failure(code, &what));
             }
-        }
-    }
-
-    fn refuse(&mut self, id: &PairId, failure: Failure) {
-        if let Some(pair) = self.pairs.find(id.topic.as_str(), id.partition.0)
-            && pair.state != State::Resting
-        {
-            pair.state = State::Resting;
-            pair.told = true;
-            self.say(SourceEvent::Refused { pair: id.clone(), failure });
         }
     }
 }

@@ -24,6 +24,10 @@ pub(super) enum Ask {
     Pairs(Vec<(PairId, Epoch)>),
     /// Whether the topics are there.
     Topics,
+    /// Whether the topics are the ones they were.
+    Identities,
+    /// Whether the pair's topic is the one it was; if so, the pair is refused for this.
+    Suspect(PairId, Epoch, Failure),
 }
 
 /// The scout's end of the channel; the thread ends when it is dropped.
@@ -72,12 +76,27 @@ struct TopicFacts {
     partitions: u32,
 }
 
+/// What the broker said of a pair's log.
+struct Place {
+    committed: Option<Position>,
+    /// Its first offset and its end.
+    marks: (i64, i64),
+    /// The offset of the time to start at, negative when there is no record that late.
+    at_time: Option<i64>,
+}
+
 impl Errand {
     fn run(mut self, asked: &Receiver<Ask>) {
         while let Ok(ask) = asked.recv() {
             match ask {
                 Ask::Pairs(pairs) => self.pairs(&pairs),
                 Ask::Topics => self.put(Note::Probed(self.probe())),
+                Ask::Identities => self.identify(&self.topics),
+                Ask::Suspect(pair, epoch, failure) => {
+                    self.identify(&[pair.topic.as_str().to_owned()]);
+                    // Begun anew by then, the pair does not hear this any more.
+                    self.put(Note::Refused(pair, epoch, failure));
+                }
             }
         }
     }
@@ -106,13 +125,9 @@ impl Errand {
     }
 
     fn pairs(&mut self, pairs: &[(PairId, Epoch)]) {
-        match self.committed(pairs) {
-            Ok(committed) => {
-                let mut facts = HashMap::new();
-                for ((pair, epoch), committed) in pairs.iter().zip(committed) {
-                    let note = self
-                        .look(pair, *epoch, committed, &mut facts)
-                        .unwrap_or_else(|failure| Note::NotFound(pair.clone(), *epoch, failure));
+        match self.look(pairs) {
+            Ok(notes) => {
+                for note in notes {
                     self.put(note);
                 }
             }
@@ -122,6 +137,47 @@ impl Errand {
                 }
             }
         }
+    }
+
+    /// Finds out about all of them together: hundreds of pairs may come at once, and a question for each would take
+    /// longer than a session.
+    fn look(&mut self, pairs: &[(PairId, Epoch)]) -> Result<Vec<Note>, Failure> {
+        let committed = self.committed(pairs)?;
+        let cluster = self.cluster()?;
+        let names: Vec<_> = pairs.iter().map(|(pair, _)| (pair.topic.as_str(), pair.partition.0)).collect();
+        let marks = self.queue.client().watermarks(&names, ANSWER_DEADLINE);
+        let marks = marks.map_err(|code| failure(code, "offsets"))?;
+        let starts = self.starts(&names, &committed)?;
+        let mut topics = HashMap::new();
+        let mut notes = Vec::with_capacity(pairs.len());
+        let answers = committed.into_iter().zip(marks).zip(starts);
+        for ((pair, epoch), ((committed, marks), start)) in pairs.iter().zip(answers) {
+            let found = marks
+                .and_then(|marks| Ok((marks, start.transpose()?)))
+                .map_err(|code| failure(code, &format!("offsets of {pair}")))
+                .and_then(|(marks, start)| {
+                    let topic = self.topic(pair.topic.as_str(), &mut topics)?;
+                    let place = Place { committed, marks, at_time: start };
+                    Ok(self.found(pair, *epoch, place, &cluster, topic))
+                });
+            notes.push(found.unwrap_or_else(|failure| Note::NotFound(pair.clone(), *epoch, failure)));
+        }
+        Ok(notes)
+    }
+
+    /// The offsets of the time to start at; none where it does not matter: not every broker can answer.
+    fn starts(
+        &self,
+        names: &[(&str, i32)],
+        committed: &[Option<Position>],
+    ) -> Result<Vec<Option<Result<i64, Code>>>, Failure> {
+        let StartPolicy::Time(ms) = self.start else { return Ok(vec![None; names.len()]) };
+        if committed.iter().all(Option::is_some) {
+            return Ok(vec![None; names.len()]);
+        }
+        let asked = self.queue.client().offsets_by_time(names, ms, ANSWER_DEADLINE);
+        let found = asked.map_err(|code| failure(code, "offsets of the time to start at"))?;
+        Ok(found.into_iter().map(Some).collect())
     }
 
     /// What the group has committed for each pair, with its metadata: librdkafka's own fetch of offsets hides that.
@@ -153,44 +209,30 @@ impl Errand {
             .collect()
     }
 
-    fn look(
-        &mut self,
-        pair: &PairId,
-        epoch: Epoch,
-        committed: Option<Position>,
-        facts: &mut HashMap<String, TopicFacts>,
-    ) -> Result<Note, Failure> {
-        let topic = self.topic(pair.topic.as_str(), facts)?;
-        let cluster = self.cluster()?;
-        let what = || format!("offsets of {pair}");
-        let (low, high) = self
-            .queue
-            .client()
-            .watermarks(pair.topic.as_str(), pair.partition.0, ANSWER_DEADLINE)
-            .map_err(|code| failure(code, &what()))?;
+    fn found(&self, pair: &PairId, epoch: Epoch, place: Place, cluster: &str, topic: TopicFacts) -> Note {
+        let Place { committed, marks: (low, high), at_time } = place;
         if let Some(position) = &committed
             && (position.offset.0 < low || position.offset.0 > high)
         {
-            return Ok(Note::Refused(pair.clone(), epoch, out_of_range(pair, position.offset, low, high)));
+            return Note::Refused(pair.clone(), epoch, out_of_range(pair, position.offset, low, high));
         }
         let start = match self.start {
             StartPolicy::Earliest => low,
             StartPolicy::Latest => high,
-            // Only asked for when it matters: not every broker can answer.
-            StartPolicy::Time(_) if committed.is_some() => low,
-            StartPolicy::Time(ms) => self.offset_at(pair, ms, high)?,
+            // No record that late: begin behind the last one.
+            StartPolicy::Time(_) => at_time.filter(|offset| *offset >= 0).unwrap_or(high),
         };
-        Ok(Note::Found(Box::new(Assignment {
+        Note::Found(Box::new(Assignment {
             pair: pair.clone(),
             epoch,
             committed,
             start: Offset(start),
             log_start: Offset(low),
             log_end: Offset(high),
-            cluster,
+            cluster: cluster.to_owned(),
             topic_id: topic.id,
             partitions: topic.partitions,
-        })))
+        }))
     }
 
     /// Id and partitions of a topic, asked anew for each batch of pairs: the topic may have been deleted and made
@@ -200,18 +242,29 @@ impl Errand {
             return Ok(known.clone());
         }
         let partitions = self.partitions(topic)?;
-        let id = match self.queue.client().topic_id(topic, ANSWER_DEADLINE) {
-            Ok(id) => id.unwrap_or_default(),
+        let id = self.id(topic)?;
+        let found = TopicFacts { id, partitions };
+        facts.insert(topic.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    /// The topic's id, empty where the broker has none.
+    fn id(&self, topic: &str) -> Result<String, Failure> {
+        match self.queue.client().topic_id(topic, ANSWER_DEADLINE) {
+            Ok(id) => Ok(id.unwrap_or_default()),
             // A broker without the request has no ids to compare.
             Err((
                 Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION,
                 _,
-            )) => String::new(),
-            Err((code, _)) => return Err(failure(code, &format!("id of topic {topic}"))),
-        };
-        let found = TopicFacts { id, partitions };
-        facts.insert(topic.to_owned(), found.clone());
-        Ok(found)
+            )) => Ok(String::new()),
+            Err((code, _)) => Err(failure(code, &format!("id of topic {topic}"))),
+        }
+    }
+
+    /// The ids of these topics. One that is missing or cannot be asked for tells nothing: others say so.
+    fn identify(&self, topics: &[String]) {
+        let id = |topic: &String| Some((topic.clone(), self.id(topic).ok()?));
+        self.put(Note::Identified(topics.iter().filter_map(id).collect()));
     }
 
     fn cluster(&mut self) -> Result<String, Failure> {
@@ -223,17 +276,6 @@ impl Errand {
                 .ok_or_else(|| failure(Code::RD_KAFKA_RESP_ERR__TIMED_OUT, "cluster id"))?;
         }
         Ok(self.cluster.clone())
-    }
-
-    fn offset_at(&self, pair: &PairId, ms: i64, high: i64) -> Result<i64, Failure> {
-        let mut list = PartitionList::empty().ok_or_else(|| Failure::halt(Reason::Internal, "no memory"))?;
-        list.add(pair.topic.as_str(), pair.partition.0, ms, None);
-        self.queue
-            .client()
-            .offsets_for_times(&mut list, ANSWER_DEADLINE)
-            .map_err(|code| failure(code, &format!("offset of a time in {pair}")))?;
-        // No record that late: begin behind the last one.
-        Ok(list.entries().first().map_or(high, |entry| if entry.offset >= 0 { entry.offset } else { high }))
     }
 }
 

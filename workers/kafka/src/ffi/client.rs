@@ -185,30 +185,51 @@ impl Client {
         }
     }
 
-    /// First offset and the offset behind the last record, asked of the leader.
+    /// First offset and the offset behind the last record that can be read, of each of these partitions in their order:
+    /// two requests for each leader, however many partitions it has. A partition's own error stands in its place.
     ///
     /// # Errors
-    /// The code of what went wrong.
+    /// The code of what went wrong with asking.
     pub(crate) fn watermarks(
         &self,
-        topic: &str,
-        partition: i32,
+        partitions: &[(&str, i32)],
         timeout: Duration,
-    ) -> Result<(i64, i64), Code> {
-        let topic = c_string(topic);
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: the pointers are valid for the call.
-        let code = unsafe {
-            sys::rd_kafka_query_watermark_offsets(
-                self.raw(),
-                topic.as_ptr(),
-                partition,
-                &mut low,
-                &mut high,
-                millis(timeout),
-            )
+    ) -> Result<Vec<Result<(i64, i64), Code>>, Code> {
+        // The logical offsets stand for times in the protocol as well.
+        let starts = self.offsets_by_time(partitions, i64::from(sys::RD_KAFKA_OFFSET_BEGINNING), timeout)?;
+        let ends = self.offsets_by_time(partitions, i64::from(sys::RD_KAFKA_OFFSET_END), timeout)?;
+        let known = |offset: i64| {
+            if offset >= 0 { Ok(offset) } else { Err(Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) }
         };
-        if code == OK { Ok((low, high)) } else { Err(code) }
+        let both = |(start, end): (Result<i64, Code>, Result<i64, Code>)| Ok((known(start?)?, known(end?)?));
+        Ok(starts.into_iter().zip(ends).map(both).collect())
+    }
+
+    /// The first offset of each partition whose timestamp is not below this (milliseconds since 1970), negative when there
+    /// is none; in their order, by one request for each leader.
+    ///
+    /// # Errors
+    /// The code of what went wrong with asking.
+    pub(crate) fn offsets_by_time(
+        &self,
+        partitions: &[(&str, i32)],
+        time: i64,
+        timeout: Duration,
+    ) -> Result<Vec<Result<i64, Code>>, Code> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut list = PartitionList::empty().ok_or(Code::RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE)?;
+        for (topic, partition) in partitions {
+            list.add(topic, *partition, time, None);
+        }
+        // SAFETY: client and list are alive.
+        let code = unsafe { sys::rd_kafka_offsets_for_times(self.raw(), list.raw(), millis(timeout)) };
+        if code != OK {
+            return Err(code);
+        }
+        let offset = |entry: super::Entry| if entry.code == OK { Ok(entry.offset) } else { Err(entry.code) };
+        Ok(list.entries().into_iter().map(offset).collect())
     }
 
     /// What the group has committed, filled into the list.
@@ -221,13 +242,14 @@ impl Client {
         if code == OK { Ok(()) } else { Err(code) }
     }
 
-    /// The first offset whose timestamp is not below what stands in the list as offset, filled into the list.
+    /// Fills the list with the offsets behind what was handed out of each partition last, markers of transactions
+    /// included; a logical offset where there was nothing yet. Asks nobody.
     ///
     /// # Errors
     /// The code of what went wrong.
-    pub(crate) fn offsets_for_times(&self, list: &mut PartitionList, timeout: Duration) -> Result<(), Code> {
+    pub(crate) fn positions(&self, list: &mut PartitionList) -> Result<(), Code> {
         // SAFETY: client and list are alive.
-        let code = unsafe { sys::rd_kafka_offsets_for_times(self.raw(), list.raw(), millis(timeout)) };
+        let code = unsafe { sys::rd_kafka_position(self.raw(), list.raw()) };
         if code == OK { Ok(()) } else { Err(code) }
     }
 }

@@ -1,0 +1,13 @@
+//! The Kafka crate alone on a real broker: what the mock cluster cannot show of groups, offsets, topics and refusals.
+#![expect(unreachable_pub, reason = "a test binary has no outside")]
+
+#[path = "group/joining.rs"]
+mod joining;
+#[path = "group/made_again.rs"]
+mod made_again;
+#[path = "group/many_partitions.rs"]
+mod many_partitions;
+#[path = "group/member.rs"]
+mod member;
+#[path = "group/refusals.rs"]
+mod refusals;
