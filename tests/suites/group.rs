@@ -1,5 +1,6 @@
 //! The Kafka crate alone on a real broker: what the mock cluster cannot show of groups, offsets, topics and refusals.
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
+#![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
 
 #[path = "group/joining.rs"]
 mod joining;

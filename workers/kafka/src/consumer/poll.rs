@@ -287,14 +287,18 @@ impl<'a> Poll<'a> {
     /// is given back and taken again where it has to begin.
     fn assign_again(&mut self, entries: &[Entry]) {
         let names: Vec<_> = entries.iter().map(|entry| (entry.topic.as_str(), entry.partition)).collect();
-        let (Some(old), Some(mut fresh)) = (PartitionList::of(names.iter().copied()), PartitionList::empty()) else { return };
+        let (Some(old), Some(mut fresh)) = (PartitionList::of(names.iter().copied()), PartitionList::empty())
+        else {
+            return;
+        };
         if entries.is_empty() {
             return;
         }
         for entry in entries {
             fresh.add(&entry.topic, entry.partition, entry.offset, None);
         }
-        let again = self.client().incremental_unassign(&old).and_then(|()| self.client().incremental_assign(&fresh));
+        let again =
+            self.client().incremental_unassign(&old).and_then(|()| self.client().incremental_assign(&fresh));
         if let Err((code, text)) = again {
             tracing::error!(?code, "assign failed: {text}");
             return self.end(Err(Failure::halt(Reason::BrokerFatal, format!("assign failed: {code:?}"))));

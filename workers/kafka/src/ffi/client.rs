@@ -41,6 +41,9 @@ pub(crate) enum Kind {
     Producer,
 }
 
+/// First offset and end of a partition, or why it cannot tell.
+pub(crate) type Watermarks = Result<(i64, i64), Code>;
+
 /// A librdkafka client. Dropping it destroys it, which may take long (librdkafka #4527 and others): drop it where that
 /// does no harm.
 pub(crate) struct Client {
@@ -194,7 +197,7 @@ impl Client {
         &self,
         partitions: &[(&str, i32)],
         timeout: Duration,
-    ) -> Result<Vec<Result<(i64, i64), Code>>, Code> {
+    ) -> Result<Vec<Watermarks>, Code> {
         // The logical offsets stand for times in the protocol as well.
         let starts = self.offsets_by_time(partitions, i64::from(sys::RD_KAFKA_OFFSET_BEGINNING), timeout)?;
         let ends = self.offsets_by_time(partitions, i64::from(sys::RD_KAFKA_OFFSET_END), timeout)?;
