@@ -10,8 +10,8 @@ use longshore_core::{
     Sequence, WriterId,
 };
 use longshore_kafka::{
-    ClientMemory, EmbeddedBroker, Letters, PartitionBy, Producer, ProducerRecord, ProducerTuning, TopicOptions,
-    TopicSink,
+    ClientMemory, EmbeddedBroker, Letters, PartitionBy, Producer, ProducerRecord, ProducerTuning,
+    TopicOptions, TopicSink,
 };
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 

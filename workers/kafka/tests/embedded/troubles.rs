@@ -92,9 +92,8 @@ fn a_pair_that_stands_still_is_told_of_its_end() {
             let source = Source::join(&broker, "in");
             for given in [source.assigned(), source.assigned()] {
                 source.commit(&given.pair, given.epoch, 1000, "");
-                source.wait("the commit", |event| {
-                    matches!(event, SourceEvent::Committed { .. }).then_some(())
-                });
+                source
+                    .wait("the commit", |event| matches!(event, SourceEvent::Committed { .. }).then_some(()));
             }
             source.shut_down().unwrap();
         }
