@@ -1,5 +1,5 @@
 //! The pair's machine in memory: tracker, and a whole pair with its scheduler, without and with key order.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench may end with a panic")]
+#![expect(clippy::expect_used, reason = "a bench may end with a panic")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +71,11 @@ impl Machine {
             partitions: 8,
         };
         machine.tell(Event::Assigned { assignment, writer: WriterId(1) });
-        machine.tell(Event::Recovered { epoch: EPOCH, sink: SinkIndex(0), ledger: Ok(LedgerView::default()) });
+        machine.tell(Event::Recovered {
+            epoch: EPOCH,
+            sink: SinkIndex(0),
+            ledger: Ok(LedgerView::default()),
+        });
         machine
     }
 

@@ -57,10 +57,7 @@ fn codecs(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn avro(
-    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
-    items: &[Item],
-) {
+fn avro(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>, items: &[Item]) {
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
     let store = Arc::new(Store::load(&schemas).expect("the schemas are sound"));
     let writer = AvroWriter::newest(&store, "log").unwrap();

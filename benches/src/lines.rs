@@ -11,7 +11,7 @@ fn line(number: u32, message: &str) -> String {
     let (minute, second, millis) = (number / 60_000 % 60, number / 1000 % 60, number % 1000);
     let level = if number % 2 == 1 { "debug" } else { "info" };
     let (shop, host, country) = (number % 7, number % 50, "de");
-    let status = if number % 90 == 0 { 503 } else { 200 };
+    let status = if number.is_multiple_of(90) { 503 } else { 200 };
     let duration = f64::from(number % 5000) / 10.0;
     format!(
         r#"{{"timestamp":"2026-01-31T12:{minute:02}:{second:02}.{millis:03}Z","level":"{level}","message":"{message}","app":"shop-{shop}","host":"web-{host:02}","seq":{number},"status":{status},"duration_ms":{duration:.1},"user":{{"id":{number},"country":"{country}"}}}}"#
@@ -38,7 +38,7 @@ impl Words {
         let mut text = String::with_capacity(length + 16);
         while text.len() < length {
             let random = self.next();
-            if random % 5 == 0 {
+            if random.is_multiple_of(5) {
                 text.push_str(&(random >> 40).to_string());
             } else {
                 text.push_str(Self::LIST[(random >> 8) as usize % Self::LIST.len()]);

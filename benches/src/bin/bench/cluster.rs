@@ -93,7 +93,15 @@ impl Cluster {
             "compression.type={codec},linger.ms=20,batch.size=262144,batch.num.messages=100000,acks=all,\
              enable.idempotence=true,partitioner=murmur2_random,queue.buffering.max.messages=500000"
         );
-        contents(&self.tool(&["fill", &self.bootstrap(), &settings, topic, &records.to_string(), kind, keys])?)
+        contents(&self.tool(&[
+            "fill",
+            &self.bootstrap(),
+            &settings,
+            topic,
+            &records.to_string(),
+            kind,
+            keys,
+        ])?)
     }
 
     /// Counts a topic; `field` names a whole number in its JSON to add up.

@@ -79,7 +79,8 @@ pub(crate) fn section(options: &Options, machine: &str, rows: &[Row], check: &Ro
         rows.iter().filter(|row| !row.goal.met(row.ratio.median)).map(|row| row.name.as_str()).collect();
     let missed = if missed.is_empty() { "none".to_owned() } else { missed.join(", ") };
     let rounds = options.rounds();
-    let quick = if options.quick { " A quick run: a tenth of the records; these figures mean little." } else { "" };
+    let quick =
+        if options.quick { " A quick run: a tenth of the records; these figures mean little." } else { "" };
     format!(
         "Rounds: {rounds}, after one that is thrown away.{quick} Goals missed: {missed}.\n\n```text\n{}\n```\n\n```text\n{}\n```\n\n\
          ```text\n{}\n```\n",

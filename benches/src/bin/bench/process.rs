@@ -31,7 +31,12 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts a command with its output in files.
-    pub(crate) fn start(name: &str, mut command: Command, stdout: &Path, stderr: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        name: &str,
+        mut command: Command,
+        stdout: &Path,
+        stderr: &Path,
+    ) -> anyhow::Result<Self> {
         command.stdin(Stdio::null()).stdout(File::create(stdout)?).stderr(File::create(stderr)?);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Self { child, peak_bytes: 0, name: name.to_owned() })

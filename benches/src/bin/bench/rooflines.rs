@@ -79,7 +79,13 @@ impl<'a> Rooflines<'a> {
     }
 
     /// P0: writes constant payloads.
-    pub(crate) fn produce(&self, topic: &str, records: u64, bytes: u32, codec: &str) -> anyhow::Result<Measure> {
+    pub(crate) fn produce(
+        &self,
+        topic: &str,
+        records: u64,
+        bytes: u32,
+        codec: &str,
+    ) -> anyhow::Result<Measure> {
         let mut command = self.performance(PRODUCER);
         command.args(["-P", "-t", topic, "-c", &records.to_string(), "-s", &bytes.to_string(), "-z", codec]);
         let (output, cost) = self.run("rdkafka_performance", command)?;
@@ -124,9 +130,9 @@ impl<'a> Rooflines<'a> {
 
 /// The time in the last line of the form `% N messages (N bytes) consumed in 123ms: ...`.
 fn performance_time(output: &str) -> anyhow::Result<Duration> {
-    let times = output.lines().filter(|line| line.contains(" messages ")).filter_map(|line| {
+    let mut times = output.lines().filter(|line| line.contains(" messages ")).filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         words.iter().find_map(|word| word.strip_suffix("ms:")?.parse::<u64>().ok())
     });
-    times.last().map(Duration::from_millis).context("rdkafka_performance printed no time")
+    times.next_back().map(Duration::from_millis).context("rdkafka_performance printed no time")
 }

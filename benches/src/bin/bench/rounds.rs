@@ -91,7 +91,7 @@ impl Bench<'_> {
     fn round(&self, round: u32, inputs: &Inputs, results: &mut Results) -> anyhow::Result<()> {
         for (workload, samples) in &mut results.workloads {
             let contents = *inputs.get(workload.input.topic).context("a topic that was not filled")?;
-            let ours_first = round % 2 == 0;
+            let ours_first = round.is_multiple_of(2);
             let mut ours = None;
             if ours_first {
                 ours = Some(self.workers.measure(workload, contents, round)?);

@@ -178,7 +178,12 @@ impl Run<'_> {
                 (last, moved) = (now, looked);
             }
             if moved.elapsed() > STALLED {
-                bail!("no progress: {} pairs, {} read, {} of {records} committed", now.pairs, now.read, now.committed);
+                bail!(
+                    "no progress: {} pairs, {} read, {} of {records} committed",
+                    now.pairs,
+                    now.read,
+                    now.committed
+                );
             }
             std::thread::sleep(LOOK);
         }
