@@ -38,8 +38,11 @@ const ONLY_IN: &[(&str, &str, &str)] = &[
 ];
 
 /// Who may name an outside crate besides its owner, and why.
-const WITNESSES: &[(&str, &str, &str)] =
-    &[("longshore-tests", "rdkafka", "what workers did is judged without Longshore's own reader and producer")];
+const WITNESSES: &[(&str, &str, &str)] = &[(
+    "longshore-tests",
+    "rdkafka",
+    "what workers did is judged without Longshore's own reader and producer",
+)];
 
 /// Packages that are not part of the product.
 const NOT_PRODUCTION: &[&str] = &["longshore-testkit", "longshore-tests", "longshore-benches"];
@@ -126,7 +129,8 @@ impl Graph {
         }
         for (outside, owner, why) in ONLY_IN {
             let allowed = |user: &str| {
-                user == *owner || WITNESSES.iter().any(|(witness, named, _)| user == *witness && named == outside)
+                user == *owner
+                    || WITNESSES.iter().any(|(witness, named, _)| user == *witness && named == outside)
             };
             let users = self.ours.iter().filter(|user| !allowed(user) && self.names_directly(user, outside));
             found.extend(users.map(|user| format!("{user} names {outside}, which only {owner} may: {why}")));

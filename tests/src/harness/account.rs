@@ -98,7 +98,10 @@ impl Account {
         for letter in &self.letters {
             match place_of(letter, &rig.topic) {
                 Some(place) if self.published.contains_key(&place) => {
-                    letters.entry(place).or_default().insert(letter.header(LETTER_REASON).unwrap_or_default());
+                    letters
+                        .entry(place)
+                        .or_default()
+                        .insert(letter.header(LETTER_REASON).unwrap_or_default());
                 }
                 _ => self.problems.push(format!("a letter without a published origin: {letter:?}")),
             }

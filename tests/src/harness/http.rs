@@ -18,6 +18,7 @@ pub fn get(address: SocketAddr, path: &str) -> Option<String> {
 /// The sum of all samples in `page` whose line begins with `prefix` (a metric's name, with a part of its labels or not).
 #[must_use]
 pub fn metric(page: &str, prefix: &str) -> f64 {
-    let values = page.lines().filter(|line| line.starts_with(prefix)).filter_map(|line| line.rsplit(' ').next());
+    let values =
+        page.lines().filter(|line| line.starts_with(prefix)).filter_map(|line| line.rsplit(' ').next());
     values.filter_map(|value| value.parse::<f64>().ok()).sum()
 }

@@ -191,7 +191,11 @@ impl Rig {
         while !self.is_drained(&mut seen) {
             if started.elapsed() > deadline {
                 let said: Vec<_> = workers.iter().map(|worker| worker.process.transcript()).collect();
-                panic!("{} is not drained after {deadline:?}: {seen}\n{}", self.name, said.join("\n======\n"));
+                panic!(
+                    "{} is not drained after {deadline:?}: {seen}\n{}",
+                    self.name,
+                    said.join("\n======\n")
+                );
             }
             super::wait::pass_time(Duration::from_millis(100));
         }

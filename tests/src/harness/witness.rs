@@ -154,7 +154,8 @@ impl Witness {
     #[must_use]
     pub fn partitions(&self, topic: &str) -> i32 {
         let consumer = self.consumer("witness");
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap_or_else(|e| panic!("metadata: {e}"));
+        let metadata =
+            consumer.fetch_metadata(Some(topic), PATIENCE).unwrap_or_else(|e| panic!("metadata: {e}"));
         let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
         found.map_or(0, |found| found.partitions().len() as i32)
     }
@@ -201,7 +202,9 @@ impl Witness {
         let mut entry = list.add_partition(topic, partition);
         entry.set_offset(Offset::Offset(offset)).unwrap_or_else(|error| panic!("offset: {error}"));
         entry.set_metadata(metadata);
-        self.consumer(group).commit(&list, CommitMode::Sync).unwrap_or_else(|error| panic!("commit: {error}"));
+        self.consumer(group)
+            .commit(&list, CommitMode::Sync)
+            .unwrap_or_else(|error| panic!("commit: {error}"));
     }
 
     /// Every committed record of a topic, partition after partition.
@@ -281,10 +284,11 @@ impl Witness {
 
     fn wait_for_partitions(&self, topic: &str, partitions: i32) {
         let consumer = self.consumer("witness");
-        let led = || {
-            (0..partitions).all(|partition| consumer.fetch_watermarks(topic, partition, PATIENCE).is_ok())
-        };
-        wait_until("every partition has a leader", PATIENCE, || self.partitions(topic) == partitions && led());
+        let led =
+            || (0..partitions).all(|partition| consumer.fetch_watermarks(topic, partition, PATIENCE).is_ok());
+        wait_until("every partition has a leader", PATIENCE, || {
+            self.partitions(topic) == partitions && led()
+        });
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use longshore_core::headers::is_ours;
 use longshore_kafka::{
-    ClientMemory, KafkaOptions, Producer, ProducerRecord, ProducerTuning, ReadFrom, ReadRecord, ReadUntil, Reader,
+    ClientMemory, KafkaOptions, Producer, ProducerRecord, ProducerTuning, ReadFrom, ReadRecord, ReadUntil,
+    Reader,
 };
 use longshore_tests::harness::account::{Fate, LETTER_REASON};
 use longshore_tests::harness::witness::Seen;
@@ -45,7 +46,9 @@ fn json_cases() -> Vec<Case> {
 fn publish(rig: &Rig, cases: &[Case]) {
     let record = |(number, case): (usize, &Case)| {
         let record = Record { value: case.value.clone(), ..Record::new(&format!("key-{number}"), "") };
-        record.header("own", case.what).header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        record
+            .header("own", case.what)
+            .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     };
     rig.witness.publish(&rig.topic, &cases.iter().enumerate().map(record).collect::<Vec<_>>());
 }
@@ -214,7 +217,8 @@ fn produce_raw(witness: &Witness, topic: &str, headers: &[(&[u8], Option<&[u8]>)
         })
         .collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let failed = runtime.block_on(async { producer.send_batch(topic, &records).await.unwrap().await.unwrap() });
+    let failed =
+        runtime.block_on(async { producer.send_batch(topic, &records).await.unwrap().await.unwrap() });
     assert!(failed.is_empty(), "{failed:?}");
 }
 

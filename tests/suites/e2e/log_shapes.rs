@@ -71,10 +71,8 @@ fn a_log_that_begins_late_is_read_from_there() {
     let rig = Rig::new(&broker.bootstrap(), "e2e-late-start").with_topics(1);
     rig.witness.publish(&rig.topic, &(0..200).map(log_line).collect::<Vec<_>>());
     let file = rig.folder().join("delete.json");
-    let wanted = format!(
-        r#"{{"version":1,"partitions":[{{"topic":"{}","partition":0,"offset":150}}]}}"#,
-        rig.topic
-    );
+    let wanted =
+        format!(r#"{{"version":1,"partitions":[{{"topic":"{}","partition":0,"offset":150}}]}}"#, rig.topic);
     std::fs::write(&file, wanted).unwrap();
     broker.tool(Tool::DeleteRecords, &["--offset-json-file", &file.to_string_lossy()]).unwrap();
     drain(&rig);

@@ -22,7 +22,8 @@ fn java_puts_keys_where_we_do() {
     for number in 0..500 {
         let _ = writeln!(lines, "key {number} {}\u{fc}=value", "x".repeat(number % 13));
     }
-    let arguments = ["--topic", "e2e-java-keys", "--property", "parse.key=true", "--property", "key.separator=="];
+    let arguments =
+        ["--topic", "e2e-java-keys", "--property", "parse.key=true", "--property", "key.separator=="];
     broker.tool_with_input(Tool::ConsoleProducer, &arguments, lines.as_bytes()).unwrap();
     let seen = witness.read("e2e-java-keys");
     assert_eq!(seen.len(), 500);

@@ -34,9 +34,7 @@ fn guarded() -> Option<&'static JvmBroker> {
 fn section(broker: &JvmBroker, listener: Listener, mechanism: &str, password: &str) -> String {
     let certificate = broker.certificate_pem().map(|path| path.display().to_string()).unwrap_or_default();
     let tls = format!("tls: {{ ca: \"{certificate}\" }}");
-    let sasl = format!(
-        "sasl: {{ mechanism: {mechanism}, username: {SASL_USER}, password: \"{password}\" }}"
-    );
+    let sasl = format!("sasl: {{ mechanism: {mechanism}, username: {SASL_USER}, password: \"{password}\" }}");
     let security = match listener {
         Listener::Tls => tls,
         Listener::SaslPlain | Listener::SaslScram => sasl,
@@ -113,10 +111,8 @@ fn missing_rights_on_the_group_end_with_77() {
 #[test]
 fn an_untrusted_certificate_is_refused() {
     let Some(broker) = guarded() else { return };
-    let kafka = format!(
-        "{{ brokers: \"{}\", security: {{ protocol: ssl }} }}",
-        broker.bootstrap_of(Listener::Tls)
-    );
+    let kafka =
+        format!("{{ brokers: \"{}\", security: {{ protocol: ssl }} }}", broker.bootstrap_of(Listener::Tls));
     let rig = Rig::new(&broker.bootstrap(), &format!("{ALLOWED}-untrusted")).kafka(&kafka).with_topics(1);
     assert_ends_quietly(&rig, 77, "broker.authentication");
 }

@@ -24,7 +24,8 @@ fn each_sink_holds_what_it_asked_for() {
         let level = if n % 10 == 0 { "error" } else { "info" };
         // Not compressible, since the topic's limit counts packed bytes.
         let mut random = longshore_testkit::Random::new(n);
-        let text: String = (0..if n == 50 { 500 } else { 1 }).map(|_| format!("{:016x}", random.bits())).collect();
+        let text: String =
+            (0..if n == 50 { 500 } else { 1 }).map(|_| format!("{:016x}", random.bits())).collect();
         Record::new(&format!("k{n}"), format!(r#"{{"level":"{level}","n":{n},"message":"{text}"}}"#))
     };
     let places = rig.witness.publish(&rig.topic, &(0..200).map(record).collect::<Vec<_>>());

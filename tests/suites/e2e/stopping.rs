@@ -40,9 +40,7 @@ fn a_worker_stops_in_the_middle_of_a_slow_step() {
     let record = |n: u64| Record::new(&format!("k{}", n % 10), format!("{{\"n\":{n}}}"));
     rig.witness.publish(&rig.topic, &(0..100).map(record).collect::<Vec<_>>());
     let mut first = rig.working();
-    first.wait_until("some are settled", |worker| {
-        worker.metric("longshore_records_settled_total{") >= 10.0
-    });
+    first.wait_until("some are settled", |worker| worker.metric("longshore_records_settled_total{") >= 10.0);
     let began = Instant::now();
     first.stop();
     assert!(began.elapsed() < Duration::from_secs(25));

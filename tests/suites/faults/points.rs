@@ -31,7 +31,12 @@ fn die_at(point: &str) {
         let plan = format!("{point}:{}", 1 + random.below(PASSES));
         let mut worker = rig.worker_with(&[], &[("LONGSHORE_CRASH_AT", &plan)]);
         let status = worker.process.wait(Duration::from_secs(60));
-        assert_eq!(status.signal(), Some(9), "hit {hit} of {plan}: {status}\n{}", worker.process.transcript());
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "hit {hit} of {plan}: {status}\n{}",
+            worker.process.transcript()
+        );
         Account::take(&rig).assert_sound();
     }
     let published = flow.stop();

@@ -42,7 +42,8 @@ fn strike(rig: &Rig, crew: &mut Vec<Worker>, random: &mut Random) {
 #[test]
 fn a_storm_loses_and_doubles_nothing() {
     let Some(broker) = broker() else { return };
-    let rig = Rig::new(&broker.bootstrap(), "storm").set("kafka.client.session.timeout.ms=1500").with_topics(6);
+    let rig =
+        Rig::new(&broker.bootstrap(), "storm").set("kafka.client.session.timeout.ms=1500").with_topics(6);
     let mut crew = vec![rig.working(), rig.working()];
     let flow = Flow::start(&rig.witness, &rig.topic, 800, log_line);
     let mut random = Random::new(17);

@@ -322,7 +322,14 @@ mod tests {
 
     #[test]
     fn sizes_read_as_written() {
-        for (text, bytes) in [("0", 0), ("512", 512), ("64KiB", 65_536), ("1.5MiB", 1_572_864), ("2GB", 2_000_000_000), ("64 MiB", 64 << 20)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("64KiB", 65_536),
+            ("1.5MiB", 1_572_864),
+            ("2GB", 2_000_000_000),
+            ("64 MiB", 64 << 20),
+        ] {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }
         for text in ["", "MiB", "64mib", "64MB5", "-1", "99999999999TiB", "1.2.3KB"] {
@@ -332,7 +339,14 @@ mod tests {
 
     #[test]
     fn spans_read_as_written() {
-        for (text, millis) in [("0", 0), ("250ms", 250), ("10s", 10_000), ("1h30m", 5_400_000), ("1.5s", 1_500), ("2d", 172_800_000)] {
+        for (text, millis) in [
+            ("0", 0),
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("1h30m", 5_400_000),
+            ("1.5s", 1_500),
+            ("2d", 172_800_000),
+        ] {
             assert_eq!(text.parse(), Ok(Span::millis(millis)), "{text}");
         }
         for text in ["", "10", "s", "10 sec", "5M", "-1s", "999999999d"] {

@@ -33,18 +33,8 @@ static VIOLATIONS: [AtomicU64; 11] = [const { AtomicU64::new(0) }; 11];
 
 impl Invariant {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
-        Self::I1,
-        Self::I2,
-        Self::I3,
-        Self::I4,
-        Self::I5,
-        Self::I6,
-        Self::I7,
-        Self::I8,
-        Self::I9,
-        Self::I10,
-    ];
+    pub const ALL: [Self; 10] =
+        [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5, Self::I6, Self::I7, Self::I8, Self::I9, Self::I10];
 
     /// How often it was found broken since the process began.
     pub fn violations(self) -> u64 {

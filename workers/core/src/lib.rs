@@ -28,7 +28,8 @@ pub mod value;
 pub use budget::{Budget, Charge};
 pub use failure::{Class, Failure, Reason, Scope};
 pub use ids::{
-    Epoch, Generation, KeyHash, Lane, Moment, Offset, PairId, Partition, Sequence, SinkIndex, TopicName, UnitId, WriterId,
+    Epoch, Generation, KeyHash, Lane, Moment, Offset, PairId, Partition, Sequence, SinkIndex, TopicName,
+    UnitId, WriterId,
 };
 pub use item::{Content, FilterReason, Flow, Item, Step, WaitingStep};
 pub use origin::Origin;

@@ -97,7 +97,8 @@ impl Chunk {
     pub fn record_bytes(&self, index: u32) -> usize {
         let entry = &self.entries[index as usize];
         let headers = self.header_spans(entry);
-        let headers: usize = headers.iter().map(|h| (h.name.len + h.value.map_or(0, |v| v.len)) as usize).sum();
+        let headers: usize =
+            headers.iter().map(|h| (h.name.len + h.value.map_or(0, |v| v.len)) as usize).sum();
         headers + entry.key.map_or(0, |s| s.len as usize) + entry.value.map_or(0, |s| s.len as usize)
     }
 
@@ -119,8 +120,15 @@ pub struct ChunkBuilder {
 impl ChunkBuilder {
     /// An empty chunk of one lane under one ownership.
     pub fn new(pair: PairId, lane: Lane, epoch: Epoch) -> Self {
-        let chunk =
-            Chunk { pair, lane, epoch, arena: Vec::new(), entries: Vec::new(), headers: Vec::new(), _charge: None };
+        let chunk = Chunk {
+            pair,
+            lane,
+            epoch,
+            arena: Vec::new(),
+            entries: Vec::new(),
+            headers: Vec::new(),
+            _charge: None,
+        };
         Self { chunk }
     }
 
@@ -222,7 +230,10 @@ impl RecordRef {
     /// The headers in their order; a name may stand several times.
     pub fn headers(&self) -> impl Iterator<Item = HeaderRef<'_>> {
         let spans = self.chunk.header_spans(self.entry());
-        spans.iter().map(|h| HeaderRef { name: self.chunk.slice(h.name), value: h.value.map(|v| self.chunk.slice(v)) })
+        spans.iter().map(|h| HeaderRef {
+            name: self.chunk.slice(h.name),
+            value: h.value.map(|v| self.chunk.slice(v)),
+        })
     }
 
     /// The bytes of key, value and headers.

@@ -17,7 +17,8 @@ pub struct Backoff {
 impl Backoff {
     /// The wait after failed try `attempt` (from 1); `random` is uniform over all of `u64`.
     pub fn delay(&self, attempt: u32, random: u64) -> Duration {
-        let doubled = self.base.saturating_mul(1u32.checked_shl(attempt.saturating_sub(1).min(31)).unwrap_or(u32::MAX));
+        let doubled =
+            self.base.saturating_mul(1u32.checked_shl(attempt.saturating_sub(1).min(31)).unwrap_or(u32::MAX));
         let bound = doubled.min(self.cap);
         let fraction = random as f64 / u64::MAX as f64;
         bound.mul_f64(fraction).max(self.floor)

@@ -151,7 +151,11 @@ fn the_deepest_values_cost_no_stack_overflow() {
     let reader = AvroReader::new(store, None);
     let deep = Limits { depth: json::DEPTH_MAX, ..Limits::default() };
     let nested = |levels: usize| {
-        let text = format!(r#"{{"id":"","text":"","metadata":{{"a":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
+        let text = format!(
+            r#"{{"id":"","text":"","metadata":{{"a":{}{}}}}}"#,
+            "[".repeat(levels),
+            "]".repeat(levels)
+        );
         json::parse(text.as_bytes(), &deep).unwrap()
     };
     let mut bytes = Vec::new();

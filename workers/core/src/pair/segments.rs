@@ -286,7 +286,12 @@ impl Pair {
     }
 
     /// The segment is held: its letters go out, and its records settle unless another sink still has to take them.
-    fn publish_done(&mut self, sink: SinkIndex, mut refused: Vec<(Offset, Failure)>, actions: &mut Vec<Action>) {
+    fn publish_done(
+        &mut self,
+        sink: SinkIndex,
+        mut refused: Vec<(Offset, Failure)>,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(state) = self.own.sinks.get_mut(usize::from(sink.0)) else { return };
         let Some((_, trailer, mut segment)) = state.sealed.take() else { return };
         state.next = state.next.next();

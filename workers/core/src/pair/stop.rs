@@ -72,7 +72,9 @@ impl Pair {
     /// Lets go now, with what is settled.
     pub(super) fn release(&mut self, actions: &mut Vec<Action>) {
         let position = match self.phase {
-            Phase::Running | Phase::Draining | Phase::Revoking | Phase::Contested { .. } => self.last_position(),
+            Phase::Running | Phase::Draining | Phase::Revoking | Phase::Contested { .. } => {
+                self.last_position()
+            }
             // What was committed made the pair halt before it began (a ledger that is missing, say); it must do so again
             // at the next start, so it is left alone.
             Phase::Halted(_) if !self.own.begun => None,

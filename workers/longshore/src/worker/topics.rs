@@ -79,8 +79,7 @@ impl TopicSinks for Topics {
             return Err(End::new(Exit::Internal, format!("sink {} is no topic", entry.name)));
         };
         let producer = self.producer(options.compression)?;
-        let target =
-            kafka::TopicOptions { name: options.name.clone(), partition: kafka::PartitionBy::Key };
+        let target = kafka::TopicOptions { name: options.name.clone(), partition: kafka::PartitionBy::Key };
         Ok(Arc::new(kafka::TopicSink::new(&entry.name, target, producer, Arc::new(Value(encoder)))))
     }
 }

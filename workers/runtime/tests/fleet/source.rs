@@ -39,7 +39,13 @@ pub(crate) struct MemorySource {
 impl MemorySource {
     pub(crate) fn new(events: UnboundedSender<SourceEvent>, budget: &Arc<Budget>) -> Arc<Self> {
         let budget = Arc::clone(budget);
-        Arc::new(Self { logs: Mutex::default(), events, budget, most_used: Mutex::new(0), refusals: Mutex::new(0) })
+        Arc::new(Self {
+            logs: Mutex::default(),
+            events,
+            budget,
+            most_used: Mutex::new(0),
+            refusals: Mutex::new(0),
+        })
     }
 
     pub(crate) fn fill(&self, pair: &PairId, records: impl IntoIterator<Item = Record>) {
