@@ -1,6 +1,7 @@
 //! End to end: real `longshore run` processes on a real Apache Kafka, judged from the outside.
 //!
 //! Tests share one broker where they can, each with topics, a group and a folder of its own.
+#![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;

@@ -1,5 +1,6 @@
 //! Faults at named points and in storms, on a real Apache Kafka. The short form runs with every `make test`;
 //! `LONGSHORE_FAULTS=full` (`make faults`) hits each named point at least 20 times and storms for ten minutes.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests; clippy spares only test functions")]
 
 #[path = "faults/memory.rs"]
 mod memory;

@@ -79,7 +79,7 @@ impl Drop for Flow {
 #[must_use]
 pub fn log_line(number: u64) -> Record {
     let key = format!("key-{}", number % 41);
-    let level = if number % 5 == 0 { "debug" } else { "info" };
+    let level = if number.is_multiple_of(5) { "debug" } else { "info" };
     if number % 50 == 7 {
         return Record::new(&key, format!("line {number} is not JSON"));
     }
@@ -93,6 +93,7 @@ pub fn document(number: u64) -> Record {
     if number % 50 == 7 {
         return Record::new(&key, format!("{{\"text\": document {number}"));
     }
-    let text = if number % 5 == 0 { "short".to_owned() } else { format!("the text of document {number}") };
+    let text =
+        if number.is_multiple_of(5) { "short".to_owned() } else { format!("the text of document {number}") };
     Record::new(&key, format!(r#"{{"id":"{number}","text":"{text}"}}"#))
 }

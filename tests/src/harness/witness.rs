@@ -306,9 +306,12 @@ fn found(message: &rdkafka::message::BorrowedMessage<'_>) -> Seen {
     }
 }
 
+/// Partition and offset of a record, or why it was refused.
+type Answer = Result<(i32, i64), String>;
+
 /// Where records went, by the number they were sent under.
 #[derive(Clone, Debug, Default)]
-struct Delivered(Arc<Mutex<BTreeMap<usize, Result<(i32, i64), String>>>>);
+struct Delivered(Arc<Mutex<BTreeMap<usize, Answer>>>);
 
 impl ClientContext for Delivered {}
 

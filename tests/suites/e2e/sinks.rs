@@ -21,7 +21,7 @@ fn each_sink_holds_what_it_asked_for() {
     let rig = rig.with_topics(2);
     rig.witness.create_topic("e2e-sinks.alerts", 3, &[("max.message.bytes", "2000")]);
     let record = |n: u64| {
-        let level = if n % 10 == 0 { "error" } else { "info" };
+        let level = if n.is_multiple_of(10) { "error" } else { "info" };
         // Not compressible, since the topic's limit counts packed bytes.
         let mut random = longshore_testkit::Random::new(n);
         let text: String =
