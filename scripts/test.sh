@@ -71,8 +71,10 @@ suites() {
 # Integration tests that live beside a crate belong to the unit phase.
 crate_tests() {
     local file
-    for file in workers/*/tests/*.rs; do
-        [[ ! -e $file ]] || printf '%s\n' --test "$(basename "$file" .rs)"
+    for file in workers/*/tests/*.rs workers/*/tests/*/main.rs; do
+        [[ -e $file ]] || continue
+        [[ $file != */main.rs ]] || file=$(dirname "$file")
+        printf '%s\n' --test "$(basename "$file" .rs)"
     done
 }
 

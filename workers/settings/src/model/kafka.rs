@@ -206,7 +206,7 @@ pub const OWNED_SETTINGS: &[(&str, &str)] = &[
     ("fetch.max.bytes", "write limits.memory"),
     ("queue.buffering.max.kbytes", "write limits.memory"),
     ("queue.buffering.max.messages", "write limits.memory"),
-    ("enable.partition.eof", "the end of a partition is no event"),
+    ("enable.partition.eof", "the event makes librdkafka jump over a record after a pause"),
     ("security.protocol", "write kafka.security.protocol"),
     ("sasl.mechanism", "write kafka.security.sasl.mechanism"),
     ("sasl.mechanisms", "write kafka.security.sasl.mechanism"),
