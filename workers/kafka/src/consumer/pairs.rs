@@ -35,6 +35,8 @@ pub(super) struct Pair {
     pub(super) told: bool,
     /// An error event may have moved librdkafka's position; a seek sets it right.
     pub(super) doubtful: bool,
+    /// Seeks refused in a row.
+    pub(super) denied: u32,
     /// The id of the topic it was given to the runtime with; empty before, and where the broker has none.
     pub(super) topic_id: String,
 }
@@ -50,6 +52,7 @@ impl Pair {
             next: Offset(0),
             told: false,
             doubtful: false,
+            denied: 0,
             topic_id: String::new(),
         }
     }

@@ -34,6 +34,9 @@ const LAST_COMMITS: Duration = Duration::from_secs(2);
 /// How long leaving the group may take: up to four seconds inside a JoinGroup wait (measured).
 const CLOSE_DEADLINE: Duration = Duration::from_secs(4);
 
+/// So many refused seeks in a row mean that librdkafka has stopped the partition; one that was just assigned refuses a few.
+const DENIED_MAX: u32 = 50;
+
 /// How far a shutdown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
@@ -271,11 +274,15 @@ impl<'a> Poll<'a> {
                 OK => {
                     pair.state = State::Flowing;
                     pair.doubtful = false;
+                    pair.denied = 0;
                     pair.next = longshore_core::Offset(entry.offset);
                 }
-                Code::RD_KAFKA_RESP_ERR__STATE if pair.doubtful => {
-                    pair.doubtful = false;
-                    stopped.push(entry);
+                Code::RD_KAFKA_RESP_ERR__STATE => {
+                    pair.denied += 1;
+                    if pair.denied == DENIED_MAX {
+                        pair.denied = 0;
+                        stopped.push(entry);
+                    }
                 }
                 _ => {}
             }
@@ -283,8 +290,8 @@ impl<'a> Poll<'a> {
         self.assign_again(&stopped);
     }
 
-    /// Librdkafka stops a partition whose placeholder offset is gone from the log, and a stopped one cannot be sought: it
-    /// is given back and taken again where it has to begin.
+    /// Librdkafka stops a partition whose offset is gone from the log (the placeholder's, or the old one's in a topic that
+    /// was made again), and a stopped one cannot be sought: it is given back and taken again where it has to begin.
     fn assign_again(&mut self, entries: &[Entry]) {
         let names: Vec<_> = entries.iter().map(|entry| (entry.topic.as_str(), entry.partition)).collect();
         let (Some(old), Some(mut fresh)) = (PartitionList::of(names.iter().copied()), PartitionList::empty())
