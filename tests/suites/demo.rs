@@ -1,5 +1,7 @@
 //! `longshore dev` and `longshore dev verify` as a newcomer types them, on the JVM broker and on the embedded one.
 
+#![expect(clippy::unwrap_used, reason = "a suite ends at the first thing that is not as it must be")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -319,7 +319,7 @@ pub(crate) struct Schema {
 pub(crate) enum SchemaAction {
     /// Check index, files, and each version against the one before, both ways.
     Check {
-        /// The folder with <subject>/vN.avsc and index.json.
+        /// The folder with SUBJECT/vN.avsc and index.json.
         #[arg(default_value = "schemas")]
         dir: PathBuf,
     },

@@ -1,6 +1,6 @@
 //! The pipeline file: layers, strict checks with places, JSON Schema.
 //!
-//! [`load`] reads a file, lays the environment and `--set` over it (with the crate `config`), fills `${...}`, holds all of
+//! [`load()`] reads a file, lays the environment and `--set` over it (with the crate `config`), fills `${...}`, holds all of
 //! it against the JSON Schema and the rules across fields, and returns either a [`Loaded`] pipeline or a [`Report`] with
 //! *every* mistake, each with its line and a caret.
 //!

@@ -8,7 +8,7 @@
 //! failed record goes back to the queue, or becomes a letter, which is decided in the ledger of the first sink that
 //! keeps one, produced after that publish, and settled by the broker's acknowledgement.
 //!
-//! **Architecture invariant:** everything that belongs to one ownership lives in [`ownership::Ownership`] and is dropped
+//! **Architecture invariant:** everything that belongs to one ownership lives in `ownership::Ownership` and is dropped
 //! as a whole; nothing can leak from one epoch into the next.
 
 use std::sync::Arc;
