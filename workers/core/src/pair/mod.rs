@@ -182,7 +182,7 @@ impl Pair {
         self.own.commits.acknowledged()
     }
 
-    /// Since when a commit waits for its answer; the watchdog looks at it (I6).
+    /// Since when a commit waits for its answer. The watchdog does not count it: an outage of the broker is no stall.
     pub fn commit_in_flight_since(&self) -> Option<Moment> {
         self.own.commits.in_flight_since()
     }
@@ -192,7 +192,8 @@ impl Pair {
         self.own.tracker.open()
     }
 
-    /// Since when the oldest record waits that is neither finished nor lettered; the watchdog looks at it (I6).
+    /// Since when the oldest record waits that is neither finished nor lettered. The runtime's watchdog judges by units
+    /// under way instead; this is for tests and status.
     pub fn oldest_unfinished_since(&self) -> Option<Moment> {
         self.own.chunks.oldest()
     }

@@ -87,6 +87,7 @@ impl Broker {
             if Instant::now() > deadline {
                 return Err(End::new(Exit::Unavailable, format!("the container of {IMAGE} does not answer")));
             }
+            // There is nothing to subscribe to before the container answers.
             std::thread::sleep(Duration::from_millis(250));
         }
         Ok(Self::Docker { bootstrap, container })

@@ -83,6 +83,7 @@ impl Worker {
     /// Waits for the end after [`Self::terminate`]; none when it does not come in time.
     pub(crate) fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + within;
+        // Safe code has no wait for a child with a deadline, so its state is polled.
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),

@@ -58,6 +58,7 @@ pub(crate) fn kill_one(
         if Instant::now() > deadline {
             return Err(End::new(Exit::Failed, "no worker came to own lag and unsettled records"));
         }
+        // Workers tell only when asked, and the chance may last some tens of milliseconds.
         std::thread::sleep(Duration::from_millis(5));
     };
     let worker = crew.remove(place);

@@ -265,6 +265,7 @@ impl<'a> Demo<'a> {
                     format!("{} records still wait after {} s", grouped(lag), DRAIN_DEADLINE.as_secs());
                 return Err(End::new(Exit::Failed, format!("{words}; logs: {}", self.logs.display())));
             }
+            // A group's offsets can only be asked for; this is short against a drain and cheap for the broker.
             std::thread::sleep(Duration::from_millis(100));
         }
         if let Some((_, bar)) = progress {
