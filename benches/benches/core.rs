@@ -69,6 +69,7 @@ impl Machine {
             cluster: "c".into(),
             topic_id: "t".into(),
             partitions: 8,
+            retry: None,
         };
         machine.tell(Event::Assigned { assignment, writer: WriterId(1) });
         machine.tell(Event::Recovered {
@@ -109,9 +110,14 @@ impl Machine {
                         let (sequence, outcome) = (trailer.sequence, Published::Done(Vec::new()));
                         self.tell(Event::Published { epoch: EPOCH, sink, sequence, outcome });
                     }
-                    Action::Commit(position) => {
+                    Action::Commit { position, .. } => {
                         let (offset, result) = (position.offset, CommitResult::Done);
-                        self.tell(Event::Committed { epoch: EPOCH, offset, result });
+                        self.tell(Event::Committed {
+                            epoch: EPOCH,
+                            lane: longshore_core::Lane::Input,
+                            offset,
+                            result,
+                        });
                     }
                     _ => {}
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use longshore_core::pair::Position;
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
-use longshore_core::{Budget, Chunk, Epoch, Offset, PairId};
+use longshore_core::{Budget, Chunk, Epoch, Lane, Offset, PairId};
 use longshore_kafka::{
     ClientMemory, GroupProtocol, KafkaOptions, PollThread, SourceHandle, SourceOptions, StartPolicy,
 };
@@ -130,8 +130,14 @@ impl Work {
         let (pair, epoch) = (given.pair.clone(), given.epoch);
         self.next.insert(pair.clone(), (epoch, offset.0));
         look(&self.world, |seen| seen.assignments.push(given));
-        self.handle.send(SourceCommand::Start { pair: pair.clone(), epoch, offset });
-        self.handle.send(SourceCommand::Grant { pair, epoch, records: 1 << 40, bytes: 1 << 40 });
+        self.handle.send(SourceCommand::Start { pair: pair.clone(), epoch, lane: Lane::Input, offset });
+        self.handle.send(SourceCommand::Grant {
+            pair,
+            epoch,
+            lane: Lane::Input,
+            records: 1 << 40,
+            bytes: 1 << 40,
+        });
     }
 
     fn receive(&mut self, chunk: &Chunk) {
@@ -145,13 +151,13 @@ impl Work {
         let next = chunk.offset(chunk.len() as u32 - 1).0 + 1;
         let epoch = chunk.epoch();
         self.next.insert(pair.clone(), (epoch, next));
-        self.handle.send(SourceCommand::Commit { pair, epoch, position: position(next) });
+        self.handle.send(SourceCommand::Commit { pair, epoch, lane: Lane::Input, position: position(next) });
     }
 
     fn release(&mut self, pair: PairId, epoch: Epoch) {
         let position = self.next.remove(&pair).map(|(_, next)| position(next));
         look(&self.world, |seen| seen.taken.push((pair.clone(), epoch)));
-        self.handle.send(SourceCommand::Release { pair, epoch, position });
+        self.handle.send(SourceCommand::Release { pair, epoch, position, retry: None });
     }
 }
 

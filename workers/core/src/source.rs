@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use crate::pair::{CommitResult, Position};
-use crate::{Chunk, Epoch, Failure, Offset, PairId};
+use crate::{Chunk, Epoch, Failure, Lane, Offset, PairId, TopicName};
 
 /// From the source to the runtime.
 #[derive(Debug)]
 pub enum SourceEvent {
     /// The pair is ours from now on, paused until [`SourceCommand::Start`]; also after [`SourceCommand::Reassign`].
     Assigned(Assignment),
-    /// Records, in offset order.
+    /// Records of one lane, in offset order.
     Received(Arc<Chunk>),
     /// The broker answered a commit.
     Committed {
@@ -19,6 +19,8 @@ pub enum SourceEvent {
         pair: PairId,
         /// The ownership the commit was made under.
         epoch: Epoch,
+        /// The lane.
+        lane: Lane,
         /// The committed offset.
         offset: Offset,
         /// What the broker said.
@@ -31,6 +33,8 @@ pub enum SourceEvent {
         pair: PairId,
         /// Its ownership.
         epoch: Epoch,
+        /// The lane.
+        lane: Lane,
         /// The end of the log as far as records can be read.
         offset: Offset,
     },
@@ -85,26 +89,47 @@ pub struct Assignment {
     pub topic_id: String,
     /// How many partitions the topic has.
     pub partitions: u32,
+    /// The pair's retry partition; none for a pipeline without retry topics.
+    pub retry: Option<RetryAssignment>,
+}
+
+/// What is known of a pair's retry partition when the pair becomes ours.
+#[derive(Clone, Debug)]
+pub struct RetryAssignment {
+    /// The retry topic.
+    pub topic: TopicName,
+    /// What the group has committed there, none for the first time; the lane then starts at `log_start`.
+    pub committed: Option<Position>,
+    /// The retry log's first offset.
+    pub log_start: Offset,
+    /// The offset behind its last record, asked for after the pair became ours: the input lane waits until the retry
+    /// lane was read up to here.
+    pub log_end: Offset,
 }
 
 /// From the runtime to the source.
 #[derive(Clone, Debug)]
 pub enum SourceCommand {
-    /// The pair is recovered: fetch from this offset.
+    /// The pair is recovered: fetch this lane from this offset.
     Start {
         /// The pair.
         pair: PairId,
         /// Its ownership.
         epoch: Epoch,
+        /// The lane.
+        lane: Lane,
         /// Where to begin.
         offset: Offset,
     },
-    /// How much the pair may have been given in all since its epoch began; the source pauses it when that is used up.
+    /// How much a lane may have been given in all since its epoch began; the source pauses it when that is used up. The
+    /// lanes of a pair are paused apart.
     Grant {
         /// The pair.
         pair: PairId,
         /// Its ownership.
         epoch: Epoch,
+        /// The lane.
+        lane: Lane,
         /// Records, in all since the epoch began.
         records: u64,
         /// Bytes, in all since the epoch began.
@@ -116,6 +141,8 @@ pub enum SourceCommand {
         pair: PairId,
         /// Its ownership.
         epoch: Epoch,
+        /// The lane.
+        lane: Lane,
         /// What to commit.
         position: Position,
     },
@@ -127,6 +154,9 @@ pub enum SourceCommand {
         epoch: Epoch,
         /// The last commit, none when nothing changed.
         position: Option<Position>,
+        /// The retry lane's last commit. It counts on the input's: commit it after that one is acknowledged (or when there
+        /// is none), never without it.
+        retry: Option<Position>,
     },
     /// Begin the pair anew: pause, ask for the committed position again, raise the epoch, send `Assigned`.
     Reassign {

@@ -66,7 +66,13 @@ impl Source {
         if offset == end && self.unfinished.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.finished.notify_one();
         }
-        let _ = self.events.send(SourceEvent::Committed { pair, epoch, offset, result: CommitResult::Done });
+        let _ = self.events.send(SourceEvent::Committed {
+            pair,
+            epoch,
+            lane: Lane::Input,
+            offset,
+            result: CommitResult::Done,
+        });
     }
 }
 
@@ -74,7 +80,9 @@ impl SourceControl for Source {
     fn send(&self, command: SourceCommand) {
         match command {
             SourceCommand::Grant { pair, records, bytes, .. } => self.deliver(&pair, records, bytes),
-            SourceCommand::Commit { pair, epoch, position } => self.committed(pair, epoch, position.offset),
+            SourceCommand::Commit { pair, epoch, position, .. } => {
+                self.committed(pair, epoch, position.offset)
+            }
             SourceCommand::Shutdown => {
                 let _ = self.events.send(SourceEvent::Ended(Ok(())));
             }
@@ -230,6 +238,7 @@ fn assignment(queue: &Queue, partitions: u32) -> Assignment {
         cluster: "memory".into(),
         topic_id: "id".into(),
         partitions,
+        retry: None,
     }
 }
 

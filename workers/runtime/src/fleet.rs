@@ -239,11 +239,11 @@ impl Fleet {
         match event {
             SourceEvent::Assigned(assignment) => self.assigned(assignment),
             SourceEvent::Received(chunk) => self.received(chunk),
-            SourceEvent::Passed { pair, epoch, offset } => {
-                self.forward(&pair, Event::Passed { epoch, offset });
+            SourceEvent::Passed { pair, epoch, lane, offset } => {
+                self.forward(&pair, Event::Passed { epoch, lane, offset });
             }
-            SourceEvent::Committed { pair, epoch, offset, result } => {
-                self.forward(&pair, Event::Committed { epoch, offset, result });
+            SourceEvent::Committed { pair, epoch, lane, offset, result } => {
+                self.forward(&pair, Event::Committed { epoch, lane, offset, result });
             }
             SourceEvent::Revoking { pair, epoch } => self.revoking(pair, epoch),
             SourceEvent::Lost { pair, .. } => {
@@ -281,7 +281,7 @@ impl Fleet {
         self.shared.metrics.rebalance(Rebalance::Assigned);
         let (pair, epoch) = (assignment.pair.clone(), assignment.epoch);
         if self.stop.is_some() && !self.pairs.contains_key(&pair) {
-            self.shared.control.send(SourceCommand::Release { pair, epoch, position: None });
+            self.shared.control.send(SourceCommand::Release { pair, epoch, position: None, retry: None });
             return;
         }
         self.partitions.insert(pair.topic.clone(), assignment.partitions);
@@ -316,14 +316,14 @@ impl Fleet {
     fn revoking(&mut self, pair: PairId, epoch: Epoch) {
         self.shared.metrics.rebalance(Rebalance::Revoked);
         let Some(handle) = self.pairs.remove(&pair) else {
-            self.shared.control.send(SourceCommand::Release { pair, epoch, position: None });
+            self.shared.control.send(SourceCommand::Release { pair, epoch, position: None, retry: None });
             return;
         };
         let limit = self.options.limits.revoke;
         // The answer has to be with the poll thread before its own patience ends.
         let until = Instant::now() + limit.saturating_sub((limit / 5).min(Duration::from_millis(200)));
         if handle.mailbox.send(Input::Revoke { epoch, until }).is_err() {
-            self.shared.control.send(SourceCommand::Release { pair, epoch, position: None });
+            self.shared.control.send(SourceCommand::Release { pair, epoch, position: None, retry: None });
         }
     }
 

@@ -3,7 +3,7 @@
 use longshore_core::ledger::Trailer;
 use longshore_core::pair::{CommitResult, Event, Position};
 use longshore_core::sink::Published;
-use longshore_core::{Epoch, Failure, Offset, Reason, SinkIndex};
+use longshore_core::{Epoch, Failure, Lane, Offset, Reason, SinkIndex};
 
 use crate::process::Stored;
 use crate::world::{Flight, Load, World};
@@ -53,7 +53,7 @@ impl World {
                     if result == CommitResult::Refused {
                         self.processes[at].forbidden = Some(epoch);
                     }
-                    self.tell(at, Event::Committed { epoch, offset, result });
+                    self.tell(at, Event::Committed { epoch, lane: Lane::Input, offset, result });
                 }
             }
         }

@@ -18,7 +18,7 @@ impl World {
         let epoch = self.processes[at].pair.epoch();
         match action {
             Action::Recover { sink, .. } => self.open_writer(at, sink),
-            Action::Start(offset) => {
+            Action::Start { offset, .. } => {
                 let granted = 0;
                 self.processes[at].source = Some(Source { epoch, next: offset, given: 0, granted });
             }
@@ -37,14 +37,14 @@ impl World {
             Action::Append { sink, block } => self.ask(at, sink, Ask::Append(block)),
             Action::Publish { sink, trailer } => self.ask_publish(at, sink, trailer),
             Action::Letter(letter) => self.send_letter(at, epoch, letter),
-            Action::Commit(position) => self.send_commit(at, epoch, position),
+            Action::Commit { position, .. } => self.send_commit(at, epoch, position),
             Action::Reassign => {
                 // An assignment that is on its way already says all that this one would.
                 let fresh = (self.processes[at].generation, self.log_end());
                 self.processes[at].to_assign.get_or_insert(fresh);
             }
             Action::Halt(failure) => self.broken(format!("p{at} halted: {failure}")),
-            Action::Released(position) => self.released(at, epoch, position),
+            Action::Released { input, .. } => self.released(at, epoch, input),
             Action::Hold(_) | Action::Resume | Action::Settled(_) => {}
         }
     }

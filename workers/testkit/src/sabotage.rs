@@ -61,9 +61,10 @@ impl Sabotage {
     /// What the machine is told instead, none when it is told nothing.
     pub(crate) fn event(self, event: Event, present: Epoch) -> Option<Event> {
         Some(match (self, event) {
-            (Self::CommitAfterRefused, Event::Committed { epoch, offset, result: CommitResult::Refused }) => {
-                Event::Committed { epoch, offset, result: CommitResult::Done }
-            }
+            (
+                Self::CommitAfterRefused,
+                Event::Committed { epoch, lane, offset, result: CommitResult::Refused },
+            ) => Event::Committed { epoch, lane, offset, result: CommitResult::Done },
             (
                 Self::TakenByOtherIgnored,
                 Event::Published { epoch, sink, sequence, outcome: Published::TakenByOther(_) },
@@ -118,7 +119,7 @@ fn restamp(event: Event, epoch: Epoch) -> Event {
             Event::Published { epoch, sink, sequence, outcome }
         }
         Event::LetterDelivered { letter, result, .. } => Event::LetterDelivered { epoch, letter, result },
-        Event::Committed { offset, result, .. } => Event::Committed { epoch, offset, result },
+        Event::Committed { lane, offset, result, .. } => Event::Committed { epoch, lane, offset, result },
         other => other,
     }
 }

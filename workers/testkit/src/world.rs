@@ -176,6 +176,7 @@ impl World {
             cluster: "c".into(),
             topic_id: "t".into(),
             partitions: 1,
+            retry: None,
         };
         if let Some(Ok(metadata)) = self.committed.as_ref().map(|c| self.read_metadata(c)) {
             self.processes[at].skipped = metadata.settled;

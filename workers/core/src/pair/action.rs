@@ -2,7 +2,7 @@
 
 use crate::item::FilterReason;
 use crate::ledger::Trailer;
-use crate::{Block, Epoch, Failure, Offset, RecordRef, SinkIndex, SinkMask, UnitId, WriterId};
+use crate::{Block, Epoch, Failure, Lane, Offset, RecordRef, SinkIndex, SinkMask, UnitId, WriterId};
 
 use super::Position;
 
@@ -58,10 +58,17 @@ pub enum Action {
         /// The writer id.
         writer: WriterId,
     },
-    /// Begin to fetch from this offset.
-    Start(Offset),
+    /// Begin to fetch a lane from this offset.
+    Start {
+        /// The lane.
+        lane: Lane,
+        /// Where to begin.
+        offset: Offset,
+    },
     /// Absolute grants since the epoch began: records, bytes.
     Grant {
+        /// The lane.
+        lane: Lane,
         /// Records in all.
         records: u64,
         /// Bytes in all.
@@ -88,7 +95,12 @@ pub enum Action {
     /// Produce a dead letter; answer with `LetterDelivered`.
     Letter(Letter),
     /// Commit; answer with `Committed`.
-    Commit(Position),
+    Commit {
+        /// The lane.
+        lane: Lane,
+        /// What to commit.
+        position: Position,
+    },
     /// Begin anew: drop writers, ask the source to reassign.
     Reassign,
     /// The pair is halted: say so. It stays owned, commits what is settled, takes no record.
@@ -97,8 +109,13 @@ pub enum Action {
     Hold(Failure),
     /// It takes records again.
     Resume,
-    /// The end of drain, revoke or loss: the last position to commit, none when nothing changed or nothing may be.
-    Released(Option<Position>),
+    /// The end of drain, revoke or loss: the last positions to commit, none when nothing changed or nothing may be.
+    Released {
+        /// The input lane's.
+        input: Option<Position>,
+        /// The retry lane's; it counts on the input's, so it is committed after that one is acknowledged.
+        retry: Option<Position>,
+    },
     /// Records reached a final place, for metrics.
     Settled(Tally),
 }

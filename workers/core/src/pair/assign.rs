@@ -3,7 +3,7 @@
 use crate::ledger::{LedgerMismatch, LedgerView};
 use crate::metadata::{Metadata, MetadataError, SinkMark};
 use crate::source::Assignment;
-use crate::{Class, Failure, Moment, Offset, Reason, SinkIndex, WriterId};
+use crate::{Class, Failure, Lane, Moment, Offset, Reason, SinkIndex, WriterId};
 
 use super::ownership::Ownership;
 use super::{Action, Pair, Phase};
@@ -121,7 +121,7 @@ impl Pair {
         own.begun = true;
         self.suspect_end = None;
         self.phase = Phase::Running;
-        actions.push(Action::Start(own.tracker.position()));
+        actions.push(Action::Start { lane: Lane::Input, offset: own.tracker.position() });
     }
 }
 

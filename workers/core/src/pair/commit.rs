@@ -2,7 +2,7 @@
 
 use crate::metadata::{Metadata, SinkMark};
 use crate::source::Assignment;
-use crate::{Moment, Offset, RunSet};
+use crate::{Lane, Moment, Offset, RunSet};
 
 use super::{Action, CommitResult, Pair, Phase, Position};
 
@@ -126,7 +126,7 @@ impl Pair {
         commits.unsent = 0;
         commits.again = false;
         commits.flying = Some(Flying { position: position.clone(), kept });
-        actions.push(Action::Commit(position));
+        actions.push(Action::Commit { lane: Lane::Input, position });
     }
 
     /// The watermark with its metadata, and which settled runs found room there.

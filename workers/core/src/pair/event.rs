@@ -6,7 +6,7 @@ use crate::item::FilterReason;
 use crate::ledger::LedgerView;
 use crate::sink::Published;
 use crate::source::Assignment;
-use crate::{Block, Chunk, Epoch, Failure, Offset, Sequence, SinkIndex, SinkMask, UnitId, WriterId};
+use crate::{Block, Chunk, Epoch, Failure, Lane, Offset, Sequence, SinkIndex, SinkMask, UnitId, WriterId};
 
 use super::LetterId;
 
@@ -85,6 +85,8 @@ pub enum Event {
     Passed {
         /// The ownership.
         epoch: Epoch,
+        /// The lane.
+        lane: Lane,
         /// The offset.
         offset: Offset,
     },
@@ -144,6 +146,8 @@ pub enum Event {
     Committed {
         /// The ownership.
         epoch: Epoch,
+        /// The lane.
+        lane: Lane,
         /// The committed offset.
         offset: Offset,
         /// The answer.

@@ -132,7 +132,7 @@ impl Pair {
         let scarce = used_records <= window.records / 8 && more_bytes > 0 && more_bytes >= room / 2;
         if worth || empty || scarce {
             (grants.granted_records, grants.granted_bytes) = (records, bytes);
-            actions.push(Action::Grant { records, bytes });
+            actions.push(Action::Grant { lane: Lane::Input, records, bytes });
         }
     }
 

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use crate::{Epoch, Failure, Moment, Offset, PairId, RunSet};
+use crate::{Epoch, Failure, Lane, Moment, Offset, PairId, RunSet};
 
 mod action;
 mod assign;
@@ -92,7 +92,9 @@ impl Pair {
             _ if event.epoch().is_some_and(|epoch| epoch != self.own.epoch()) => return,
             Event::Recovered { sink, ledger, .. } => self.recovered(sink, ledger, now, actions),
             Event::Received(chunk) => self.received(&chunk, now, actions),
-            Event::Passed { offset, .. } => self.passed(offset),
+            Event::Passed { lane: Lane::Input, offset, .. } => self.passed(offset),
+            // No pipeline has a retry lane yet; the source sends nothing for it.
+            Event::Passed { lane: Lane::Retry, .. } | Event::Committed { lane: Lane::Retry, .. } => {}
             Event::UnitDone { result, .. } => self.unit_done(result, now, actions),
             Event::Appended { sink, bytes, .. } => self.appended(sink, bytes),
             Event::SinkHeld { sink, failure, .. } => self.sink_held(sink, failure, actions),
@@ -103,7 +105,9 @@ impl Pair {
             Event::LetterDelivered { letter, result, .. } => {
                 self.letter_delivered(letter, result, now, actions)
             }
-            Event::Committed { offset, result, .. } => self.commit_answered(offset, result, now, actions),
+            Event::Committed { lane: Lane::Input, offset, result, .. } => {
+                self.commit_answered(offset, result, now, actions)
+            }
             Event::Tick => {}
             Event::Halt(failure) => self.halt(failure, actions),
             Event::Drain => self.drain(actions),

@@ -94,6 +94,7 @@ impl Ownership {
             cluster: String::new(),
             topic_id: String::new(),
             partitions: 0,
+            retry: None,
         };
         Self::new(options, assignment, WriterId(0), Metadata::default())
     }

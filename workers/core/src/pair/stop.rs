@@ -58,7 +58,7 @@ impl Pair {
         self.own.cancel_work();
         self.phase = Phase::Idle;
         actions.push(Action::CancelUnits);
-        actions.push(Action::Released(None));
+        actions.push(Action::Released { input: None, retry: None });
     }
 
     /// Lets go when a stop has nothing left to wait for.
@@ -86,6 +86,6 @@ impl Pair {
             actions.push(Action::CancelUnits);
         }
         self.phase = Phase::Idle;
-        actions.push(Action::Released(position));
+        actions.push(Action::Released { input: position, retry: None });
     }
 }

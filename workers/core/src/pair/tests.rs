@@ -68,6 +68,7 @@ impl Hand {
             cluster: "c".into(),
             topic_id: "t".into(),
             partitions: 1,
+            retry: None,
         };
         self.tell(Event::Assigned { assignment, writer: WriterId(epoch.into()) });
         for (sink, ledger) in (0..).map(SinkIndex).zip(ledgers) {
@@ -142,7 +143,7 @@ impl Hand {
 
     fn commits(&mut self) -> Vec<Position> {
         self.take(|action| match action {
-            Action::Commit(position) => Ok(position),
+            Action::Commit { position, .. } => Ok(position),
             other => Err(other),
         })
     }
@@ -161,7 +162,7 @@ impl Hand {
 
     fn released(&mut self) -> Option<Option<Position>> {
         let pick = |action| match action {
-            Action::Released(position) => Ok(position),
+            Action::Released { input: position, .. } => Ok(position),
             other => Err(other),
         };
         self.take(pick).pop()
@@ -178,7 +179,7 @@ fn the_straight_way_settles_at_publish_and_commits_after_it() {
     hand.assign(1, None, vec![LedgerView::default()]);
     assert!(matches!(
         hand.asked[..],
-        [Action::Recover { .. }, Action::Start(Offset(0)), Action::Grant { .. }]
+        [Action::Recover { .. }, Action::Start { offset: Offset(0), .. }, Action::Grant { .. }]
     ));
     hand.receive(&[(0, "a"), (1, "b"), (5, "a")]);
     hand.run(|offset| if offset == 1 { Verdict::Filtered(FilterReason::new("f")) } else { to_first(offset) });
@@ -257,11 +258,21 @@ fn a_name_taken_by_another_is_settled_by_a_commit_and_nothing_else() {
     assert_eq!(hand.pair.state(), "contested");
     let asked = hand.commits();
     assert_eq!(asked[0].offset, Offset(0));
-    hand.tell(Event::Committed { epoch: Epoch(1), offset: Offset(0), result: CommitResult::Unknown });
+    hand.tell(Event::Committed {
+        epoch: Epoch(1),
+        lane: crate::Lane::Input,
+        offset: Offset(0),
+        result: CommitResult::Unknown,
+    });
     assert!(hand.commits().is_empty());
     hand.pass(Duration::from_secs(1));
     assert_eq!(hand.commits().len(), 1);
-    hand.tell(Event::Committed { epoch: Epoch(1), offset: Offset(0), result: CommitResult::Done });
+    hand.tell(Event::Committed {
+        epoch: Epoch(1),
+        lane: crate::Lane::Input,
+        offset: Offset(0),
+        result: CommitResult::Done,
+    });
     assert!(hand.asked.iter().any(|action| matches!(action, Action::Reassign)));
 }
 
@@ -314,7 +325,12 @@ fn what_a_sink_without_a_ledger_may_get_twice_is_capped() {
         hand.publish(sink, &trailer, Published::Done(Vec::new()));
         for commit in hand.commits() {
             let offset = commit.offset;
-            hand.tell(Event::Committed { epoch: Epoch(1), offset, result: CommitResult::Done });
+            hand.tell(Event::Committed {
+                epoch: Epoch(1),
+                lane: crate::Lane::Input,
+                offset,
+                result: CommitResult::Done,
+            });
         }
         hand.run(to_first);
         trailers.extend(hand.trailers());

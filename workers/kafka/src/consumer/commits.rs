@@ -2,7 +2,7 @@
 
 use longshore_core::pair::CommitResult;
 use longshore_core::source::SourceEvent;
-use longshore_core::{Epoch, Offset, PairId};
+use longshore_core::{Epoch, Lane, Offset, PairId};
 
 use crate::errors::{Meaning, meaning};
 use crate::ffi::{Code, Entry, OK};
@@ -66,7 +66,8 @@ impl Commits {
 }
 
 fn committed(asked: &Asked, result: CommitResult) -> SourceEvent {
-    SourceEvent::Committed { pair: asked.pair.clone(), epoch: asked.epoch, offset: asked.offset, result }
+    let (pair, epoch, offset) = (asked.pair.clone(), asked.epoch, asked.offset);
+    SourceEvent::Committed { pair, epoch, lane: Lane::Input, offset, result }
 }
 
 /// What an answer says about the ownership. A generation that moved on says nothing: with the cooperative protocol a

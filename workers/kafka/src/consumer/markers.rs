@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use longshore_core::Offset;
 use longshore_core::source::SourceEvent;
+use longshore_core::{Lane, Offset};
 
 use super::pairs::{Pair, State};
 use super::poll::Poll;
@@ -53,7 +53,7 @@ impl Poll<'_> {
             if position > pair.next {
                 pair.next = position;
                 let (pair, epoch) = (pair.id.clone(), pair.epoch);
-                self.say(SourceEvent::Passed { pair, epoch, offset: position });
+                self.say(SourceEvent::Passed { pair, epoch, lane: Lane::Input, offset: position });
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use longshore_core::pair::{CommitResult, Position};
 use longshore_core::source::{SourceCommand, SourceEvent};
-use longshore_core::{Epoch, Failure, PairId, Reason};
+use longshore_core::{Epoch, Failure, Lane, PairId, Reason};
 
 use super::commits::Commits;
 use super::health::Health;
@@ -171,19 +171,25 @@ impl<'a> Poll<'a> {
 
     fn obey(&mut self, command: SourceCommand) {
         match command {
-            SourceCommand::Start { pair, epoch, offset } => {
+            // The retry partition is assigned and read once the source knows of it; until then no pair has that lane.
+            SourceCommand::Start { lane: Lane::Retry, .. }
+            | SourceCommand::Grant { lane: Lane::Retry, .. }
+            | SourceCommand::Commit { lane: Lane::Retry, .. } => {}
+            SourceCommand::Start { pair, epoch, lane: Lane::Input, offset } => {
                 if let Some(pair) = self.pairs.owned(&pair, epoch).filter(|pair| pair.state == State::Waiting)
                 {
                     pair.state = State::Starting(offset);
                 }
             }
-            SourceCommand::Grant { pair, epoch, records, bytes } => {
+            SourceCommand::Grant { pair, epoch, lane: Lane::Input, records, bytes } => {
                 if let Some(pair) = self.pairs.owned(&pair, epoch) {
                     pair.credit.grant(records, bytes);
                 }
             }
-            SourceCommand::Commit { pair, epoch, position } => self.commit(pair, epoch, position),
-            SourceCommand::Release { pair, epoch, position } => {
+            SourceCommand::Commit { pair, epoch, lane: Lane::Input, position } => {
+                self.commit(pair, epoch, position)
+            }
+            SourceCommand::Release { pair, epoch, position, .. } => {
                 let Some(owned) = self.pairs.owned(&pair, epoch) else { return };
                 owned.state = State::Resting;
                 owned.told = false;
@@ -215,7 +221,13 @@ impl<'a> Poll<'a> {
             self.to_commit.push((pair, epoch, position));
         } else {
             let result = CommitResult::Refused;
-            self.say(SourceEvent::Committed { pair, epoch, offset: position.offset, result });
+            self.say(SourceEvent::Committed {
+                pair,
+                epoch,
+                lane: Lane::Input,
+                offset: position.offset,
+                result,
+            });
         }
     }
 
@@ -242,7 +254,13 @@ impl<'a> Poll<'a> {
                 tracing::debug!(?code, "a commit could not be sent");
                 for (pair, epoch, position) in wanted.drain(..) {
                     let result = CommitResult::Unknown;
-                    self.say(SourceEvent::Committed { pair, epoch, offset: position.offset, result });
+                    self.say(SourceEvent::Committed {
+                        pair,
+                        epoch,
+                        lane: Lane::Input,
+                        offset: position.offset,
+                        result,
+                    });
                 }
             }
         }

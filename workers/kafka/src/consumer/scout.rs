@@ -232,6 +232,7 @@ impl Errand {
             cluster: cluster.to_owned(),
             topic_id: topic.id,
             partitions: topic.partitions,
+            retry: None,
         }))
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use longshore_core::pair::Position;
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
-use longshore_core::{Budget, Chunk, Epoch, Offset, PairId};
+use longshore_core::{Budget, Chunk, Epoch, Lane, Offset, PairId};
 use longshore_kafka::{
     ClientMemory, EmbeddedBroker, KafkaOptions, PollThread, Producer, ProducerRecord, ProducerTuning,
     SourceHandle, SourceOptions, StartPolicy,
@@ -127,24 +127,36 @@ impl Source {
     }
 
     pub fn start(&self, pair: &PairId, epoch: Epoch, offset: i64, records: u64) {
-        self.handle.send(SourceCommand::Start { pair: pair.clone(), epoch, offset: Offset(offset) });
+        self.handle.send(SourceCommand::Start {
+            pair: pair.clone(),
+            epoch,
+            lane: Lane::Input,
+            offset: Offset(offset),
+        });
         self.grant(pair, epoch, records);
     }
 
     pub fn grant(&self, pair: &PairId, epoch: Epoch, records: u64) {
-        self.handle.send(SourceCommand::Grant { pair: pair.clone(), epoch, records, bytes: 1 << 30 });
+        self.handle.send(SourceCommand::Grant {
+            pair: pair.clone(),
+            epoch,
+            lane: Lane::Input,
+            records,
+            bytes: 1 << 30,
+        });
     }
 
     pub fn commit(&self, pair: &PairId, epoch: Epoch, offset: i64, metadata: &str) {
         self.handle.send(SourceCommand::Commit {
             pair: pair.clone(),
             epoch,
+            lane: Lane::Input,
             position: position(offset, metadata),
         });
     }
 
     pub fn release(&self, pair: &PairId, epoch: Epoch, position: Option<Position>) {
-        self.handle.send(SourceCommand::Release { pair: pair.clone(), epoch, position });
+        self.handle.send(SourceCommand::Release { pair: pair.clone(), epoch, position, retry: None });
     }
 
     /// Ends the source and returns how it ended.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use longshore_core::pair::{Action, CommitResult, Event, LetterId, Pair, PairOptions, UnitResult};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl};
-use longshore_core::{Budget, Chunk, Epoch, Failure, Moment, Offset, PairId, Reason, UnitId};
+use longshore_core::{Budget, Chunk, Epoch, Failure, Lane, Moment, Offset, PairId, Reason, UnitId};
 use longshore_telemetry::{Metrics, PairMetrics, SinkMetrics};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::{JoinError, JoinSet};
@@ -234,10 +234,10 @@ impl PairTask {
             return;
         }
         match &event {
-            Event::Committed { epoch, offset, result } if *epoch == self.epoch => {
+            Event::Committed { epoch, lane: Lane::Input, offset, result } if *epoch == self.epoch => {
                 self.committed(*offset, result)
             }
-            Event::Passed { epoch, offset } if *epoch == self.epoch => {
+            Event::Passed { epoch, lane: Lane::Input, offset } if *epoch == self.epoch => {
                 self.figures.log_end = self.figures.log_end.max(*offset);
                 self.figures.position = self.figures.position.max(*offset);
             }
@@ -351,7 +351,7 @@ impl PairTask {
 
     fn stop(&mut self, until: Instant, event: Event) {
         if self.waits_for_assignment {
-            return self.release(None);
+            return self.release(None, None);
         }
         // A revoke in the middle of a drain may only shorten the time.
         let until = self.stop.as_ref().map_or(until, |stop| stop.until.min(until));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use longshore_core::pair::{Action, Grain, Letter, Position, Tally, Unit};
 use longshore_core::sink::WriterContext;
 use longshore_core::source::SourceCommand;
-use longshore_core::{Block, Failure, Moment, Offset, SinkIndex, WriterId};
+use longshore_core::{Block, Failure, Lane, Moment, Offset, SinkIndex, WriterId};
 use longshore_telemetry::metrics::PairState;
 
 use super::{PairEnd, PairTask};
@@ -20,8 +20,8 @@ impl PairTask {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Recover { sink, writer } => self.open(sink, writer),
-            Action::Start(offset) => self.start(offset),
-            Action::Grant { records, bytes } => self.grant(records, bytes),
+            Action::Start { lane, offset } => self.start(lane, offset),
+            Action::Grant { lane, records, bytes } => self.grant(lane, records, bytes),
             Action::Run(unit) => self.run_unit(unit),
             Action::CancelUnits => self.cancel_units(),
             Action::Append { sink, block } => self.append(sink, block),
@@ -31,12 +31,12 @@ impl PairTask {
                 }
             }
             Action::Letter(letter) => self.send_letter(letter),
-            Action::Commit(position) => self.commit(position),
+            Action::Commit { lane, position } => self.commit(lane, position),
             Action::Reassign => self.reassign(),
             Action::Halt(failure) => self.halted(failure),
             Action::Hold(failure) => self.held(failure),
             Action::Resume => self.resumed(),
-            Action::Released(position) => self.release(position),
+            Action::Released { input, retry } => self.release(input, retry),
             Action::Settled(tally) => self.settled(&tally),
         }
     }
@@ -71,17 +71,19 @@ impl PairTask {
         self.writers.get(usize::from(sink.0))?.as_ref()
     }
 
-    fn start(&mut self, offset: Offset) {
+    fn start(&mut self, lane: Lane, offset: Offset) {
         self.started = true;
         self.derive_state();
         let (pair, epoch) = (self.id.clone(), self.epoch);
-        self.shared.control.send(SourceCommand::Start { pair, epoch, offset });
+        self.shared.control.send(SourceCommand::Start { pair, epoch, lane, offset });
     }
 
-    fn grant(&mut self, records: u64, bytes: u64) {
-        self.granted_records = records;
+    fn grant(&mut self, lane: Lane, records: u64, bytes: u64) {
+        if lane == Lane::Input {
+            self.granted_records = records;
+        }
         let (pair, epoch) = (self.id.clone(), self.epoch);
-        self.shared.control.send(SourceCommand::Grant { pair, epoch, records, bytes });
+        self.shared.control.send(SourceCommand::Grant { pair, epoch, lane, records, bytes });
     }
 
     fn run_unit(&mut self, unit: Unit) {
@@ -115,10 +117,10 @@ impl PairTask {
         self.letters.spawn(async move { letters::deliver(sink.as_ref(), letter, pauses, mailbox).await });
     }
 
-    fn commit(&mut self, position: Position) {
+    fn commit(&mut self, lane: Lane, position: Position) {
         crash::at(Point::CommitBefore);
         let (pair, epoch) = (self.id.clone(), self.epoch);
-        self.shared.control.send(SourceCommand::Commit { pair, epoch, position });
+        self.shared.control.send(SourceCommand::Commit { pair, epoch, lane, position });
     }
 
     fn reassign(&mut self) {
@@ -128,14 +130,14 @@ impl PairTask {
         self.shared.control.send(SourceCommand::Reassign { pair, epoch });
     }
 
-    pub(super) fn release(&mut self, position: Option<Position>) {
+    pub(super) fn release(&mut self, position: Option<Position>, retry: Option<Position>) {
         let overrun = self.stop.as_ref().is_some_and(|stop| stop.overrun);
         let (pair, epoch) = (self.id.clone(), self.epoch);
         let at = position.as_ref().map(|position| position.offset.0);
         let in_flight = self.figures.in_flight();
         tracing::info!(%pair, epoch = epoch.0, commit = at, in_flight, overrun, "released");
         self.drop_work();
-        self.shared.control.send(SourceCommand::Release { pair, epoch, position });
+        self.shared.control.send(SourceCommand::Release { pair, epoch, position, retry });
         self.end = Some(if overrun { PairEnd::Overrun } else { PairEnd::Released });
     }
 

@@ -72,6 +72,7 @@ impl MemorySource {
             cluster: "memory".into(),
             topic_id: "id".into(),
             partitions,
+            retry: None,
         };
         let _ = self.events.send(SourceEvent::Assigned(assignment));
     }
@@ -148,7 +149,7 @@ impl MemorySource {
 impl SourceControl for MemorySource {
     fn send(&self, command: SourceCommand) {
         match command {
-            SourceCommand::Start { pair, epoch, offset } => {
+            SourceCommand::Start { pair, epoch, offset, .. } => {
                 let mut logs = self.logs.lock().unwrap();
                 let log = logs.get_mut(&pair).unwrap();
                 if log.epoch == epoch && log.owned {
@@ -156,19 +157,25 @@ impl SourceControl for MemorySource {
                     log.next = offset.0 as usize;
                 }
             }
-            SourceCommand::Grant { pair, epoch, records, bytes } => {
+            SourceCommand::Grant { pair, epoch, records, bytes, .. } => {
                 let mut logs = self.logs.lock().unwrap();
                 let log = logs.get_mut(&pair).unwrap();
                 if log.epoch == epoch {
                     log.granted = (records, bytes);
                 }
             }
-            SourceCommand::Commit { pair, epoch, position } => {
+            SourceCommand::Commit { pair, epoch, position, .. } => {
                 let offset = position.offset;
                 let result = self.commit(&pair, epoch, position);
-                let _ = self.events.send(SourceEvent::Committed { pair, epoch, offset, result });
+                let _ = self.events.send(SourceEvent::Committed {
+                    pair,
+                    epoch,
+                    lane: Lane::Input,
+                    offset,
+                    result,
+                });
             }
-            SourceCommand::Release { pair, epoch, position } => {
+            SourceCommand::Release { pair, epoch, position, .. } => {
                 if let Some(position) = position {
                     self.commit(&pair, epoch, position);
                 }

@@ -49,7 +49,12 @@ fn the_watermark_does_not_fall_behind_settled_runs_that_were_compacted_away() {
     hand.pass(Duration::from_secs(1));
     let commit = hand.commits().pop().unwrap();
     assert_eq!(commit.offset, Offset(20));
-    hand.tell(Event::Committed { epoch: Epoch(1), offset: Offset(20), result: CommitResult::Done });
+    hand.tell(Event::Committed {
+        epoch: Epoch(1),
+        lane: crate::Lane::Input,
+        offset: Offset(20),
+        result: CommitResult::Done,
+    });
     hand.receive(&[(25, "a")]);
     assert_eq!(hand.pair.watermark(), Offset(20));
     hand.tell(Event::Drain);
@@ -154,7 +159,12 @@ fn a_pair_that_halts_or_is_dropped_while_it_stops_lets_go() {
             hand.tell(if stop { Event::Drain } else { Event::Revoke });
             if dropped {
                 let result = CommitResult::Refused;
-                hand.tell(Event::Committed { epoch: Epoch(1), offset: Offset(2), result });
+                hand.tell(Event::Committed {
+                    epoch: Epoch(1),
+                    lane: crate::Lane::Input,
+                    offset: Offset(2),
+                    result,
+                });
                 assert_eq!(hand.released(), Some(None));
             } else {
                 let failure = Failure::halt(Reason::SinkDenied, "no rights");

@@ -11,7 +11,7 @@ fn a_marker_at_the_end_of_the_log_is_passed() {
     for (number, from) in [0, 10, 20].into_iter().enumerate() {
         hand.receive(&[(from, "a"), (from + 1, "b")]);
         hand.run(to_first);
-        hand.tell(Event::Passed { epoch: Epoch(1), offset: Offset(from + 10) });
+        hand.tell(Event::Passed { epoch: Epoch(1), lane: crate::Lane::Input, offset: Offset(from + 10) });
         assert_eq!(hand.pair.watermark(), Offset(from), "nothing settled is passed over");
         hand.pass(Duration::from_secs(10));
         let trailers = hand.trailers();
@@ -23,7 +23,7 @@ fn a_marker_at_the_end_of_the_log_is_passed() {
         let commits = hand.commits();
         assert_eq!(commits.last().map(|position| position.offset), Some(Offset(from + 10)));
         let (epoch, offset, result) = (Epoch(1), Offset(from + 10), CommitResult::Done);
-        hand.tell(Event::Committed { epoch, offset, result });
+        hand.tell(Event::Committed { epoch, lane: crate::Lane::Input, offset, result });
     }
 }
 
@@ -32,10 +32,10 @@ fn a_marker_at_the_end_of_the_log_is_passed() {
 fn a_log_without_records_is_committed_to_its_end() {
     let mut hand = Hand::new(options(vec![spec("files", true)]));
     hand.assign(1, None, vec![LedgerView::default()]);
-    hand.tell(Event::Passed { epoch: Epoch(1), offset: Offset(7) });
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: crate::Lane::Input, offset: Offset(7) });
     hand.pass(Duration::from_secs(2));
     assert!(hand.trailers().is_empty());
     assert_eq!(hand.commits()[0].offset, Offset(7));
-    hand.tell(Event::Passed { epoch: Epoch(0), offset: Offset(9) });
+    hand.tell(Event::Passed { epoch: Epoch(0), lane: crate::Lane::Input, offset: Offset(9) });
     assert_eq!(hand.pair.position(), Offset(7), "an old epoch says nothing");
 }

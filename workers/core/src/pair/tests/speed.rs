@@ -54,9 +54,12 @@ fn measure(order: Order) -> f64 {
                         let sequence = trailer.sequence;
                         tell(&mut hand, Event::Published { epoch: Epoch(1), sink, sequence, outcome });
                     }
-                    Action::Commit(position) => {
+                    Action::Commit { position, .. } => {
                         let (offset, result) = (position.offset, CommitResult::Done);
-                        tell(&mut hand, Event::Committed { epoch: Epoch(1), offset, result });
+                        tell(
+                            &mut hand,
+                            Event::Committed { epoch: Epoch(1), lane: crate::Lane::Input, offset, result },
+                        );
                     }
                     _ => {}
                 }
