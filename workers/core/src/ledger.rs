@@ -1,8 +1,12 @@
 //! The ledger: what a sink holds of a pair, told by the trailers of its segments.
 
+mod holdings;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use holdings::Holdings;
 
 use crate::source::Assignment;
 use crate::{Failure, Generation, Offset, Reason, RunSet, Sequence, WriterId};
@@ -56,10 +60,8 @@ pub struct Trailer {
 pub struct LedgerView {
     /// The first free number.
     pub next_sequence: Sequence,
-    /// Offsets held (rows, filtered, or never there).
-    pub held: RunSet,
-    /// Dead letters decided: offset to the highest replay number.
-    pub dead: BTreeMap<Offset, u32>,
+    /// Offsets held (rows, filtered, or never there), and dead letters decided.
+    pub holdings: Holdings,
     /// The cluster of the newest trailer, empty without one.
     pub cluster: String,
     /// The topic id of the newest trailer, empty without one.
@@ -74,12 +76,8 @@ impl LedgerView {
         let mut covered = RunSet::default();
         covered.insert_range(trailer.covers.0, trailer.covers.1);
         covered.subtract(&trailer.except);
-        self.held.union(&covered);
-        self.held.union(&trailer.also);
-        for (offset, replay) in &trailer.dead {
-            let known = self.dead.entry(*offset).or_insert(*replay);
-            *known = (*known).max(*replay);
-        }
+        covered.union(&trailer.also);
+        self.holdings.add(&covered, &trailer.dead);
         if self.partitions_at_birth == 0 {
             self.partitions_at_birth = trailer.partitions;
         }
@@ -90,8 +88,7 @@ impl LedgerView {
 
     /// The offset behind the last one it says anything about, none when it is empty.
     pub fn end(&self) -> Option<Offset> {
-        let dead = self.dead.last_key_value().map(|(offset, _)| offset.next());
-        self.held.end().max(dead)
+        self.holdings.end()
     }
 
     /// Whether the ledger fits the assignment: it holds the segments that were committed (`promised` is the first number

@@ -15,6 +15,7 @@ pub mod json;
 pub mod ledger;
 pub mod metadata;
 pub mod origin;
+mod pages;
 pub mod pair;
 pub mod record;
 pub mod retry;

@@ -10,7 +10,7 @@
 
 use crate::{Generation, Lane, Offset, RunSet, Sequence};
 
-mod wire;
+pub(crate) mod wire;
 
 use wire::{Reader, Writer};
 

@@ -44,7 +44,7 @@ impl World {
             let routed = record.routes.contains(SinkIndex(place as u8)) && record.kind != Kind::Filter;
             let sent = || self.stores[place].sent.iter().any(|(_, _, offset)| *offset == record.offset);
             if spec.ledger {
-                views[place].held.contains(record.offset)
+                views[place].holdings.holds(record.offset)
             } else {
                 !routed || sent() || (record.kind == Kind::Refused && lettered(&spec.name))
             }
@@ -98,7 +98,7 @@ impl World {
         for record in self.plan.log.clone() {
             let offset = record.offset;
             let copies = rows.iter().filter(|row| **row == offset).count();
-            let is_held = view.held.contains(offset);
+            let is_held = view.holdings.holds(offset);
             held += u64::from(is_held);
             let wanted = record.routes.contains(SinkIndex(place as u8)) && record.kind != Kind::Filter;
             if copies > 1 {
@@ -116,7 +116,7 @@ impl World {
             if !is_held && !to_letter {
                 self.broken(format!("I1 record {offset} is in no final place of sink {place}"));
             }
-            if is_held && decides && view.dead.contains_key(&offset) {
+            if is_held && decides && view.holdings.letter(offset).is_some() {
                 self.broken(format!("I1 record {offset} is held by sink {place} and decided to be a letter"));
             }
         }
@@ -180,7 +180,7 @@ impl World {
             if !allowed {
                 self.broken(format!("I1 record {offset} ({:?}) became a letter of {at:?}", record.kind));
             }
-            if at.is_empty() && decider.is_some_and(|sink| views[sink].held.contains(offset)) {
+            if at.is_empty() && decider.is_some_and(|sink| views[sink].holdings.holds(offset)) {
                 self.broken(format!("I1 record {offset} is a letter and held by the sink that decides"));
             }
         }

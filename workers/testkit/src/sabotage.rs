@@ -1,6 +1,9 @@
 //! Planted mistakes, each a known trap (design section 9). They tamper with what goes between the machine and the world, so
 //! production code stays clean; the suite shows that the oracle finds every one of them.
 
+use std::collections::BTreeMap;
+
+use longshore_core::ledger::Holdings;
 use longshore_core::metadata::Metadata;
 use longshore_core::pair::{CommitResult, Event, Pair, Position};
 use longshore_core::sink::Published;
@@ -72,11 +75,15 @@ impl Sabotage {
             (Self::HoldNeverResumed, Event::SinkResumed { .. }) => return None,
             (Self::LostAsRevoked, Event::Lost) => Event::Revoke,
             (Self::HeldForgotten, Event::Recovered { epoch, sink, ledger: Ok(mut view) }) => {
-                view.held = RunSet::default();
+                let letters = view.holdings.letters().collect();
+                view.holdings = Holdings::default();
+                view.holdings.add(&RunSet::default(), &letters);
                 Event::Recovered { epoch, sink, ledger: Ok(view) }
             }
             (Self::DeadForgotten, Event::Recovered { epoch, sink, ledger: Ok(mut view) }) => {
-                view.dead.clear();
+                let held = view.holdings.held();
+                view.holdings = Holdings::default();
+                view.holdings.add(&held, &BTreeMap::new());
                 Event::Recovered { epoch, sink, ledger: Ok(view) }
             }
             (Self::StaleEpoch, event) => restamp(event, present),

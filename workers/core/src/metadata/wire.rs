@@ -1,4 +1,4 @@
-//! Varints and base64, as the commit metadata uses them.
+//! Varints and base64, as the commit metadata and the ledger's checkpoints use them.
 
 use super::MetadataError;
 
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Base64 with the URL alphabet and without padding (RFC 4648 section 5).
-pub(super) fn to_base64(bytes: &[u8]) -> String {
+pub(crate) fn to_base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let joined = group
@@ -89,7 +89,7 @@ pub(super) fn to_base64(bytes: &[u8]) -> String {
 }
 
 /// The bytes of such text; none when it is not exactly what [`to_base64`] writes.
-pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     for group in text.as_bytes().chunks(4) {
         let mut joined = 0u32;

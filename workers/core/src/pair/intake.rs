@@ -101,13 +101,13 @@ impl Pair {
         if own.tracker.was_settled(offset) {
             return Fate::Done;
         }
-        for sink in own.sinks.iter().filter(|sink| sink.view.held.contains(offset)) {
+        for sink in own.sinks.iter().filter(|sink| sink.view.holdings.holds(offset)) {
             held.insert(sink.index);
         }
         if !own.sinks.is_empty() && held == own.all_sinks() {
             return Fate::Done;
         }
-        let lettered = own.decider.is_some_and(|sink| own.sinks[sink].view.dead.contains_key(&offset));
+        let lettered = own.decider.is_some_and(|sink| own.sinks[sink].view.holdings.letter(offset).is_some());
         // The decision stands: whatever the steps say this time, no sink gets a row.
         Fate::Run { held: if lettered { own.all_sinks() } else { held }, lettered }
     }

@@ -83,8 +83,8 @@ impl Pair {
     pub(super) fn post(&mut self, doomed: Doomed, actions: &mut Vec<Action>) {
         let Doomed { entry, record, failure, holds } = doomed;
         let own = &mut self.own;
-        let decided = own.decider.and_then(|sink| own.sinks[sink].view.dead.get(&entry.offset));
-        let replays = decided.copied().unwrap_or(0);
+        let decided = own.decider.and_then(|sink| own.sinks[sink].view.holdings.letter(entry.offset));
+        let replays = decided.unwrap_or(0);
         let id = LetterId(own.letters.next);
         own.letters.next += 1;
         let letter = Letter { id, record, failure, attempts: entry.attempt, replays };

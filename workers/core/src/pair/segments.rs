@@ -237,11 +237,11 @@ impl Pair {
         let end = segment.finished.end().map_or(begin, |end| end.max(begin));
         let mut except = RunSet::of(begin, end);
         except.subtract(&segment.finished);
-        except.subtract(&state.view.held);
+        state.view.holdings.take_held(&mut except);
         // Else every marker at the end of a log would be a run of its own for ever.
         except.subtract(&own.gaps);
         let mut also = segment.finished.clipped(Offset(i64::MIN), begin);
-        also.subtract(&state.view.held);
+        state.view.holdings.take_held(&mut also);
         Trailer {
             version: TRAILER_VERSION,
             pipeline: self.options.pipeline.clone(),

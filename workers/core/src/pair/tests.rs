@@ -293,7 +293,7 @@ fn a_ledger_that_lost_segments_halts_the_pair() {
 #[test]
 fn a_ledger_beyond_the_end_of_the_log_is_asked_for_again_before_it_halts() {
     let mut ledger = LedgerView { next_sequence: crate::Sequence(1), ..LedgerView::default() };
-    ledger.held.insert_range(Offset(0), Offset(2000));
+    ledger.holdings.add(&crate::RunSet::of(Offset(0), Offset(2000)), &Default::default());
     let mut hand = Hand::new(options(vec![spec("files", true)]));
     hand.assign(1, None, vec![ledger.clone()]);
     assert!(hand.asked.iter().any(|action| matches!(action, Action::Reassign)));

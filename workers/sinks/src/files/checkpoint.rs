@@ -3,11 +3,12 @@
 //! A checkpoint is a help and never the truth: one that is damaged is passed over with a warning, and the trailers tell
 //! the same story.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-use longshore_core::ledger::LedgerView;
-use longshore_core::{Failure, Generation, Sequence, WriterId};
+use longshore_core::ledger::{Holdings, LedgerView};
+use longshore_core::{Failure, Generation, Offset, RunSet, Sequence, WriterId};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
@@ -18,7 +19,8 @@ use crate::io::classify;
 pub(super) const EVERY_SEGMENTS: u64 = 64;
 /// So many checkpoints are kept: the newest, and those a recovery falls back to.
 const KEPT: usize = 4;
-const VERSION: u32 = 1;
+/// Written by this code. Version 1 listed held offsets and letters apart and is read as well.
+const VERSION: u32 = 2;
 
 /// Whose ledger it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,41 @@ struct Checkpoint {
     version: u32,
     identity: Identity,
     view: LedgerView,
+}
+
+/// A checkpoint of version 1.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirstCheckpoint {
+    version: u32,
+    identity: Identity,
+    view: FirstView,
+}
+
+/// The view as version 1 wrote it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirstView {
+    next_sequence: Sequence,
+    held: RunSet,
+    dead: BTreeMap<Offset, u32>,
+    cluster: String,
+    topic_id: String,
+    partitions_at_birth: u32,
+}
+
+impl From<FirstView> for LedgerView {
+    fn from(first: FirstView) -> Self {
+        let mut holdings = Holdings::default();
+        holdings.add(&first.held, &first.dead);
+        Self {
+            next_sequence: first.next_sequence,
+            holdings,
+            cluster: first.cluster,
+            topic_id: first.topic_id,
+            partitions_at_birth: first.partitions_at_birth,
+        }
+    }
 }
 
 /// Writes the checkpoint of a view if there is none, and removes old ones.
@@ -89,7 +126,14 @@ fn parse(text: &str, number: Sequence) -> Option<Checkpoint> {
     if blake3::hash(json.as_bytes()).to_hex().as_str() != hash {
         return None;
     }
-    let checkpoint = serde_json::from_str::<Checkpoint>(json).ok()?;
+    let checkpoint = match serde_json::from_str::<Checkpoint>(json) {
+        Ok(checkpoint) => checkpoint,
+        Err(_) => {
+            let FirstCheckpoint { version, identity, view } = serde_json::from_str(json).ok()?;
+            let current = if version == 1 { VERSION } else { version };
+            Checkpoint { version: current, identity, view: view.into() }
+        }
+    };
     (checkpoint.version == VERSION && checkpoint.view.next_sequence == number).then_some(checkpoint)
 }
 

@@ -27,7 +27,7 @@ async fn segments_follow_each_other() {
 
         let view = sink(folder.path(), format).open(context(2)).recover().await.unwrap();
         assert_eq!(view.next_sequence.0, 3);
-        assert_eq!((view.held.len(), view.held.run_count()), (25, 1));
+        assert_eq!((view.holdings.held().len(), view.holdings.held().run_count()), (25, 1));
         assert_eq!((view.cluster.as_str(), view.topic_id.as_str()), ("cluster-a", "topic-a"));
         assert_eq!(view.partitions_at_birth, 8);
     }

@@ -43,7 +43,7 @@ async fn ten_thousand_segments_are_read_quickly() {
     let begun = Instant::now();
     let view = recover(folder.path()).await.unwrap();
     let bare = begun.elapsed();
-    assert_eq!((view.next_sequence.0, view.held.len()), (10_000, 1_000_000));
+    assert_eq!((view.next_sequence.0, view.holdings.held().len()), (10_000, 1_000_000));
 
     let (mut writer, _) = writer(folder.path(), FORMATS[0], 2).await;
     for sequence in 10_000..10_048 {
@@ -54,7 +54,7 @@ async fn ten_thousand_segments_are_read_quickly() {
     let begun = Instant::now();
     let view = recover(folder.path()).await.unwrap();
     let checkpointed = begun.elapsed();
-    assert_eq!((view.next_sequence.0, view.held.len()), (10_048, 1_004_800));
+    assert_eq!((view.next_sequence.0, view.holdings.held().len()), (10_048, 1_004_800));
     use std::io::Write;
     writeln!(std::io::stderr(), "recovery of 10,000 segments: {bare:?} bare, {checkpointed:?} by checkpoint")
         .unwrap();
@@ -83,6 +83,36 @@ async fn a_damaged_checkpoint_is_passed_over() {
     assert_eq!(recover(folder.path()).await.unwrap(), whole);
     std::fs::write(checkpoint(64), b"\xff").unwrap();
     assert_eq!(recover(folder.path()).await.unwrap(), whole);
+}
+
+/// Scenario: the newest checkpoint is one of version 1, as the first Longshore wrote it, and the segments below it have
+/// left. Guarantee: it is read, with its letters and their replay numbers.
+#[tokio::test]
+async fn a_checkpoint_of_version_1_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut writer, _) = writer(folder.path(), FORMATS[0], 1).await;
+    for sequence in 0..66 {
+        let start = sequence as i64 * 10;
+        assert_eq!(write_segment(&mut *writer, sequence, 1, start..start + 10).await, done());
+    }
+    let checkpoint = ledger_folder(folder.path()).join(format!("{:020}.checkpoint", 64));
+    let text = std::fs::read_to_string(&checkpoint).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    json["version"] = 1.into();
+    let view = json["view"].as_object_mut().unwrap();
+    view.remove("holdings").unwrap();
+    view.insert("held".to_owned(), serde_json::json!([[0, 7], [8, 640]]));
+    view.insert("dead".to_owned(), serde_json::json!({"7": 2, "639": 0}));
+    let json = json.to_string();
+    std::fs::write(&checkpoint, format!("{json}\n{}\n", blake3::hash(json.as_bytes()).to_hex())).unwrap();
+    for sequence in 0..64 {
+        std::fs::remove_file(data_file(folder.path(), sequence, FORMATS[0])).unwrap();
+    }
+    let view = recover(folder.path()).await.unwrap();
+    let held: Vec<_> = view.holdings.held().iter().map(|(first, end)| (first.0, end.0)).collect();
+    assert_eq!((view.next_sequence.0, held), (66, vec![(0, 7), (8, 660)]));
+    let letter = |offset| view.holdings.letter(longshore_core::Offset(offset));
+    assert_eq!([letter(7), letter(639), letter(8)], [Some(2), Some(0), None]);
 }
 
 /// Scenario: old files were moved away by whoever reads them. Guarantee: a checkpoint keeps what they held.

@@ -169,7 +169,7 @@ async fn claims_are_read_as_the_ledger_reads_them() {
     view.fold(&second);
     for offset in 0..25 {
         let held = claims.iter().any(|claim| claim.holds(offset));
-        assert_eq!(held, view.held.contains(longshore_core::Offset(offset)), "{offset}");
+        assert_eq!(held, view.holdings.holds(longshore_core::Offset(offset)), "{offset}");
     }
     assert_eq!(verify(folder.path(), |_| {}).unwrap().filtered(), [("filter.2".to_owned(), 2)].into());
 }
