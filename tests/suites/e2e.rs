@@ -13,6 +13,8 @@ mod killing;
 mod ledger;
 #[path = "e2e/log_shapes.rs"]
 mod log_shapes;
+#[path = "e2e/own_topics.rs"]
+mod own_topics;
 #[path = "e2e/partitions.rs"]
 mod partitions;
 #[path = "e2e/restart.rs"]

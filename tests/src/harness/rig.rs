@@ -25,6 +25,14 @@ pub const LETTER_SETTINGS: &[(&str, &str)] = &[
     ("retention.ms", "2592000000"),
 ];
 
+/// What retry topics are made with: copies outlive the longest wait.
+pub const RETRY_SETTINGS: &[(&str, &str)] = &[
+    ("message.timestamp.type", "LogAppendTime"),
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "604800000"),
+    ("retention.bytes", "-1"),
+];
+
 /// Steps of a small logs pipeline: broken lines are letters, quiet ones are filtered.
 pub const LOG_STEPS: &str = "
   - parse: { format: json }
@@ -114,12 +122,32 @@ impl Rig {
         self
     }
 
-    /// Makes the input and the dead-letter topic.
+    /// Makes the input and the pipeline's own topics.
     #[must_use]
     pub fn with_topics(self, partitions: i32) -> Self {
         self.witness.create_topic(&self.topic, partitions, &[]);
+        self.with_own_topics(partitions)
+    }
+
+    /// Makes the pipeline's own topics, which its workers ask for: retry, dead letters, journal.
+    #[must_use]
+    pub fn with_own_topics(self, partitions: i32) -> Self {
+        self.witness.create_topic(&self.retry_topic(), partitions, RETRY_SETTINGS);
         self.witness.create_topic(&self.letter_topic(), partitions, LETTER_SETTINGS);
+        self.witness.create_topic(&self.journal_topic(), 1, &[("cleanup.policy", "compact")]);
         self
+    }
+
+    /// The retry topic.
+    #[must_use]
+    pub fn retry_topic(&self) -> String {
+        format!("{}.{}.retry", self.topic, self.name)
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal_topic(&self) -> String {
+        format!("longshore.{}.journal", self.name)
     }
 
     /// The consumer group.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use longshore_broker::Tool;
 use longshore_tests::harness::account::{Fate, log_fate};
 use longshore_tests::harness::flow::log_line;
-use longshore_tests::harness::rig::LETTER_SETTINGS;
 use longshore_tests::harness::{Account, Record, Rig, shared_broker, wait_until};
 
 fn drain(rig: &Rig) {
@@ -28,7 +27,7 @@ fn gaps_of_compaction_hold_nothing_up() {
         ("delete.retention.ms", "0"),
     ];
     rig.witness.create_topic(&rig.topic, 1, &settings);
-    rig.witness.create_topic(&rig.letter_topic(), 1, LETTER_SETTINGS);
+    let rig = rig.with_own_topics(1);
     let value = |n: usize| Record::new(&format!("k{}", n % 7), format!("{{\"n\":{n}}}"));
     rig.witness.publish(&rig.topic, &(0..500).map(value).collect::<Vec<_>>());
     let mut published = 500;

@@ -33,7 +33,7 @@ fn java_puts_keys_where_we_do() {
     }
 }
 
-/// Scenario: partitions are added to the input (after the dead-letter topic) while two workers run.
+/// Scenario: partitions are added to the input (after the retry and the dead-letter topic) while two workers run.
 /// Guarantee: the new ones are consumed without a restart, and the account is right.
 #[test]
 fn new_partitions_are_consumed() {
@@ -41,6 +41,7 @@ fn new_partitions_are_consumed() {
     let rig = Rig::new(&broker.bootstrap(), "e2e-growth").with_topics(2);
     let crew = [rig.working(), rig.working()];
     rig.witness.publish(&rig.topic, &(0..500).map(log_line).collect::<Vec<_>>());
+    rig.witness.grow(&rig.retry_topic(), 5);
     rig.witness.grow(&rig.letter_topic(), 5);
     rig.witness.grow(&rig.topic, 5);
     let placed = |n: u64| -> Record { log_line(n).to((n % 5) as i32) };

@@ -25,6 +25,9 @@ fn guarded() -> Option<&'static JvmBroker> {
         let allow = ["--add", "--allow-principal", &user, "--operation", "All", "--topic", ALLOWED];
         let prefixed = ["--group", &group, "--resource-pattern-type", "prefixed"];
         broker.tool(Tool::Acls, &[&allow[..], &prefixed].concat()).unwrap();
+        // The journal is named by the pipeline, as the group is.
+        let journal = ["--add", "--allow-principal", &user, "--operation", "All", "--topic", &group];
+        broker.tool(Tool::Acls, &[&journal[..], &["--resource-pattern-type", "prefixed"]].concat()).unwrap();
         Some(broker)
     };
     BROKER.get_or_init(start).as_ref()

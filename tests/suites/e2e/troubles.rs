@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use longshore_tests::harness::rig::LETTER_SETTINGS;
 use longshore_tests::harness::{Rig, Worker, free_port, shared_broker};
 
 /// How much CPU a worker may spend that has nothing to do but to notice that it cannot work.
@@ -50,30 +49,4 @@ fn a_missing_topic_ends_with_78() {
     let rig = Rig::new(&broker.bootstrap(), "e2e-no-topic");
     let said = assert_ends_quietly(&rig, 78, "broker.topic-missing");
     assert!(said.contains("longshore topics apply"), "{said}");
-}
-
-/// Scenario: the dead-letter topic does not exist, or has fewer partitions than the input.
-/// Guarantee: a worker does not even start: a letter would have nowhere to go.
-#[test]
-fn an_unfit_dead_letter_topic_ends_with_78() {
-    let Some(broker) = shared_broker() else { return };
-    let rig = Rig::new(&broker.bootstrap(), "e2e-no-letters");
-    rig.witness.create_topic(&rig.topic, 3, &[]);
-    assert_ends_quietly(&rig, 78, "broker.topic-missing");
-    rig.witness.create_topic(&rig.letter_topic(), 2, LETTER_SETTINGS);
-    assert_ends_quietly(&rig, 78, "broker.topic-unfit");
-}
-
-/// Scenario: `topics apply`, then a worker. Guarantee: what the command makes is what a worker asks for.
-#[test]
-fn topics_apply_makes_what_a_worker_needs() {
-    let Some(broker) = shared_broker() else { return };
-    let rig = Rig::new(&broker.bootstrap(), "e2e-apply");
-    let file = rig.file();
-    let mut apply = longshore_tests::harness::Longshore::start(
-        ["topics", "apply", &file.to_string_lossy()].map(str::to_owned),
-    );
-    let status = apply.wait(Duration::from_secs(60));
-    assert!(status.success(), "{}", apply.transcript());
-    rig.working().stop();
 }

@@ -3,6 +3,7 @@
 
 mod check;
 mod lag;
+mod own;
 mod session;
 mod topics;
 
@@ -16,8 +17,9 @@ use crate::errors::failure;
 use crate::ffi::{Code, OK, PartitionList};
 use crate::options::KafkaOptions;
 
-pub use check::{DEAD_LETTER_SETTINGS, check_topics, require_topic};
+pub use check::{check_topics, require_topic};
 pub use lag::LagRow;
+pub use own::{Difference, Mend, OwnTopic, OwnTopics, Purpose, TopicState, own_settings};
 pub(crate) use session::Session;
 pub use topics::{NewTopic, TopicInfo};
 pub(crate) use topics::{is_missing, missing};

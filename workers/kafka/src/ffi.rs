@@ -13,7 +13,7 @@ mod list;
 mod produce;
 
 pub(crate) use admin::NewTopic;
-pub(crate) use client::{Callbacks, Client, Kind, Queue, Token};
+pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
 pub(crate) use consume::{Change, MessageView, Messages};
 pub(crate) use list::{Entry, PartitionList};
 #[cfg(test)]

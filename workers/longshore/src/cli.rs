@@ -100,7 +100,7 @@ pub(crate) enum Command {
 }
 
 /// How a pipeline file is found and overridden.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Overrides {
     /// Override a setting, e.g. sinks.0.files.path=out (also LONGSHORE_A__B).
     #[arg(long = "set", value_name = "NAME=VALUE")]
@@ -166,6 +166,9 @@ pub(crate) struct DevStart {
     /// With --serve: make this topic; the embedded broker makes none later.
     #[arg(long, requires = "serve", value_name = "NAME")]
     pub(crate) topic: Vec<String>,
+    /// With --serve: make all topics of this pipeline.
+    #[arg(long, requires = "serve", value_name = "FILE")]
+    pub(crate) pipeline: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -291,7 +294,7 @@ pub(crate) struct Topics {
 pub(crate) enum TopicsAction {
     /// Show what is missing or differs.
     Plan(TopicsArguments),
-    /// Make what is missing; what differs is told and left as it is.
+    /// Make what is missing and change what differs: settings, and more partitions.
     Apply(TopicsArguments),
 }
 
@@ -302,9 +305,12 @@ pub(crate) struct TopicsArguments {
     /// Partitions of topics that are made.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) partitions: u32,
-    /// Replicas of topics that are made; the broker's default when left out.
+    /// Replicas of topics that are made; when left out the broker's default, for the pipeline's own topics the input's.
     #[arg(long)]
     pub(crate) replicas: Option<i32>,
+    /// Grow input topics to so many partitions, their retry and dead-letter topics first. Keys move to other partitions.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) grow: Option<u32>,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
 }

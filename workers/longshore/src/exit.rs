@@ -117,10 +117,12 @@ fn hint_of(reason: Reason) -> &'static str {
         }
         Reason::BrokerAuthentication => "check `kafka.security`: protocol, mechanism, user and password",
         Reason::BrokerAuthorization => {
-            "the user needs Read on the topic and group, Write on sinks and dead letters"
+            "the user needs Read on the input and the group, Write on sinks, and all of the pipeline's own topics"
         }
         Reason::BrokerTopicMissing => "make it: longshore topics apply PIPELINE",
-        Reason::BrokerTopicUnfit => "see what differs: longshore topics plan PIPELINE",
+        Reason::BrokerTopicUnfit => {
+            "mend it: longshore topics apply PIPELINE; `topics plan` only shows what differs"
+        }
         Reason::LedgerMissing => "the sink's folder lost segments (a pod-local disk?): mount the old folder",
         Reason::LedgerForeign => {
             "this sink holds another topic's records: give the pipeline a folder of its own"

@@ -7,7 +7,7 @@ use longshore_core::{Class, Failure, Reason};
 
 use super::Admin;
 use crate::errors::{Meaning, meaning};
-use crate::ffi::{self, Code, OK};
+use crate::ffi::{self, Code, OK, TopicFound};
 
 /// How long to wait between two looks for a topic that was just made.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -19,6 +19,8 @@ pub struct TopicInfo {
     pub name: String,
     /// How many partitions it has.
     pub partitions: i32,
+    /// Copies of each partition, the fewest that one of them has.
+    pub replicas: i32,
 }
 
 /// A topic to be made.
@@ -49,11 +51,7 @@ impl Admin {
     pub fn topics(&self) -> Result<Vec<TopicInfo>, Failure> {
         let found = self.session.client().topics(None, self.deadline);
         let found = found.map_err(|code| self.failed(code, "", "list of topics"))?;
-        let mut topics: Vec<_> = found
-            .into_iter()
-            .filter(|topic| topic.code == OK)
-            .map(|topic| TopicInfo { name: topic.name, partitions: topic.partitions })
-            .collect();
+        let mut topics: Vec<_> = found.into_iter().filter(|topic| topic.code == OK).map(info).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
     }
@@ -63,10 +61,15 @@ impl Admin {
     /// # Errors
     /// Reasons `broker.*`.
     pub fn topic(&self, name: &str) -> Result<Option<TopicInfo>, Failure> {
-        match self.session.client().partition_count(name, self.deadline) {
-            Ok(partitions) => Ok(Some(TopicInfo { name: name.to_owned(), partitions })),
-            Err(code) if is_missing(code) => Ok(None),
-            Err(code) => Err(self.failed(code, "", &format!("topic {name}"))),
+        let found = self.session.client().topics(Some(name), self.deadline);
+        let found = found.map(|topics| topics.into_iter().find(|topic| topic.name == name));
+        match found {
+            Ok(Some(topic)) if topic.code == OK => Ok(Some(info(topic))),
+            Ok(None) => Ok(None),
+            Ok(Some(TopicFound { code, .. })) | Err(code) if is_missing(code) => Ok(None),
+            Ok(Some(TopicFound { code, .. })) | Err(code) => {
+                Err(self.failed(code, "", &format!("topic {name}")))
+            }
         }
     }
 
@@ -116,6 +119,15 @@ impl Admin {
         made.map_err(|(code, words)| self.failed(code, &words, &format!("create topic {}", topic.name)))
     }
 
+    /// Sets settings of a topic and leaves its others alone.
+    ///
+    /// # Errors
+    /// Reasons `broker.*`.
+    pub fn alter_topic(&self, topic: &str, settings: &[(&str, &str)]) -> Result<(), Failure> {
+        let altered = self.session.client().alter_topic(topic, settings, self.deadline);
+        altered.map_err(|(code, words)| self.failed(code, &words, &format!("settings of topic {topic}")))
+    }
+
     /// Grows a topic to so many partitions in all.
     ///
     /// # Errors
@@ -159,6 +171,10 @@ impl Admin {
     pub(super) fn existing(&self, topic: &str) -> Result<TopicInfo, Failure> {
         self.topic(topic)?.ok_or_else(|| missing(topic))
     }
+}
+
+fn info(found: TopicFound) -> TopicInfo {
+    TopicInfo { name: found.name, partitions: found.partitions, replicas: found.replicas }
 }
 
 /// Whether a code says that there is no such topic.

@@ -306,6 +306,56 @@ impl Client {
         }
     }
 
+    /// Sets settings of a topic and leaves its others alone.
+    ///
+    /// # Errors
+    /// Code and text of what went wrong.
+    pub(crate) fn alter_topic(
+        self: &Arc<Self>,
+        topic: &str,
+        settings: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<(), (Code, String)> {
+        let queue = queue(self)?;
+        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS;
+        let options = Options::new(self, operation, timeout);
+        let name = c_string(topic);
+        // SAFETY: all handles are alive through the calls; the resource is copied by the request and destroyed here, an
+        // error too; what the result points to lives as long as the event.
+        unsafe {
+            let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+            let mut resource = sys::rd_kafka_ConfigResource_new(kind, name.as_ptr());
+            for (name, value) in settings {
+                let error = sys::rd_kafka_ConfigResource_add_incremental_config(
+                    resource,
+                    c_string(name).as_ptr(),
+                    sys::rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET,
+                    c_string(value).as_ptr(),
+                );
+                if !error.is_null() {
+                    let failed = (sys::rd_kafka_error_code(error), text(sys::rd_kafka_error_string(error)));
+                    sys::rd_kafka_error_destroy(error);
+                    sys::rd_kafka_ConfigResource_destroy(resource);
+                    return Err(failed);
+                }
+            }
+            sys::rd_kafka_IncrementalAlterConfigs(self.raw(), &mut resource, 1, options.0, queue.raw());
+            sys::rd_kafka_ConfigResource_destroy(resource);
+            let event = answer(&queue, timeout)?;
+            let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event.0);
+            let mut count = 0;
+            let resources = sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &mut count);
+            for index in 0..count {
+                let found = *resources.add(index);
+                let code = sys::rd_kafka_ConfigResource_error(found);
+                if code != OK {
+                    return Err((code, text(sys::rd_kafka_ConfigResource_error_string(found))));
+                }
+            }
+            Ok(())
+        }
+    }
+
     /// The names of all consumer groups.
     ///
     /// # Errors

@@ -523,9 +523,12 @@ impl Client {
             let found = (0..count)
                 .map(|index| {
                     let topic = (*metadata).topics.add(index);
+                    let partitions = usize::try_from((*topic).partition_cnt).unwrap_or(0);
+                    let copies = (0..partitions).map(|index| (*(*topic).partitions.add(index)).replica_cnt);
                     TopicFound {
                         name: text((*topic).topic),
                         partitions: (*topic).partition_cnt,
+                        replicas: copies.min().unwrap_or(0),
                         code: code_of(std::ptr::addr_of!((*topic).err).cast::<i32>().read()),
                     }
                 })
@@ -541,5 +544,7 @@ impl Client {
 pub(crate) struct TopicFound {
     pub(crate) name: String,
     pub(crate) partitions: i32,
+    /// The fewest copies that one of its partitions has.
+    pub(crate) replicas: i32,
     pub(crate) code: Code,
 }

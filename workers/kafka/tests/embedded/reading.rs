@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use longshore_core::metadata::Metadata;
 use longshore_core::{Class, Offset, Reason, RunSet};
 use longshore_kafka::{
-    Admin, EmbeddedBroker, KafkaOptions, ReadFrom, ReadUntil, Reader, check_topics, require_topic,
+    Admin, EmbeddedBroker, KafkaOptions, OwnTopics, ReadFrom, ReadUntil, Reader, check_topics, require_topic,
 };
 
 use crate::support::{DEADLINE, Source, kafka, position, publish};
@@ -111,21 +111,33 @@ fn a_missing_topic_is_named_and_not_made() {
     assert_eq!(admin.topics().unwrap().iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), ["in"]);
 }
 
-/// Guarantee: a dead-letter topic that is missing or too small keeps a worker from starting; settings are passed over
-/// where the broker cannot tell them.
+/// Guarantee: a topic of the pipeline's own that is missing or too small keeps a worker from starting, all of them named;
+/// settings are passed over where the broker cannot tell them, and that is said.
 #[test]
 fn a_pipelines_topics_are_checked() {
     let broker = EmbeddedBroker::start(&[("in", 4)]).unwrap();
-    let (options, inputs) = (kafka(&broker), vec!["in".to_owned()]);
-    let failure = check_topics(&options, "small", &inputs).unwrap_err();
+    let options = kafka(&broker);
+    let own = |pipeline: &str| OwnTopics {
+        pipeline: pipeline.to_owned(),
+        inputs: vec!["in".to_owned()],
+        retry_cap: Some(Duration::from_secs(3600)),
+    };
+    let failure = check_topics(&options, &own("small")).unwrap_err();
     assert_eq!(failure.reason, Reason::BrokerTopicMissing);
-    assert!(failure.detail().contains("in.small.dlq"), "{failure}");
-    broker.create_topic("in.small.dlq", 3).unwrap();
-    let failure = check_topics(&options, "small", &inputs).unwrap_err();
+    let all = "topics do not exist: in.small.retry, in.small.dlq, longshore.small.journal";
+    assert_eq!(failure.detail(), all);
+    for (topic, partitions) in [("in.small.retry", 3), ("in.small.dlq", 2), ("longshore.small.journal", 1)] {
+        broker.create_topic(topic, partitions).unwrap();
+    }
+    let failure = check_topics(&options, &own("small")).unwrap_err();
     assert_eq!(failure.reason, Reason::BrokerTopicUnfit);
-    assert!(failure.detail().contains("has 3 partitions, and 4 are wanted"), "{failure}");
-    broker.create_topic("in.fit.dlq", 4).unwrap();
-    check_topics(&options, "fit", &inputs).unwrap();
+    assert!(failure.detail().contains("in.small.retry has 3 partitions; its input has 4"), "{failure}");
+    assert!(failure.detail().contains("in.small.dlq has 2 partitions; its input has 4"), "{failure}");
+    for (topic, partitions) in [("in.fit.retry", 4), ("in.fit.dlq", 4), ("longshore.fit.journal", 1)] {
+        broker.create_topic(topic, partitions).unwrap();
+    }
+    let told = check_topics(&options, &own("fit")).unwrap();
+    assert!(matches!(told.as_slice(), [words] if words.contains("cannot tell the settings")), "{told:?}");
 }
 
 /// Guarantee: a broker that nobody runs is told within the deadline, as an outage.

@@ -8,5 +8,4 @@ pub(crate) mod lag;
 pub(crate) mod publish;
 pub(crate) mod schema;
 pub(crate) mod tap;
-pub(crate) mod topic_settings;
 pub(crate) mod topics;

@@ -1,14 +1,15 @@
 //! `longshore topics plan|apply`: the topics that a pipeline needs, and those that are there.
 
-mod judge;
 mod wanted;
 
-use longshore_kafka::{Admin, NewTopic};
+use std::time::{Duration, Instant};
+
+use longshore_kafka::{Admin, Mend, NewTopic};
 use longshore_settings::Pipeline;
 use serde::Serialize;
 
-use self::judge::{Found, Verdict, judge};
-use self::wanted::Wanted;
+pub(crate) use self::wanted::own_topics;
+use self::wanted::{Topic, Whose};
 use super::check;
 use crate::cli::{Topics, TopicsAction, TopicsArguments};
 use crate::exit::{End, Exit};
@@ -25,6 +26,13 @@ struct Row {
     differs: Vec<String>,
 }
 
+/// How long the brokers may take to show what the controller has changed.
+const SHOWN_DEADLINE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+const MISSING: &str = "missing";
+const DIFFERS: &str = "differs";
+
 pub(crate) fn run(arguments: &Topics, output: &Output) -> Result<(), End> {
     match &arguments.action {
         TopicsAction::Plan(arguments) => plan(arguments, output),
@@ -34,19 +42,44 @@ pub(crate) fn run(arguments: &Topics, output: &Output) -> Result<(), End> {
 
 fn plan(arguments: &TopicsArguments, output: &Output) -> Result<(), End> {
     let (pipeline, admin) = open(arguments, output)?;
-    let rows = look(&admin, &pipeline, arguments, output)?.iter().map(|topic| topic.row(None)).collect();
-    show(rows, arguments, output, Exit::Failed)
+    let topics = look(&admin, &pipeline, arguments)?;
+    untold(&topics, output);
+    let rows: Vec<Row> = topics.iter().map(|topic| row(topic, None)).collect();
+    show(&rows, output)?;
+    let count = |state: &str| rows.iter().filter(|row| row.state == state).count();
+    let (missing, differing) = (count(MISSING), count(DIFFERS));
+    if missing + differing == 0 {
+        return Ok(());
+    }
+    let next = format!("longshore topics apply {}", arguments.pipeline.display());
+    let words = format!("topics missing: {missing}, differing: {differing}\n  next: {next}");
+    Err(End::new(Exit::Failed, words))
 }
 
 fn apply(arguments: &TopicsArguments, output: &Output) -> Result<(), End> {
     let (pipeline, admin) = open(arguments, output)?;
-    // Inputs first: partitions and sizes of the dead letters follow the inputs that are there then.
-    let first = look(&admin, &pipeline, arguments, output)?;
-    let mut made = make(&admin, first.iter().filter(|topic| !topic.wanted.is_letters()), arguments)?;
-    let second = look(&admin, &pipeline, arguments, output)?;
-    made.extend(make(&admin, second.iter().filter(|topic| topic.wanted.is_letters()), arguments)?);
-    let row = |topic: &Topic| topic.row(made.contains(&topic.wanted.name).then_some("made"));
-    show(second.iter().map(row).collect(), arguments, output, Exit::Ok)
+    // Inputs and sinks first: partitions, copies and sizes of the pipeline's own follow the inputs that are there then.
+    let first = look(&admin, &pipeline, arguments)?;
+    let mut changed = make(&admin, first.iter().filter(|topic| !topic.is_own()), arguments)?;
+    let second = look(&admin, &pipeline, arguments)?;
+    changed.extend(make(&admin, second.iter().filter(|topic| topic.is_own()), arguments)?);
+    // The pipeline's own stand first, so a retry topic grows before its input does.
+    for topic in &second {
+        mend(&admin, topic, &mut changed)?;
+    }
+    let last = until_shown(|| look(&admin, &pipeline, arguments))?;
+    untold(&last, output);
+    let state = |topic: &Topic| {
+        let found = changed.iter().find(|(name, _)| *name == topic.name);
+        found.map(|(_, state)| *state).filter(|_| !differs(topic))
+    };
+    let rows: Vec<Row> = last.iter().map(|topic| row(topic, state(topic))).collect();
+    show(&rows, output)?;
+    if rows.iter().any(|row| row.state == DIFFERS) {
+        let words = "the broker took the orders, and topics still differ; ask again with `topics plan`";
+        return Err(End::new(Exit::Failed, words));
+    }
+    Ok(())
 }
 
 fn open(arguments: &TopicsArguments, output: &Output) -> Result<(Pipeline, Admin), End> {
@@ -55,96 +88,102 @@ fn open(arguments: &TopicsArguments, output: &Output) -> Result<(Pipeline, Admin
     Ok((pipeline, admin))
 }
 
-/// A topic that is needed, and what was found.
-struct Topic {
-    wanted: Wanted,
-    verdict: Verdict,
+fn look(admin: &Admin, pipeline: &Pipeline, arguments: &TopicsArguments) -> Result<Vec<Topic>, End> {
+    wanted::of(pipeline, arguments.partitions, arguments.grow, |name, whose| match whose {
+        Whose::Own => Ok(admin.topic_state(name)?),
+        Whose::Theirs => Ok(admin.input_state(name)?),
+    })
 }
 
-impl Topic {
-    fn row(&self, state: Option<&'static str>) -> Row {
-        let differs = match &self.verdict {
-            Verdict::Differs(differences) => differences.clone(),
-            Verdict::Missing | Verdict::Ok => Vec::new(),
-        };
-        Row {
-            topic: self.wanted.name.clone(),
-            purpose: self.wanted.purpose.word(),
-            partitions: self.wanted.partitions,
-            state: state.unwrap_or(self.verdict.word()),
-            differs,
+/// Looks until nothing differs any more: the controller answers when it has changed a topic, and the brokers that are asked
+/// learn of it a moment later.
+fn until_shown(mut look: impl FnMut() -> Result<Vec<Topic>, End>) -> Result<Vec<Topic>, End> {
+    let began = Instant::now();
+    loop {
+        let topics = look()?;
+        let done = topics.iter().all(|topic| topic.found.is_some() && !differs(topic));
+        if done || began.elapsed() > SHOWN_DEADLINE {
+            return Ok(topics);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Says which topics could not be judged.
+fn untold(topics: &[Topic], output: &Output) {
+    for topic in topics.iter().filter(|topic| topic.is_own()) {
+        if topic.found.as_ref().is_some_and(|found| found.settings.is_none()) {
+            output.note(format_args!("{}: this broker cannot tell a topic's settings", topic.name));
         }
     }
 }
 
-fn look(
-    admin: &Admin,
-    pipeline: &Pipeline,
-    arguments: &TopicsArguments,
-    output: &Output,
-) -> Result<Vec<Topic>, End> {
-    let mut inputs = Vec::new();
-    for name in &pipeline.input.topics {
-        inputs.push((name.clone(), find(admin, name)?));
-    }
-    let mut topics = Vec::new();
-    for wanted in wanted::of(pipeline, &inputs, arguments.partitions) {
-        let known = inputs.iter().find(|(name, _)| *name == wanted.name).map(|(_, found)| found.clone());
-        let found = match known {
-            Some(found) => found,
-            None => find(admin, &wanted.name)?,
-        };
-        if found.as_ref().is_some_and(|found| found.settings.is_none()) && wanted.is_letters() {
-            output.note(format_args!("{}: this broker cannot tell a topic's settings", wanted.name));
-        }
-        let verdict = judge(&wanted, found.as_ref());
-        topics.push(Topic { wanted, verdict });
-    }
-    Ok(topics)
+/// All topics of a pipeline as they are made on a broker that has none of them.
+pub(crate) fn all_new(pipeline: &Pipeline, partitions: u32) -> Result<Vec<NewTopic>, End> {
+    let topics = wanted::of(pipeline, partitions, None, |_, _| Ok(None))?;
+    Ok(topics.iter().map(|topic| topic.new_topic(None)).collect())
 }
 
-fn find(admin: &Admin, name: &str) -> Result<Option<Found>, End> {
-    let Some(topic) = admin.topic(name)? else { return Ok(None) };
-    let partitions = u32::try_from(topic.partitions).unwrap_or(0);
-    Ok(Some(Found { partitions, settings: admin.describe_topic_settings(name)? }))
-}
-
-/// Makes those that are missing and returns their names.
+/// Makes those that are missing.
 fn make<'a>(
     admin: &Admin,
     topics: impl Iterator<Item = &'a Topic>,
     arguments: &TopicsArguments,
-) -> Result<Vec<String>, End> {
-    let missing = topics.filter(|topic| topic.verdict == Verdict::Missing).map(|topic| NewTopic {
-        name: topic.wanted.name.clone(),
-        partitions: topic.wanted.partitions,
-        replicas: arguments.replicas,
-        settings: topic.wanted.settings(),
-    });
-    let missing: Vec<NewTopic> = missing.collect();
+) -> Result<Vec<(String, &'static str)>, End> {
+    let missing = topics.filter(|topic| topic.found.is_none());
+    let missing: Vec<NewTopic> = missing.map(|topic| topic.new_topic(arguments.replicas)).collect();
     admin.create_topics(&missing)?;
-    Ok(missing.into_iter().map(|topic| topic.name).collect())
+    Ok(missing.into_iter().map(|topic| (topic.name, "made")).collect())
 }
 
-/// Prints the rows; `unready` is how it ends when a topic is missing or differs.
-fn show(rows: Vec<Row>, arguments: &TopicsArguments, output: &Output, unready: Exit) -> Result<(), End> {
-    output.rows(&["TOPIC", "FOR", "PARTITIONS", "STATE"], &rows, |row| {
+/// Changes what can be changed of a topic that is there.
+fn mend(admin: &Admin, topic: &Topic, changed: &mut Vec<(String, &'static str)>) -> Result<(), End> {
+    let differences = topic.differences();
+    let mut settings = Vec::new();
+    for difference in &differences {
+        match &difference.mend {
+            Mend::Grow(partitions) => admin.grow_topic(&topic.name, *partitions)?,
+            Mend::Set { name, value } => settings.push((*name, value.as_str())),
+            Mend::Nothing => {}
+        }
+    }
+    if !settings.is_empty() {
+        admin.alter_topic(&topic.name, &settings)?;
+    }
+    if differs(topic) {
+        changed.push((topic.name.clone(), "changed"));
+    }
+    Ok(())
+}
+
+/// Whether something is not as it must be, and `apply` could mend it or a worker would refuse it.
+fn differs(topic: &Topic) -> bool {
+    topic.differences().iter().any(|difference| difference.refused || difference.mend != Mend::Nothing)
+}
+
+fn row(topic: &Topic, state: Option<&'static str>) -> Row {
+    let found = match &topic.found {
+        None => MISSING,
+        Some(_) if differs(topic) => DIFFERS,
+        Some(_) => "ok",
+    };
+    Row {
+        topic: topic.name.clone(),
+        purpose: topic.word(),
+        partitions: topic.partitions,
+        state: state.unwrap_or(found),
+        differs: topic.differences().into_iter().map(|difference| difference.words).collect(),
+    }
+}
+
+fn show(rows: &[Row], output: &Output) -> Result<(), End> {
+    output.rows(&["TOPIC", "FOR", "PARTITIONS", "STATE"], rows, |row| {
         vec![row.topic.clone(), row.purpose.to_owned(), row.partitions.to_string(), row.state.to_owned()]
     })?;
-    for row in &rows {
+    for row in rows {
         for difference in &row.differs {
             output.note(format_args!("{}: {difference}", row.topic));
         }
     }
-    let count = |state: &str| rows.iter().filter(|row| row.state == state).count();
-    let (missing, differing) =
-        (count(Verdict::Missing.word()), rows.iter().filter(|row| !row.differs.is_empty()).count());
-    if missing + differing == 0 || unready == Exit::Ok {
-        return Ok(());
-    }
-    let mut words = format!("topics missing: {missing}, differing: {differing}");
-    if missing > 0 {
-        words.push_str(&format!("\n  next: longshore topics apply {}", arguments.pipeline.display()));
-    }
-    Err(End::new(unready, words))
+    Ok(())
 }

@@ -18,12 +18,12 @@ mod serve;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use longshore_kafka::{Admin, KafkaOptions, NewTopic};
+use longshore_kafka::{Admin, KafkaOptions, NewTopic, OwnTopic, OwnTopics, TopicInfo};
+use longshore_settings::RetryOptions;
 
 use crate::cli::{Compression, Dev, DevAction, DevStart};
 use crate::commands::connection::Target;
 use crate::commands::publish::{Message, Publisher};
-use crate::commands::topic_settings;
 use crate::exit::{End, Exit};
 use crate::output::{Output, grouped};
 use broker::Broker;
@@ -139,34 +139,45 @@ fn make_topics(
     arguments: &DevStart,
     output: &Output,
 ) -> Result<(), End> {
-    let names = || prepared.iter().flat_map(|pipeline| [pipeline.topic, pipeline.letters]);
+    let partitions = match broker {
+        Broker::Embedded(_) => arguments.partitions.max(EMBEDDED_PARTITIONS),
+        _ => arguments.partitions,
+    };
+    let topics: Vec<NewTopic> =
+        prepared.iter().flat_map(|pipeline| topics_of(pipeline, partitions)).collect();
     if let Broker::Embedded(embedded) = broker {
-        let partitions = arguments.partitions.max(EMBEDDED_PARTITIONS) as i32;
-        for name in names() {
-            embedded.create_topic(name, partitions)?;
+        for topic in &topics {
+            embedded.create_topic(&topic.name, topic.partitions as i32)?;
         }
+        output
+            .note("the embedded broker knows no settings of topics: retry topics and dead letters have none");
         return Ok(());
     }
     let admin = Admin::new(options)?;
-    if let Some(found) = admin.topics()?.iter().find(|topic| names().any(|name| name == topic.name)) {
+    let there = |found: &TopicInfo| topics.iter().any(|topic| topic.name == found.name);
+    if let Some(found) = admin.topics()?.into_iter().find(there) {
         let words = "holds a topic of an earlier demo; delete it, or let the demo start its own broker";
         return Err(End::new(Exit::Configuration, format!("the broker {words}: {}", found.name)));
     }
-    let topics: Vec<NewTopic> = prepared
-        .iter()
-        .flat_map(|pipeline| {
-            let topic = |name: &str, settings| NewTopic {
-                name: name.to_owned(),
-                partitions: arguments.partitions,
-                replicas: None,
-                settings,
-            };
-            [topic(pipeline.topic, Vec::new()), topic(pipeline.letters, topic_settings::letter_settings())]
-        })
-        .collect();
     admin.create_topics(&topics)?;
-    output.note(format_args!("topics: {} with {} partitions each", topics.len(), arguments.partitions));
+    let inputs = prepared.len();
+    output.note(format_args!(
+        "topics: {inputs} with {partitions} partitions each, and retry, dead-letter and journal topics beside them"
+    ));
     Ok(())
+}
+
+/// The input of a demo's pipeline and the pipeline's own topics.
+fn topics_of(pipeline: &Prepared, partitions: u32) -> Vec<NewTopic> {
+    let own = OwnTopics {
+        pipeline: pipeline.name.to_owned(),
+        inputs: vec![pipeline.topic.to_owned()],
+        retry_cap: Some(RetryOptions::default().cap.get()),
+    };
+    let mut topics = vec![NewTopic::new(pipeline.topic, partitions)];
+    let own = own.wanted(&[(pipeline.topic.to_owned(), None)], partitions);
+    topics.extend(own.iter().map(OwnTopic::new_topic));
+    topics
 }
 
 /// A demo at work.

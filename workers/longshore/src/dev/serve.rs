@@ -1,11 +1,11 @@
 //! `longshore dev --serve`: a broker to try things with, until Ctrl-C.
 
-use longshore_kafka::{Admin, KafkaOptions, NewTopic};
+use longshore_kafka::{Admin, KafkaOptions, NewTopic, own_settings};
 
 use super::broker::Broker;
 use super::folder::Folder;
-use crate::cli::DevStart;
-use crate::commands::topic_settings;
+use crate::cli::{DevStart, Overrides};
+use crate::commands::{self, check};
 use crate::exit::{End, Exit};
 use crate::output::Output;
 
@@ -16,7 +16,8 @@ pub(crate) fn run(arguments: &DevStart, output: &Output) -> Result<(), End> {
     }
     let folder = Folder::fresh(&arguments.dir)?;
     let broker = Broker::start(&arguments.broker, &folder.path().join("broker"), output)?;
-    make_topics(&broker, arguments)?;
+    let topics = topics(arguments, output)?;
+    make_topics(&broker, &topics)?;
     let address = broker.bootstrap();
     output.note(format_args!("in another terminal: export KAFKA_BOOTSTRAP={address}"));
     if broker.log().is_some() {
@@ -30,24 +31,35 @@ pub(crate) fn run(arguments: &DevStart, output: &Output) -> Result<(), End> {
 }
 
 /// The topics that were asked for; the embedded broker makes them at no other time.
-fn make_topics(broker: &Broker, arguments: &DevStart) -> Result<(), End> {
+fn make_topics(broker: &Broker, topics: &[NewTopic]) -> Result<(), End> {
     if let Broker::Embedded(embedded) = broker {
-        for name in &arguments.topic {
-            embedded.create_topic(name, arguments.partitions as i32)?;
+        for topic in topics {
+            embedded.create_topic(&topic.name, topic.partitions as i32)?;
         }
         return Ok(());
     }
-    if arguments.topic.is_empty() {
+    if topics.is_empty() {
         return Ok(());
     }
-    let topics: Vec<NewTopic> =
-        arguments.topic.iter().map(|name| new_topic(name, arguments.partitions)).collect();
-    Ok(Admin::new(&KafkaOptions::plain(broker.bootstrap()))?.create_topics(&topics)?)
+    Ok(Admin::new(&KafkaOptions::plain(broker.bootstrap()))?.create_topics(topics)?)
 }
 
-fn new_topic(name: &str, partitions: u32) -> NewTopic {
-    let settings = if name.ends_with(".dlq") { topic_settings::letter_settings() } else { Vec::new() };
-    NewTopic { settings, ..NewTopic::new(name, partitions) }
+/// The topics that were named, and all of the pipelines that were named.
+fn topics(arguments: &DevStart, output: &Output) -> Result<Vec<NewTopic>, End> {
+    let mut topics: Vec<NewTopic> = arguments
+        .topic
+        .iter()
+        .map(|name| NewTopic { settings: own_settings(name), ..NewTopic::new(name, arguments.partitions) })
+        .collect();
+    for file in &arguments.pipeline {
+        let pipeline = check::load(file, &Overrides::default(), output)?.pipeline;
+        for topic in commands::topics::all_new(&pipeline, arguments.partitions)? {
+            if !topics.iter().any(|known| known.name == topic.name) {
+                topics.push(topic);
+            }
+        }
+    }
+    Ok(topics)
 }
 
 fn wait_for_interrupt() -> Result<(), End> {

@@ -162,7 +162,7 @@ fn pair_options(pipeline: &Pipeline, version: &str, sinks: Vec<SinkSpec>, plan: 
         // The fleet puts the pair's share of the memory here.
         window: Window { records: 0, bytes: 0 },
         commit: CommitPolicy { interval: Duration::from_secs(1), records: 5_000, uncommitted_cap: 20_000 },
-        backoff: Backoff { base: retry.first.get(), cap: retry.cap.get(), floor: Duration::from_millis(10) },
+        backoff: Backoff { base: retry.first.get(), cap: retry.cap.get(), floor: retry.shortest().get() },
         attempts: retry.attempts,
         generation: Generation(pipeline.generation),
     }

@@ -13,6 +13,7 @@ use longshore_runtime::LetterSink;
 use longshore_settings::{Compression, Pipeline, SinkEntry, SinkKind};
 
 use super::plan::TopicSinks;
+use crate::commands::topics::own_topics;
 use crate::exit::{End, Exit};
 
 /// The producers of a worker: one for each compression in use, since librdkafka sets it for a client as a whole.
@@ -105,7 +106,10 @@ impl LetterSink for Letters {
 
 /// What must be true of the broker's topics before a worker starts; none of it changes by waiting.
 pub(crate) async fn check(pipeline: &Pipeline, options: &kafka::KafkaOptions) -> Result<(), End> {
-    let (name, inputs, options) = (pipeline.pipeline.clone(), pipeline.input.topics.clone(), options.clone());
-    let checked = tokio::task::spawn_blocking(move || kafka::check_topics(&options, &name, &inputs)).await;
-    checked.map_err(|_| End::new(Exit::Internal, "the check of topics panicked"))?.map_err(End::from)
+    let (topics, options) = (own_topics(pipeline), options.clone());
+    let checked = tokio::task::spawn_blocking(move || kafka::check_topics(&options, &topics)).await;
+    for told in checked.map_err(|_| End::new(Exit::Internal, "the check of topics panicked"))?? {
+        tracing::warn!("{told}");
+    }
+    Ok(())
 }

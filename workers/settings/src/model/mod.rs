@@ -16,6 +16,7 @@ mod step;
 use std::fmt;
 use std::path::PathBuf;
 
+use longshore_core::pair::Order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,20 @@ impl Pipeline {
     /// The consumer group: `input.group`, or `longshore.<pipeline>`.
     pub fn group(&self) -> String {
         self.input.group.clone().unwrap_or_else(|| format!("longshore.{}", self.pipeline))
+    }
+
+    /// Which records wait behind a failed one: `failure.retry.order`, or that of `input.order`.
+    pub fn retry_order(&self) -> Order {
+        self.failure.retry.order.unwrap_or(self.input.order)
+    }
+
+    /// Whether records wait in a retry topic. Those of an ordered partition never do: nothing behind a failed one may go
+    /// on, so it is tried again in place.
+    pub fn has_retry_topics(&self) -> bool {
+        match self.retry_order() {
+            Order::None | Order::Key => self.failure.retry.topic,
+            Order::Partition => false,
+        }
     }
 }
 

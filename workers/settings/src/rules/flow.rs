@@ -4,12 +4,15 @@ use longshore_core::human::Span;
 use longshore_core::pair::Order;
 
 use super::{Context, at};
-use crate::model::Deadline;
+use crate::model::{Deadline, RetryOptions};
 use crate::path::Path;
 use crate::report::Code;
 
 /// The longest stand-still of all partitions of a worker: `limits.revoke` beyond this makes others time out.
 const REVOKE_MAX: Span = Span::seconds(10);
+
+/// The longest wait of a retry. The retry topic has to keep a record for so long, and a day more.
+const CAP_MAX: Span = Span::seconds(30 * 86_400);
 
 pub(crate) fn check(context: &mut Context<'_>) {
     retry(context);
@@ -20,32 +23,62 @@ pub(crate) fn check(context: &mut Context<'_>) {
 fn retry(context: &mut Context<'_>) {
     let parts = context.parts;
     let Some(failure) = &parts.failure else { return };
-    let retry = &failure.retry;
-    let here = at(["failure", "retry"]);
-    positive(context, retry.first, &here.key("first"));
-    if retry.first > retry.cap {
-        // Point at the one that was written.
-        let cap = here.key("cap");
-        let path = if context.is_written(&cap) { cap } else { here.key("first") };
-        let message =
-            format!("the first wait ({}) is longer than the longest one, `cap` ({})", retry.first, retry.cap);
-        let finding = context.find(Code::Conflict, &path, message);
-        context.push(finding);
-    }
-    let (Some(order), Some(input)) = (retry.order, &parts.input) else { return };
+    waits(context, &failure.retry);
+    let (Some(order), Some(input)) = (failure.retry.order, &parts.input) else { return };
     let kept = match (order, input.order) {
-        (Order::None, _) => true,
-        (Order::Key, Order::Key | Order::Partition) | (Order::Partition, Order::Partition) => true,
-        (Order::Key, Order::None) | (Order::Partition, Order::None | Order::Key) => false,
+        // Unordered retry gives up what the input kept, which is for the file to say.
+        (Order::None, _) | (Order::Key, Order::Key) | (Order::Partition, Order::Partition) => true,
+        (Order::Key, Order::None | Order::Partition) | (Order::Partition, Order::None | Order::Key) => false,
     };
     if !kept {
-        let path = here.key("order");
+        let path = at(["failure", "retry", "order"]);
         let message = format!("ordered retry needs `input.order: {}`", order_word(order));
         let finding = context.find(Code::Conflict, &path, message);
         let input_order = at(["input", "order"]);
         let place = context.sources.value(&input_order);
         context.push(finding.context(place, format!("`input.order` is `{}`", order_word(input.order))));
     }
+}
+
+/// Spans of time that have to fit each other.
+fn waits(context: &mut Context<'_>, retry: &RetryOptions) {
+    let here = at(["failure", "retry"]);
+    positive(context, retry.first, &here.key("first"));
+    if retry.first > retry.cap {
+        let message =
+            format!("the first wait ({}) is longer than the longest one, `cap` ({})", retry.first, retry.cap);
+        conflict(context, &here, ["cap", "first"], message);
+    }
+    if retry.cap > CAP_MAX {
+        let message = format!("expected at most {CAP_MAX}: dead letters are kept no longer either");
+        let finding = context.find(Code::Value, &here.key("cap"), message);
+        context.push(finding);
+    }
+    if let Some(floor) = retry.floor {
+        positive(context, floor, &here.key("floor"));
+        if floor > retry.cap {
+            let message =
+                format!("the shortest wait ({floor}) is longer than the longest one, `cap` ({})", retry.cap);
+            conflict(context, &here, ["cap", "floor"], message);
+        }
+    }
+    if let Some(age) = retry.max_age
+        && age <= retry.first
+    {
+        let message = format!(
+            "a record would be a dead letter at {age}, before the first wait (up to {}) is over",
+            retry.first
+        );
+        conflict(context, &here, ["first", "max_age"], message);
+    }
+}
+
+/// A finding about two fields that contradict each other, at the first of them that the file has written.
+fn conflict(context: &mut Context<'_>, section: &Path, fields: [&str; 2], message: String) {
+    let [first, second] = fields.map(|field| section.key(field));
+    let path = if context.is_written(&first) { first } else { second };
+    let finding = context.find(Code::Conflict, &path, message);
+    context.push(finding);
 }
 
 fn order_word(order: Order) -> &'static str {

@@ -1,89 +1,124 @@
-//! The topics that a pipeline file asks for. Retry and journal topics come with the retry lane.
+//! The topics that a pipeline file asks for, beside those that are there.
 
-use longshore_kafka as kafka;
+use longshore_kafka::{Difference, Mend, NewTopic, OwnTopic, OwnTopics, TopicState};
 use longshore_settings::{Pipeline, SinkKind};
 
-use super::judge::Found;
-use crate::commands::topic_settings::letter_settings;
-
-/// The size of a record that a broker takes when nobody says otherwise (`max.message.bytes`, Kafka's documentation).
-const DEFAULT_RECORD_BYTES: u64 = 1_048_588;
-/// What our headers may add to a letter, with room for a batch's own head. They take at most 2 KiB; the rest is for
-/// headers that a later version adds.
-const HEADER_ROOM_BYTES: u64 = 64 * 1024;
-pub(super) const RECORD_BYTES: &str = "max.message.bytes";
-
 /// What a topic is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// The pipeline reads it.
-    Input,
-    /// Dead letters of an input.
-    Letters {
-        /// The size of a record that it has to take, bytes.
-        record_bytes: u64,
-    },
-    /// A sink writes it.
-    Sink,
-}
-
-impl Purpose {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Letters { .. } => "dead letters",
-            Self::Sink => "sink",
-        }
-    }
-}
-
-/// A topic that a pipeline needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) enum Need {
+    /// The pipeline reads it. How it is set is its owner's matter.
+    Input,
+    /// A sink writes it; as above.
+    Sink,
+    /// It is the pipeline's own.
+    Own(OwnTopic),
+}
+
+/// A topic that a pipeline needs, and what was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Topic {
     pub(super) name: String,
-    pub(super) purpose: Purpose,
-    /// How many it gets when it is made; dead letters need as many as their input has.
+    pub(super) need: Need,
+    /// How many partitions it gets when it is made, or must have.
     pub(super) partitions: u32,
+    /// As the broker has it; none when it is missing.
+    pub(super) found: Option<TopicState>,
 }
 
-impl Wanted {
-    pub(super) fn is_letters(&self) -> bool {
-        matches!(self.purpose, Purpose::Letters { .. })
-    }
-
-    /// The settings it gets when it is made.
-    pub(super) fn settings(&self) -> Vec<(String, String)> {
-        match self.purpose {
-            Purpose::Input | Purpose::Sink => Vec::new(),
-            Purpose::Letters { record_bytes } => {
-                let mut settings = letter_settings();
-                settings.push((RECORD_BYTES.to_owned(), record_bytes.to_string()));
-                settings
-            }
-        }
+/// The topics that only the pipeline itself writes.
+pub(crate) fn own_topics(pipeline: &Pipeline) -> OwnTopics {
+    OwnTopics {
+        pipeline: pipeline.pipeline.clone(),
+        inputs: pipeline.input.topics.clone(),
+        retry_cap: pipeline.has_retry_topics().then(|| pipeline.failure.retry.cap.get()),
     }
 }
 
-/// All of them, each once, inputs with their letters first. `partitions` is for what has to be made.
-pub(super) fn of(pipeline: &Pipeline, inputs: &[(String, Option<Found>)], partitions: u32) -> Vec<Wanted> {
-    let mut topics: Vec<Wanted> = Vec::new();
-    let mut add = |wanted: Wanted| {
-        if !topics.iter().any(|known| known.name == wanted.name) {
-            topics.push(wanted);
-        }
-    };
-    for (name, found) in inputs {
-        let partitions = found.as_ref().map_or(partitions, |found| found.partitions);
-        add(Wanted { name: name.clone(), purpose: Purpose::Input, partitions });
-        let largest =
-            found.as_ref().and_then(|found| found.number(RECORD_BYTES)).unwrap_or(DEFAULT_RECORD_BYTES);
-        let purpose = Purpose::Letters { record_bytes: largest + HEADER_ROOM_BYTES };
-        add(Wanted { name: kafka::dead_letter_topic(name, &pipeline.pipeline), purpose, partitions });
+/// Whose topic is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The pipeline's own, to which it has every right.
+    Own,
+    /// Somebody's; the pipeline may have no right to its settings.
+    Theirs,
+}
+
+/// All of them, each once: those of the pipeline's own first, an input's retry topic before anything else of it, so that
+/// who goes through them in this order never leaves an input with more partitions than its retry topic.
+pub(super) fn of(
+    pipeline: &Pipeline,
+    partitions: u32,
+    grow: Option<u32>,
+    mut find: impl FnMut(&str, Whose) -> Result<Option<TopicState>, crate::exit::End>,
+) -> Result<Vec<Topic>, crate::exit::End> {
+    let (mut inputs, mut others) = (Vec::new(), Vec::new());
+    for name in &pipeline.input.topics {
+        let found = find(name, Whose::Theirs)?;
+        // The pipeline's own topics are made for what the input will have.
+        let grown = found.clone().map(|found| grown(found, grow));
+        let partitions = grown.as_ref().map_or(partitions.max(grow.unwrap_or(0)), |found| found.partitions);
+        others.push(Topic { name: name.clone(), need: Need::Input, partitions, found });
+        inputs.push((name.clone(), grown));
+    }
+    let mut topics = Vec::new();
+    for own in own_topics(pipeline).wanted(&inputs, partitions.max(grow.unwrap_or(0))) {
+        let (name, found) = (own.name.clone(), find(&own.name, Whose::Own)?);
+        topics.push(Topic { name, partitions: own.partitions, need: Need::Own(own), found });
     }
     for sink in &pipeline.sinks {
         if let SinkKind::Topic(options) = &sink.kind {
-            add(Wanted { name: options.name.clone(), purpose: Purpose::Sink, partitions });
+            let (name, found) = (options.name.clone(), find(&options.name, Whose::Theirs)?);
+            others.push(Topic { name, need: Need::Sink, partitions, found });
         }
     }
-    topics
+    for other in others {
+        if !topics.iter().any(|known| known.name == other.name) {
+            topics.push(other);
+        }
+    }
+    Ok(topics)
+}
+
+fn grown(found: TopicState, grow: Option<u32>) -> TopicState {
+    TopicState { partitions: found.partitions.max(grow.unwrap_or(0)), ..found }
+}
+
+impl Topic {
+    pub(super) fn word(&self) -> &'static str {
+        match &self.need {
+            Need::Input => "input",
+            Need::Sink => "sink",
+            Need::Own(own) => own.purpose.word(),
+        }
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.need, Need::Own(_))
+    }
+
+    /// What is not as it must be; nothing of one that is missing.
+    pub(super) fn differences(&self) -> Vec<Difference> {
+        let Some(found) = &self.found else { return Vec::new() };
+        match &self.need {
+            Need::Own(own) => own.judge(found),
+            Need::Input if found.partitions < self.partitions => {
+                let (has, wanted) = (found.partitions, self.partitions);
+                let words = format!(
+                    "has {has} partitions; {wanted} are asked for (order by key does not hold from one count to \
+                     the other)"
+                );
+                vec![Difference { words, refused: false, mend: Mend::Grow(wanted) }]
+            }
+            Need::Input | Need::Sink => Vec::new(),
+        }
+    }
+
+    /// The topic to make; `replicas` when the person said so.
+    pub(super) fn new_topic(&self, replicas: Option<i32>) -> NewTopic {
+        let new = match &self.need {
+            Need::Own(own) => own.new_topic(),
+            Need::Input | Need::Sink => NewTopic::new(&self.name, self.partitions),
+        };
+        NewTopic { replicas: replicas.or(new.replicas), ..new }
+    }
 }
