@@ -21,8 +21,10 @@ type Job = Box<dyn FnOnce(&Cluster) + Send>;
 pub const KEPT_BYTES: u64 = 5 * 1024 * 1024;
 /// The most records that a partition keeps before old ones vanish.
 pub const KEPT_RECORDS: u64 = 100_000;
+/// How the ids of its clusters begin; a real cluster's id is base64 of 16 bytes.
+pub(crate) const EMBEDDED_CLUSTER: &str = "mockCluster";
 /// Commands that this broker cannot serve.
-pub const REFUSED_COMMANDS: &[&str] = &["topics apply", "topics plan"];
+pub const REFUSED_COMMANDS: &[&str] = &["topics apply"];
 
 /// A running embedded broker; it ends when dropped.
 pub struct EmbeddedBroker {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use longshore_core::{Class, Failure, Reason};
 
 use super::Admin;
+use crate::embedded::EMBEDDED_CLUSTER;
 use crate::errors::{Meaning, meaning};
 use crate::ffi::{self, Code, OK, TopicFound};
 
@@ -86,12 +87,28 @@ impl Admin {
     /// Makes topics, those that can be, and waits until the broker shows them to its clients.
     ///
     /// # Errors
-    /// The first failure, when all were tried: [`Reason::BrokerTopicUnfit`] for a topic that is there already or that
+    /// [`Reason::BrokerConfiguration`] at once for the embedded broker, which cannot make topics when asked. Else the first
+    /// failure, when all were tried: [`Reason::BrokerTopicUnfit`] for a topic that is there already or that
     /// the broker refuses, [`Reason::BrokerUnavailable`] when it does not show a topic within the deadline, and the
     /// other reasons `broker.*`.
     pub fn create_topics(&self, topics: &[NewTopic]) -> Result<(), Failure> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        self.require_controller()?;
         first_failure(topics.iter().map(|topic| self.create_topic(topic)))?;
         topics.iter().try_for_each(|topic| self.until_shown(&topic.name))
+    }
+
+    /// The embedded broker names no controller, and librdkafka would wait for one until the deadline and then speak of
+    /// a timeout. A real cluster without one has lost it for a moment and may well be waited for.
+    fn require_controller(&self) -> Result<(), Failure> {
+        if self.cluster_id()?.starts_with(EMBEDDED_CLUSTER) {
+            let detail = "the embedded broker makes no topics when asked: it has those that it was started with; \
+                          run this against a real Kafka (`kafka.brokers`), or let `longshore dev` make the topics";
+            return Err(Failure::halt(Reason::BrokerConfiguration, detail));
+        }
+        Ok(())
     }
 
     /// The controller answers when it has made a topic; the brokers learn of it a moment later, and until then they
@@ -131,8 +148,9 @@ impl Admin {
     /// Grows a topic to so many partitions in all.
     ///
     /// # Errors
-    /// Reasons `broker.*`.
+    /// [`Reason::BrokerConfiguration`] at once for the embedded broker; else reasons `broker.*`.
     pub fn grow_topic(&self, topic: &str, partitions: u32) -> Result<(), Failure> {
+        self.require_controller()?;
         let grown = self.session.client().grow_topic(topic, partitions as usize, self.deadline);
         grown.map_err(|(code, words)| self.failed(code, &words, &format!("grow topic {topic}")))
     }

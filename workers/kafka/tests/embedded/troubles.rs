@@ -1,11 +1,11 @@
 //! What goes wrong: no broker, no topic, offsets that are gone, commits refused by the broker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_core::pair::CommitResult;
 use longshore_core::source::{SourceCommand, SourceControl, SourceEvent};
 use longshore_core::{Class, Failure, Reason};
-use longshore_kafka::{EmbeddedBroker, KafkaOptions};
+use longshore_kafka::{Admin, EmbeddedBroker, KafkaOptions, NewTopic};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::support::{Source, kafka, publish};
@@ -46,6 +46,25 @@ fn brokers_that_come_back_are_well() {
         }
     }
     source.shut_down().unwrap();
+}
+
+/// Scenario: topics are to be made or grown on the embedded broker, which cannot. Guarantee: that is said at once and as
+/// something a person must do otherwise, not as a timeout; asking for no topics asks nothing.
+#[test]
+fn the_embedded_broker_says_that_it_makes_no_topics() {
+    let broker = EmbeddedBroker::start(&[("in", 1)]).unwrap();
+    let admin = Admin::new(&kafka(&broker)).unwrap();
+    let begun = Instant::now();
+    let refused = [
+        admin.create_topics(&[NewTopic::new("other", 1)]).unwrap_err(),
+        admin.grow_topic("in", 2).unwrap_err(),
+    ];
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    for failure in refused {
+        assert_eq!((failure.class, failure.reason), (Class::Halt, Reason::BrokerConfiguration), "{failure}");
+        assert!(failure.detail().contains("real Kafka"), "{failure}");
+    }
+    admin.create_topics(&[]).unwrap();
 }
 
 /// Guarantee: a missing topic is named, as something a person must mend.
