@@ -145,6 +145,9 @@ struct Stop {
     close_until: Option<Instant>,
 }
 
+/// How long a dead letter may be without an answer before its pair is held; well before the watchdog judges.
+const LETTER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a pair's task may take to let go once its deadline is there.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -211,6 +214,7 @@ impl Fleet {
             budget: Arc::clone(&options.budget),
             clock: status.clock,
             pauses: options.backoff,
+            letter_patience: LETTER_PATIENCE.min(options.limits.stalled / 4),
         });
         Ok(Self {
             options,

@@ -1,6 +1,8 @@
 //! Dead letters on their way to whoever keeps them.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::time::Duration;
 
 use futures::FutureExt;
 use longshore_core::pair::{Letter, LetterId};
@@ -18,20 +20,43 @@ pub trait LetterSink: Send + Sync {
     /// # Errors
     /// Class Retry is tried again with backoff for as long as the pair is ours; class Reject and Halt go to the pair.
     fn send(&self, letter: Letter) -> BoxFuture<'_, Result<(), Failure>>;
+
+    /// Why letters are not acknowledged at the moment, as far as the sink knows.
+    fn trouble(&self) -> Option<Failure> {
+        None
+    }
 }
 
 /// Sends a letter until it is acknowledged or not worth another try. Says once through the mailbox that the sink has
-/// trouble, and once that it is over. Cancel-safe: a letter sent twice is the same letter.
+/// trouble, and once that it is over. A letter without an answer for `patience` is trouble too: its producer waits for
+/// the broker as long as it takes, and who waits for a broker is held and no stall (I6). It is not sent a second time
+/// meanwhile, since in an outage that would heap up copies. Cancel-safe: a letter sent twice is the same letter.
 pub(crate) async fn deliver(
     sink: &dyn LetterSink,
     letter: Letter,
     pauses: Pauses,
+    patience: Duration,
     mailbox: UnboundedSender<Input>,
 ) -> (LetterId, Result<(), Failure>) {
     let id = letter.id;
     let mut pause = Pause::new(pauses);
+    let mut told = false;
+    // A closed mailbox means that the pair is gone, and this future with it.
+    let mut tell = |failure: Failure| {
+        if !std::mem::replace(&mut told, true) {
+            let _ = mailbox.send(Input::LetterTrouble(failure));
+        }
+    };
     let result = loop {
-        let failure = match send_once(sink, letter.clone()).await {
+        let mut sending = pin!(send_once(sink, letter.clone()));
+        let sent = match tokio::time::timeout(patience, &mut sending).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                tell(sink.trouble().unwrap_or_else(|| unanswered(patience)));
+                sending.await
+            }
+        };
+        let failure = match sent {
             Ok(()) => break Ok(()),
             Err(failure) => failure,
         };
@@ -39,15 +64,19 @@ pub(crate) async fn deliver(
             Class::Retry { .. } => {}
             Class::Reject | Class::Halt => break Err(failure),
         }
-        // A closed mailbox means that the pair is gone, and this future with it.
-        let first = pause.attempts() == 0;
-        let _ = mailbox.send(Input::LetterTrouble { failure: failure.clone(), first });
+        let _ = mailbox.send(Input::LetterRetried(failure.clone()));
+        tell(failure.clone());
         pause.after(&failure).await;
     };
-    if pause.attempts() > 0 {
+    if told {
         let _ = mailbox.send(Input::LetterWell);
     }
     (id, result)
+}
+
+fn unanswered(patience: Duration) -> Failure {
+    let detail = format!("a dead letter was not acknowledged within {} s", patience.as_secs_f32());
+    Failure::target(Reason::BrokerUnavailable, detail)
 }
 
 /// A panic in the sink is a defect of ours, not of the letter.

@@ -23,12 +23,9 @@ pub(crate) enum Input {
         charge: Charge,
     },
     /// The letter sink did not take a letter and is tried again.
-    LetterTrouble {
-        /// Why.
-        failure: Failure,
-        /// Whether it is this letter's first failed try.
-        first: bool,
-    },
+    LetterRetried(Failure),
+    /// A letter has trouble from now on: it was not taken, or has no answer for long. Said once for each letter.
+    LetterTrouble(Failure),
     /// A letter that had trouble came through.
     LetterWell,
     /// Stop by SIGTERM.

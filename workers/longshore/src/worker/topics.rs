@@ -31,7 +31,8 @@ impl Topics {
     /// Where dead letters go; they are few and share the default producer.
     pub(crate) fn letters(&self, pipeline: &Pipeline, version: &str) -> Result<Arc<dyn LetterSink>, End> {
         let producer = self.producer(Compression::default())?;
-        Ok(Arc::new(Letters(kafka::Letters::new(producer, &pipeline.pipeline, version))))
+        let letters = kafka::Letters::new(producer.clone(), &pipeline.pipeline, version);
+        Ok(Arc::new(Letters { letters, producer }))
     }
 
     /// Sends what lingers and waits for the answers, at most so long.
@@ -96,11 +97,18 @@ impl Encode for Value {
     }
 }
 
-struct Letters(kafka::Letters);
+struct Letters {
+    letters: kafka::Letters,
+    producer: kafka::Producer,
+}
 
 impl LetterSink for Letters {
     fn send(&self, letter: Letter) -> BoxFuture<'_, Result<(), Failure>> {
-        Box::pin(async move { self.0.send(&letter).await })
+        Box::pin(async move { self.letters.send(&letter).await })
+    }
+
+    fn trouble(&self) -> Option<Failure> {
+        self.producer.trouble()
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     pub(crate) clock: Clock,
     pub(crate) pauses: Pauses,
+    /// How long a letter may be without an answer before that is trouble.
+    pub(crate) letter_patience: Duration,
 }
 
 /// How a pair's task ended.
@@ -188,13 +190,11 @@ impl PairTask {
                 }
                 drop(charge);
             }
-            Input::LetterTrouble { failure, first } => {
-                self.metrics.letter_retried(&failure);
-                if first {
-                    self.letters_in_trouble += 1;
-                    self.letters_hold.get_or_insert(failure);
-                    self.derive_state();
-                }
+            Input::LetterRetried(failure) => self.metrics.letter_retried(&failure),
+            Input::LetterTrouble(failure) => {
+                self.letters_in_trouble += 1;
+                self.letters_hold.get_or_insert(failure);
+                self.derive_state();
             }
             Input::LetterWell => {
                 self.letters_in_trouble = self.letters_in_trouble.saturating_sub(1);

@@ -1,6 +1,7 @@
 //! A ledger-keeping sink and a letter sink in memory, with trouble on demand.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -149,11 +150,13 @@ impl SegmentWriter for MemoryWriter {
     }
 }
 
-/// Keeps letters after refusing the first `refusals` tries.
+/// Keeps letters after refusing the first `refusals` tries; while `silent`, it gives no answer at all.
 #[derive(Default)]
 pub(crate) struct MemoryLetters {
     pub(crate) kept: Mutex<Vec<Letter>>,
     pub(crate) refusals: Mutex<Vec<Failure>>,
+    pub(crate) silent: AtomicBool,
+    pub(crate) asked: AtomicUsize,
 }
 
 impl MemoryLetters {
@@ -166,6 +169,10 @@ impl MemoryLetters {
 impl LetterSink for MemoryLetters {
     fn send(&self, letter: Letter) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            while self.silent.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
             if let Some(failure) = self.refusals.lock().unwrap().pop() {
                 return Err(failure);
             }

@@ -1,6 +1,7 @@
 //! Sinks, letters and pairs that cannot go on, for a while or for good.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_core::item::Flow;
@@ -63,6 +64,64 @@ async fn letters_are_repeated_until_they_are_acknowledged() {
         "{text}"
     );
     assert!(world.stop().await.is_ok());
+}
+
+/// Scenario: the broker is away for much longer than the watchdog allows a stall: a letter gets no answer at all, while
+/// another pair has nothing to do.
+/// Guarantees: I6: the pair says why it waits and is neither begun anew nor given up, the letter is not sent a second
+/// time meanwhile, and when the broker is back everything goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_without_an_answer_is_an_outage_and_no_stall() {
+    let limits =
+        Limits { stalled: Duration::from_millis(200), halt: Duration::from_millis(200), ..Limits::default() };
+    let world = World::start(Setup { steps: vec![broken_at(10)], limits, ..Setup::default() });
+    let idle = PairId::new("logs", 1);
+    world.source.fill(&idle, []);
+    world.source.assign(&idle);
+    world.letters.silent.store(true, Ordering::SeqCst);
+    let pair = world.feed(numbered(100, 10));
+    let is_held = || {
+        let told = world.status.pairs().into_iter().find(|told| told.pair == pair);
+        told.is_some_and(|told| told.state == PairState::Held && told.for_long > Duration::from_secs(1))
+    };
+    until("the pair is held for five times the limit", is_held).await;
+    let told = world.status.pairs().into_iter().find(|told| told.pair == pair).unwrap();
+    assert_eq!(told.reason.map(|failure| failure.reason), Some(Reason::BrokerUnavailable));
+    assert!(!world.fleet.is_finished());
+    assert_eq!(world.source.read(&pair, |log| log.reassigned), 0);
+    assert_eq!(world.letters.asked.load(Ordering::SeqCst), 1);
+    world.letters.silent.store(false, Ordering::SeqCst);
+    until("everything is committed", || world.source.committed(&pair) == 100).await;
+    assert_eq!(world.letters.reasons(), [(10, "decode.json")]);
+    assert!(world.status.pairs().iter().all(|told| told.state == PairState::Running));
+    assert!(world.stop().await.is_ok());
+}
+
+/// Scenario: a letter gets no answer, and no other pair is at work.
+/// Guarantees: I6: after `limits.halt` the worker ends with the broker's reason, not as a stall of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_letters_without_other_work_ends_as_an_outage() {
+    let limits = Limits {
+        stalled: Duration::from_millis(200),
+        halt: Duration::from_millis(600),
+        drain: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let world = World::start(Setup { steps: vec![broken_at(10)], limits, ..Setup::default() });
+    world.letters.silent.store(true, Ordering::SeqCst);
+    let pair = world.feed(numbered(100, 10));
+    let source = Arc::clone(&world.source);
+    let end = world.end().await;
+    let Ok(FleetEnd::Halted(failure)) = end else { panic!("{end:?}") };
+    assert_eq!(failure.reason, Reason::BrokerUnavailable);
+    assert!(source.committed(&pair) <= 10, "nothing is committed past the letter (I4)");
+}
+
+fn broken_at(offset: i64) -> longshore_runtime::AnyStep {
+    pure("parse", move |item| match item.source.offset().0 {
+        at if at == offset => Err(Failure::reject(Reason::DecodeJson, "not JSON")),
+        _ => Ok(Flow::Keep),
+    })
 }
 
 /// Scenario: the sink's ledger is foreign, and no other pair is at work.
