@@ -88,7 +88,8 @@ fn three_nodes_outlive_one() {
 /// Guarantee: the listener accepts its credentials, and the user may do what an ACL allows and nothing before.
 #[test]
 fn guarded_listeners_accept_their_credentials() {
-    let listeners = vec![Listener::Tls, Listener::SaslPlain, Listener::SaslScram, Listener::SaslTls];
+    let listeners =
+        vec![Listener::Tls, Listener::SaslPlain, Listener::SaslScram, Listener::SaslTls, Listener::SaslToken];
     let options = BrokerOptions { listeners: listeners.clone(), acls: true, ..BrokerOptions::default() };
     let Some(broker) = start_broker(options) else { return };
     create_topic(&broker, "guarded").unwrap();

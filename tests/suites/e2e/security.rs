@@ -18,7 +18,13 @@ const ALLOWED: &str = "e2e-guarded";
 fn guarded() -> Option<&'static JvmBroker> {
     static BROKER: OnceLock<Option<JvmBroker>> = OnceLock::new();
     let start = || {
-        let listeners = vec![Listener::Tls, Listener::SaslPlain, Listener::SaslScram, Listener::SaslTls];
+        let listeners = vec![
+            Listener::Tls,
+            Listener::SaslPlain,
+            Listener::SaslScram,
+            Listener::SaslTls,
+            Listener::SaslToken,
+        ];
         let broker = start_broker(BrokerOptions { listeners, acls: true, ..BrokerOptions::default() })?;
         let user = format!("User:{SASL_USER}");
         let group = format!("longshore.{ALLOWED}");
@@ -40,7 +46,7 @@ fn section(broker: &JvmBroker, listener: Listener, mechanism: &str, password: &s
     let sasl = format!("sasl: {{ mechanism: {mechanism}, username: {SASL_USER}, password: \"{password}\" }}");
     let security = match listener {
         Listener::Tls => tls,
-        Listener::SaslPlain | Listener::SaslScram => sasl,
+        Listener::SaslPlain | Listener::SaslScram | Listener::SaslToken => sasl,
         Listener::SaslTls => format!("{sasl}, {tls}"),
     };
     format!("{{ brokers: \"{}\", security: {{ {security} }} }}", broker.bootstrap_of(listener))
@@ -88,6 +94,71 @@ fn a_wrong_password_ends_with_77() {
         let rig = rig.kafka(&section(broker, listener, mechanism, WRONG)).with_topics(1);
         let said = assert_ends_quietly(&rig, 77, "broker.authentication");
         assert!(!said.contains(WRONG), "{said}");
+    }
+}
+
+/// A token without a signature, as Kafka takes it where nothing else is configured: base64url of header and claims.
+fn token(expires_in_s: i64, signature: &str) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let packed = |text: &str| -> String {
+        let group = |bytes: &[u8]| {
+            let joined = bytes
+                .iter()
+                .enumerate()
+                .fold(0_u32, |sum, (at, byte)| sum | u32::from(*byte) << (16 - 8 * at));
+            (0..=bytes.len())
+                .map(move |at| LETTERS[(joined >> (18 - 6 * at)) as usize & 63] as char)
+                .collect::<String>()
+        };
+        text.as_bytes().chunks(3).map(group).collect()
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let claims = format!("{{\"sub\":\"{SASL_USER}\",\"iat\":{},\"exp\":{}}}", now - 60, now + expires_in_s);
+    format!("{}.{}.{signature}", packed("{\"alg\":\"none\"}"), packed(&claims))
+}
+
+/// The `kafka:` section for a token in a file.
+fn token_section(broker: &JvmBroker, file: &std::path::Path) -> String {
+    let sasl = format!("{{ mechanism: OAUTHBEARER, token_file: \"{}\" }}", file.display());
+    format!("{{ brokers: \"{}\", security: {{ sasl: {sasl} }} }}", broker.bootstrap_of(Listener::SaslToken))
+}
+
+/// Guarantee: a worker runs with a token from a file, and the token is in no log.
+#[test]
+fn sasl_token() {
+    let Some(broker) = guarded() else { return };
+    let rig = Rig::new(&broker.bootstrap(), &format!("{ALLOWED}-token"));
+    let (file, token) = (rig.folder().join("token"), token(3_600, ""));
+    std::fs::write(&file, &token).unwrap();
+    let rig = rig.kafka(&token_section(broker, &file)).with_topics(2);
+    rig.witness.publish(&rig.topic, &(0..200).map(log_line).collect::<Vec<_>>());
+    let mut worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    assert!(worker.terminate(Duration::from_secs(25)).success());
+    assert!(!worker.process.transcript().contains(&token), "the token is in the log");
+    Account::take(&rig).assert_right(200, log_fate);
+}
+
+/// Scenario: the broker refuses the token; it has expired; there is no file; or what is in it is no token. Guarantee: one clear line,
+/// exit 77, no busy loop, no token in the output.
+#[test]
+fn a_wrong_token_ends_with_77() {
+    let Some(broker) = guarded() else { return };
+    let wrong = [
+        ("refused", Some(token(3_600, "c2lnbmVk"))),
+        ("expired", Some(token(-30, ""))),
+        ("missing", None),
+        ("garbled", Some("no-token-at-all-7261".to_owned())),
+    ];
+    for (name, token) in wrong {
+        let rig = Rig::new(&broker.bootstrap(), &format!("{ALLOWED}-token-{name}"));
+        let file = rig.folder().join("token");
+        if let Some(token) = &token {
+            std::fs::write(&file, token).unwrap();
+        }
+        let rig = rig.kafka(&token_section(broker, &file)).with_topics(1);
+        let said = assert_ends_quietly(&rig, 77, "broker.authentication");
+        assert!(token.is_none_or(|token| !said.contains(&token)), "{name}: {said}");
     }
 }
 

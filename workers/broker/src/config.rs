@@ -18,13 +18,14 @@ impl Listener {
             Self::SaslPlain => "SASLPLAIN",
             Self::SaslScram => "SASLSCRAM",
             Self::SaslTls => "SASLTLS",
+            Self::SaslToken => "SASLTOKEN",
         }
     }
 
     fn protocol(self) -> &'static str {
         match self {
             Self::Tls => "SSL",
-            Self::SaslPlain | Self::SaslScram => "SASL_PLAINTEXT",
+            Self::SaslPlain | Self::SaslScram | Self::SaslToken => "SASL_PLAINTEXT",
             Self::SaslTls => "SASL_SSL",
         }
     }
@@ -42,6 +43,7 @@ impl Listener {
             Self::SaslPlain => &[PLAIN],
             Self::SaslScram => &SCRAM,
             Self::SaslTls => &[PLAIN, SCRAM[0], SCRAM[1]],
+            Self::SaslToken => &["OAUTHBEARER"],
         }
     }
 }
@@ -118,15 +120,21 @@ fn sasl(own: &mut BTreeMap<String, String>, listener: Listener) {
     let prefix = format!("listener.name.{}", listener.name().to_ascii_lowercase());
     set(own, &format!("{prefix}.sasl.enabled.mechanisms"), mechanisms.join(","));
     for mechanism in mechanisms {
-        let login = if *mechanism == "PLAIN" {
-            format!(
+        let login = match *mechanism {
+            "PLAIN" => format!(
                 "org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}=\"{SASL_PASSWORD}\";"
-            )
-        } else {
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned()
+            ),
+            "OAUTHBEARER" => token_login("broker"),
+            _ => "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned(),
         };
         set(own, &format!("{prefix}.{}.sasl.jaas.config", mechanism.to_ascii_lowercase()), login);
     }
+}
+
+/// The login of Kafka's own tokens without a signature.
+fn token_login(user: &str) -> String {
+    let module = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
+    format!("{module} required unsecuredLoginStringClaim_sub=\"{user}\";")
 }
 
 /// What a Java client needs to get through `listener`.
@@ -138,11 +146,17 @@ pub(crate) fn client_properties(listener: Listener, certificate: Option<&Path>) 
         set(&mut own, "ssl.truststore.location", certificate.display());
     }
     if let Some(mechanism) = listener.mechanisms().last() {
-        let module = if *mechanism == "PLAIN" { "plain.PlainLoginModule" } else { "scram.ScramLoginModule" };
         set(&mut own, "sasl.mechanism", mechanism);
-        let login = format!(
-            "org.apache.kafka.common.security.{module} required username=\"{SASL_USER}\" password=\"{SASL_PASSWORD}\";"
-        );
+        let credentials = |module| {
+            format!(
+                "org.apache.kafka.common.security.{module} required username=\"{SASL_USER}\" password=\"{SASL_PASSWORD}\";"
+            )
+        };
+        let login = match *mechanism {
+            "PLAIN" => credentials("plain.PlainLoginModule"),
+            "OAUTHBEARER" => token_login(SASL_USER),
+            _ => credentials("scram.ScramLoginModule"),
+        };
         set(&mut own, "sasl.jaas.config", login);
     }
     lines(&own)

@@ -71,6 +71,8 @@ pub enum Listener {
     SaslScram,
     /// SASL/PLAIN or SCRAM as [`SASL_USER`] over TLS.
     SaslTls,
+    /// SASL/OAUTHBEARER over plaintext: tokens without a signature (`alg: none`), whose claim `sub` names the user.
+    SaslToken,
 }
 
 /// The JVM's compiler.
