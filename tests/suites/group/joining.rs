@@ -97,6 +97,50 @@ fn storm(bootstrap: &str, name: &str, protocol: GroupProtocol) {
     });
 }
 
+/// Scenario: records are published without pause through the first moments of many assignments: members join and leave
+/// as soon as partitions have moved, and nobody waits for anything to flow.
+/// Guarantee: no offset of any partition is passed over, whatever moment its reading began in.
+#[test]
+fn nothing_is_passed_over_where_reading_begins() {
+    const ROUNDS: usize = 10;
+    let Some(broker) = shared_broker() else { return };
+    let (bootstrap, name) = (broker.bootstrap(), "group-restless");
+    let witness = Witness::new(&bootstrap);
+    witness.create_topic(name, PARTITIONS, &[]);
+    let (world, stop) = (World::default(), AtomicBool::new(false));
+    let assigned = || look(&world, |seen| seen.assignments.len());
+    let join = || {
+        let before = assigned();
+        let member = Member::join(kafka(&bootstrap, GroupProtocol::Classic), name, name, &world);
+        wait_until("the member is given partitions", PATIENCE, || assigned() > before);
+        member
+    };
+    std::thread::scope(|scope| {
+        let _stops = Stop(&stop);
+        let publisher = scope.spawn(|| publish(&witness, name, &stop));
+        let mut last = join();
+        for _ in 0..ROUNDS {
+            // The whole assignment goes to the newcomer, which may leave before it has read anything.
+            let next = join();
+            std::mem::replace(&mut last, next).leave();
+        }
+        stop.store(true, Ordering::Release);
+        let published = publisher.join().unwrap();
+        wait_until("every record is handed over", PATIENCE, || {
+            look(&world, |seen| seen.offsets()) >= published
+        });
+        last.leave();
+    });
+    look(&world, |seen| {
+        let given: usize = seen.assignments.len();
+        assert!(given >= 2 * ROUNDS, "only {given} assignments");
+        for (partition, end) in (0..PARTITIONS).zip(witness.ends(name)) {
+            let offsets = seen.deliveries.get(&partition).map(|of| of.keys().copied().collect::<Vec<_>>());
+            assert!(offsets.unwrap_or_default().into_iter().eq(0..end), "a gap in {partition}");
+        }
+    });
+}
+
 /// Scenario: a member joins and leaves four times while records flow, by the classic protocol (cooperative-sticky).
 /// Guarantee: nothing is lost or handed over twice, commits come back with their metadata, and every pair flows on.
 #[test]

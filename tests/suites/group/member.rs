@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use longshore_core::pair::Position;
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
-use longshore_core::{Budget, Chunk, Epoch, Lane, Offset, PairId};
+use longshore_core::{Budget, Chunk, Epoch, Failure, Lane, Offset, PairId};
 use longshore_kafka::{
     ClientMemory, GroupProtocol, KafkaOptions, PollThread, SourceHandle, SourceOptions, StartPolicy,
 };
@@ -24,6 +24,10 @@ pub struct Seen {
     pub deliveries: BTreeMap<i32, BTreeMap<i64, u32>>,
     /// All assignments, in their order.
     pub assignments: Vec<Assignment>,
+    /// The highest offset handed over under each epoch.
+    pub highest: BTreeMap<Epoch, i64>,
+    /// Pairs that the source refused, and why.
+    pub refused: Vec<(PairId, Failure)>,
     /// Pairs that were lost or revoked.
     pub taken: Vec<(PairId, Epoch)>,
     /// How many commits were answered as done.
@@ -117,10 +121,10 @@ impl Work {
                     look(&self.world, |seen| seen.taken.push((pair, epoch)));
                 }
                 SourceEvent::Ended(result) => return result.unwrap(),
-                SourceEvent::Passed { .. }
-                | SourceEvent::Refused { .. }
-                | SourceEvent::Trouble(_)
-                | SourceEvent::Well => {}
+                SourceEvent::Refused { pair, failure } => {
+                    look(&self.world, |seen| seen.refused.push((pair, failure)));
+                }
+                SourceEvent::Passed { .. } | SourceEvent::Trouble(_) | SourceEvent::Well => {}
             }
         }
     }
@@ -150,6 +154,7 @@ impl Work {
         });
         let next = chunk.offset(chunk.len() as u32 - 1).0 + 1;
         let epoch = chunk.epoch();
+        look(&self.world, |seen| seen.highest.insert(epoch, next - 1));
         self.next.insert(pair.clone(), (epoch, next));
         self.handle.send(SourceCommand::Commit { pair, epoch, lane: Lane::Input, position: position(next) });
     }

@@ -98,6 +98,7 @@ reasons! {
     BrokerTopicMissing = "broker.topic-missing", "The topic does not exist.";
     BrokerTopicUnfit = "broker.topic-unfit", "A topic's partitions or settings do not fit the pipeline.";
     BrokerFatal = "broker.fatal", "The Kafka client failed for good and must be built anew.";
+    BrokerDamaged = "broker.damaged", "The partition's log holds a batch that cannot be read.";
     BrokerConfiguration = "broker.configuration", "The Kafka client refused its configuration.";
     CrashLoop = "crash.loop", "The record took the worker down several times.";
     Internal = "internal", "A defect of Longshore.";

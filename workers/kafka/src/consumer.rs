@@ -10,6 +10,8 @@
 
 mod commits;
 mod credit;
+mod damage;
+mod gap;
 mod health;
 mod identity;
 mod inbox;
@@ -30,6 +32,7 @@ use crossbeam_channel::{Receiver, Sender};
 use longshore_core::source::{SourceCommand, SourceControl, SourceEvent};
 use longshore_core::{Budget, Failure, Reason};
 
+pub(crate) use identity::DEBUG;
 pub use start::{StartError, StartPolicy};
 
 use crate::context::Context;

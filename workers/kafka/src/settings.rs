@@ -110,6 +110,11 @@ pub(crate) fn settings(
         Role::Member { group } => {
             consumer(&mut list, memory, group);
             member(&mut list, options.group_protocol);
+            // Tells of topics that were made again before their first record comes; what else somebody asked for stays.
+            let asked = options.client.get("debug").map(ToString::to_string).unwrap_or_default();
+            let topics = crate::consumer::DEBUG;
+            let debug = if asked.is_empty() { topics.to_owned() } else { format!("{asked},{topics}") };
+            list.push(("debug".to_owned(), debug));
         }
         Role::Reader { group } => {
             consumer(&mut list, memory, group);

@@ -92,6 +92,7 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         | Reason::EncodeValue
         | Reason::SinkRejected
         | Reason::SinkTooLarge
+        | Reason::BrokerDamaged
         | Reason::CrashLoop => Exit::Data,
         Reason::SinkUnavailable | Reason::SinkNoSpace | Reason::BrokerUnavailable => Exit::Unavailable,
         Reason::SinkDenied | Reason::BrokerAuthentication | Reason::BrokerAuthorization => Exit::Rights,
@@ -122,6 +123,9 @@ fn hint_of(reason: Reason) -> &'static str {
         Reason::BrokerTopicMissing => "make it: longshore topics apply PIPELINE",
         Reason::BrokerTopicUnfit => {
             "mend it: longshore topics apply PIPELINE; `topics plan` only shows what differs"
+        }
+        Reason::BrokerDamaged => {
+            "restore the partition from another replica or a backup; skipping records takes a new start and a new group"
         }
         Reason::LedgerMissing => "the sink's folder lost segments (a pod-local disk?): mount the old folder",
         Reason::LedgerForeign => {

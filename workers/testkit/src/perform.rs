@@ -19,8 +19,8 @@ impl World {
         match action {
             Action::Recover { sink, .. } => self.open_writer(at, sink),
             Action::Start { offset, .. } => {
-                let granted = 0;
-                self.processes[at].source = Some(Source { epoch, next: offset, given: 0, granted });
+                let (granted, next) = (0, self.sabotage.map_or(offset, |sabotage| sabotage.start(offset)));
+                self.processes[at].source = Some(Source { epoch, next, given: 0, granted });
             }
             Action::Grant { records, .. } => {
                 if let Some(source) = &mut self.processes[at].source {

@@ -7,7 +7,7 @@ use longshore_core::ledger::Holdings;
 use longshore_core::metadata::Metadata;
 use longshore_core::pair::{CommitResult, Event, Pair, Position};
 use longshore_core::sink::Published;
-use longshore_core::{Epoch, RunSet, WriterId};
+use longshore_core::{Epoch, Offset, RunSet, WriterId};
 
 /// A mistake to plant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +40,13 @@ pub enum Sabotage {
     DeadForgotten,
     /// A lost pair is treated as a revoked one: it commits.
     LostAsRevoked,
+    /// Reading begins a few offsets behind the place that was asked for.
+    StartPassesOver,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SettleBeforePublish,
         Self::CommitMaximum,
         Self::CommitAfterRefused,
@@ -59,6 +61,7 @@ impl Sabotage {
         Self::HeldForgotten,
         Self::DeadForgotten,
         Self::LostAsRevoked,
+        Self::StartPassesOver,
     ];
 
     /// What the machine is told instead, none when it is told nothing.
@@ -103,6 +106,11 @@ impl Sabotage {
             }
             _ => position,
         }
+    }
+
+    /// Where reading begins instead.
+    pub(crate) fn start(self, offset: Offset) -> Offset {
+        if self == Self::StartPassesOver { Offset(offset.0 + 3) } else { offset }
     }
 
     /// The `except` of a trailer instead; `skipped` are the runs of the metadata.

@@ -2,18 +2,40 @@
 //! same offsets (trap 19).
 //!
 //! Librdkafka takes the new topic for the old one and goes on at the old offset (see the FIXME in its
-//! `rd_kafka_topic_metadata_update`), with neither error nor event. So the ids are looked at again and again, and a pair
-//! whose topic has another one is taken from the runtime and begins anew: its ledger and commits are then judged by the
-//! new id.
+//! `rd_kafka_topic_metadata_update`), with neither error nor event. A pair whose topic has another id is taken from the
+//! runtime and begins anew: its ledger and commits are then judged by the new id.
+//!
+//! Two things tell of it. Librdkafka writes a line of its debug log before it takes the new id, and it fetches by id (Kafka
+//! 3.1 and later), so that line is there before the new topic's first record: what a poll gave is looked at only after the
+//! lines written until then. Brokers without fetches by id get the other one, a look at the ids every two seconds; until
+//! it, records of the new topic may be taken for the old one's there. A commit that is on its way when a topic is made again
+//! is stored for the new one in either case; the sink's ledger, which knows the id, then refuses it.
 
 use std::time::{Duration, Instant};
 
 use longshore_core::source::SourceEvent;
 
+use super::pairs::{Pair, State};
 use super::poll::Poll;
 
-/// How often the ids are looked at; so long a new topic may be taken for the old one.
+/// How often the ids are looked at; so long a new topic may be taken for the old one where fetches are not by id.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The part of librdkafka's debug log that tells of new ids; a few lines for each look at the metadata.
+pub(crate) const DEBUG: &str = "topic";
+
+/// Name and new id of the topic that a line of librdkafka's log tells of. The first id of a topic is no new one.
+pub(super) fn renewed_topic<'a>(facility: &str, line: &'a str) -> Option<(&'a str, &'a str)> {
+    if facility != "METADATA" {
+        return None;
+    }
+    // "[thrd:main]: Topic NAME changed id from ID to ID"
+    let (_, told) = line.split_once("Topic ")?;
+    let (topic, ids) = told.split_once(" changed id from ")?;
+    let (old, new) = ids.split_once(" to ")?;
+    let known = |id: &str| !id.is_empty() && id.bytes().any(|byte| byte != b'A');
+    (known(old) && known(new)).then_some((topic, new))
+}
 
 /// When the ids were looked at.
 #[derive(Debug, Default)]
@@ -41,6 +63,25 @@ impl Identity {
 }
 
 impl Poll<'_> {
+    /// Begins pairs anew whose topics were made again, before anything is handed over that may be of the new ones.
+    pub(super) fn compare_renewed(&mut self) {
+        let renewed = self.inbox.take_renewed();
+        self.compare(&renewed);
+        for (topic, _) in &renewed {
+            // An answer of the scout that is on its way may still be about the old topic.
+            let looked_for =
+                |pair: &&mut Pair| pair.id.topic.as_str() == topic && matches!(pair.state, State::Looking(_));
+            let stale: Vec<_> =
+                self.pairs.iter_mut().filter(looked_for).map(|pair| pair.id.clone()).collect();
+            for pair in stale {
+                let next = self.pairs.next_epoch();
+                if let Some(owned) = self.pairs.find(pair.topic.as_str(), pair.partition.0) {
+                    owned.renew(next);
+                }
+            }
+        }
+    }
+
     /// Begins pairs anew whose topic is another one by now.
     pub(super) fn compare(&mut self, seen: &[(String, String)]) {
         for (topic, id) in seen.iter().filter(|(_, id)| !id.is_empty()) {
@@ -73,6 +114,18 @@ impl Poll<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_tells_of_a_topic_made_again() {
+        let line =
+            "[thrd:main]: Topic logs.raw changed id from YVcd-x9mQ0mSLsP_xyB0pA to kX0h3Ue9S3aPjtd7LrV9Aw";
+        assert_eq!(renewed_topic("METADATA", line), Some(("logs.raw", "kX0h3Ue9S3aPjtd7LrV9Aw")));
+        let first =
+            "[thrd:main]: Topic logs.raw changed id from AAAAAAAAAAAAAAAAAAAAAA to kX0h3Ue9S3aPjtd7LrV9Aw";
+        assert_eq!(renewed_topic("METADATA", first), None);
+        assert_eq!(renewed_topic("FETCH", line), None);
+        assert_eq!(renewed_topic("METADATA", "[thrd:main]: Error in metadata reply for topic x"), None);
+    }
 
     #[test]
     fn one_look_at_a_time_and_not_too_often() {

@@ -1,11 +1,13 @@
 //! What librdkafka's callbacks and the scout noted, for the loop to act on.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use longshore_core::source::Assignment;
 use longshore_core::{Epoch, Failure, PairId};
 
+use super::identity::renewed_topic;
 use crate::context::Context;
 use crate::ffi::{Callbacks, Change, Code, Delivery, Entry, Token};
 
@@ -34,12 +36,28 @@ pub(super) enum Note {
 #[derive(Debug)]
 pub(super) struct Inbox {
     notes: Mutex<VecDeque<Note>>,
+    /// Topics that librdkafka takes for others from now on: name and new id.
+    renewed: Mutex<Vec<(String, String)>>,
+    has_renewed: AtomicBool,
     context: Context,
 }
 
 impl Inbox {
     pub(super) fn new(context: Context) -> Self {
-        Self { notes: Mutex::default(), context }
+        Self {
+            notes: Mutex::default(),
+            renewed: Mutex::default(),
+            has_renewed: AtomicBool::new(false),
+            context,
+        }
+    }
+
+    /// Topics that were made again since the last call. What was polled before the call may be of the new ones.
+    pub(super) fn take_renewed(&self) -> Vec<(String, String)> {
+        if !self.has_renewed.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.renewed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn put(&self, note: Note) {
@@ -53,6 +71,11 @@ impl Inbox {
 
 impl Callbacks for Inbox {
     fn log(&self, level: i32, facility: &str, line: &str) {
+        if let Some((topic, id)) = renewed_topic(facility, line) {
+            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            renewed.push((topic.to_owned(), id.to_owned()));
+            self.has_renewed.store(true, Ordering::Release);
+        }
         Context::log(level, facility, line);
     }
 

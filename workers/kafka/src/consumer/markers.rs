@@ -50,7 +50,7 @@ impl Poll<'_> {
             let Some(pair) = self.pairs.find(&entry.topic, entry.partition) else { continue };
             // A logical offset is below every record's.
             let position = Offset(entry.offset);
-            if position > pair.next {
+            if position > pair.next && pair.begins_at(position) {
                 pair.next = position;
                 let (pair, epoch) = (pair.id.clone(), pair.epoch);
                 self.say(SourceEvent::Passed { pair, epoch, lane: Lane::Input, offset: position });

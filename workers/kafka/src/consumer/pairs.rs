@@ -6,6 +6,8 @@ use std::time::Instant;
 use longshore_core::{Epoch, Offset, PairId, Partition, TopicName};
 
 use super::credit::Credit;
+use super::damage::Damage;
+use super::gap::Beginning;
 
 /// What a pair is doing, as far as the source is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,10 @@ pub(super) struct Pair {
     pub(super) told: bool,
     /// An error event may have moved librdkafka's position; a seek sets it right.
     pub(super) doubtful: bool,
+    /// What could not be read, and how often in a row.
+    pub(super) damage: Damage,
+    /// Where records begin behind the seek, as far as that was looked at.
+    pub(super) beginning: Beginning,
     /// Seeks refused in a row.
     pub(super) denied: u32,
     /// The id of the topic it was given to the runtime with; empty before, and where the broker has none.
@@ -52,6 +58,8 @@ impl Pair {
             next: Offset(0),
             told: false,
             doubtful: false,
+            damage: Damage::default(),
+            beginning: Beginning::default(),
             denied: 0,
             topic_id: String::new(),
         }

@@ -58,7 +58,7 @@ pub(super) struct Poll<'a> {
     pub(super) health: Health,
     pub(super) markers: Markers,
     identity: Identity,
-    inbox: Arc<Inbox>,
+    pub(super) inbox: Arc<Inbox>,
     commands: Receiver<SourceCommand>,
     heartbeat: Arc<AtomicU64>,
     scout: Option<Scout>,
@@ -137,6 +137,7 @@ impl<'a> Poll<'a> {
                 break result;
             }
             messages.poll(self.wait());
+            self.compare_renewed();
             self.route(&messages);
             self.pass_markers();
             self.take_notes();
@@ -292,6 +293,7 @@ impl<'a> Poll<'a> {
                 OK => {
                     pair.state = State::Flowing;
                     pair.doubtful = false;
+                    pair.beginning.sought();
                     pair.denied = 0;
                     pair.next = longshore_core::Offset(entry.offset);
                 }

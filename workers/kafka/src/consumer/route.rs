@@ -6,10 +6,14 @@ use longshore_core::{Budget, ChunkBuilder, Failure, Lane, Offset, PairId, Reason
 
 use std::sync::Arc;
 
+use super::damage::is_damage;
 use super::pairs::{Pair, State};
 use super::poll::Poll;
 use crate::errors::{Meaning, failure, meaning};
 use crate::ffi::{Code, MessageView, Messages, OK};
+
+/// Where no record stands, so that the next one's pair is looked up.
+const NOWHERE: (usize, i32) = (0, i32::MIN);
 
 /// What a record costs beside its bytes: its entry in the chunk, and its places in tracker and scheduler.
 const RECORD_OVERHEAD_BYTES: u64 = 64;
@@ -27,12 +31,14 @@ impl Poll<'_> {
         let mut filling: Vec<Filling> = Vec::new();
         let mut topics: Vec<(usize, Option<usize>)> = Vec::new();
         let mut current = usize::MAX;
-        let mut mark = (0, i32::MIN);
+        let mut mark = NOWHERE;
         let mut received = false;
         let mut ahead = messages.iter();
         while let Some(message) = ahead.next() {
             if message.code() != OK {
                 self.consumer_error(&message);
+                // The pair may take nothing more.
+                mark = NOWHERE;
                 continue;
             }
             received = true;
@@ -50,6 +56,10 @@ impl Poll<'_> {
             let offset = Offset(message.offset());
             // What librdkafka hands out again after a pause was handed over already.
             if offset < pair.next {
+                continue;
+            }
+            if !pair.begins_at(offset) {
+                (mark, current) = (NOWHERE, usize::MAX);
                 continue;
             }
             pair.next = offset.next();
@@ -94,14 +104,14 @@ impl Poll<'_> {
     /// The place of the pair's chunk; a place that does not exist for a pair that takes nothing.
     fn filling_of(&mut self, topic: Option<usize>, partition: i32, filling: &mut Vec<Filling>) -> usize {
         let Some(topic) = topic else { return usize::MAX };
+        let Some(pair) = self.pairs.at(topic, partition).filter(|pair| pair.state == State::Flowing) else {
+            return usize::MAX;
+        };
         if let Some(place) =
             filling.iter().position(|fill| fill.topic == topic && fill.partition == partition)
         {
             return place;
         }
-        let Some(pair) = self.pairs.at(topic, partition).filter(|pair| pair.state == State::Flowing) else {
-            return usize::MAX;
-        };
         let builder = ChunkBuilder::new(pair.id.clone(), Lane::Input, pair.epoch);
         filling.push(Filling { topic, partition, builder });
         filling.len() - 1
@@ -118,6 +128,9 @@ impl Poll<'_> {
         tracing::debug!(?code, topic, partition = message.partition(), "{}", message.error_text());
         match (code, meaning(code)) {
             (Code::RD_KAFKA_RESP_ERR__FATAL, _) => self.fatal(),
+            _ if is_damage(code) && message.partition() >= 0 => {
+                self.damaged(&topic, message.partition(), code);
+            }
             (_, Meaning::Control) => {}
             // The group noticed that we are gone; a revoke as lost follows.
             (_, Meaning::Fenced) => tracing::warn!(?code, "the group counts us as gone"),

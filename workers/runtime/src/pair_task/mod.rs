@@ -94,6 +94,8 @@ pub(crate) struct PairTask {
     letters: JoinSet<(LetterId, Result<(), Failure>)>,
     letters_in_trouble: u64,
     started: bool,
+    /// Where reading was to begin, until something came.
+    begins: Option<Offset>,
     halt: Option<Failure>,
     hold: Option<Failure>,
     letters_hold: Option<Failure>,
@@ -129,6 +131,7 @@ impl PairTask {
             letters: JoinSet::new(),
             letters_in_trouble: 0,
             started: false,
+            begins: None,
             halt: None,
             hold: None,
             letters_hold: None,
@@ -238,6 +241,7 @@ impl PairTask {
                 self.committed(*offset, result)
             }
             Event::Passed { epoch, lane: Lane::Input, offset } if *epoch == self.epoch => {
+                self.look_for_absent(*offset);
                 self.figures.log_end = self.figures.log_end.max(*offset);
                 self.figures.position = self.figures.position.max(*offset);
             }
@@ -284,8 +288,21 @@ impl PairTask {
         let end = chunk.offset(chunk.len() as u32 - 1).next();
         self.figures.log_end = self.figures.log_end.max(end);
         self.figures.position = end;
+        if chunk.lane() == Lane::Input {
+            self.look_for_absent(chunk.offset(0));
+        }
         self.metrics.received(records, bytes);
         self.handle(Event::Received(chunk));
+    }
+
+    /// A gap where reading begins is settled unread, so it is told: in a log without compaction and transactions there is
+    /// none, unless somebody passed over records.
+    fn look_for_absent(&mut self, first: Offset) {
+        let Some(start) = self.begins.take() else { return };
+        if let Ok(absent @ 1..) = u64::try_from(first.0 - start.0) {
+            tracing::info!(pair = %self.id, from = start.0, to = first.0, "no records where reading began");
+            self.metrics.absent_at_start(absent);
+        }
     }
 
     fn committed(&mut self, offset: Offset, result: &CommitResult) {

@@ -73,6 +73,9 @@ impl PairTask {
 
     fn start(&mut self, lane: Lane, offset: Offset) {
         self.started = true;
+        if lane == Lane::Input {
+            self.begins = Some(offset);
+        }
         self.derive_state();
         let (pair, epoch) = (self.id.clone(), self.epoch);
         self.shared.control.send(SourceCommand::Start { pair, epoch, lane, offset });

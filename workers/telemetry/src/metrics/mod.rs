@@ -139,6 +139,7 @@ struct OfInvariant {
 struct Families {
     received: Family<OfPair, Counter>,
     received_bytes: Family<OfPair, Counter>,
+    absent: Family<OfPair, Counter>,
     settled: Family<OfPlace, Counter>,
     filtered: Family<OfReason, Counter>,
     children_filtered: Family<OfReason, Counter>,
@@ -169,6 +170,7 @@ impl Families {
         let families = Self {
             received: Family::default(),
             received_bytes: Family::default(),
+            absent: Family::default(),
             settled: Family::default(),
             filtered: Family::default(),
             children_filtered: Family::default(),
@@ -206,6 +208,8 @@ impl Families {
             "Bytes of keys, values and headers received",
             self.received_bytes.clone(),
         );
+        let help = "Offsets without a record where reading began: compaction, markers, aborted transactions";
+        r.register("offsets_absent_at_start", help, self.absent.clone());
         r.register("records_settled", "Records that reached a final place, by place", self.settled.clone());
         r.register("records_filtered", "Records filtered, by reason", self.filtered.clone());
         let help = "Children filtered although their record went to a sink, by reason";

@@ -59,6 +59,11 @@ impl PairMetrics {
         self.received_bytes.inc_by(bytes);
     }
 
+    /// So many offsets had no record where reading began.
+    pub fn absent_at_start(&self, offsets: u64) {
+        self.families().absent.get_or_create(&self.labels).inc_by(offsets);
+    }
+
     /// Records reached a final place.
     pub fn settled(&self, tally: &Tally) {
         self.sunk.inc_by(tally.sunk);
