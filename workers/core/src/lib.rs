@@ -5,6 +5,7 @@
 //! simulator drives the very same machine as production.
 
 pub mod budget;
+pub mod client;
 pub mod failure;
 pub mod headers;
 pub mod human;

@@ -31,9 +31,7 @@ pub use options::{
     TlsOptions,
 };
 pub use partitioner::partition_for_key;
-pub use producer::{
-    BatchTicket, Compression, FailedRecord, OwnedRecord, Producer, ProducerRecord, ProducerTuning,
-};
+pub use producer::{BatchTicket, FailedRecord, OwnedRecord, Producer, ProducerRecord, ProducerTuning};
 pub use reader::{ReadFrom, ReadRecord, ReadUntil, Reader};
-pub use settings::{OWNED_SETTINGS, check_client_settings};
+pub use settings::check_client_settings;
 pub use topic_sink::{PartitionBy, TopicOptions, TopicSink};

@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 
 pub use answers::{BatchTicket, FailedRecord};
 pub use record::{OwnedRecord, ProducerRecord};
-pub use tuning::{Compression, ProducerTuning};
+pub use tuning::ProducerTuning;
 
 use crate::errors::failure;
 use crate::ffi::{Client, Code, Kind, Topic};

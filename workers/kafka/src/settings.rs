@@ -1,72 +1,16 @@
 //! The librdkafka settings, each with its reason, and those a pipeline file may not touch.
 
+use longshore_core::client::owned;
 use longshore_core::{Failure, Reason};
 
 use crate::memory::ClientMemory;
 use crate::options::{GroupProtocol, KafkaOptions, Mechanism, Protocol, SaslOptions, TlsOptions};
 
-/// Settings that Longshore owns, and why the `client:` section may not set them.
-pub const OWNED_SETTINGS: &[(&str, &str)] = &[
-    ("bootstrap.servers", "write kafka.brokers"),
-    ("metadata.broker.list", "write kafka.brokers"),
-    ("group.id", "write input.group"),
-    ("group.instance.id", "a removed pod would hold its partitions until the session times out"),
-    ("group.protocol", "write kafka.group_protocol"),
-    ("group.remote.assignor", "the order of pairs depends on it"),
-    (
-        "partition.assignment.strategy",
-        "only cooperative-sticky leaves the other partitions running in a rebalance",
-    ),
-    ("enable.auto.commit", "only settled records are committed"),
-    ("enable.auto.offset.store", "only settled records are committed"),
-    ("auto.commit.interval.ms", "only settled records are committed"),
-    ("auto.offset.reset", "write input.start; an offset out of range must stop the pair, not skip records"),
-    ("check.crcs", "a wrong checksum must never reach a sink"),
-    ("enable.idempotence", "a retry inside the client would double or reorder records"),
-    ("enable.gapless.guarantee", "the producer is rebuilt after a fatal error instead"),
-    ("acks", "a record settles only when all in-sync replicas hold it"),
-    ("request.required.acks", "a record settles only when all in-sync replicas hold it"),
-    ("transactional.id", "exactly-once comes from the sink's ledger"),
-    ("isolation.level", "aborted records must never be read"),
-    ("message.timeout.ms", "unacknowledged records are never given up"),
-    ("delivery.timeout.ms", "unacknowledged records are never given up"),
-    ("partitioner", "keys must go to the partitions that Java's clients choose"),
-    ("queued.max.messages.kbytes", "write limits.memory"),
-    ("fetch.max.bytes", "write limits.memory"),
-    ("queue.buffering.max.kbytes", "write limits.memory"),
-    ("queue.buffering.max.messages", "write limits.memory"),
-    ("enable.partition.eof", "the event makes librdkafka jump over a record after a pause"),
-    ("security.protocol", "write kafka.security.protocol"),
-    ("sasl.mechanism", "write kafka.security.sasl.mechanism"),
-    ("sasl.mechanisms", "write kafka.security.sasl.mechanism"),
-    ("sasl.username", "write kafka.security.sasl.username"),
-    ("sasl.password", "write kafka.security.sasl.password"),
-    ("sasl.oauthbearer.config", "write kafka.security.sasl.token_file"),
-    ("sasl.oauthbearer.client.secret", "write kafka.security.sasl.token_file"),
-    ("ssl.ca.location", "write kafka.security.tls.ca"),
-    ("ssl.ca.pem", "write kafka.security.tls.ca"),
-    ("ssl.certificate.location", "write kafka.security.tls.certificate"),
-    ("ssl.certificate.pem", "write kafka.security.tls.certificate"),
-    ("ssl.key.location", "write kafka.security.tls.key"),
-    ("ssl.key.pem", "write kafka.security.tls.key"),
-    ("ssl.key.password", "write kafka.security.tls.key_password"),
-    ("ssl.keystore.password", "write kafka.security.tls.key_password"),
-    ("ssl.endpoint.identification.algorithm", "write kafka.security.tls.verify_hostname"),
-    ("enable.ssl.certificate.verification", "an unchecked certificate is no encryption"),
-    ("log.queue", "logs go to Longshore's own log"),
-    ("allow.auto.create.topics", "a mistyped topic must be an error"),
-];
-
 /// Checks the `client:` section and returns every finding: the setting's name and what is wrong with it.
 pub fn check_client_settings(options: &KafkaOptions) -> Vec<(String, String)> {
-    let owned = |name: &str| OWNED_SETTINGS.iter().find(|(owned, _)| *owned == name);
-    options
-        .client
-        .keys()
-        .filter_map(|name| {
-            owned(name).map(|(_, why)| (name.clone(), format!("Longshore owns this setting: {why}")))
-        })
-        .collect()
+    let finding =
+        |name: &String| Some((name.clone(), format!("Longshore owns this setting: {}", owned(name)?)));
+    options.client.keys().filter_map(finding).collect()
 }
 
 /// What a client is made for.
@@ -156,7 +100,7 @@ fn defaults(memory: &ClientMemory, role: &Role<'_>) -> Settings {
             set("batch.size", tuning.batch_bytes.to_string());
             // Our batches are bounded by bytes.
             set("batch.num.messages", "100000".to_owned());
-            set("compression.type", tuning.compression.name().to_owned());
+            set("compression.type", tuning.compression.word().to_owned());
             // The full-size record of an input gets our headers on top; the broker judges what is too large.
             set("message.max.bytes", MESSAGE_MAX_BYTES.to_string());
             // A missing topic is known after this instead of 30 s.

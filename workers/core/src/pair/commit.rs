@@ -73,10 +73,6 @@ impl Commits {
         self.unsent > 0 || self.again
     }
 
-    pub(super) fn in_flight_since(&self) -> Option<Moment> {
-        self.flying.as_ref().map(|_| self.last_sent)
-    }
-
     /// When the next commit is due by time.
     pub(super) fn due(&self, interval: std::time::Duration) -> Option<Moment> {
         (self.flying.is_none() && self.is_dirty()).then(|| self.last_sent.after(interval))

@@ -186,11 +186,6 @@ impl Pair {
         self.own.commits.acknowledged()
     }
 
-    /// Since when a commit waits for its answer. The watchdog does not count it: an outage of the broker is no stall.
-    pub fn commit_in_flight_since(&self) -> Option<Moment> {
-        self.own.commits.in_flight_since()
-    }
-
     /// Offsets received and not settled, gaps before them included.
     pub fn unsettled(&self) -> &RunSet {
         self.own.tracker.open()

@@ -2,33 +2,7 @@
 
 use std::time::Duration;
 
-/// Codecs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// As it is.
-    None,
-    /// Slow and small.
-    Gzip,
-    /// Quick.
-    Snappy,
-    /// Quick; the default.
-    #[default]
-    Lz4,
-    /// Small.
-    Zstd,
-}
-
-impl Compression {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        }
-    }
-}
+use longshore_core::client::Compression;
 
 /// How records are gathered before they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -66,18 +66,6 @@ fn tls(from: &file::TlsOptions) -> kafka::TlsOptions {
 mod tests {
     use super::*;
 
-    /// Scenario: the settings crate keeps its own list of what Longshore owns, to check a file without Kafka's client.
-    /// Guarantee: both lists name the same settings with the same reasons, so that nothing passes the check and is refused
-    /// by the worker.
-    #[test]
-    fn what_the_check_refuses_is_what_the_client_refuses() {
-        let mut checked = file::OWNED_SETTINGS.to_vec();
-        let mut refused = kafka::OWNED_SETTINGS.to_vec();
-        checked.sort_unstable();
-        refused.sort_unstable();
-        assert_eq!(checked, refused);
-    }
-
     /// Scenario: a worker's options are built and shown, as a log line or a panic would. Guarantee: no password in it (I10).
     #[test]
     fn the_clients_options_show_no_password() {

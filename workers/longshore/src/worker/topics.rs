@@ -52,8 +52,7 @@ impl Topics {
         if let Some(producer) = producers.get(compression.word()) {
             return Ok(producer.clone());
         }
-        let tuning =
-            kafka::ProducerTuning { compression: packed(compression), ..kafka::ProducerTuning::default() };
+        let tuning = kafka::ProducerTuning { compression, ..kafka::ProducerTuning::default() };
         let producer = kafka::Producer::new(&self.options, &self.memory, &tuning)?;
         producers.insert(compression.word(), producer.clone());
         Ok(producer)
@@ -61,17 +60,6 @@ impl Topics {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<&'static str, kafka::Producer>> {
         self.producers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// librdkafka's name for a compression, typed.
-pub(crate) fn packed(compression: Compression) -> kafka::Compression {
-    match compression {
-        Compression::None => kafka::Compression::None,
-        Compression::Gzip => kafka::Compression::Gzip,
-        Compression::Snappy => kafka::Compression::Snappy,
-        Compression::Lz4 => kafka::Compression::Lz4,
-        Compression::Zstd => kafka::Compression::Zstd,
     }
 }
 

@@ -26,11 +26,12 @@ pub use input::{InputOptions, Start};
 pub use kafka::KafkaOptions;
 pub(crate) use limits::DEADLINE_FORMAT;
 pub use limits::{Deadline, LimitOptions};
+pub use longshore_core::client::Compression;
 pub(crate) use secret::is_secret_name;
 pub use secret::{REDACTED, Secret};
 pub(crate) use service::LISTEN_FORMAT;
 pub use service::{HttpOptions, Level, Listen, LogFormat, TelemetryOptions};
-pub use sink::{Compression, SinkEntry, SinkKind, TopicFormat, TopicSinkOptions};
+pub use sink::{SinkEntry, SinkKind, TopicFormat, TopicSinkOptions};
 pub use step::StepOptions;
 
 /// What the records of a pipeline are; it decides which steps there are.

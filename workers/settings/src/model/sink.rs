@@ -1,5 +1,6 @@
 //! The sinks: a list of maps with one key each, the kind of sink.
 
+use longshore_core::client::Compression;
 use longshore_sinks::StdoutOptions;
 use longshore_sinks::files::FilesOptions;
 use schemars::JsonSchema;
@@ -70,36 +71,6 @@ pub enum TopicFormat {
     Raw,
     /// Avro in the Confluent wire format, with the newest schema of this subject in the schema store.
     Avro(String),
-}
-
-/// Compression of batches on their way to the broker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// None.
-    None,
-    /// gzip: small, slow.
-    Gzip,
-    /// Snappy.
-    Snappy,
-    /// LZ4: the quickest.
-    #[default]
-    Lz4,
-    /// Zstandard: the smallest.
-    Zstd,
-}
-
-impl Compression {
-    /// The word that librdkafka uses.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        }
-    }
 }
 
 /// A sink as the file writes it.

@@ -1,14 +1,16 @@
 //! The broker's address, credentials that fit together, and client settings that are ours.
 
+use longshore_core::client::owned;
+
 use super::{Context, at};
-use crate::model::kafka::{Mechanism, OWNED_SETTINGS, SaslOptions, SecurityOptions};
+use crate::model::kafka::{Mechanism, SaslOptions, SecurityOptions};
 use crate::report::Code;
 
 pub(crate) fn check(context: &mut Context<'_>) {
     let Some(kafka) = &context.parts.kafka else { return };
     addresses(context, &kafka.brokers);
     for name in kafka.client.keys() {
-        let Some((_, why)) = OWNED_SETTINGS.iter().find(|(owned, _)| owned == name) else { continue };
+        let Some(why) = owned(name) else { continue };
         let path = at(["kafka", "client", name]);
         let mut finding =
             context.find(Code::Conflict, &path, format!("Longshore owns the setting `{name}`: {why}"));

@@ -12,7 +12,6 @@ use super::connection::{self, Target};
 use crate::cli::{Compression, Publish};
 use crate::exit::{End, Exit};
 use crate::output::{Output, Progress, counted, grouped};
-use crate::worker::topics;
 
 pub(crate) use input::Message;
 
@@ -89,10 +88,8 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(target: &Target, topic: &str, compression: Compression) -> Result<Self, End> {
-        let tuning = kafka::ProducerTuning {
-            compression: topics::packed(compression.into()),
-            ..kafka::ProducerTuning::default()
-        };
+        let tuning =
+            kafka::ProducerTuning { compression: compression.into(), ..kafka::ProducerTuning::default() };
         let producer = kafka::Producer::new(&target.options, &kafka::ClientMemory::default(), &tuning)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         kafka::require_topic(&target.options, topic)?;
