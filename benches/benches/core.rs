@@ -38,6 +38,7 @@ fn options(order: Order) -> PairOptions {
         commit: CommitPolicy { interval: second, records: 5_000, uncommitted_cap: 20_000 },
         backoff: Backoff { base: second, cap: second, floor: second },
         attempts: 8,
+        retry: None,
         generation: Generation::FIRST,
     }
 }

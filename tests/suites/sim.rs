@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use longshore_core::rules::Rule;
 use longshore_testkit::sabotage::Sabotage;
 use longshore_testkit::sim::{self, Broken};
 
@@ -93,6 +94,12 @@ fn schedules_reach_the_rare_corners() {
         "<- Drain",
         "<- Deadline",
         "already_held: 1",
+        "CopiesRead",
+        "to Retry",
+        "retry.parked: an earlier",
+        "to Tail",
+        "person: replays",
+        "Run UnitId(5) [r",
         "decided before a restart",
     ];
     let lines: Vec<String> = (0..1000).flat_map(sim::trace).collect();
@@ -105,10 +112,11 @@ fn schedules_reach_the_rare_corners() {
     }
 }
 
-/// Scenario: one known mistake is planted between machine and world. Guarantee: the simulation finds it.
+/// Scenario: one known mistake is planted between machine and world, or one rule of the retry lane does not hold.
+/// Guarantee: the simulation finds it.
 #[test]
 fn planted_mistakes_are_found() {
-    for sabotage in Sabotage::ALL {
+    for sabotage in Sabotage::ALL.into_iter().chain(Rule::ALL.map(Sabotage::Without)) {
         let Some(broken) = play(SABOTAGE_SEEDS, Some(sabotage)) else {
             panic!("{sabotage:?} was not found within {SABOTAGE_SEEDS} seeds");
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longshore_core::headers::OMITTED;
 use longshore_core::ledger::{TRAILER_VERSION, Trailer};
-use longshore_core::pair::{Letter, LetterId};
+use longshore_core::pair::{Destination, Letter, LetterId};
 use longshore_core::sink::{Block, Encode, Published, Sink, WriterContext};
 use longshore_core::{
     ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Reason, RecordRef, RunSet,
@@ -161,6 +161,8 @@ fn a_letter_keeps_its_payload_beside_one_that_is_too_large() {
         for row in &rows[45..56] {
             let letter = Letter {
                 id: LetterId(1),
+                to: Destination::DeadLetters,
+                origin: Some(row.offset()),
                 record: row.clone(),
                 failure: Failure::reject(Reason::DecodeJson, "expected value"),
                 attempts: 1,

@@ -100,6 +100,8 @@ reasons! {
     BrokerFatal = "broker.fatal", "The Kafka client failed for good and must be built anew.";
     BrokerDamaged = "broker.damaged", "The partition's log holds a batch that cannot be read.";
     BrokerConfiguration = "broker.configuration", "The Kafka client refused its configuration.";
+    RetryParked = "retry.parked", "An earlier record of its key waits for its retry, so it waits behind it.";
+    RetryStray = "retry.stray", "The record of the retry topic is no copy of a record of this pipeline.";
     CrashLoop = "crash.loop", "The record took the worker down several times.";
     Internal = "internal", "A defect of Longshore.";
 }

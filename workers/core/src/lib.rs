@@ -20,6 +20,7 @@ mod pages;
 pub mod pair;
 pub mod record;
 pub mod retry;
+pub mod rules;
 pub mod runs;
 pub mod scheduler;
 pub mod sink;

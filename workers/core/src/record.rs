@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::headers::LetterHeaders;
 use crate::{Charge, Epoch, KeyHash, Lane, Offset, PairId};
 
 /// Records larger than this get a chunk of their own, so that one slow large record pins only itself.
@@ -40,7 +41,16 @@ pub struct Chunk {
     arena: Vec<u8>,
     entries: Vec<Entry>,
     headers: Vec<HeaderSpan>,
+    /// Of a chunk of the retry lane: whose copies its records are. Empty for the input lane, where a record is itself.
+    identities: Vec<Identity>,
     _charge: Option<Charge>,
+}
+
+/// Whose copy a record of the retry lane is, by its headers.
+#[derive(Clone, Copy, Debug)]
+struct Identity {
+    offset: Offset,
+    timestamp_ms: i64,
 }
 
 impl Chunk {
@@ -74,7 +84,7 @@ impl Chunk {
         self.arena.len()
     }
 
-    /// The offset of record `index`.
+    /// The offset of record `index` in the topic of its lane.
     ///
     /// # Panics
     /// When there is no such record.
@@ -102,6 +112,20 @@ impl Chunk {
         headers + entry.key.map_or(0, |s| s.len as usize) + entry.value.map_or(0, |s| s.len as usize)
     }
 
+    /// What the headers of a copy say; a stray that says nothing is itself.
+    fn identify(&self, at: usize) -> Identity {
+        let entry = &self.entries[at];
+        let spans = self.header_spans(entry).iter();
+        let headers =
+            spans.map(|header| (self.slice(header.name), header.value.map(|value| self.slice(value))));
+        match LetterHeaders::decode(headers) {
+            Ok(Some(headers)) => {
+                Identity { offset: headers.origin.offset, timestamp_ms: headers.origin_timestamp_ms }
+            }
+            Ok(None) | Err(_) => Identity { offset: entry.offset, timestamp_ms: entry.timestamp_ms },
+        }
+    }
+
     fn slice(&self, span: Span) -> &[u8] {
         &self.arena[span.start as usize..(span.start + span.len) as usize]
     }
@@ -127,6 +151,7 @@ impl ChunkBuilder {
             arena: Vec::new(),
             entries: Vec::new(),
             headers: Vec::new(),
+            identities: Vec::new(),
             _charge: None,
         };
         Self { chunk }
@@ -174,6 +199,9 @@ impl ChunkBuilder {
     /// The finished chunk; `charge` is given back when the last reference to any of its records is dropped.
     pub fn build(mut self, charge: Option<Charge>) -> Arc<Chunk> {
         self.chunk._charge = charge;
+        if self.chunk.lane == Lane::Retry {
+            self.chunk.identities = (0..self.chunk.entries.len()).map(|at| self.chunk.identify(at)).collect();
+        }
         Arc::new(self.chunk)
     }
 
@@ -207,14 +235,29 @@ impl RecordRef {
         self.chunk.pair()
     }
 
-    /// The record's offset in its lane's topic.
+    /// The record's offset in the pair's input partition: its identity, also where a copy of it was read (I7). Where the
+    /// copy itself stands tells [`Self::lane_offset`].
     pub fn offset(&self) -> Offset {
+        self.identity().map_or(self.entry().offset, |identity| identity.offset)
+    }
+
+    /// Where it stands in the topic of its lane: its own offset on the input, that of the copy in the retry topic.
+    pub fn lane_offset(&self) -> Offset {
         self.entry().offset
     }
 
-    /// The broker's timestamp, milliseconds since 1970; -1 when the broker gave none.
+    /// The broker's timestamp of the record on the input, milliseconds since 1970; -1 when the broker gave none.
     pub fn timestamp_ms(&self) -> i64 {
+        self.identity().map_or(self.entry().timestamp_ms, |identity| identity.timestamp_ms)
+    }
+
+    /// When the broker took it into the topic of its lane, milliseconds since 1970; -1 when the broker gave no time.
+    pub fn landed_ms(&self) -> i64 {
         self.entry().timestamp_ms
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        self.chunk.identities.get(self.index as usize)
     }
 
     /// The key; none is a null key, empty is a key.

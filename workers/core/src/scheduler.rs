@@ -31,6 +31,8 @@ pub struct Entry {
     pub first: Offset,
     /// Its offset.
     pub offset: Offset,
+    /// The lane it came by. A record of the retry lane stands under its origin, and owns that offset alone.
+    pub lane: crate::Lane,
     /// The hash of its key, none for a null key.
     pub key: Option<KeyHash>,
     /// Which chunk holds it, in the pair's own count.
@@ -145,6 +147,28 @@ impl Scheduler {
     /// Takes the next unit of at most `room` records, none when nothing may go. Its records: [`Self::entries`]. Without
     /// room one record that waits for its next try may still go: others may be waiting for it.
     pub fn next_unit(&mut self, now: Moment, room: usize) -> Option<UnitId> {
+        self.take_unit(now, room, None::<fn(&Entry) -> bool>, &mut Vec::new())
+    }
+
+    /// The same, but only of records that `may_go`. Those that may not are given back in `aside`, untried, and are the
+    /// scheduler's no more: what stands behind them goes on.
+    pub fn next_unit_of(
+        &mut self,
+        now: Moment,
+        room: usize,
+        may_go: impl Fn(&Entry) -> bool,
+        aside: &mut Vec<Entry>,
+    ) -> Option<UnitId> {
+        self.take_unit(now, room, Some(may_go), aside)
+    }
+
+    fn take_unit(
+        &mut self,
+        now: Moment,
+        room: usize,
+        may_go: Option<impl Fn(&Entry) -> bool>,
+        aside: &mut Vec<Entry>,
+    ) -> Option<UnitId> {
         let most = self.unit_records.min(room);
         if self.running.len() >= self.most_units || self.queued == 0 {
             return None;
@@ -158,7 +182,14 @@ impl Scheduler {
                 Shape::Record(keys) => entries.extend(keys.take()),
             }
         }
+        if let Some(may_go) = may_go {
+            self.put_aside(&mut entries, may_go, aside);
+        }
         if entries.is_empty() {
+            // All that was taken was put aside: the lane is free again.
+            if let (Shape::Batch(lanes), Some(lane)) = (&mut self.shape, lane) {
+                lanes.done(lane);
+            }
             return None;
         }
         self.queued -= entries.len();
@@ -167,6 +198,30 @@ impl Scheduler {
         self.next_id += 1;
         self.running.insert(id, Running { entries, lane, sent: now });
         Some(id)
+    }
+
+    /// Sorts out what may not go; whoever stands behind it may.
+    fn put_aside(
+        &mut self,
+        entries: &mut Vec<Entry>,
+        may_go: impl Fn(&Entry) -> bool,
+        aside: &mut Vec<Entry>,
+    ) {
+        if entries.iter().all(&may_go) {
+            return;
+        }
+        let from = aside.len();
+        entries.retain(|entry| {
+            let goes = may_go(entry);
+            if !goes {
+                aside.push(*entry);
+            }
+            goes
+        });
+        self.queued -= aside.len() - from;
+        for entry in &aside[from..] {
+            self.complete(entry);
+        }
     }
 
     /// The records of a unit in flight.

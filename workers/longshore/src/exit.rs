@@ -93,6 +93,7 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         | Reason::SinkRejected
         | Reason::SinkTooLarge
         | Reason::BrokerDamaged
+        | Reason::RetryStray
         | Reason::CrashLoop => Exit::Data,
         Reason::SinkUnavailable | Reason::SinkNoSpace | Reason::BrokerUnavailable => Exit::Unavailable,
         Reason::SinkDenied | Reason::BrokerAuthentication | Reason::BrokerAuthorization => Exit::Rights,
@@ -105,7 +106,7 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         | Reason::BrokerTopicMissing
         | Reason::BrokerTopicUnfit
         | Reason::BrokerConfiguration => Exit::Configuration,
-        Reason::StepDeadline => Exit::Temporary,
+        Reason::StepDeadline | Reason::RetryParked => Exit::Temporary,
         Reason::StepPanic | Reason::BrokerFatal | Reason::Internal => Exit::Internal,
     }
 }

@@ -168,6 +168,7 @@ fn options() -> PairOptions {
         commit: CommitPolicy { interval: brief, records: 20_000, uncommitted_cap: 20_000 },
         backoff: FleetOptions::BACKOFF,
         attempts: 8,
+        retry: None,
         generation: Generation::FIRST,
     }
 }

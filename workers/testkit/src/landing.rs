@@ -10,10 +10,13 @@ use crate::world::{Flight, Load, World};
 
 impl World {
     /// The commit in force covers only records that are final or will still come.
-    pub(crate) fn apply_commit(&mut self, at: usize, position: Position) {
-        self.note(format_args!("   broker: p{at} committed {}", position.offset));
-        self.check_commit(at, &position);
-        self.committed = Some(position);
+    pub(crate) fn apply_commit(&mut self, at: usize, lane: Lane, position: Position) {
+        self.note(format_args!("   broker: p{at} committed {lane:?} {}", position.offset));
+        match lane {
+            Lane::Input => self.committed = Some(position),
+            Lane::Retry => self.committed_copies = Some(position),
+        }
+        self.check_commits(at);
     }
 
     /// Something arrives. Its sender may be dead, or hear of it wrongly.
@@ -29,22 +32,21 @@ impl World {
                     let result = Err(Failure::target(Reason::BrokerUnavailable, "away"));
                     return self.tell(at, Event::LetterDelivered { epoch, letter: letter.id, result });
                 }
-                self.letters.push((letter.record.offset(), letter.failure.at.clone()));
-                self.note(format_args!("   broker: letter {} from p{at}", letter.record.offset()));
+                self.store_letter(at, &letter);
                 if alive && self.storm && self.random.percent(10) {
                     self.flights.push(Flight { process: at, incarnation, epoch, load: Load::Letter(letter) });
                 } else if alive {
                     self.tell(at, Event::LetterDelivered { epoch, letter: letter.id, result: Ok(()) });
                 }
             }
-            Load::Commit { generation, position } => {
+            Load::Commit { generation, lane, position } => {
                 let offset = position.offset;
                 let lost_on_the_way = self.storm && self.random.percent(5);
                 let lost_answer = self.storm && self.random.percent(5);
                 let result = if lost_on_the_way {
                     CommitResult::Unknown
                 } else if generation == self.generation {
-                    self.apply_commit(at, position);
+                    self.apply_commit(at, lane, position);
                     if lost_answer { CommitResult::Unknown } else { CommitResult::Done }
                 } else {
                     CommitResult::Refused
@@ -53,7 +55,7 @@ impl World {
                     if result == CommitResult::Refused {
                         self.processes[at].forbidden = Some(epoch);
                     }
-                    self.tell(at, Event::Committed { epoch, lane: Lane::Input, offset, result });
+                    self.tell(at, Event::Committed { epoch, lane, offset, result });
                 }
             }
         }

@@ -12,6 +12,7 @@ mod perform;
 mod plan;
 mod process;
 mod random;
+mod retry;
 pub mod sabotage;
 pub mod sim;
 mod trace;

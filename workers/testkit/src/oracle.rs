@@ -1,6 +1,6 @@
 //! The promises, checked from what broker, sinks and dead-letter topic hold, never from what the machine believes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use longshore_core::metadata::{Metadata, MetadataError};
 use longshore_core::pair::Position;
@@ -14,17 +14,22 @@ impl World {
         Metadata::decode(&position.metadata, position.offset, self.plan.end)
     }
 
-    /// I4: whatever a commit calls settled is final.
-    pub(crate) fn check_commit(&mut self, at: usize, position: &Position) {
-        let metadata = match self.read_metadata(position) {
+    /// I4: whatever the commits in force call settled is final, or has a copy that they do not call settled.
+    pub(crate) fn check_commits(&mut self, at: usize) {
+        let Some(position) = self.committed.clone() else { return };
+        let metadata = match self.read_metadata(&position) {
             Ok(metadata) => metadata,
             Err(error) => return self.broken(format!("I4 p{at} commits {}: {error}", position.offset)),
+        };
+        let waiting = match self.waiting_copies() {
+            Ok(waiting) => waiting,
+            Err(error) => return self.broken(format!("I4 p{at} commits the retry lane: {error}")),
         };
         let views: Vec<_> = self.stores.iter().map(crate::process::Store::view).collect();
         for place in 0..self.plan.log.len() {
             let record = self.plan.log[place];
             let claimed = record.offset < position.offset || metadata.settled.contains(record.offset);
-            if claimed && !self.is_final(&record, &views) {
+            if claimed && !waiting.contains(&record.offset) && !self.is_final(&record, &views) {
                 let offset = record.offset;
                 return self.broken(format!(
                     "I4 p{at} commits {}: record {offset} is final nowhere",
@@ -32,6 +37,17 @@ impl World {
                 ));
             }
         }
+    }
+
+    /// The records that have a copy which is not committed.
+    fn waiting_copies(&self) -> Result<HashSet<Offset>, MetadataError> {
+        let end = Offset(self.copies.len() as i64);
+        let (from, settled) = match &self.committed_copies {
+            None => (Offset(0), Metadata::default()),
+            Some(position) => (position.offset, Metadata::decode(&position.metadata, position.offset, end)?),
+        };
+        let open = |place: &i64| Offset(*place) >= from && !settled.settled.contains(Offset(*place));
+        Ok((0..end.0).filter(open).map(|place| self.copies[place as usize].origin()).collect())
     }
 
     fn is_final(&self, record: &Planned, views: &[longshore_core::ledger::LedgerView]) -> bool {
@@ -62,7 +78,7 @@ impl World {
         let own = store.sent.iter().filter(|(by, under, _)| (*by, *under) == (incarnation, epoch));
         let counted = own.filter(|(_, _, offset)| {
             let kind = self.plan.record(*offset).kind;
-            let flaky = matches!(kind, Kind::Transient(_) | Kind::Outage(_));
+            let flaky = matches!(kind, Kind::Transient(_) | Kind::Hopeless | Kind::Outage(_));
             !flaky && *offset >= below && !covered.settled.contains(*offset)
         });
         let (count, cap) = (counted.count() as u64, self.plan.options.commit.uncommitted_cap);
@@ -76,6 +92,10 @@ impl World {
         let committed = self.committed.as_ref().map_or(Offset(0), |position| position.offset);
         if committed != self.plan.end {
             return self.broken(format!("stuck: {committed} of {} are committed", self.plan.end));
+        }
+        let copies = self.committed_copies.as_ref().map_or(Offset(0), |position| position.offset);
+        if copies.0 != self.copies.len() as i64 {
+            return self.broken(format!("stuck: {copies} of {} copies are committed", self.copies.len()));
         }
         for place in 0..self.stores.len() {
             if self.plan.options.sinks[place].ledger {
@@ -109,14 +129,18 @@ impl World {
                     "I1 the ledger of sink {place} claims record {offset}, but it has no row: lost"
                 ));
             }
-            if copies > 0 && (!is_held || !wanted || record.kind == Kind::Poison) {
+            if copies > 0 && (!is_held || !wanted || record.kind.is_doomed()) {
                 self.broken(format!("I1 record {offset} has a row in sink {place} that it should not have"));
             }
-            let to_letter = record.kind == Kind::Poison || lettered.contains(&offset);
+            let to_letter = record.kind.is_doomed() || lettered.contains(&offset);
             if !is_held && !to_letter {
                 self.broken(format!("I1 record {offset} is in no final place of sink {place}"));
             }
-            if is_held && decides && view.holdings.letter(offset).is_some() {
+            if is_held
+                && decides
+                && view.holdings.letter(offset).is_some()
+                && !self.replayed.contains(&offset)
+            {
                 self.broken(format!("I1 record {offset} is held by sink {place} and decided to be a letter"));
             }
         }
@@ -134,7 +158,7 @@ impl World {
             let offset = record.offset;
             let wanted = record.routes.contains(SinkIndex(place as u8));
             let arrived = sent.iter().any(|(_, _, other)| *other == offset);
-            let passes = !matches!(record.kind, Kind::Filter | Kind::Poison | Kind::Refused);
+            let passes = !record.kind.is_doomed() && !matches!(record.kind, Kind::Filter | Kind::Refused);
             if wanted && passes && !arrived && !self.lettered().contains(&offset) {
                 self.broken(format!("I1 record {offset} never came to sink {place}"));
             }
@@ -147,7 +171,12 @@ impl World {
         for (incarnation, epoch, offset) in sent {
             by_owner.entry((incarnation, epoch)).or_default().push(offset);
         }
-        for rows in by_owner.into_values() {
+        for mut rows in by_owner.into_values() {
+            // A copy that landed twice is tried twice, since no ledger tells that it is done; one of a former owner may also
+            // come late.
+            let copied = |offset: &Offset| self.copies.iter().any(|copy| copy.origin() == *offset);
+            let mut seen = HashSet::new();
+            rows.retain(|offset| !copied(offset) || (!self.plan.faulty && seen.insert(*offset)));
             self.check_order(place, &rows);
         }
     }
@@ -157,7 +186,12 @@ impl World {
         for (at, later) in rows.iter().enumerate() {
             for earlier in &rows[..at] {
                 let (a, b) = (*self.plan.record(*earlier), *self.plan.record(*later));
-                if self.plan.ordered(&a, &b) && earlier >= later {
+                // A letter leaves the order, and its replay comes late; so does every retry that keeps no order.
+                let late = |record: &Planned| {
+                    let retried = !self.plan.is_retry_ordered() && matches!(record.kind, Kind::Transient(_));
+                    retried || self.replayed.contains(&record.offset)
+                };
+                if self.plan.ordered(&a, &b) && earlier >= later && !late(&a) && !late(&b) {
                     return self.broken(format!("I3 sink {place} got {earlier} before {later}"));
                 }
             }
@@ -171,7 +205,7 @@ impl World {
         for (offset, at) in self.letters.clone() {
             let record = *self.plan.record(offset);
             let allowed = match record.kind {
-                Kind::Poison => at.is_empty(),
+                Kind::Poison | Kind::Hopeless => at.is_empty(),
                 // Which run is the last allowed try depends on the worker, so it may pass elsewhere.
                 Kind::Transient(_) => at.is_empty(),
                 Kind::Refused => names.contains(&at),
@@ -180,11 +214,12 @@ impl World {
             if !allowed {
                 self.broken(format!("I1 record {offset} ({:?}) became a letter of {at:?}", record.kind));
             }
-            if at.is_empty() && decider.is_some_and(|sink| views[sink].holdings.holds(offset)) {
+            let held = decider.is_some_and(|sink| views[sink].holdings.holds(offset));
+            if at.is_empty() && held && !self.replayed.contains(&offset) {
                 self.broken(format!("I1 record {offset} is a letter and held by the sink that decides"));
             }
         }
-        for record in self.plan.log.clone().iter().filter(|record| record.kind == Kind::Poison) {
+        for record in self.plan.log.clone().iter().filter(|record| record.kind.is_doomed()) {
             if !self.lettered().contains(&record.offset) {
                 self.broken(format!("I1 record {} should be a letter", record.offset));
             }

@@ -3,7 +3,7 @@
 use longshore_core::ledger::Trailer;
 use longshore_core::pair::{Action, Event, Letter, Position};
 use longshore_core::sink::Published;
-use longshore_core::{Epoch, SinkIndex};
+use longshore_core::{Epoch, Lane, SinkIndex};
 
 use crate::process::{Ask, Leaving, Source, Writer};
 use crate::sabotage::Sabotage;
@@ -18,12 +18,21 @@ impl World {
         let epoch = self.processes[at].pair.epoch();
         match action {
             Action::Recover { sink, .. } => self.open_writer(at, sink),
-            Action::Start { offset, .. } => {
-                let (granted, next) = (0, self.sabotage.map_or(offset, |sabotage| sabotage.start(offset)));
-                self.processes[at].source = Some(Source { epoch, next, given: 0, granted });
+            Action::Start { lane, offset } => {
+                let source = |next| Some(Source { epoch, next, given: 0, granted: 0 });
+                let passed = self.sabotage.map_or(offset, |sabotage| sabotage.start(offset));
+                match lane {
+                    Lane::Input => self.processes[at].source = source(passed),
+                    Lane::Retry => self.processes[at].copies = source(offset),
+                }
             }
-            Action::Grant { records, .. } => {
-                if let Some(source) = &mut self.processes[at].source {
+            Action::Grant { lane, records, .. } => {
+                let process = &mut self.processes[at];
+                let source = match lane {
+                    Lane::Input => &mut process.source,
+                    Lane::Retry => &mut process.copies,
+                };
+                if let Some(source) = source {
                     source.granted = records;
                 }
             }
@@ -36,15 +45,15 @@ impl World {
             }
             Action::Append { sink, block } => self.ask(at, sink, Ask::Append(block)),
             Action::Publish { sink, trailer } => self.ask_publish(at, sink, trailer),
-            Action::Letter(letter) => self.send_letter(at, epoch, letter),
-            Action::Commit { position, .. } => self.send_commit(at, epoch, position),
+            Action::Letter(letter) => self.send_letter(at, epoch, *letter),
+            Action::Commit { lane, position } => self.send_commit(at, epoch, lane, position),
             Action::Reassign => {
                 // An assignment that is on its way already says all that this one would.
                 let fresh = (self.processes[at].generation, self.log_end());
                 self.processes[at].to_assign.get_or_insert(fresh);
             }
             Action::Halt(failure) => self.broken(format!("p{at} halted: {failure}")),
-            Action::Released { input, .. } => self.released(at, epoch, input),
+            Action::Released { input, retry } => self.released(at, epoch, input, retry),
             Action::Hold(_) | Action::Resume | Action::Settled(_) => {}
         }
     }
@@ -91,8 +100,11 @@ impl World {
         self.send(at, epoch, Load::Letter(Box::new(letter)));
     }
 
-    fn send_commit(&mut self, at: usize, epoch: Epoch, position: Position) {
-        let position = self.tampered(at, position);
+    fn send_commit(&mut self, at: usize, epoch: Epoch, lane: Lane, position: Position) {
+        let position = match lane {
+            Lane::Input => self.tampered(at, position),
+            Lane::Retry => position,
+        };
         let process = &mut self.processes[at];
         let generation = process.generation;
         if process.forbidden == Some(epoch) {
@@ -101,7 +113,7 @@ impl World {
                 position.offset
             ));
         }
-        self.send(at, epoch, Load::Commit { generation, position });
+        self.send(at, epoch, Load::Commit { generation, lane, position });
     }
 
     fn tampered(&mut self, at: usize, position: Position) -> Position {
@@ -116,18 +128,22 @@ impl World {
     }
 
     /// The end of a drain or revoke: the last commit goes out before the pair is let go.
-    fn released(&mut self, at: usize, epoch: Epoch, position: Option<Position>) {
-        if let Some(position) = position {
-            let position = self.tampered(at, position);
-            let owns = self.processes[at].generation == self.generation;
+    fn released(&mut self, at: usize, epoch: Epoch, input: Option<Position>, retry: Option<Position>) {
+        let owns = self.processes[at].generation == self.generation;
+        let mut acknowledged = true;
+        for (lane, position) in [(Lane::Input, input), (Lane::Retry, retry)] {
+            let Some(position) = position else { continue };
+            let position = if lane == Lane::Input { self.tampered(at, position) } else { position };
             if self.processes[at].forbidden == Some(epoch) {
                 self.broken(format!("I8 p{at} commits {} at the end of a lost pair", position.offset));
             }
-            if owns && !(self.storm && self.random.percent(10)) {
-                self.apply_commit(at, position);
+            acknowledged &= owns && !(self.storm && self.random.percent(10));
+            if acknowledged {
+                self.apply_commit(at, lane, position);
             }
         }
         self.processes[at].source = None;
+        self.processes[at].copies = None;
         self.processes[at].units.clear();
         if let Some(leaving) = self.processes[at].leaving.take() {
             if leaving == Leaving::Drained {

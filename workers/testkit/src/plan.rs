@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::pair::{CommitPolicy, Grain, Order, PairOptions, SealPolicy, SinkSpec, Window};
+use longshore_core::pair::{
+    CommitPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, UnitEntry, Window,
+};
 use longshore_core::retry::Backoff;
-use longshore_core::{Generation, Offset, SinkIndex, SinkMask};
+use longshore_core::{Generation, Lane, Offset, SinkIndex, SinkMask};
 
 use crate::Random;
 
@@ -20,10 +22,19 @@ pub(crate) enum Kind {
     Poison,
     /// It fails so many times over all workers, then passes.
     Transient(u32),
+    /// It fails in a way that may pass, and never does.
+    Hopeless,
     /// The target behind a step is away so many times, then the record passes.
     Outage(u32),
     /// It passes, but sinks without a ledger refuse its row.
     Refused,
+}
+
+impl Kind {
+    /// Whether it can only end as a letter.
+    pub(crate) fn is_doomed(self) -> bool {
+        matches!(self, Self::Poison | Self::Hopeless)
+    }
 }
 
 /// One record of the log.
@@ -44,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) options: Arc<PairOptions>,
     pub(crate) processes: usize,
     pub(crate) faults: usize,
+    /// Whether anything goes wrong at all.
+    pub(crate) faulty: bool,
     pub(crate) steps: usize,
 }
 
@@ -53,19 +66,24 @@ impl Plan {
         let specs: Vec<SinkSpec> = (0..sinks).map(|n| sink(random, n)).collect();
         let log = log(random, sinks);
         let end = log.last().map_or(Offset(0), |record| record.offset.next());
-        Self {
-            log,
-            end,
-            options: Arc::new(options(random, specs)),
-            processes: random.pick(&[2, 2, 3]),
-            faults: random.pick(&[0, 1, 2, 3, 4, 6]),
-            steps: random.pick(&[60, 120, 240]),
-        }
+        let (options, processes) = (Arc::new(options(random, specs)), random.pick(&[2, 2, 3]));
+        let faults = random.pick(&[0, 1, 2, 3, 4, 6]);
+        Self { log, end, options, processes, faults, faulty: faults > 0, steps: random.pick(&[60, 120, 240]) }
     }
 
     pub(crate) fn record(&self, offset: Offset) -> &Planned {
         let at = self.log.partition_point(|record| record.offset < offset);
         &self.log[at]
+    }
+
+    /// Whether the entry of a unit takes part in the order: not when it was retried and retries keep none.
+    pub(crate) fn keeps_order(&self, entry: &UnitEntry) -> bool {
+        self.is_retry_ordered() || entry.record.chunk().lane() == Lane::Input
+    }
+
+    /// Whether a failed record keeps its place before those behind it.
+    pub(crate) fn is_retry_ordered(&self) -> bool {
+        self.options.retry.is_none_or(|policy| policy.ordered)
     }
 
     /// Whether two records must not overtake each other.
@@ -90,12 +108,13 @@ fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
     let mut offset = if gaps { random.below(4) as i64 } else { 0 };
     let mut log = Vec::new();
     for _ in 0..random.pick(&[2, 3, 4, 6, 9, 14]) {
-        let kind = match random.below(12) {
+        let kind = match random.below(13) {
             0..=4 => Kind::Pass,
             5 | 6 => Kind::Filter,
             7 | 8 => Kind::Poison,
             9 => Kind::Transient(1 + random.below(4) as u32),
-            10 => Kind::Outage(1 + random.below(2) as u32),
+            10 => Kind::Hopeless,
+            11 => Kind::Outage(1 + random.below(2) as u32),
             _ => Kind::Refused,
         };
         let key = (!random.percent(15)).then(|| random.below(keys) as u8);
@@ -118,12 +137,31 @@ fn routes(random: &mut Random, sinks: usize) -> SinkMask {
     routes
 }
 
+/// Partition order retries in place.
+fn retry_policy(random: &mut Random, order: Order) -> Option<RetryPolicy> {
+    if order == Order::Partition || random.percent(25) {
+        return None;
+    }
+    Some(RetryPolicy {
+        ordered: order == Order::Key && random.percent(85),
+        in_place: random.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_millis(300)]),
+        cap: Duration::from_secs(5),
+        max_age: random.pick(&[None, None, None, Some(Duration::from_secs(3))]),
+        waiting: random.pick(&[1, 2, 99, 99]),
+        parked: random.pick(&[1, 2, 99, 99]),
+        span: random.pick(&[1, 2, 4, 100, 100]),
+        carry_age: random.pick(&[Duration::from_secs(2), Duration::from_secs(1000)]),
+    })
+}
+
 fn options(random: &mut Random, sinks: Vec<SinkSpec>) -> PairOptions {
     let window = random.pick(&[1, 2, 4, 8]);
+    let order = random.pick(&[Order::Key, Order::Key, Order::Key, Order::None, Order::Partition]);
+    let retry = retry_policy(random, order);
     PairOptions {
         pipeline: "sim".into(),
         version: "1".into(),
-        order: random.pick(&[Order::Key, Order::Key, Order::Key, Order::None, Order::Partition]),
+        order,
         grain: random.pick(&[Grain::Batch, Grain::Batch, Grain::Record]),
         sinks,
         unit_records: random.pick(&[1, 2, 4, 4]),
@@ -140,6 +178,7 @@ fn options(random: &mut Random, sinks: Vec<SinkSpec>) -> PairOptions {
             floor: Duration::from_millis(100),
         },
         attempts: random.pick(&[1, 2, 3, 9]),
+        retry,
         generation: Generation::FIRST,
     }
 }

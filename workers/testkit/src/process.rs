@@ -23,6 +23,8 @@ pub(crate) struct Process {
     /// The ownership that the broker refused or took: nothing may be committed for it.
     pub(crate) forbidden: Option<Epoch>,
     pub(crate) source: Option<Source>,
+    /// Where it reads in the retry partition.
+    pub(crate) copies: Option<Source>,
     pub(crate) units: Vec<Unit>,
     pub(crate) writers: Vec<Writer>,
     /// The runs of the metadata it began with.
@@ -81,6 +83,7 @@ impl Process {
             leaving: None,
             forbidden: None,
             source: None,
+            copies: None,
             units: Vec::new(),
             writers: Vec::new(),
             skipped: RunSet::default(),

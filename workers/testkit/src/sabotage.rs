@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use longshore_core::ledger::Holdings;
 use longshore_core::metadata::Metadata;
 use longshore_core::pair::{CommitResult, Event, Pair, Position};
+use longshore_core::rules::Rule;
 use longshore_core::sink::Published;
 use longshore_core::{Epoch, Offset, RunSet, WriterId};
 
@@ -42,11 +43,17 @@ pub enum Sabotage {
     LostAsRevoked,
     /// Reading begins a few offsets behind the place that was asked for.
     StartPassesOver,
+    /// An input commit without an answer is taken for an acknowledged one.
+    UnknownAsDone,
+    /// A copy forgets how often its record was tried.
+    AttemptForgotten,
+    /// A rule of the retry lane does not hold.
+    Without(Rule),
 }
 
 impl Sabotage {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
+    /// All of them, but those that switch a rule off ([`Rule::ALL`]).
+    pub const ALL: [Self; 17] = [
         Self::SettleBeforePublish,
         Self::CommitMaximum,
         Self::CommitAfterRefused,
@@ -62,6 +69,8 @@ impl Sabotage {
         Self::DeadForgotten,
         Self::LostAsRevoked,
         Self::StartPassesOver,
+        Self::UnknownAsDone,
+        Self::AttemptForgotten,
     ];
 
     /// What the machine is told instead, none when it is told nothing.
@@ -75,6 +84,10 @@ impl Sabotage {
                 Self::TakenByOtherIgnored,
                 Event::Published { epoch, sink, sequence, outcome: Published::TakenByOther(_) },
             ) => Event::Published { epoch, sink, sequence, outcome: Published::Done(Vec::new()) },
+            (
+                Self::UnknownAsDone,
+                Event::Committed { epoch, lane, offset, result: CommitResult::Unknown },
+            ) => Event::Committed { epoch, lane, offset, result: CommitResult::Done },
             (Self::HoldNeverResumed, Event::SinkResumed { .. }) => return None,
             (Self::LostAsRevoked, Event::Lost) => Event::Revoke,
             (Self::HeldForgotten, Event::Recovered { epoch, sink, ledger: Ok(mut view) }) => {

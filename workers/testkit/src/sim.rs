@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use longshore_core::pair::Event;
+use longshore_core::rules::Rule;
 use longshore_core::{Failure, Reason, SinkIndex};
 
 use crate::process::Leaving;
@@ -31,6 +32,10 @@ const CALM_STEPS: usize = 3_000;
 /// # Errors
 /// The broken promise, which may also be a panic of the machine's own checks.
 pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Result<(), Box<Broken>> {
+    Rule::switch_off(match sabotage {
+        Some(Sabotage::Without(rule)) => Some(rule),
+        Some(_) | None => None,
+    });
     let mut world = World::new(seed, sabotage, traced);
     let panicked = quietly(|| play(&mut world));
     let what = panicked.or_else(|| world.bug.take().map(|bug| bug.0));
@@ -93,6 +98,8 @@ fn play(world: &mut World) {
             return;
         }
         match world.choose(false) {
+            // A person looks at the letters once more before the end.
+            Step::None if !std::mem::replace(&mut world.replayed_late, true) && world.replay() => {}
             Step::None => return world.check_end(),
             step => world.take(step),
         }
@@ -108,6 +115,7 @@ enum Step {
     Unit(usize, usize),
     Write(usize, SinkIndex),
     Read(usize),
+    ReadCopies(usize),
     Assign(usize),
     Resume(usize, SinkIndex),
     Deadline(usize),
@@ -138,6 +146,9 @@ impl World {
             if self.can_read(at) {
                 steps.push(Step::Read(at));
             }
+            if self.can_read_copies(at) {
+                steps.push(Step::ReadCopies(at));
+            }
         }
         let leaving = (0..self.processes.len()).find(|at| self.processes[*at].leaving.is_some());
         if let Some(at) = leaving
@@ -165,6 +176,7 @@ impl World {
             Step::Unit(at, unit) => self.run_unit(at, unit),
             Step::Write(at, sink) => self.write(at, sink),
             Step::Read(at) => self.read(at),
+            Step::ReadCopies(at) => self.read_copies(at),
             Step::Assign(at) => self.assign(at),
             Step::Resume(at, sink) => {
                 if let Some(writer) = self.processes[at].writer(sink) {
@@ -182,6 +194,9 @@ impl World {
     fn disturb(&mut self) {
         if self.random.percent(15) {
             self.grow();
+        }
+        if self.random.percent(4) {
+            self.replay();
         }
         if !self.random.percent(6) {
             return;

@@ -1,6 +1,6 @@
 //! Events and actions as one readable line each.
 
-use longshore_core::RecordRef;
+use longshore_core::Lane;
 use longshore_core::pair::{Action, Event, Unit};
 
 /// An event as a line.
@@ -15,6 +15,10 @@ pub(crate) fn event(event: &Event) -> String {
         Event::Received(chunk) => {
             let offsets: Vec<i64> = (0..chunk.len() as u32).map(|index| chunk.offset(index).0).collect();
             format!("Received {:?} {offsets:?}", chunk.epoch())
+        }
+        Event::CopiesRead { chunk, .. } => {
+            let offsets: Vec<i64> = (0..chunk.len() as u32).map(|index| chunk.offset(index).0).collect();
+            format!("CopiesRead {:?} {offsets:?}", chunk.epoch())
         }
         Event::UnitDone { epoch, result } => {
             let rows =
@@ -35,18 +39,26 @@ pub(crate) fn action(action: &Action) -> String {
             trailer.sequence, sink.0, trailer.covers.0, trailer.covers.1, trailer.dead
         ),
         Action::Letter(letter) => {
-            format!("Letter {:?} of {} for {}", letter.id, letter.record.offset(), letter.failure)
+            format!(
+                "Letter {:?} of {:?} to {:?} after {} replay {} for {}",
+                letter.id,
+                letter.origin.map(|origin| origin.0),
+                letter.to,
+                letter.attempts,
+                letter.replays,
+                letter.failure
+            )
         }
         other => format!("{other:?}"),
     }
 }
 
 fn run(unit: &Unit) -> String {
-    let offset = |record: &RecordRef| record.offset().0;
     let one = |entry: &longshore_core::pair::UnitEntry| {
         let held = if entry.held.is_empty() { String::new() } else { format!(" held by {:b}", entry.held.0) };
         let tries = if entry.attempt == 1 { String::new() } else { format!(" try {}", entry.attempt) };
-        format!("{}{held}{tries}", offset(&entry.record))
+        let lane = if entry.record.chunk().lane() == Lane::Retry { "r" } else { "" };
+        format!("{lane}{}{held}{tries}", entry.record.offset())
     };
     format!("Run {:?} [{}]", unit.id, unit.entries.iter().map(one).collect::<Vec<_>>().join(", "))
 }

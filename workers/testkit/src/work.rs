@@ -16,11 +16,13 @@ impl World {
             .units
             .iter()
             .filter(|other| other.epoch == unit.epoch)
-            .flat_map(|other| other.entries.iter().map(|entry| entry.record.offset()))
+            .flat_map(|other| other.entries.iter().filter(|entry| self.plan.keeps_order(entry)))
+            .map(|entry| entry.record.offset())
             .collect();
         for entry in &unit.entries {
-            let own = self.plan.record(entry.record.offset());
-            if present.iter().any(|other| self.plan.ordered(own, self.plan.record(*other))) {
+            let own = *self.plan.record(entry.record.offset());
+            let beside = present.iter().any(|other| self.plan.ordered(&own, self.plan.record(*other)));
+            if self.plan.keeps_order(entry) && beside {
                 self.broken(format!("I3 record {} runs beside another of its key", own.offset));
             }
         }
@@ -67,6 +69,7 @@ impl World {
         match record.kind {
             Kind::Filter => Verdict::Filtered(FilterReason::new("filter.1")),
             Kind::Poison => failed(Failure::reject(Reason::StepFailed, "poison")),
+            Kind::Hopeless => failed(Failure::retry(Reason::StepFailed, "never")),
             Kind::Transient(times) if *runs <= times => failed(Failure::retry(Reason::StepFailed, "later")),
             Kind::Outage(times) if *runs <= times => failed(Failure::target(Reason::StepFailed, "away")),
             Kind::Pass | Kind::Refused | Kind::Transient(_) | Kind::Outage(_) => routed,

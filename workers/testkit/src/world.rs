@@ -12,6 +12,7 @@ use longshore_core::{ChunkBuilder, Epoch, Lane, Moment, Offset, PairId, SinkInde
 use crate::Random;
 use crate::plan::Plan;
 use crate::process::{Process, Store};
+use crate::retry::StoredCopy;
 use crate::sabotage::Sabotage;
 
 /// A promise that was broken, in words.
@@ -31,7 +32,7 @@ pub(crate) struct Flight {
 pub(crate) enum Load {
     Put { sink: SinkIndex, trailer: Box<Trailer>, rows: Vec<Offset> },
     Letter(Box<Letter>),
-    Commit { generation: u64, position: Position },
+    Commit { generation: u64, lane: Lane, position: Position },
 }
 
 /// All of one seed's state.
@@ -45,6 +46,12 @@ pub(crate) struct World {
     pub(crate) generation: u64,
     pub(crate) owner: usize,
     pub(crate) committed: Option<Position>,
+    /// The retry partition, and what is committed of it.
+    pub(crate) copies: Vec<StoredCopy>,
+    pub(crate) committed_copies: Option<Position>,
+    /// Letters that a person has sent again.
+    pub(crate) replayed: HashSet<Offset>,
+    pub(crate) replayed_late: bool,
     pub(crate) stores: Vec<Store>,
     /// How many records the log has so far.
     pub(crate) visible: usize,
@@ -78,6 +85,10 @@ impl World {
             visible: 1,
             owner: 0,
             committed: None,
+            copies: Vec::new(),
+            committed_copies: None,
+            replayed: HashSet::new(),
+            replayed_late: false,
             letters: Vec::new(),
             flights: Vec::new(),
             sabotage,
@@ -165,6 +176,7 @@ impl World {
         let process = &mut self.processes[at];
         process.epoch += 1;
         process.source = None;
+        process.copies = None;
         process.last_metadata = None;
         let assignment = Assignment {
             pair: PairId::new("sim", 0),
@@ -176,7 +188,7 @@ impl World {
             cluster: "c".into(),
             topic_id: "t".into(),
             partitions: 1,
-            retry: None,
+            retry: self.plan.options.retry.map(|_| self.retry_assignment()),
         };
         if let Some(Ok(metadata)) = self.committed.as_ref().map(|c| self.read_metadata(c)) {
             self.processes[at].skipped = metadata.settled;
@@ -190,6 +202,7 @@ impl World {
         process.forbidden = Some(process.pair.epoch());
         process.leaving = None;
         process.source = None;
+        process.copies = None;
         self.tell(at, Event::Lost);
     }
 

@@ -1,5 +1,7 @@
 //! What a pair asks the runtime to do.
 
+use std::time::Duration;
+
 use crate::item::FilterReason;
 use crate::ledger::Trailer;
 use crate::{Block, Epoch, Failure, Lane, Offset, RecordRef, SinkIndex, SinkMask, UnitId, WriterId};
@@ -9,7 +11,7 @@ use super::Position;
 /// One record of a unit.
 #[derive(Clone, Debug)]
 pub struct UnitEntry {
-    /// The record.
+    /// The record as it was read, from the input or as a copy of the retry topic.
     pub record: RecordRef,
     /// Sinks that hold it already: make no row for them.
     pub held: SinkMask,
@@ -33,16 +35,35 @@ pub struct Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LetterId(pub u64);
 
-/// A record for the dead-letter topic, to the partition of its origin.
+/// Where a letter goes: always to the partition of its pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// The dead-letter topic.
+    DeadLetters,
+    /// The retry topic: the next try is wanted after this span, zero for as soon as it may.
+    Retry {
+        /// From now on.
+        delay: Duration,
+    },
+    /// The end of the retry topic, with the headers that it has: a copy carried forward.
+    Tail,
+}
+
+/// A record for the dead-letter topic or the retry topic.
 #[derive(Clone, Debug)]
 pub struct Letter {
     /// Its id.
     pub id: LetterId,
-    /// The original record.
+    /// Where it goes.
+    pub to: Destination,
+    /// Its identity: its offset in the pair's input partition. None for a stray of the retry topic, which has no other
+    /// coordinate than its own there.
+    pub origin: Option<Offset>,
+    /// The record as it was read, from the input or as a copy: payload, key and own headers are the original's either way.
     pub record: RecordRef,
     /// Why; `at` names the step or sink.
     pub failure: Failure,
-    /// Tries made.
+    /// Tries made in this replay.
     pub attempts: u32,
     /// Replay number.
     pub replays: u32,
@@ -92,8 +113,8 @@ pub enum Action {
         /// Its trailer.
         trailer: Box<Trailer>,
     },
-    /// Produce a dead letter; answer with `LetterDelivered`.
-    Letter(Letter),
+    /// Produce a dead letter, or a copy for the retry topic; answer with `LetterDelivered`.
+    Letter(Box<Letter>),
     /// Commit; answer with `Committed`.
     Commit {
         /// The lane.
@@ -131,4 +152,6 @@ pub struct Tally {
     pub dead: Vec<(crate::Reason, u64)>,
     /// Re-read and found held already.
     pub already_held: u64,
+    /// Copies acknowledged by the retry topic, by reason: no final place, but one on the way.
+    pub retried: Vec<(crate::Reason, u64)>,
 }

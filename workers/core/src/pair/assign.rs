@@ -20,6 +20,9 @@ impl Pair {
         let found = read.as_ref().ok().cloned().unwrap_or_default();
         self.own = Ownership::new(&self.options, assignment, writer, found);
         self.own.commits.began(now);
+        if let Some(lane) = &mut self.own.retry {
+            lane.commits.began(now);
+        }
         self.phase = Phase::Recovering;
         if let Err(refusal) = read {
             return self.refuse_assignment(refusal, actions);
@@ -121,7 +124,9 @@ impl Pair {
         own.begun = true;
         self.suspect_end = None;
         self.phase = Phase::Running;
-        actions.push(Action::Start { lane: Lane::Input, offset: own.tracker.position() });
+        if let Some(lane) = &own.retry {
+            actions.push(Action::Start { lane: Lane::Retry, offset: lane.tracker.position() });
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Commits: what may be committed, when, and what the answer means. One is in flight at a time.
 
-use crate::metadata::{Metadata, SinkMark};
-use crate::source::Assignment;
+use crate::metadata::{Encoded, Metadata, SinkMark};
 use crate::{Lane, Moment, Offset, RunSet};
 
+use super::retry::RetryLane;
 use super::{Action, CommitResult, Pair, Phase, Position};
 
 /// The commits of one ownership.
@@ -29,9 +29,9 @@ struct Flying {
 }
 
 impl Commits {
-    pub(super) fn new(assignment: &Assignment, start: Offset, repeats: bool) -> Self {
+    pub(super) fn new(committed: Option<Position>, start: Offset, repeats: bool) -> Self {
         Self {
-            acknowledged: assignment.committed.clone(),
+            acknowledged: committed,
             start,
             flying: None,
             last_sent: Moment::default(),
@@ -78,12 +78,47 @@ impl Commits {
         (self.flying.is_none() && self.is_dirty()).then(|| self.last_sent.after(interval))
     }
 
+    fn send(&mut self, position: Position, kept: RunSet, now: Moment) {
+        crate::invariant!(I8, self.flying.is_none(), "two commits in flight");
+        self.last_sent = now;
+        self.unsent = 0;
+        self.again = false;
+        self.flying = Some(Flying { position, kept });
+    }
+
+    /// The position for the end of an ownership, none when the broker has it already.
+    fn last(&self, position: Position) -> Option<Position> {
+        let unchanged = match &self.acknowledged {
+            Some(acknowledged) => *acknowledged == position,
+            None => position.offset == self.start && self.unsent == 0,
+        };
+        (!unchanged || self.flying.is_some()).then_some(position)
+    }
+
     fn done(&mut self, flying: Flying) {
         if let Some(repeats) = &mut self.repeats {
             repeats.forget_below(flying.position.offset);
             repeats.subtract(&flying.kept);
         }
         self.acknowledged = Some(flying.position);
+    }
+}
+
+impl RetryLane {
+    /// The lane's watermark with its metadata, and which settled runs found room there.
+    fn position_to_commit(&self) -> (Position, RunSet) {
+        let offset = self.tracker.watermark();
+        let metadata = Metadata { settled: self.tracker.settled_beyond(), ..Metadata::default() };
+        let Encoded { text, kept } = metadata.encode(offset);
+        let lowest = self.open.spans().first();
+        crate::invariant!(
+            I4,
+            lowest.is_none_or(|lowest| offset <= lowest),
+            "retry commit {offset} past {lowest:?}"
+        );
+        let claimed = kept.intersection(self.open.spans());
+        crate::invariant!(I4, claimed.is_empty(), "retry commit {offset} claims unsettled {claimed:?}");
+        (Position { offset, metadata: text }, kept)
     }
 }
 
@@ -114,14 +149,32 @@ impl Pair {
         }
     }
 
+    /// The same for the retry lane. It commits only what an acknowledged input commit covers, so the two need no order.
+    pub(super) fn commit_retry_due(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let policy = self.options.commit;
+        match self.phase {
+            Phase::Running | Phase::Draining | Phase::Halted(_) => {}
+            Phase::Contested { .. }
+            | Phase::Idle
+            | Phase::Recovering
+            | Phase::Revoking
+            | Phase::Reassigning
+            | Phase::Dropped => return,
+        }
+        let pressed = self.is_pressed_by_cap();
+        let Some(lane) = &mut self.own.retry else { return };
+        let Some(due) = lane.commits.due(policy.interval) else { return };
+        let many = lane.commits.unsent >= policy.records.max(1);
+        if due <= now || many || (pressed && lane.commits.unsent > 0) {
+            let (position, kept) = lane.position_to_commit();
+            lane.commits.send(position.clone(), kept, now);
+            actions.push(Action::Commit { lane: Lane::Retry, position });
+        }
+    }
+
     fn commit(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let (position, kept) = self.position_to_commit();
-        let commits = &mut self.own.commits;
-        crate::invariant!(I8, commits.flying.is_none(), "two commits in flight");
-        commits.last_sent = now;
-        commits.unsent = 0;
-        commits.again = false;
-        commits.flying = Some(Flying { position: position.clone(), kept });
+        self.own.commits.send(position.clone(), kept, now);
         actions.push(Action::Commit { lane: Lane::Input, position });
     }
 
@@ -157,26 +210,42 @@ impl Pair {
     /// The last position of an ownership, none when the broker has it already.
     pub(super) fn last_position(&self) -> Option<Position> {
         let (position, _) = self.position_to_commit();
-        let unchanged = match &self.own.commits.acknowledged {
-            Some(acknowledged) => *acknowledged == position,
-            None => position.offset == self.own.commits.start && self.own.commits.unsent == 0,
-        };
-        (!unchanged || self.own.commits.flying.is_some()).then_some(position)
+        self.own.commits.last(position)
+    }
+
+    /// The retry lane's last position, which counts on `input` being committed before it.
+    pub(super) fn last_retry_position(&mut self, input: Option<&Position>) -> Option<Position> {
+        let covered = input.map_or(self.own.commits.acknowledged(), |position| position.offset);
+        let lane = self.own.retry.as_mut()?;
+        lane.cover(covered);
+        let (position, _) = lane.position_to_commit();
+        lane.commits.last(position)
     }
 
     pub(super) fn commit_answered(
         &mut self,
+        lane: Lane,
         offset: Offset,
         result: CommitResult,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let commits = &mut self.own.commits;
+        let commits = match (lane, &mut self.own.retry) {
+            (Lane::Input, _) => &mut self.own.commits,
+            (Lane::Retry, Some(retry)) => &mut retry.commits,
+            (Lane::Retry, None) => return,
+        };
         let Some(flying) = commits.flying.take_if(|flying| flying.position.offset == offset) else { return };
         match result {
             CommitResult::Done => commits.done(flying),
             CommitResult::Unknown => commits.again = true,
             CommitResult::Refused => return self.drop_pair(actions),
+        }
+        if lane == Lane::Retry {
+            return;
+        }
+        if let (CommitResult::Done, Some(retry)) = (&result, &mut self.own.retry) {
+            retry.cover(offset);
         }
         if let Phase::Contested { asked: true, unknown, .. } = self.phase {
             self.phase = match result {

@@ -79,8 +79,15 @@ pub enum Event {
         /// What it holds, or why it cannot be read.
         ledger: Result<LedgerView, Failure>,
     },
-    /// Records arrived.
+    /// Records of the input lane arrived.
     Received(Arc<Chunk>),
+    /// Records of the retry lane arrived.
+    CopiesRead {
+        /// The copies.
+        chunk: Arc<Chunk>,
+        /// The time of day at that moment, milliseconds since 1970: headers and broker timestamps are told in it.
+        wall_ms: i64,
+    },
     /// Nothing comes any more from below this offset, though the last record may lie farther down.
     Passed {
         /// The ownership.
@@ -180,7 +187,7 @@ impl Event {
             | Self::Published { epoch, .. }
             | Self::LetterDelivered { epoch, .. }
             | Self::Committed { epoch, .. } => Some(*epoch),
-            Self::Received(chunk) => Some(chunk.epoch()),
+            Self::Received(chunk) | Self::CopiesRead { chunk, .. } => Some(chunk.epoch()),
             Self::Assigned { assignment, .. } => Some(assignment.epoch),
             Self::Tick | Self::Halt(_) | Self::Drain | Self::Revoke | Self::Deadline | Self::Lost => None,
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::rules::Rule;
 use crate::scheduler::Entry;
 use crate::{Chunk, Failure, Lane, Moment, Offset, Reason, SinkIndex, SinkMask};
 
@@ -16,10 +17,31 @@ pub(super) struct Grants {
     granted_bytes: u64,
 }
 
+impl Grants {
+    pub(super) fn received(&mut self, records: u64, bytes: u64) {
+        self.received_records += records;
+        self.received_bytes += bytes;
+    }
+
+    /// A fresh grant of so much beyond what came, when half of the last one is used up.
+    pub(super) fn top_up(&mut self, records: u64, bytes: u64) -> Option<(u64, u64)> {
+        let records_left = self.granted_records.saturating_sub(self.received_records);
+        let bytes_left = self.granted_bytes.saturating_sub(self.received_bytes);
+        if records_left > records / 2 && bytes_left > bytes / 2 {
+            return None;
+        }
+        (self.granted_records, self.granted_bytes) =
+            (self.received_records + records, self.received_bytes + bytes);
+        Some((self.granted_records, self.granted_bytes))
+    }
+}
+
 /// What a received record is.
 enum Fate {
     /// Settled before this ownership, or held by every sink.
     Done,
+    /// Its copy waits in the retry lane, or another record of its key does.
+    Waits,
     /// To be run for all sinks but these; `lettered` when only its letter is wanted.
     Run { held: SinkMask, lettered: bool },
 }
@@ -31,17 +53,17 @@ impl Pair {
             // What comes after a stop began is not admitted; the next owner reads it.
             (Lane::Input, _) => {}
             (Lane::Retry, _) => {
-                self.halt(
-                    Failure::halt(Reason::Internal, "records of a retry lane, which no pipeline has yet"),
-                    actions,
-                );
+                self.halt(Failure::halt(Reason::Internal, "copies that came as input records"), actions);
             }
         }
     }
 
     /// Goes on to an offset that no record stands before any more. The gap is nobody's, so it is settled at once, and the
     /// ledgers may claim it like any other gap.
-    pub(super) fn passed(&mut self, offset: Offset) {
+    pub(super) fn passed(&mut self, lane: Lane, offset: Offset) {
+        if lane == Lane::Retry {
+            return self.passed_copies(offset);
+        }
         let from = self.own.tracker.position();
         if self.phase != Phase::Running || offset <= from {
             return;
@@ -54,11 +76,21 @@ impl Pair {
         }
     }
 
+    fn passed_copies(&mut self, offset: Offset) {
+        let running = self.phase == Phase::Running;
+        let Some(lane) = self.own.retry.as_mut().filter(|_| running) else { return };
+        if offset > lane.tracker.position() {
+            lane.tracker.pass_to(offset);
+            if lane.tracker.open().is_empty() {
+                lane.commits.note_settled(1);
+            }
+        }
+    }
+
     fn admit(&mut self, chunk: &Arc<Chunk>, now: Moment, actions: &mut Vec<Action>) {
-        self.own.grants.received_records += chunk.len() as u64;
-        self.own.grants.received_bytes += chunk.bytes() as u64;
+        self.own.grants.received(chunk.len() as u64, chunk.bytes() as u64);
         let place = self.own.chunks.insert(chunk, now);
-        let (mut queued, mut done) = (0, 0);
+        let (mut queued, mut done, mut waiting) = (0, 0, 0);
         for index in 0..chunk.len() as u32 {
             let offset = chunk.offset(index);
             if offset < self.own.tracker.position() {
@@ -69,8 +101,12 @@ impl Pair {
                     self.own.tracker.pass(offset);
                     done += 1;
                 }
+                Fate::Waits => {
+                    self.own.tracker.pass(offset);
+                    waiting += 1;
+                }
                 Fate::Run { held, lettered } => {
-                    self.queue(chunk, place, index, held, lettered);
+                    self.queue(chunk, place, index, held, lettered, actions);
                     queued += 1;
                 }
             }
@@ -80,30 +116,50 @@ impl Pair {
         self.own.chunks.release(place, 1);
         if done > 0 {
             actions.push(Action::Settled(Tally { already_held: done, ..Tally::default() }));
-            self.own.commits.note_settled(done);
         }
+        self.own.commits.note_settled(done + waiting);
     }
 
-    fn queue(&mut self, chunk: &Chunk, place: u32, index: u32, held: SinkMask, lettered: bool) {
+    fn queue(
+        &mut self,
+        chunk: &Chunk,
+        place: u32,
+        index: u32,
+        held: SinkMask,
+        lettered: bool,
+        actions: &mut Vec<Action>,
+    ) {
         let own = &mut self.own;
         let offset = chunk.offset(index);
         let Some(first) = own.tracker.admit(offset, &mut own.working) else { return };
         let key = if own.scheduler.needs_keys() { chunk.key_hash(index) } else { None };
-        own.scheduler.push(Entry { first, offset, key, chunk: place, index, held, attempt: 1, lettered });
+        let lane = Lane::Input;
+        let entry = Entry { first, offset, lane, key, chunk: place, index, held, attempt: 1, lettered };
+        if lettered {
+            own.relettering.insert(offset);
+        } else if let (Some(key), Some(retry)) = (key, &own.retry)
+            && retry.parking.blocks(key)
+            && Rule::ParkNewcomers.holds()
+        {
+            return self.follow(entry, actions);
+        }
+        own.scheduler.push(entry);
     }
 
     fn fate(&self, offset: Offset) -> Fate {
         let own = &self.own;
-        let mut held = SinkMask::NONE;
+        let waits = own.retry.as_ref().is_some_and(|lane| lane.index.get(offset).is_some());
+        if waits && Rule::SkipWhatWaits.holds() {
+            return Fate::Waits;
+        }
         if offset >= own.known_end {
+            let held = SinkMask::NONE;
             return Fate::Run { held, lettered: false };
         }
         if own.tracker.was_settled(offset) {
             return Fate::Done;
         }
-        for sink in own.sinks.iter().filter(|sink| sink.view.holdings.holds(offset)) {
-            held.insert(sink.index);
-        }
+        let held = own.held_by(offset);
         if !own.sinks.is_empty() && held == own.all_sinks() {
             return Fate::Done;
         }
@@ -114,7 +170,10 @@ impl Pair {
 
     /// Grants what the window has room for. Small rises wait, so that the source is not told of every record.
     pub(super) fn grant(&mut self, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Running || self.own.holds.reason().is_some() {
+        if self.phase != Phase::Running || self.own.holds.reason().is_some() || !self.own.input_started {
+            return;
+        }
+        if self.is_retry_full() {
             return;
         }
         let window = self.options.window;
@@ -134,6 +193,15 @@ impl Pair {
             (grants.granted_records, grants.granted_bytes) = (records, bytes);
             actions.push(Action::Grant { lane: Lane::Input, records, bytes });
         }
+    }
+
+    /// Whether so much waits in the retry lane that the input lane pauses. Only beyond the highest origin that waits: what
+    /// waits may need the input lane to come so far, and both would wait for each other.
+    fn is_retry_full(&self) -> bool {
+        let (Some(policy), Some(lane)) = (self.options.retry, &self.own.retry) else { return false };
+        let full = lane.index.len() >= policy.waiting || lane.parking.records() >= policy.parked;
+        let beyond = lane.index.highest().is_none_or(|origin| self.own.tracker.position() > origin);
+        full && (beyond || !Rule::CapsBeyondOrigins.holds())
     }
 
     /// The sink at an index, none for an index that no sink has.

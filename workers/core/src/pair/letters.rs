@@ -1,31 +1,80 @@
-//! Dead letters: decided in the ledger, produced after that publish, settled by the broker's acknowledgement.
+//! Letters on their way to a topic: dead letters, which are decided in the ledger first, and copies for the retry topic. A
+//! record settles in its lane when the broker has acknowledged its letter.
 
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
 use crate::scheduler::Entry;
-use crate::{Class, Failure, Moment, RunSet, SinkIndex};
+use crate::{Class, Failure, Lane, Moment, Offset, RecordRef, RunSet, SinkIndex};
 
 use super::segments::Doomed;
-use super::{Action, Letter, LetterId, Pair, Tally};
+use super::{Action, Destination, Letter, LetterId, Pair, Tally};
 
-/// Letters on their way to the dead-letter topic.
+/// Letters on their way.
 #[derive(Debug, Default)]
 pub(super) struct Letters {
     next: u64,
     flying: HashMap<LetterId, Flying, FixedState>,
-    /// Spans of the records whose letters are not acknowledged.
+    /// Spans of the input lane's records whose letters are not acknowledged.
     pub(super) waiting: RunSet,
+    /// Origins of the retry lane's records whose dead letters are not acknowledged.
+    pub(super) retried: RunSet,
 }
 
 #[derive(Debug)]
-struct Flying {
-    entry: Entry,
-    letter: Letter,
+pub(super) struct Flying {
+    pub(super) entry: Entry,
+    pub(super) letter: Letter,
+    /// The copies that this letter takes the place of.
+    pub(super) copies: Vec<Offset>,
     holds: bool,
     tries: u32,
     again: Option<Moment>,
+}
+
+impl Flying {
+    /// A letter that is to be sent.
+    pub(super) fn new(
+        entry: Entry,
+        to: Destination,
+        record: RecordRef,
+        failure: Failure,
+        attempts: u32,
+        replays: u32,
+    ) -> Self {
+        let (id, origin) = (LetterId(0), Some(entry.offset));
+        let letter = Letter { id, to, origin, record, failure, attempts, replays };
+        Self { entry, letter, copies: Vec::new(), holds: false, tries: 0, again: None }
+    }
+
+    /// The letter of a record of the retry topic that is nobody's copy.
+    pub(super) fn stray(record: RecordRef, failure: Failure, offset: Offset) -> Self {
+        let entry = Entry {
+            first: offset,
+            offset,
+            lane: Lane::Retry,
+            key: None,
+            chunk: u32::MAX,
+            index: 0,
+            held: crate::SinkMask::NONE,
+            attempt: 0,
+            lettered: true,
+        };
+        let flying = Self::new(entry, Destination::DeadLetters, record, failure, 0, 0);
+        let letter = Letter { origin: None, ..flying.letter };
+        Self { letter, copies: vec![offset], ..flying }
+    }
+
+    /// The letter takes the place of a copy, which settles when it is acknowledged.
+    pub(super) fn instead_of(mut self, copy: Option<Offset>) -> Self {
+        self.copies.extend(copy);
+        self
+    }
+
+    fn is_dead(&self) -> bool {
+        self.letter.to == Destination::DeadLetters && self.letter.origin.is_some()
+    }
 }
 
 impl Letters {
@@ -38,11 +87,26 @@ impl Letters {
     pub(super) fn next_again(&self) -> Option<Moment> {
         self.flying.values().filter_map(|flying| flying.again).min()
     }
+
+    /// The letter on its way that carries the next copy of a record; none when it was acknowledged.
+    pub(super) fn leaving(&mut self, origin: Offset) -> Option<&mut Flying> {
+        self.flying.values_mut().find(|flying| {
+            let retried = matches!(flying.letter.to, Destination::Retry { .. });
+            retried && flying.entry.lane == Lane::Retry && flying.entry.offset == origin
+        })
+    }
+
+    /// Whether the dead letter of a record, of this replay or a later one, is on its way.
+    pub(super) fn is_flying(&self, origin: Offset, replays: u32) -> bool {
+        (self.waiting.contains(origin) || self.retried.contains(origin)) && {
+            let same = |flying: &Flying| flying.is_dead() && flying.entry.offset == origin;
+            self.flying.values().any(|flying| same(flying) && flying.letter.replays >= replays)
+        }
+    }
 }
 
 impl Pair {
-    /// The record will be a letter. Where a ledger can remember that, it is decided there first, so that a crash between
-    /// the letter and its settling cannot make the record both a row and a letter.
+    /// The record will be a letter.
     pub(super) fn doom(
         &mut self,
         entry: Entry,
@@ -52,13 +116,28 @@ impl Pair {
         actions: &mut Vec<Action>,
     ) {
         let own = &mut self.own;
-        own.finish(&RunSet::of(entry.first, entry.offset.next()));
-        let Some(record) = own.chunks.record(entry.chunk, entry.index) else { return };
-        let doomed = Doomed { entry, record, failure, holds };
-        match own.decider {
-            Some(sink) if !entry.lettered => {
-                let open = &mut own.sinks[sink].open;
+        let Some(record) = own.record(&entry) else { return };
+        let mut replays = 0;
+        match entry.lane {
+            Lane::Input => {
+                own.finish(&RunSet::of(entry.first, entry.offset.next()));
+                own.relettering.remove(&entry.offset);
+            }
+            Lane::Retry => {
+                replays = self.tried(&entry, !holds).map_or(0, |copy| copy.replays);
+            }
+        }
+        self.decide(Doomed { entry, record, failure, holds, replays }, now, actions);
+    }
+
+    /// Where a ledger can remember that a record is a letter, it is decided there first, so that a crash between the letter
+    /// and its settling cannot make the record both a row and a letter.
+    pub(super) fn decide(&mut self, doomed: Doomed, now: Moment, actions: &mut Vec<Action>) {
+        match self.own.decider {
+            Some(sink) if !doomed.entry.lettered => {
+                let open = &mut self.own.sinks[sink].open;
                 open.since.get_or_insert(now);
+                open.doomed.insert(doomed.entry.offset);
                 open.dead.push(doomed);
             }
             _ => self.post(doomed, actions),
@@ -73,24 +152,37 @@ impl Pair {
         failure: Failure,
         actions: &mut Vec<Action>,
     ) {
-        let Some(record) = self.own.chunks.record(entry.chunk, entry.index) else { return };
+        let Some(record) = self.own.record(&entry) else { return };
         let name = &self.options.sinks[usize::from(sink.0)].name;
-        self.own.chunks.need(entry.chunk, 1);
-        self.post(Doomed { entry, record, failure: failure.at(name), holds: false }, actions);
+        self.own.need(&entry);
+        self.post(Doomed { entry, record, failure: failure.at(name), holds: false, replays: 0 }, actions);
     }
 
-    /// Produces a letter.
+    /// Produces a dead letter.
     pub(super) fn post(&mut self, doomed: Doomed, actions: &mut Vec<Action>) {
-        let Doomed { entry, record, failure, holds } = doomed;
+        let Doomed { entry, record, failure, holds, replays } = doomed;
         let own = &mut self.own;
         let decided = own.decider.and_then(|sink| own.sinks[sink].view.holdings.letter(entry.offset));
-        let replays = decided.unwrap_or(0);
-        let id = LetterId(own.letters.next);
-        own.letters.next += 1;
-        let letter = Letter { id, record, failure, attempts: entry.attempt, replays };
-        own.letters.waiting.insert_range(entry.first, entry.offset.next());
-        actions.push(Action::Letter(letter.clone()));
-        own.letters.flying.insert(id, Flying { entry, letter, holds, tries: 0, again: None });
+        let replays = decided.unwrap_or(0).max(replays);
+        match entry.lane {
+            Lane::Input => own.letters.waiting.insert_range(entry.first, entry.offset.next()),
+            Lane::Retry => own.letters.retried.insert_range(entry.offset, entry.offset.next()),
+        }
+        let flying = Flying::new(entry, Destination::DeadLetters, record, failure, entry.attempt, replays);
+        self.send(Flying { holds, ..flying }, actions);
+    }
+
+    /// Produces a letter of any kind.
+    pub(super) fn send(&mut self, mut flying: Flying, actions: &mut Vec<Action>) {
+        let letters = &mut self.own.letters;
+        let id = LetterId(letters.next);
+        letters.next += 1;
+        flying.letter.id = id;
+        if let (Destination::Retry { .. }, Lane::Input) = (flying.letter.to, flying.entry.lane) {
+            letters.waiting.insert_range(flying.entry.first, flying.entry.offset.next());
+        }
+        actions.push(Action::Letter(Box::new(flying.letter.clone())));
+        letters.flying.insert(id, flying);
     }
 
     pub(super) fn letter_delivered(
@@ -109,8 +201,8 @@ impl Pair {
                     let wait = self.options.backoff.delay(flying.tries, self.own.random.next());
                     flying.again = Some(now.after(after.unwrap_or(wait)));
                 }
-                // The offset holds and the worker says so: a letter that cannot be written must not be forgotten.
-                Class::Reject | Class::Halt => {
+                Class::Reject => self.letter_refused(letter, failure, now, actions),
+                Class::Halt => {
                     if self.own.letters.flying.contains_key(&letter) {
                         self.halt(failure, actions);
                     }
@@ -119,22 +211,93 @@ impl Pair {
         }
     }
 
+    /// A record that the retry topic refuses goes to the dead letters. One that those refuse has no place left: the offset
+    /// holds and the worker says so, since a letter that cannot be written must not be forgotten.
+    fn letter_refused(&mut self, letter: LetterId, failure: Failure, now: Moment, actions: &mut Vec<Action>) {
+        let Some(flying) = self.own.letters.flying.get(&letter) else { return };
+        match flying.letter.to {
+            Destination::DeadLetters | Destination::Tail => self.halt(failure, actions),
+            Destination::Retry { .. } => {
+                if let Some(flying) = self.own.letters.flying.remove(&letter) {
+                    self.hand_over_refused(flying, failure, now, actions);
+                }
+            }
+        }
+    }
+
     fn letter_acknowledged(&mut self, letter: LetterId, actions: &mut Vec<Action>) {
         let own = &mut self.own;
-        let Some(Flying { entry, letter, holds, .. }) = own.letters.flying.remove(&letter) else { return };
-        let dead = vec![(letter.failure.reason, 1)];
-        actions.push(Action::Settled(Tally { dead, ..Tally::default() }));
-        own.chunks.release(entry.chunk, 1);
-        if holds && own.decider.is_none() {
-            own.scheduler.complete(&entry);
+        let Some(flying) = own.letters.flying.remove(&letter) else { return };
+        let (entry, reason) = (flying.entry, flying.letter.failure.reason);
+        if flying.letter.origin.is_some() {
+            own.release(entry.lane, entry.chunk, 1);
         }
-        // Several sinks may have refused the same record: it waits for all their letters.
-        if own.sinks.len() > 1 && own.letters.flying.values().any(|other| other.entry.offset == entry.offset)
-        {
+        match flying.letter.to {
+            Destination::DeadLetters => {
+                let tally = Tally { dead: vec![(reason, 1)], ..Tally::default() };
+                actions.push(Action::Settled(tally));
+                self.dead_letter_acknowledged(&flying);
+            }
+            Destination::Retry { .. } | Destination::Tail => {
+                if flying.letter.to != Destination::Tail {
+                    let tally = Tally { retried: vec![(reason, 1)], ..Tally::default() };
+                    actions.push(Action::Settled(tally));
+                }
+                self.copy_acknowledged(&flying);
+            }
+        }
+    }
+
+    fn dead_letter_acknowledged(&mut self, flying: &Flying) {
+        let (own, entry) = (&mut self.own, &flying.entry);
+        if let (None, Some(lane)) = (flying.letter.origin, &mut own.retry) {
+            return flying.copies.iter().for_each(|copy| lane.settle_now(*copy));
+        }
+        if flying.holds && own.decider.is_none() {
+            self.thaw(entry);
+        }
+        let own = &mut self.own;
+        // Several sinks may have refused the same record: it waits for all their letters. A replay in the retry lane that
+        // has failed again meanwhile waits for its own.
+        let same = |other: &Flying| {
+            other.is_dead() && (other.entry.lane, other.entry.offset) == (entry.lane, entry.offset)
+        };
+        if own.letters.flying.values().any(same) {
             return;
         }
-        own.letters.waiting.remove_range(entry.first, entry.offset.next());
-        own.settle(RunSet::of(entry.first, entry.offset.next()));
+        match entry.lane {
+            Lane::Input => {
+                own.letters.waiting.remove_range(entry.first, entry.offset.next());
+                own.settle(RunSet::of(entry.first, entry.offset.next()));
+            }
+            Lane::Retry => {
+                own.letters.retried.remove_range(entry.offset, entry.offset.next());
+                own.settle_retried(&RunSet::of(entry.offset, entry.offset.next()));
+            }
+        }
+    }
+
+    /// What stood behind a held record goes on: the decision over it is durable.
+    pub(super) fn thaw(&mut self, entry: &Entry) {
+        self.own.scheduler.complete(entry);
+        if let (Lane::Retry, Some(lane)) = (entry.lane, &mut self.own.retry) {
+            lane.release_key(entry.offset, entry.key);
+        }
+    }
+
+    fn copy_acknowledged(&mut self, flying: &Flying) {
+        let (own, entry) = (&mut self.own, &flying.entry);
+        let covered = own.commits.acknowledged();
+        match (entry.lane, &mut own.retry) {
+            (Lane::Retry, Some(lane)) => {
+                flying.copies.iter().for_each(|copy| lane.settle(entry.offset, *copy, covered));
+            }
+            (Lane::Retry, None) => {}
+            (Lane::Input, _) => {
+                own.letters.waiting.remove_range(entry.first, entry.offset.next());
+                own.settle(RunSet::of(entry.first, entry.offset.next()));
+            }
+        }
     }
 
     /// Sends letters again that could not be delivered for a passing reason.
@@ -146,7 +309,7 @@ impl Pair {
             self.own.letters.flying.values_mut().filter(|flying| flying.again.is_some_and(|due| due <= now))
         {
             flying.again = None;
-            actions.push(Action::Letter(flying.letter.clone()));
+            actions.push(Action::Letter(Box::new(flying.letter.clone())));
         }
     }
 }

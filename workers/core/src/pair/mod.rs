@@ -1,11 +1,11 @@
-//! The pair: input partition p (and, from the next issue on, its retry partition p) as one pure state machine.
+//! The pair: input partition p and its retry partition p as one pure state machine.
 //!
 //! `handle(event, now)` returns actions; the runtime performs them and reports back with events. The offset tracker,
 //! the key scheduler, the open segments and the ledger views live here and nowhere else.
 //!
 //! The way of a record through the machine: *queued* ([`crate::scheduler`]), *running* (with the steps), *finished* (its
 //! rows or its filtering wait in the open segments of the sinks), *settled* (all of them published), *committed*. A
-//! failed record goes back to the queue, or becomes a letter, which is decided in the ledger of the first sink that
+//! failed record goes back to the queue, is handed over to the retry partition, or becomes a letter, which is decided in the ledger of the first sink that
 //! keeps one, produced after that publish, and settled by the broker's acknowledgement.
 //!
 //! **Architecture invariant:** everything that belongs to one ownership lives in `ownership::Ownership` and is dropped
@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use crate::{Epoch, Failure, Lane, Moment, Offset, PairId, RunSet};
+use crate::{Epoch, Failure, Moment, Offset, PairId, RunSet};
 
 mod action;
 mod assign;
@@ -25,13 +25,14 @@ mod letters;
 mod options;
 mod outcomes;
 mod ownership;
+mod retry;
 mod segments;
 mod stop;
 mod turn;
 
-pub use action::{Action, Letter, LetterId, Tally, Unit, UnitEntry};
+pub use action::{Action, Destination, Letter, LetterId, Tally, Unit, UnitEntry};
 pub use event::{CommitResult, Event, Position, UnitResult, Verdict};
-pub use options::{CommitPolicy, Grain, Order, PairOptions, SealPolicy, SinkSpec, Window};
+pub use options::{CommitPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window};
 
 use ownership::Ownership;
 
@@ -92,9 +93,8 @@ impl Pair {
             _ if event.epoch().is_some_and(|epoch| epoch != self.own.epoch()) => return,
             Event::Recovered { sink, ledger, .. } => self.recovered(sink, ledger, now, actions),
             Event::Received(chunk) => self.received(&chunk, now, actions),
-            Event::Passed { lane: Lane::Input, offset, .. } => self.passed(offset),
-            // No pipeline has a retry lane yet; the source sends nothing for it.
-            Event::Passed { lane: Lane::Retry, .. } | Event::Committed { lane: Lane::Retry, .. } => {}
+            Event::CopiesRead { chunk, wall_ms } => self.copies_read(&chunk, wall_ms, now, actions),
+            Event::Passed { lane, offset, .. } => self.passed(lane, offset),
             Event::UnitDone { result, .. } => self.unit_done(result, now, actions),
             Event::Appended { sink, bytes, .. } => self.appended(sink, bytes),
             Event::SinkHeld { sink, failure, .. } => self.sink_held(sink, failure, actions),
@@ -105,8 +105,8 @@ impl Pair {
             Event::LetterDelivered { letter, result, .. } => {
                 self.letter_delivered(letter, result, now, actions)
             }
-            Event::Committed { lane: Lane::Input, offset, result, .. } => {
-                self.commit_answered(offset, result, now, actions)
+            Event::Committed { lane, offset, result, .. } => {
+                self.commit_answered(lane, offset, result, now, actions)
             }
             Event::Tick => {}
             Event::Halt(failure) => self.halt(failure, actions),
@@ -169,6 +169,11 @@ impl Pair {
     /// Bytes between intake and finish: chunks still needed, and rows not yet taken by a segment.
     pub fn in_flight_bytes(&self) -> u64 {
         self.own.window_bytes()
+    }
+
+    /// Records that wait in the retry lane, and the keys that wait behind one of them.
+    pub fn waiting(&self) -> (u64, u64) {
+        self.own.retry.as_ref().map_or((0, 0), |lane| (lane.index.len(), lane.parking.keys()))
     }
 
     /// Everything below is settled.

@@ -62,6 +62,27 @@ pub struct CommitPolicy {
     pub uncommitted_cap: u64,
 }
 
+/// How failed records wait outside of the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Whether later records of a failed record's key follow it (I3). Without, they overtake it.
+    pub ordered: bool,
+    /// A next try that is wanted within this span is made in the worker; later ones go through the retry topic.
+    pub in_place: Duration,
+    /// The longest wait; a `longshore.not-before` beyond it is clipped.
+    pub cap: Duration,
+    /// A record that has failed for so long gets no further try; none for as many as `attempts` allows.
+    pub max_age: Option<Duration>,
+    /// So many records wait at most before the input lane pauses.
+    pub waiting: u64,
+    /// So many of them may be parked behind others of their key.
+    pub parked: u64,
+    /// Copies farther behind the end of the retry partition than this are carried forward.
+    pub span: u64,
+    /// Copies older than this are carried forward: a third of the topic's retention.
+    pub carry_age: Duration,
+}
+
 /// How much may be between intake and settle without being in a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
@@ -96,6 +117,8 @@ pub struct PairOptions {
     pub backoff: Backoff,
     /// Tries in all before a record becomes a letter, the first included.
     pub attempts: u32,
+    /// How failed records wait outside of the worker; none: they wait in it.
+    pub retry: Option<RetryPolicy>,
     /// The sink generation.
     pub generation: crate::Generation,
 }

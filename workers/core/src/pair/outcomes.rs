@@ -1,7 +1,8 @@
 //! What the steps made of a unit.
 
+use crate::rules::Rule;
 use crate::scheduler::Entry;
-use crate::{Block, Class, Failure, FilterReason, Moment, Reason, RunSet, Scope, SinkIndex, SinkMask};
+use crate::{Block, Class, Failure, FilterReason, Lane, Moment, Reason, RunSet, Scope, SinkIndex, SinkMask};
 
 use super::segments::Finished;
 use super::{Action, Pair, Phase, Tally, UnitResult, Verdict};
@@ -34,11 +35,11 @@ impl Pair {
                     self.doom(*entry, failure, false, now, actions);
                 }
                 Verdict::Routed { sinks } => {
-                    self.own.scheduler.complete(entry);
+                    self.through(entry);
                     finished.routed(entry, sinks);
                 }
                 Verdict::Filtered(reason) => {
-                    self.own.scheduler.complete(entry);
+                    self.through(entry);
                     finished.filtered(entry, reason);
                 }
             }
@@ -51,6 +52,14 @@ impl Pair {
         }
     }
 
+    /// A record is through the steps: what stands behind it may go.
+    fn through(&mut self, entry: &Entry) {
+        self.own.scheduler.complete(entry);
+        if entry.lane == Lane::Retry {
+            self.tried(entry, true);
+        }
+    }
+
     /// Puts finished records into the segments, or settles them at once when no sink is left to wait for.
     fn take_finished(
         &mut self,
@@ -60,11 +69,14 @@ impl Pair {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let spans = finished.spans();
-        if spans.is_empty() {
+        let (spans, retried) = (finished.spans(Lane::Input), finished.spans(Lane::Retry));
+        if spans.is_empty() && retried.is_empty() {
             return;
         }
         self.own.finish(&spans);
+        if let Some(lane) = &mut self.own.retry {
+            lane.note_finished(&retried);
+        }
         for (sink, block) in blocks {
             if let Some(state) = self.sink_mut(sink)
                 && !block.is_empty()
@@ -72,13 +84,14 @@ impl Pair {
                 state.append(block, now, actions);
             }
         }
-        let immediate = finished.hand_out(&mut self.own.sinks, &mut self.own.chunks, now);
+        let immediate = finished.hand_out(&mut self.own, now);
         for sink in self.own.sinks.iter_mut().filter(|sink| sink.ledger) {
             sink.count_children(children_filtered);
         }
         if !immediate.spans.is_empty() {
             self.own.settle(immediate.spans);
         }
+        self.own.settle_retried(&immediate.retried);
         if immediate.tally != Tally::default() {
             actions.push(Action::Settled(immediate.tally));
         }
@@ -101,7 +114,7 @@ impl Pair {
                 self.own.scheduler.complete(&entry);
                 self.doom(entry, failure, false, now, actions);
             }
-            Class::Retry { scope: Scope::Record, .. } if entry.attempt >= self.options.attempts => {
+            Class::Retry { scope: Scope::Record, .. } if self.is_last_try(&entry) => {
                 // Another run might end otherwise. Where the decision and the rows behind the record are not one atomic
                 // publish, they must wait until it is durable; else a crash could bring the record back behind them.
                 let holds = self.own.decider.is_none() || self.own.sinks.len() > 1;
@@ -114,8 +127,15 @@ impl Pair {
             }
             Class::Retry { scope: Scope::Record, after } => {
                 let wait = self.options.backoff.delay(entry.attempt, self.own.random.next());
-                let again = Entry { attempt: entry.attempt + 1, ..entry };
-                self.own.scheduler.retry(again, now.after(after.unwrap_or(wait)));
+                let wait = after.unwrap_or(wait);
+                let policy = self.options.retry.filter(|_| self.own.retry.is_some());
+                if policy.is_some_and(|policy| wait >= policy.in_place) {
+                    self.own.scheduler.complete(&entry);
+                    self.hand_over(entry, entry.attempt, failure, wait, actions);
+                } else {
+                    let again = Entry { attempt: entry.attempt + 1, ..entry };
+                    self.own.scheduler.retry(again, now.after(wait));
+                }
             }
             Class::Retry { scope: Scope::Target, .. } => {
                 // No attempt is counted; when the pair probes again, this record is the probe.
@@ -130,25 +150,69 @@ impl Pair {
         Unfinished::No
     }
 
+    /// Whether no further try is allowed, by number or by age.
+    fn is_last_try(&self, entry: &Entry) -> bool {
+        let lane = self.own.retry.as_ref().filter(|_| entry.lane == Lane::Retry);
+        let old = lane.and_then(|lane| lane.index.get(entry.offset)).is_some_and(|copy| copy.last);
+        entry.attempt >= self.options.attempts || old
+    }
+
     /// Sends units while the scheduler has some and nothing holds the pair back.
     pub(super) fn send_units(&mut self, now: Moment, actions: &mut Vec<Action>) {
         while matches!(self.phase, Phase::Running | Phase::Draining)
             && self.own.holds.lets_go(now, self.own.scheduler.running_units())
         {
             let room = self.repeat_room();
-            let Some(id) = self.own.scheduler.next_unit(now, room) else { return };
+            let Some(id) = self.next_unit(now, room, actions) else { return };
             let own = &self.own;
             let entries = own.scheduler.entries(id).iter().filter_map(|entry| {
-                let record = own.chunks.record(entry.chunk, entry.index)?;
+                let record = own.record(entry)?;
                 Some(super::UnitEntry { record, held: entry.held, attempt: entry.attempt })
             });
             actions.push(Action::Run(super::Unit { id, epoch: own.epoch(), entries: entries.collect() }));
         }
     }
 
+    /// The next unit. Records of parked keys are not in it: those of the input lane follow their key into the retry lane,
+    /// and of those in the retry lane only the first one is tried.
+    fn next_unit(&mut self, now: Moment, room: usize, actions: &mut Vec<Action>) -> Option<crate::UnitId> {
+        loop {
+            let Some(lane) = self.own.retry.as_ref().filter(|lane| !lane.parking.is_empty()) else {
+                return self.own.scheduler.next_unit(now, room);
+            };
+            let may_go = |entry: &Entry| match (entry.lane, entry.key) {
+                (_, None) => true,
+                (Lane::Input, Some(key)) => {
+                    entry.lettered || !lane.parking.diverts(key) || !Rule::DivertQueued.holds()
+                }
+                (Lane::Retry, Some(key)) => {
+                    lane.parking.head(key) == Some(entry.offset) || !Rule::HeadOnly.holds()
+                }
+            };
+            let mut aside = Vec::new();
+            let id = self.own.scheduler.next_unit_of(now, room, may_go, &mut aside);
+            if id.is_some() || aside.is_empty() {
+                self.set_aside(aside, actions);
+                return id;
+            }
+            self.set_aside(aside, actions);
+        }
+    }
+
+    fn set_aside(&mut self, aside: Vec<Entry>, actions: &mut Vec<Action>) {
+        for entry in aside {
+            match entry.lane {
+                Lane::Input => self.follow(entry, actions),
+                Lane::Retry => self.put_back(&entry),
+            }
+        }
+    }
+
     /// How many records may still be sent before what a sink without a ledger may get twice exceeds its cap.
     fn repeat_room(&self) -> usize {
         let Some(repeating) = self.own.commits.repeating() else { return usize::MAX };
+        let retried = self.own.retry.as_ref().and_then(|lane| lane.commits.repeating());
+        let repeating = repeating + retried.unwrap_or(0);
         let running = self.own.scheduler.running_records() as u64;
         let cap = self.options.commit.uncommitted_cap.max(1);
         let room = cap.saturating_sub(repeating + running);
@@ -159,6 +223,7 @@ impl Pair {
             room as usize
         } else if running == 0
             && !self.own.commits.is_under_way()
+            && !self.own.retry.as_ref().is_some_and(|lane| lane.commits.is_under_way())
             && self.own.sinks.iter().all(|sink| sink.is_empty())
         {
             room.max(1) as usize
@@ -181,8 +246,11 @@ enum Unfinished {
 }
 
 /// What settles at once.
+#[derive(Default)]
 pub(super) struct Immediate {
     pub(super) spans: RunSet,
+    /// Origins of the retry lane's records.
+    pub(super) retried: RunSet,
     pub(super) tally: Tally,
 }
 

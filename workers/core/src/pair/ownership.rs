@@ -1,18 +1,20 @@
 //! Everything that belongs to one ownership of a pair.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::metadata::Metadata;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Entry, Scheduler};
 use crate::source::Assignment;
 use crate::tracker::{Ticket, Tracker};
-use crate::{Chunk, Epoch, Moment, Offset, PairId, RecordRef, RunSet, SinkIndex, SinkMask, WriterId};
+use crate::{Chunk, Epoch, Lane, Moment, Offset, PairId, RecordRef, RunSet, SinkIndex, SinkMask, WriterId};
 
 use super::PairOptions;
 use super::commit::Commits;
 use super::hold::Holds;
 use super::intake::Grants;
 use super::letters::Letters;
+use super::retry::RetryLane;
 use super::segments::SinkState;
 
 /// The state of one ownership; dropped as a whole when it ends.
@@ -42,6 +44,12 @@ pub(super) struct Ownership {
     pub(super) grants: Grants,
     pub(super) letters: Letters,
     pub(super) commits: Commits,
+    /// The retry lane; none for a pipeline without retry topics.
+    pub(super) retry: Option<RetryLane>,
+    /// Whether the input lane was told to begin.
+    pub(super) input_started: bool,
+    /// Records of the input lane that run again only to tell why their letter was decided.
+    pub(super) relettering: BTreeSet<Offset>,
     pub(super) holds: Holds,
 }
 
@@ -65,7 +73,10 @@ impl Ownership {
             gaps: RunSet::default(),
             working: Ticket::empty(epoch),
             finished: Ticket::empty(epoch),
-            commits: Commits::new(&assignment, start, repeats),
+            commits: Commits::new(assignment.committed.clone(), start, repeats),
+            retry: assignment.retry.as_ref().map(|retry| RetryLane::new(epoch, retry, repeats)),
+            input_started: false,
+            relettering: BTreeSet::new(),
             random: Random::seeded(writer),
             assignment,
             writer,
@@ -124,7 +135,10 @@ impl Ownership {
     /// Forgets all work, and lets go of the chunks that only this work needed.
     pub(super) fn cancel_work(&mut self) {
         for entry in self.scheduler.clear() {
-            self.chunks.release(entry.chunk, 1);
+            // What a copy holds stays with the lane's index.
+            if entry.lane == Lane::Input {
+                self.chunks.release(entry.chunk, 1);
+            }
         }
     }
 
@@ -142,10 +156,60 @@ impl Ownership {
             sink.subtract_waiting(&mut spans);
         }
         spans.subtract(&self.letters.waiting);
+        if let Some(lane) = &mut self.retry {
+            lane.settle_joined(&spans, self.commits.acknowledged());
+        }
         let ticket = self.finished.split(&spans);
         crate::invariant!(I1, *ticket.spans() == spans, "{spans:?} was settled and not finished");
         let settled = self.tracker.settle(ticket);
         self.commits.note_settled(settled);
+    }
+}
+
+impl Ownership {
+    /// The sinks whose published ledger holds a record.
+    pub(super) fn held_by(&self, origin: Offset) -> SinkMask {
+        let mut held = SinkMask::NONE;
+        let holding = self.sinks.iter().filter(|sink| sink.view.holdings.holds(origin));
+        holding.for_each(|sink| held.insert(sink.index));
+        held
+    }
+
+    /// Settles the copies of records of the retry lane that wait for nothing more.
+    pub(super) fn settle_retried(&mut self, origins: &RunSet) {
+        let Some(lane) = &mut self.retry else { return };
+        let mut origins = origins.clone();
+        for sink in &self.sinks {
+            sink.subtract_retried(&mut origins);
+        }
+        origins.subtract(&self.letters.retried);
+        lane.settle_joined(&origins, self.commits.acknowledged());
+    }
+
+    /// The record of an entry.
+    pub(super) fn record(&self, entry: &Entry) -> Option<RecordRef> {
+        match entry.lane {
+            Lane::Input => self.chunks.record(entry.chunk, entry.index),
+            Lane::Retry => self.retry.as_ref()?.payloads.record(entry.chunk, entry.index),
+        }
+    }
+
+    /// One more of the machine's parts needs the record of an entry.
+    pub(super) fn need(&mut self, entry: &Entry) {
+        match (entry.lane, &mut self.retry) {
+            (Lane::Input, _) => self.chunks.need(entry.chunk, 1),
+            (Lane::Retry, Some(lane)) => lane.payloads.need(entry.chunk, 1),
+            (Lane::Retry, None) => {}
+        }
+    }
+
+    /// So many records of a chunk are not needed any more.
+    pub(super) fn release(&mut self, lane: Lane, chunk: u32, records: usize) {
+        match (lane, &mut self.retry) {
+            (Lane::Input, _) => self.chunks.release(chunk, records),
+            (Lane::Retry, Some(lane)) => lane.payloads.release(chunk, records),
+            (Lane::Retry, None) => {}
+        }
     }
 }
 

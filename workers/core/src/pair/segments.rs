@@ -21,6 +21,8 @@ pub(super) struct Doomed {
     pub(super) failure: Failure,
     /// What stands behind the record waits until the decision is durable.
     pub(super) holds: bool,
+    /// Its replay number.
+    pub(super) replays: u32,
 }
 
 /// What waits to be published, or is being published.
@@ -28,6 +30,10 @@ pub(super) struct Doomed {
 pub(super) struct Segment {
     /// Spans of finished records: with rows, or filtered.
     pub(super) finished: RunSet,
+    /// Origins of finished records of the retry lane.
+    pub(super) retried: RunSet,
+    /// Origins of the dead letters that wait here for their decision.
+    pub(super) doomed: RunSet,
     pub(super) records: u64,
     pub(super) rows: u64,
     pub(super) filtered: Vec<(FilterReason, u64)>,
@@ -41,7 +47,7 @@ pub(super) struct Segment {
 
 impl Segment {
     fn is_empty(&self) -> bool {
-        self.finished.is_empty() && self.dead.is_empty()
+        self.finished.is_empty() && self.retried.is_empty() && self.dead.is_empty()
     }
 }
 
@@ -126,6 +132,27 @@ impl SinkState {
         if let Some((_, _, sealed)) = &self.sealed {
             spans.subtract(&sealed.finished);
         }
+    }
+
+    /// Takes out the records of the retry lane that still wait here.
+    pub(super) fn subtract_retried(&self, origins: &mut RunSet) {
+        for segment in self.segments() {
+            origins.subtract(&segment.retried);
+            origins.subtract(&segment.doomed);
+        }
+    }
+
+    /// Whether a record waits here to be published, by whatever lane it came.
+    pub(super) fn awaits(&self, origin: Offset) -> bool {
+        self.segments().any(|segment| {
+            segment.finished.contains(origin)
+                || segment.retried.contains(origin)
+                || segment.doomed.contains(origin)
+        })
+    }
+
+    fn segments(&self) -> impl Iterator<Item = &Segment> {
+        std::iter::once(&self.open).chain(self.sealed.as_ref().map(|(_, _, segment)| segment))
     }
 
     /// Records that count against the intake window.
@@ -241,6 +268,7 @@ impl Pair {
         // Else every marker at the end of a log would be a run of its own for ever.
         except.subtract(&own.gaps);
         let mut also = segment.finished.clipped(Offset(i64::MIN), begin);
+        also.union(&segment.retried);
         state.view.holdings.take_held(&mut also);
         Trailer {
             version: TRAILER_VERSION,
@@ -256,7 +284,7 @@ impl Pair {
             covers: (begin, end),
             except,
             also,
-            dead: segment.dead.iter().map(|doomed| (doomed.entry.offset, 0)).collect(),
+            dead: segment.dead.iter().map(|doomed| (doomed.entry.offset, doomed.replays)).collect(),
             rows: segment.rows,
             filtered: segment
                 .filtered
@@ -306,7 +334,7 @@ impl Pair {
         }
         for doomed in segment.dead.drain(..) {
             if doomed.holds {
-                self.own.scheduler.complete(&doomed.entry);
+                self.thaw(&doomed.entry);
             }
             self.post(doomed, actions);
         }
@@ -324,9 +352,10 @@ impl Pair {
             }
         }
         for entry in &segment.sent {
-            self.own.chunks.release(entry.chunk, 1);
+            self.own.release(entry.lane, entry.chunk, 1);
         }
         self.own.settle(segment.finished);
+        self.own.settle_retried(&segment.retried);
         if segment.tally != Tally::default() {
             actions.push(Action::Settled(segment.tally));
         }

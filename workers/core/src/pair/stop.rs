@@ -85,7 +85,18 @@ impl Pair {
             self.own.cancel_work();
             actions.push(Action::CancelUnits);
         }
+        let retry = match self.phase {
+            Phase::Running | Phase::Draining | Phase::Revoking => self.last_retry_position(position.as_ref()),
+            Phase::Halted(_) if self.own.begun => self.last_retry_position(position.as_ref()),
+            // While another writer's number is in question, only the input commit asks.
+            Phase::Contested { .. }
+            | Phase::Halted(_)
+            | Phase::Idle
+            | Phase::Recovering
+            | Phase::Reassigning
+            | Phase::Dropped => None,
+        };
         self.phase = Phase::Idle;
-        actions.push(Action::Released { input: position, retry: None });
+        actions.push(Action::Released { input: position, retry });
     }
 }

@@ -14,6 +14,7 @@ use super::*;
 
 mod ends;
 mod gaps;
+mod retry;
 mod speed;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {
@@ -35,6 +36,7 @@ fn options(sinks: Vec<SinkSpec>) -> PairOptions {
         commit: CommitPolicy { interval: second, records: 10_000, uncommitted_cap: 100 },
         backoff: Backoff { base: second, cap: second, floor: second },
         attempts: 3,
+        retry: None,
         generation: Generation::FIRST,
     }
 }
@@ -150,7 +152,7 @@ impl Hand {
 
     fn letters(&mut self) -> Vec<Letter> {
         self.take(|action| match action {
-            Action::Letter(letter) => Ok(letter),
+            Action::Letter(letter) => Ok(*letter),
             other => Err(other),
         })
     }

@@ -11,12 +11,19 @@ impl Pair {
             self.recover_again(now, actions);
         }
         if matches!(self.phase, Phase::Running | Phase::Draining | Phase::Revoking) {
+            self.start_input(actions);
             self.post_again(now, actions);
+            if self.phase == Phase::Running {
+                self.queue_due(now);
+                self.carry_forward(now, actions);
+            }
             self.send_units(now, actions);
             self.seal_due(now, actions);
         }
         self.commit_due(now, actions);
+        self.commit_retry_due(now, actions);
         self.grant(actions);
+        self.grant_retry(actions);
         self.release_when_done(actions);
     }
 
@@ -24,7 +31,9 @@ impl Pair {
     /// does what is due, so a tick between others is harmless.
     pub fn next_wake(&self) -> Option<Moment> {
         let own = &self.own;
-        let commit = own.commits.due(self.options.commit.interval);
+        let interval = self.options.commit.interval;
+        let retry_commit = own.retry.as_ref().and_then(|lane| lane.commits.due(interval));
+        let commit = own.commits.due(interval).into_iter().chain(retry_commit).min();
         match &self.phase {
             Phase::Recovering => own.sinks.iter().filter_map(|sink| sink.recover_again).min(),
             Phase::Running | Phase::Draining => {
@@ -33,7 +42,8 @@ impl Pair {
                 let unit = if held { None } else { self.next_unit_due() };
                 let ages =
                     own.sinks.iter().zip(&self.options.sinks).filter_map(|(sink, spec)| sink.age_due(spec));
-                ages.chain(unit).chain(commit).chain(own.letters.next_again()).min()
+                let retry = if held { None } else { self.next_retry_due() };
+                ages.chain(unit).chain(commit).chain(own.letters.next_again()).chain(retry).min()
             }
             Phase::Revoking => own.letters.next_again(),
             Phase::Contested { again, .. } => *again,

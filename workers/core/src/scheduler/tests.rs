@@ -10,7 +10,8 @@ fn entry(offset: i64, key: Option<u64>) -> Entry {
     // Keys of real records are hashes; spread the small ones of the test like those.
     let key = key.map(|key| KeyHash(key.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     let (first, offset) = (Offset(offset), Offset(offset));
-    Entry { first, offset, key, chunk: 0, index: 0, held: SinkMask::NONE, attempt: 1, lettered: false }
+    let (lane, held) = (crate::Lane::Input, SinkMask::NONE);
+    Entry { first, offset, lane, key, chunk: 0, index: 0, held, attempt: 1, lettered: false }
 }
 
 #[derive(Clone, Copy, Debug)]

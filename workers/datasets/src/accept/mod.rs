@@ -9,7 +9,7 @@ use longshore_codec::unpack::unpack;
 use longshore_codec::{Compression, Decode, Store};
 use longshore_conditions::BuildError;
 use longshore_core::human::Bytes;
-use longshore_core::{Content, Failure, FilterReason, Flow, Item, Lane, Map, Origin, Reason, Step, Value};
+use longshore_core::{Content, Failure, FilterReason, Flow, Item, Map, Origin, Reason, Step, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,6 @@ const VALUES_MAX: u32 = 100_000;
 
 /// The filter reason of tombstones.
 const TOMBSTONE: &str = "tombstone";
-
-/// The header that names the identity of a record in the pipeline's own retry topic.
-const ORIGIN_HEADER: &[u8] = b"longshore.origin";
 
 /// `accept: {}`, `accept: { format: text, compression: zstd }` or `accept: { format: avro, subject: document }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -174,19 +171,9 @@ fn document_of_text(bytes: &[u8], item: &Item) -> Result<Map, Failure> {
     Ok(document)
 }
 
-/// The record's identity. In the retry lane its header names it; on an input the same header would be forged.
+/// The record's identity.
 fn origin(item: &Item) -> String {
     let record = &item.source;
-    let header = || record.headers().find(|header| header.name == ORIGIN_HEADER)?.value;
-    let carried = match record.chunk().lane() {
-        Lane::Input => None,
-        Lane::Retry => header().and_then(|value| std::str::from_utf8(value).ok()?.parse::<Origin>().ok()),
-    };
-    let own = || Origin {
-        topic: record.pair().topic.clone(),
-        partition: record.pair().partition,
-        offset: record.offset(),
-        index: item.index,
-    };
-    carried.unwrap_or_else(own).to_string()
+    let (topic, partition) = (record.pair().topic.clone(), record.pair().partition);
+    Origin { topic, partition, offset: record.offset(), index: item.index }.to_string()
 }

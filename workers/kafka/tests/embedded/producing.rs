@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore_core::ledger::{TRAILER_VERSION, Trailer};
-use longshore_core::pair::{Letter, LetterId};
+use longshore_core::pair::{Destination, Letter, LetterId};
 use longshore_core::sink::{Block, Encode, Published, Sink, WriterContext};
 use longshore_core::{
     ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Reason, RecordRef, RunSet,
@@ -233,6 +233,8 @@ fn letters_keep_the_record_and_say_why() {
     let letters = Letters::new(producer(&broker), "logs", "1a2b");
     let letter = Letter {
         id: LetterId(1),
+        to: Destination::DeadLetters,
+        origin: Some(Offset(7)),
         record: record(&[(b"\xff", None), (b"longshore.attempt", Some(b"99"))]),
         failure: Failure::reject(Reason::DecodeJson, "expected value").at("parse"),
         attempts: 1,
@@ -261,6 +263,8 @@ fn a_letter_without_its_partition_is_not_settled() {
     let letters = Letters::new(producer(&broker), "logs", "1a2b");
     let letter = Letter {
         id: LetterId(1),
+        to: Destination::DeadLetters,
+        origin: Some(Offset(7)),
         record: record(&[]),
         failure: Failure::reject(Reason::DecodeJson, "x"),
         attempts: 1,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore_codec::{Store, ValueEncoder};
 use longshore_conditions::{BuildError, Condition, steps};
 use longshore_core::item::Step;
-use longshore_core::pair::{CommitPolicy, PairOptions, SealPolicy, SinkSpec, Window};
+use longshore_core::pair::{CommitPolicy, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window};
 use longshore_core::retry::Backoff;
 use longshore_core::sink::Sink;
 use longshore_core::{Failure, Generation, Item};
@@ -146,6 +146,26 @@ fn seal(kind: &SinkKind) -> SealPolicy {
     }
 }
 
+/// How failed records wait in the retry topic; none where they wait in the worker.
+fn retry_policy(pipeline: &Pipeline) -> Option<RetryPolicy> {
+    let retry = &pipeline.failure.retry;
+    let order = retry.order.unwrap_or(pipeline.input.order);
+    if !retry.topic || order == Order::Partition {
+        return None;
+    }
+    Some(RetryPolicy {
+        ordered: order == Order::Key,
+        in_place: retry.in_place.get(),
+        cap: retry.cap.get(),
+        max_age: retry.max_age.map(|age| age.get()),
+        waiting: retry.waiting,
+        parked: retry.parked,
+        span: retry.span,
+        // The topic keeps records for the longest wait and a day at least.
+        carry_age: (retry.cap.get() + Duration::from_secs(24 * 3600)) / 3,
+    })
+}
+
 fn pair_options(pipeline: &Pipeline, version: &str, sinks: Vec<SinkSpec>, plan: &Plan) -> PairOptions {
     let retry = &pipeline.failure.retry;
     PairOptions {
@@ -164,6 +184,7 @@ fn pair_options(pipeline: &Pipeline, version: &str, sinks: Vec<SinkSpec>, plan: 
         commit: CommitPolicy { interval: Duration::from_secs(1), records: 5_000, uncommitted_cap: 20_000 },
         backoff: Backoff { base: retry.first.get(), cap: retry.cap.get(), floor: retry.shortest().get() },
         attempts: retry.attempts,
+        retry: retry_policy(pipeline),
         generation: Generation(pipeline.generation),
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::crash::{self, Point};
 use crate::entropy;
 use crate::letters::LetterSink;
@@ -237,6 +237,9 @@ impl PairTask {
             return;
         }
         match &event {
+            Event::Committed { epoch, lane: Lane::Retry, .. } if *epoch == self.epoch => {
+                self.figures.progress += 1
+            }
             Event::Committed { epoch, lane: Lane::Input, offset, result } if *epoch == self.epoch => {
                 self.committed(*offset, result)
             }
@@ -282,6 +285,10 @@ impl PairTask {
     fn received(&mut self, chunk: Arc<Chunk>) {
         if chunk.epoch() != self.epoch || self.waits_for_assignment || chunk.is_empty() {
             return;
+        }
+        if chunk.lane() == Lane::Retry {
+            self.figures.progress += 1;
+            return self.handle(Event::CopiesRead { chunk, wall_ms: clock::wall_ms() });
         }
         let (records, bytes) = (chunk.len() as u64, chunk.bytes() as u64);
         self.figures.received += records;

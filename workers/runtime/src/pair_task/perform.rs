@@ -30,7 +30,7 @@ impl PairTask {
                     writer.publish(trailer);
                 }
             }
-            Action::Letter(letter) => self.send_letter(letter),
+            Action::Letter(letter) => self.send_letter(*letter),
             Action::Commit { lane, position } => self.commit(lane, position),
             Action::Reassign => self.reassign(),
             Action::Halt(failure) => self.halted(failure),
@@ -219,6 +219,8 @@ impl PairTask {
             self.figures.watermark = Some(watermark);
             self.metrics.watermark(watermark);
         }
+        let (waiting, parked) = self.machine.waiting();
+        self.metrics.waiting(waiting, parked);
         self.metrics.in_flight(self.figures.in_flight(), self.machine.in_flight_bytes());
         self.metrics.credit(self.granted_records.saturating_sub(self.figures.received));
         self.cell.write(&self.figures);

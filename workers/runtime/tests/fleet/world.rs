@@ -215,6 +215,7 @@ fn pair_options(sinks: usize, attempts: u32) -> PairOptions {
         commit: CommitPolicy { interval: Duration::from_millis(10), records: 1000, uncommitted_cap: 20_000 },
         backoff: brief(),
         attempts,
+        retry: None,
         generation: Generation::FIRST,
     }
 }

@@ -144,6 +144,9 @@ struct Families {
     filtered: Family<OfReason, Counter>,
     children_filtered: Family<OfReason, Counter>,
     dead: Family<OfReason, Counter>,
+    retried: Family<OfReason, Counter>,
+    waiting: Family<OfPair, Gauge>,
+    parked: Family<OfPair, Gauge>,
     in_flight: Family<OfPair, Gauge>,
     in_flight_bytes: Family<OfPair, Gauge>,
     credit: Family<OfPair, Gauge>,
@@ -175,6 +178,9 @@ impl Families {
             filtered: Family::default(),
             children_filtered: Family::default(),
             dead: Family::default(),
+            retried: Family::default(),
+            waiting: Family::default(),
+            parked: Family::default(),
             in_flight: Family::default(),
             in_flight_bytes: Family::default(),
             credit: Family::default(),
@@ -215,6 +221,10 @@ impl Families {
         let help = "Children filtered although their record went to a sink, by reason";
         r.register("children_filtered", help, self.children_filtered.clone());
         r.register("records_dead", "Dead letters acknowledged, by reason", self.dead.clone());
+        let help = "Copies acknowledged by the retry topic, by reason; each try of a record makes one";
+        r.register("records_retried", help, self.retried.clone());
+        r.register("retry_waiting_records", "Records that wait in the retry lane", self.waiting.clone());
+        r.register("retry_parked_keys", "Keys of which records wait in the retry lane", self.parked.clone());
         r.register("in_flight_records", "Records received and not settled", self.in_flight.clone());
         r.register(
             "in_flight_bytes",
@@ -409,7 +419,13 @@ mod tests {
         let pair = metrics.pair(&PairId::new("logs", 3));
         pair.received(5, 500);
         let filtered = vec![(FilterReason(Arc::from("filter.2")), 2)];
-        pair.settled(&Tally { sunk: 1, filtered, dead: vec![(Reason::DecodeJson, 1)], already_held: 1 });
+        pair.settled(&Tally {
+            sunk: 1,
+            filtered,
+            dead: vec![(Reason::DecodeJson, 1)],
+            already_held: 1,
+            retried: vec![(Reason::RetryParked, 1)],
+        });
         pair.committed(Offset(5));
         let text = metrics.render();
         for line in [

@@ -19,6 +19,8 @@ pub struct PairMetrics {
     filtered: Counter,
     dead: Counter,
     already_held: Counter,
+    waiting: Gauge,
+    parked: Gauge,
     in_flight: Gauge,
     in_flight_bytes: Gauge,
     credit: Gauge,
@@ -42,6 +44,8 @@ impl PairMetrics {
             filtered: place("filtered"),
             dead: place("dead"),
             already_held: place("already_held"),
+            waiting: families.waiting.get_or_create_owned(&labels),
+            parked: families.parked.get_or_create_owned(&labels),
             in_flight: families.in_flight.get_or_create_owned(&labels),
             in_flight_bytes: families.in_flight_bytes.get_or_create_owned(&labels),
             credit: families.credit.get_or_create_owned(&labels),
@@ -76,6 +80,9 @@ impl PairMetrics {
             self.dead.inc_by(*count);
             self.families().dead.get_or_create(&self.of_reason(reason.code())).inc_by(*count);
         }
+        for (reason, count) in &tally.retried {
+            self.families().retried.get_or_create(&self.of_reason(reason.code())).inc_by(*count);
+        }
     }
 
     /// Children were filtered although their record went to a sink.
@@ -88,6 +95,12 @@ impl PairMetrics {
     /// A letter could not be produced and will be tried again.
     pub fn letter_retried(&self, failure: &Failure) {
         self.families().letter_retries.get_or_create(&self.of_reason(failure.reason.code())).inc();
+    }
+
+    /// Records that wait in the retry lane, and keys that wait behind one of them.
+    pub fn waiting(&self, records: u64, keys: u64) {
+        self.waiting.set(whole(records));
+        self.parked.set(whole(keys));
     }
 
     /// Records received and not settled, and the bytes of those not finished.
@@ -125,6 +138,8 @@ impl PairMetrics {
     pub fn forget(&self) {
         let families = self.families();
         let gauges = [
+            &families.waiting,
+            &families.parked,
             &families.in_flight,
             &families.in_flight_bytes,
             &families.credit,

@@ -2,9 +2,9 @@
 
 use crate::pair::Tally;
 use crate::pair::outcomes::{Immediate, UNROUTED};
-use crate::pair::ownership::Chunks;
+use crate::pair::ownership::Ownership;
 use crate::scheduler::Entry;
-use crate::{FilterReason, Moment, RunSet, SinkMask};
+use crate::{FilterReason, Lane, Moment, RunSet, SinkMask};
 
 use super::{SinkState, count_reason};
 
@@ -17,11 +17,12 @@ pub(in crate::pair) struct Finished {
     /// Records that have rows in sinks without a ledger, with those sinks.
     sent: Vec<(Entry, SinkMask)>,
     /// How many records of which chunk finished, neighbours joined.
-    chunks: Vec<(u32, usize)>,
+    chunks: Vec<(Lane, u32, usize)>,
 }
 
 /// Records that wait for the same sinks and ended alike.
 struct Group {
+    lane: Lane,
     waits: SinkMask,
     held: SinkMask,
     end: End,
@@ -52,13 +53,15 @@ impl Finished {
     }
 
     fn add(&mut self, entry: &Entry, waits: SinkMask, end: End) {
-        let same = |group: &Group| group.waits == waits && group.held == entry.held && group.end == end;
+        let same = |group: &Group| {
+            group.lane == entry.lane && group.waits == waits && group.held == entry.held && group.end == end
+        };
         if !self.groups.get(self.last).is_some_and(same) {
             self.last = match self.groups.iter().position(same) {
                 Some(at) => at,
                 None => {
-                    let (held, spans) = (entry.held, Vec::new());
-                    self.groups.push(Group { waits, held, end, spans, records: 0 });
+                    let (lane, held, spans) = (entry.lane, entry.held, Vec::new());
+                    self.groups.push(Group { lane, waits, held, end, spans, records: 0 });
                     self.groups.len() - 1
                 }
             };
@@ -68,8 +71,8 @@ impl Finished {
             self.sent.push((*entry, sends));
         }
         match self.chunks.last_mut() {
-            Some((chunk, records)) if *chunk == entry.chunk => *records += 1,
-            _ => self.chunks.push((entry.chunk, 1)),
+            Some((lane, chunk, records)) if (*lane, *chunk) == (entry.lane, entry.chunk) => *records += 1,
+            _ => self.chunks.push((entry.lane, entry.chunk, 1)),
         }
         let group = &mut self.groups[self.last];
         group.records += 1;
@@ -79,33 +82,29 @@ impl Finished {
         }
     }
 
-    /// All finished spans.
-    pub(in crate::pair) fn spans(&self) -> RunSet {
-        RunSet::collect(self.groups.iter().flat_map(|group| group.spans.iter().copied()).collect())
+    /// All finished spans of a lane; those of the retry lane are origins.
+    pub(in crate::pair) fn spans(&self, lane: Lane) -> RunSet {
+        let groups = self.groups.iter().filter(|group| group.lane == lane);
+        RunSet::collect(groups.flat_map(|group| group.spans.iter().copied()).collect())
     }
 
     /// Puts the records into the open segments they wait in; what waits for none is given back. Records whose rows no
     /// sink can refuse any more let go of their chunks.
-    pub(in crate::pair) fn hand_out(
-        self,
-        sinks: &mut [SinkState],
-        chunks: &mut Chunks,
-        now: Moment,
-    ) -> Immediate {
+    pub(in crate::pair) fn hand_out(self, own: &mut Ownership, now: Moment) -> Immediate {
         for (entry, sends) in self.sent {
-            for sink in sends.iter() {
-                if let Some(state) = sinks.get_mut(usize::from(sink.0)) {
-                    chunks.need(entry.chunk, 1);
-                    state.open.sent.push(entry);
+            for sink in sends.iter().map(|sink| usize::from(sink.0)) {
+                if sink < own.sinks.len() {
+                    own.need(&entry);
+                    own.sinks[sink].open.sent.push(entry);
                 }
             }
         }
-        for (chunk, records) in self.chunks {
-            chunks.release(chunk, records);
+        for (lane, chunk, records) in self.chunks {
+            own.release(lane, chunk, records);
         }
-        let mut immediate = Immediate { spans: RunSet::default(), tally: Tally::default() };
+        let mut immediate = Immediate::default();
         for group in self.groups {
-            group.hand_out(sinks, now, &mut immediate);
+            group.hand_out(&mut own.sinks, now, &mut immediate);
         }
         immediate
     }
@@ -118,7 +117,10 @@ impl Group {
         let spans = RunSet::collect(self.spans);
         for sink in sinks.iter_mut().filter(|sink| self.waits.contains(sink.index)) {
             let open = &mut sink.open;
-            open.finished.union(&spans);
+            match self.lane {
+                Lane::Input => open.finished.union(&spans),
+                Lane::Retry => open.retried.union(&spans),
+            }
             open.records += self.records;
             open.since.get_or_insert(now);
             match &self.end {
@@ -134,7 +136,10 @@ impl Group {
         }
         if counting.is_none() {
             tally(&mut immediate.tally, &self.end, self.held, self.records);
-            immediate.spans.union(&spans);
+            match self.lane {
+                Lane::Input => immediate.spans.union(&spans),
+                Lane::Retry => immediate.retried.union(&spans),
+            }
         }
     }
 }

@@ -1,0 +1,195 @@
+//! The retry lane of a pair: copies of failed records that wait in the retry partition for their next try.
+//!
+//! The lane reads to its end always and keeps an index of what waits, so that any mix of delays needs one topic and nothing
+//! stands at the head of a line. The topic is the truth: everything here is built anew at every assignment.
+//!
+//! What is settled, and when: a **copy** (an offset of the retry partition) settles when its record reached a final place,
+//! when its next copy is acknowledged, or when another copy of its record outranks it. Its offset is *committed* only after
+//! an acknowledged input commit has passed its origin; otherwise a crash would bring the record back from the input after
+//! its retry is finished and forgotten (design section 4, the retry lane, rule 5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::metadata::Metadata;
+use crate::rules::Rule;
+use crate::source::RetryAssignment;
+use crate::tracker::{Ticket, Tracker};
+use crate::{Epoch, Moment, Offset, RunSet};
+
+use super::commit::Commits;
+use super::intake::Grants;
+use super::ownership::Chunks;
+use super::{Action, Pair, Phase};
+
+mod carry;
+mod copies;
+mod handover;
+mod index;
+mod parking;
+mod tries;
+
+pub(super) use index::{Copy, CopyState, Index};
+pub(super) use parking::Parking;
+
+/// The retry lane under one ownership.
+#[derive(Debug)]
+pub(super) struct RetryLane {
+    /// The input lane begins when this lane was read up to here: what waits must be known first.
+    pub(super) end: Offset,
+    pub(super) tracker: Tracker,
+    /// Copies that are not settled.
+    pub(super) open: Ticket,
+    pub(super) index: Index,
+    pub(super) parking: Parking,
+    /// The chunks of the copies that wait.
+    pub(super) payloads: Chunks,
+    pub(super) commits: Commits,
+    pub(super) grants: Grants,
+    /// Settled copies whose origin no acknowledged input commit has passed yet: origin, copy.
+    uncovered: BTreeSet<(Offset, Offset)>,
+    /// Copies that settle when their record, which waits in a segment, is published.
+    pub(super) joined: BTreeMap<Offset, Vec<Offset>>,
+    /// Records with the scheduler.
+    pub(super) at_work: u64,
+    /// When copies that have grown old are looked for again.
+    sweep: Moment,
+}
+
+impl RetryLane {
+    pub(super) fn new(epoch: Epoch, assignment: &RetryAssignment, repeats: bool) -> Self {
+        let (start, settled) = begin(assignment);
+        Self {
+            end: assignment.log_end,
+            tracker: Tracker::new(epoch, start, settled),
+            open: Ticket::empty(epoch),
+            index: Index::default(),
+            parking: Parking::default(),
+            payloads: Chunks::default(),
+            commits: Commits::new(
+                assignment.committed.clone().filter(|position| position.offset == start),
+                start,
+                repeats,
+            ),
+            grants: Grants::default(),
+            uncovered: BTreeSet::new(),
+            joined: BTreeMap::new(),
+            at_work: 0,
+            sweep: Moment::default(),
+        }
+    }
+
+    /// Whether everything that was there when the pair became ours was read.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.tracker.position() >= self.end || !Rule::ReadToEnd.holds()
+    }
+
+    /// Settles a copy, now or as soon as an acknowledged input commit (`covered`) has passed its origin.
+    pub(super) fn settle(&mut self, origin: Offset, copy: Offset, covered: Offset) {
+        if origin < covered {
+            self.settle_now(copy);
+        } else {
+            self.uncovered.insert((origin, copy));
+        }
+    }
+
+    /// Settles a copy that no input commit has to cover.
+    pub(super) fn settle_now(&mut self, copy: Offset) {
+        let ticket = self.open.split(&RunSet::of(copy, copy.next()));
+        let settled = self.tracker.settle(ticket);
+        self.commits.note_settled(settled);
+    }
+
+    /// An input commit was acknowledged, or is about to be: copies of what lies below it may be committed.
+    pub(super) fn cover(&mut self, covered: Offset) {
+        while let Some(&(origin, copy)) = self.uncovered.first() {
+            if origin >= covered {
+                return;
+            }
+            self.uncovered.pop_first();
+            self.settle_now(copy);
+        }
+    }
+
+    /// Keeps in mind that a copy settles with its record, which is finished and not published.
+    pub(super) fn join(&mut self, origin: Offset, copy: Offset) {
+        let copies = self.joined.entry(origin).or_default();
+        if !copies.contains(&copy) {
+            copies.push(copy);
+        }
+    }
+
+    /// Records finished: a sink without a ledger may get them twice until their copies are committed.
+    pub(super) fn note_finished(&mut self, origins: &RunSet) {
+        if origins.is_empty() || self.commits.repeating().is_none() {
+            return;
+        }
+        let mut copies = RunSet::default();
+        for (first, end) in origins.iter() {
+            self.joined.range(first..end).flat_map(|(_, copies)| copies).for_each(|copy| {
+                copies.insert(*copy);
+            });
+        }
+        self.commits.note_finished(&copies);
+    }
+
+    /// The copies that wait for this record's publish; they are forgotten here.
+    pub(super) fn take_joined(&mut self, origin: Offset) -> Vec<Offset> {
+        if self.joined.is_empty() { Vec::new() } else { self.joined.remove(&origin).unwrap_or_default() }
+    }
+
+    /// Settles the copies that joined the records of these spans.
+    pub(super) fn settle_joined(&mut self, spans: &RunSet, covered: Offset) {
+        if self.joined.is_empty() {
+            return;
+        }
+        for (first, end) in spans.iter() {
+            while let Some((&origin, _)) = self.joined.range(first..end).next() {
+                for copy in self.take_joined(origin) {
+                    self.settle(origin, copy, covered);
+                }
+            }
+        }
+    }
+}
+
+/// Where the lane begins, and which copies beyond are settled. What is wrong with the commit costs a second reading: the
+/// ledger and the ranks drop what is known. So retention, and a topic that was made again, only move the beginning.
+fn begin(assignment: &RetryAssignment) -> (Offset, RunSet) {
+    let (first, end) = (assignment.log_start, assignment.log_end);
+    let committed = assignment.committed.as_ref().filter(|position| position.offset <= end);
+    let Some(committed) = committed.filter(|position| position.offset >= first) else {
+        return (first, RunSet::default());
+    };
+    let metadata = Metadata::decode(&committed.metadata, committed.offset, end).unwrap_or_default();
+    (committed.offset, metadata.settled)
+}
+
+impl Pair {
+    /// The input lane begins once the retry lane was read to the end that it had when the pair became ours.
+    pub(super) fn start_input(&mut self, actions: &mut Vec<Action>) {
+        let own = &mut self.own;
+        if self.phase != Phase::Running
+            || own.input_started
+            || own.retry.as_ref().is_some_and(|lane| !lane.is_caught_up())
+        {
+            return;
+        }
+        own.input_started = true;
+        actions.push(Action::Start { lane: crate::Lane::Input, offset: own.tracker.position() });
+    }
+
+    /// Grants to the retry lane: it reads to its end always, a window at a time.
+    pub(super) fn grant_retry(&mut self, actions: &mut Vec<Action>) {
+        let window = self.options.window;
+        if self.phase != Phase::Running {
+            return;
+        }
+        // A flood of letters waits for the broker; the copies behind it wait with it.
+        let flooded = self.own.letters.count() >= window.records;
+        let Some(lane) = self.own.retry.as_mut().filter(|_| !flooded) else { return };
+        let (records, bytes) = (window.records.max(64), window.bytes.max(1));
+        if let Some((records, bytes)) = lane.grants.top_up(records, bytes) {
+            actions.push(Action::Grant { lane: crate::Lane::Retry, records, bytes });
+        }
+    }
+}

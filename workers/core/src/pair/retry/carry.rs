@@ -1,0 +1,85 @@
+//! Carry forward: copies that hold the commit back too long are produced again at the end of the log, unchanged, and
+//! settled (design section 4, the retry lane, rule 6). That bounds the commit metadata, what is read again after a crash,
+//! and the age that retention looks at.
+
+use std::time::Duration;
+
+use crate::pair::letters::Flying;
+use crate::pair::{Action, Destination, Pair};
+use crate::rules::Rule;
+use crate::scheduler::Entry;
+use crate::{Failure, Lane, Moment, Offset, Reason};
+
+use super::{Copy, CopyState};
+
+/// Copies that are carried at once.
+const MOST_AT_ONCE: usize = 1_000;
+/// How often old copies are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
+impl Pair {
+    /// Carries what lies too far behind the end of the log, and now and then what has grown old.
+    pub(in crate::pair) fn carry_forward(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let (Some(policy), Some(lane)) = (self.options.retry, &mut self.own.retry) else { return };
+        if !lane.is_caught_up() || lane.index.is_empty() {
+            return;
+        }
+        let behind = (lane.tracker.position().0 - lane.tracker.watermark().0) as u64;
+        let sweeps = lane.sweep <= now;
+        // What waits takes its own room: carrying that would only move it, for ever. Worth it is what was settled among it.
+        let waiting = if Rule::CarryWhatHelps.holds() { lane.index.len() } else { 0 };
+        let far_behind = behind > policy.span.saturating_add(waiting * 2);
+        if !far_behind && !sweeps {
+            return;
+        }
+        if sweeps {
+            lane.sweep = now.after(SWEEP);
+        }
+        // So far that the same is not due again at once.
+        let far = if far_behind {
+            Offset(lane.tracker.position().0 - (policy.span / 2 + waiting) as i64)
+        } else {
+            Offset(i64::MIN)
+        };
+        let blocks = |copy: &Copy| copy.state == CopyState::Waits && (copy.offset < far || copy.stale <= now);
+        let chosen: Vec<(Offset, Copy)> = lane
+            .index
+            .iter()
+            .filter(|(_, copy)| blocks(copy))
+            .map(|(origin, copy)| (origin, *copy))
+            .take(MOST_AT_ONCE)
+            .collect();
+        for (origin, copy) in chosen {
+            self.carry(origin, copy, actions);
+        }
+    }
+
+    fn carry(&mut self, origin: Offset, copy: Copy, actions: &mut Vec<Action>) {
+        let Some(lane) = &mut self.own.retry else { return };
+        let Some(record) = lane.payloads.record(copy.chunk, copy.index) else { return };
+        lane.payloads.need(copy.chunk, 1);
+        if let Some(copy) = lane.index.get_mut(origin) {
+            copy.state = CopyState::Carried;
+        }
+        let entry = Entry {
+            first: origin,
+            offset: origin,
+            lane: Lane::Retry,
+            key: copy.key,
+            chunk: copy.chunk,
+            index: copy.index,
+            held: crate::SinkMask::NONE,
+            attempt: copy.attempt,
+            lettered: false,
+        };
+        let failure = Failure::retry(Reason::RetryParked, "carried forward");
+        let flying = Flying::new(entry, Destination::Tail, record, failure, copy.attempt, copy.replays);
+        self.send(flying.instead_of(Some(copy.offset)), actions);
+    }
+
+    /// When old copies are looked for next; none when nothing waits.
+    pub(in crate::pair) fn next_sweep(&self) -> Option<Moment> {
+        let lane = self.own.retry.as_ref()?;
+        (lane.is_caught_up() && !lane.index.is_empty()).then_some(lane.sweep)
+    }
+}

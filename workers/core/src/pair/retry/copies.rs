@@ -1,0 +1,215 @@
+//! What becomes of a copy that was read from the retry partition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::headers::LetterHeaders;
+use crate::pair::letters::Flying;
+use crate::pair::{Action, Pair, PairId, Phase, RetryPolicy, Tally};
+use crate::rules::Rule;
+use crate::{Chunk, Failure, Moment, Offset, Reason, RecordRef};
+
+use super::{Copy, CopyState, RetryLane};
+
+impl Pair {
+    /// Copies arrived; `wall_ms` is the time of day, milliseconds since 1970.
+    pub(in crate::pair) fn copies_read(
+        &mut self,
+        chunk: &Arc<Chunk>,
+        wall_ms: i64,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        // What comes after a stop began is read by the next owner.
+        if self.phase != Phase::Running {
+            return;
+        }
+        let Some(lane) = &mut self.own.retry else {
+            return self
+                .halt(Failure::halt(Reason::Internal, "copies for a pair without a retry lane"), actions);
+        };
+        lane.grants.received(chunk.len() as u64, chunk.bytes() as u64);
+        let place = lane.payloads.insert(chunk, now);
+        for index in 0..chunk.len() as u32 {
+            self.copy_read(chunk, place, index, wall_ms, now, actions);
+        }
+        // The insertion itself counted for one, so that the chunk stays while its copies are sorted.
+        if let Some(lane) = &mut self.own.retry {
+            lane.payloads.release(place, 1);
+        }
+    }
+
+    fn copy_read(
+        &mut self,
+        chunk: &Arc<Chunk>,
+        place: u32,
+        index: u32,
+        wall_ms: i64,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let (Some(policy), Some(record)) = (self.options.retry, RecordRef::new(chunk, index)) else { return };
+        let Some(lane) = &mut self.own.retry else { return };
+        let offset = chunk.offset(index);
+        if !lane.admit(offset) {
+            return;
+        }
+        match identify(&record, &self.id) {
+            Ok(headers) => {
+                let key = if policy.ordered { chunk.key_hash(index) } else { None };
+                let copy = Copy {
+                    offset,
+                    key,
+                    chunk: place,
+                    index,
+                    ..timed(&policy, &record, &headers, wall_ms, now)
+                };
+                self.sort_copy(headers.origin.offset, copy, &headers, record, now, actions);
+            }
+            Err(failure) => self.send(Flying::stray(record, failure, offset), actions),
+        }
+    }
+
+    /// Finds out whether a copy's record is finished, under way, or to be tried (design section 4, the retry lane, rule 3).
+    fn sort_copy(
+        &mut self,
+        origin: Offset,
+        copy: Copy,
+        headers: &LetterHeaders,
+        record: RecordRef,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let own = &mut self.own;
+        let covered = own.commits.acknowledged();
+        let held = own.held_by(origin);
+        let waits = own.sinks.iter().any(|sink| sink.awaits(origin));
+        let decided = own.decider.and_then(|sink| own.sinks[sink].view.holdings.letter(origin));
+        let decided = decided.is_some_and(|replays| replays >= copy.replays) && Rule::DecidedStands.holds();
+        let letter_flies = own.letters.is_flying(origin, copy.replays);
+        let at_work = own.working.spans().contains(origin)
+            && !own.relettering.contains(&origin)
+            && Rule::SupersedeAtWork.holds();
+        let Some(lane) = &mut own.retry else { return };
+        if !own.sinks.is_empty() && held == crate::SinkMask::first(own.sinks.len()) {
+            lane.settle(origin, copy.offset, covered);
+            actions.push(Action::Settled(Tally { already_held: 1, ..Tally::default() }));
+        } else if waits || letter_flies {
+            if Rule::JoinAtPublish.holds() {
+                lane.join(origin, copy.offset);
+            } else {
+                lane.settle(origin, copy.offset, covered);
+            }
+        } else if decided {
+            // The decision stands: the letter is sent again, and is the same letter.
+            lane.join(origin, copy.offset);
+            lane.payloads.need(copy.chunk, 1);
+            let reason = Reason::from_code(&headers.reason).unwrap_or(Reason::SinkRejected);
+            let failure = Failure::reject(reason, &headers.detail).at(&headers.at);
+            self.letter_again(origin, copy, record, failure, now, actions);
+        } else if at_work {
+            // The input lane has the record itself; rule 5 holds the copy's commit back until it is through.
+            lane.settle(origin, copy.offset, covered);
+        } else {
+            match lane.index.get(origin) {
+                // While the next copy may not be there yet, nothing is settled for its sake.
+                Some(known) if known.state == CopyState::Leaving && !copy.outranks(known) => {
+                    match own.letters.leaving(origin) {
+                        Some(letter) => letter.copies.push(copy.offset),
+                        None => lane.settle(origin, copy.offset, covered),
+                    }
+                }
+                Some(_) | None => lane.keep(origin, copy, covered),
+            }
+        }
+    }
+}
+
+impl RetryLane {
+    /// Takes the next offset in; false when it was read or settled before.
+    fn admit(&mut self, offset: Offset) -> bool {
+        if offset < self.tracker.position() {
+            return false;
+        }
+        // A gap is nobody's: retention, or a batch that was aborted.
+        self.tracker.pass_to(offset);
+        if self.tracker.was_settled(offset) {
+            self.tracker.pass(offset);
+            return false;
+        }
+        self.tracker.admit(offset, &mut self.open).is_some()
+    }
+
+    /// Puts a copy into the index, or settles the one of its record that counts less.
+    fn keep(&mut self, origin: Offset, copy: Copy, covered: Offset) {
+        if let Some(known) = self.index.get(origin) {
+            if !copy.outranks(known) {
+                return self.settle(origin, copy.offset, covered);
+            }
+            let superseded = *known;
+            self.settle(origin, superseded.offset, covered);
+            if superseded.state == CopyState::Tried {
+                // The same bytes are with the steps already.
+                if let Some(known) = self.index.get_mut(origin) {
+                    (known.offset, known.attempt, known.replays) = (copy.offset, copy.attempt, copy.replays);
+                    known.last = copy.last;
+                }
+                return;
+            }
+            self.index.remove(origin);
+            self.payloads.release(superseded.chunk, 1);
+        }
+        self.payloads.need(copy.chunk, 1);
+        self.index.insert(origin, copy);
+        let first = copy.key.is_none_or(|key| self.parking.park(key, origin));
+        if first || !Rule::HeadOnly.holds() {
+            self.index.offer(origin);
+        }
+    }
+}
+
+/// Whose copy a record of the retry partition is. Only the fleet may write there; what does not name a record of this very
+/// input partition is a stray.
+fn identify(record: &RecordRef, pair: &PairId) -> Result<LetterHeaders, Failure> {
+    let headers = record.headers().map(|header| (header.name, header.value));
+    let decoded =
+        LetterHeaders::decode(headers).map_err(|error| Failure::reject(Reason::RetryStray, error))?;
+    let Some(headers) = decoded else {
+        return Err(Failure::reject(Reason::RetryStray, "no longshore.origin among its headers"));
+    };
+    let origin = &headers.origin;
+    if origin.topic != pair.topic || origin.partition != pair.partition || origin.index != 0 {
+        let detail = format_args!("its origin {origin} is no record of {pair}");
+        return Err(Failure::reject(Reason::RetryStray, detail));
+    }
+    Ok(headers)
+}
+
+/// A copy with its times, on the pair's clock. A time far ahead is clipped (rule 7), whatever it says.
+fn timed(
+    policy: &RetryPolicy,
+    record: &RecordRef,
+    headers: &LetterHeaders,
+    wall_ms: i64,
+    now: Moment,
+) -> Copy {
+    let until = |ms: i64| Duration::from_millis(u64::try_from(ms.saturating_sub(wall_ms)).unwrap_or(0));
+    let wait = headers.not_before_ms.map_or(Duration::ZERO, until).min(policy.cap);
+    let age_ms = if record.landed_ms() < 0 { 0 } else { wall_ms.saturating_sub(record.landed_ms()).max(0) };
+    let age = Duration::from_millis(age_ms as u64);
+    let failing_ms = wall_ms.saturating_sub(headers.first_failed_ms).max(0) as u64;
+    let last = headers.first_failed_ms > 0
+        && policy.max_age.is_some_and(|most| Duration::from_millis(failing_ms).saturating_add(wait) >= most);
+    Copy {
+        offset: Offset(0),
+        due: now.after(wait),
+        stale: now.after(policy.carry_age.saturating_sub(age)),
+        key: None,
+        attempt: headers.attempt,
+        replays: headers.replays,
+        chunk: 0,
+        index: 0,
+        state: CopyState::Waits,
+        last,
+    }
+}

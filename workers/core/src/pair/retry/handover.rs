@@ -1,0 +1,121 @@
+//! Hand-over: a failed record, or one that stands behind it, goes to the retry partition and counts as settled in its lane
+//! when the broker has acknowledged the copy (I4).
+
+use std::time::Duration;
+
+use crate::pair::letters::Flying;
+use crate::pair::segments::Doomed;
+use crate::pair::{Action, Destination, Pair};
+use crate::rules::Rule;
+use crate::scheduler::Entry;
+use crate::{Failure, Lane, Offset, Reason, RecordRef, RunSet};
+
+use super::{Copy, CopyState};
+
+impl Pair {
+    /// Sends a record to the retry partition: `attempts` were made so far, and the next one is wanted after `delay`.
+    pub(in crate::pair) fn hand_over(
+        &mut self,
+        entry: Entry,
+        mut attempts: u32,
+        failure: Failure,
+        delay: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let own = &mut self.own;
+        let Some(record) = own.record(&entry) else { return };
+        let ordered = self.options.retry.is_some_and(|policy| policy.ordered);
+        let (mut replays, mut superseded) = (0, None);
+        if entry.lane == Lane::Input {
+            own.finish(&RunSet::of(entry.first, entry.offset.next()));
+        }
+        let Some(lane) = &mut own.retry else { return };
+        // The count rises at the decision, before the copy is sent: what is admitted from now on has to follow.
+        if let Some(key) = entry.key.filter(|_| ordered) {
+            lane.parking.divert(key, entry.offset);
+        }
+        if entry.lane == Lane::Retry {
+            lane.at_work = lane.at_work.saturating_sub(1);
+            lane.payloads.need(entry.chunk, 1);
+            let Some(copy) = lane.index.get_mut(entry.offset) else { return };
+            copy.state = CopyState::Leaving;
+            // The next copy must outrank whatever was read while this one was tried, and until it is read itself, nothing
+            // below it counts: both would be settled otherwise, each for the other's sake.
+            attempts = attempts.max(copy.attempt);
+            copy.attempt = attempts;
+            replays = copy.replays;
+            superseded = Some(copy.offset);
+            if !Rule::StayWhileLeaving.holds() {
+                lane.release_key(entry.offset, entry.key);
+            }
+        }
+        let to = Destination::Retry { delay };
+        let flying = Flying::new(entry, to, record, failure, attempts, replays);
+        self.send(flying.instead_of(superseded), actions);
+    }
+
+    /// A record of a key that waits in the retry lane follows it there untried.
+    pub(in crate::pair) fn follow(&mut self, entry: Entry, actions: &mut Vec<Action>) {
+        let failure = Failure::retry(Reason::RetryParked, "an earlier record of its key waits for its retry");
+        self.hand_over(entry, entry.attempt.saturating_sub(1), failure, Duration::ZERO, actions);
+    }
+
+    /// The retry topic refuses the record for good: it becomes a letter instead.
+    pub(in crate::pair) fn hand_over_refused(
+        &mut self,
+        flying: Flying,
+        failure: Failure,
+        now: crate::Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let entry = flying.entry;
+        match entry.lane {
+            Lane::Input => {
+                let own = &mut self.own;
+                own.letters.waiting.remove_range(entry.first, entry.offset.next());
+                if let Some(lane) = &mut own.retry {
+                    lane.release_key(entry.offset, entry.key);
+                }
+                self.decide(
+                    Doomed { entry, record: flying.letter.record, failure, holds: false, replays: 0 },
+                    now,
+                    actions,
+                );
+            }
+            Lane::Retry => {
+                let Some(lane) = &mut self.own.retry else { return };
+                let Some(copy) = lane.index.remove(entry.offset) else { return };
+                lane.payloads.release(copy.chunk, 1);
+                lane.join(entry.offset, copy.offset);
+                lane.release_key(entry.offset, copy.key);
+                let (record, replays) = (flying.letter.record, copy.replays);
+                self.decide(Doomed { entry, record, failure, holds: false, replays }, now, actions);
+            }
+        }
+    }
+
+    /// A copy whose letter was decided in the ledger before is answered with the letter again.
+    pub(in crate::pair) fn letter_again(
+        &mut self,
+        origin: Offset,
+        copy: Copy,
+        record: RecordRef,
+        failure: Failure,
+        now: crate::Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let held = self.own.all_sinks();
+        let entry = Entry {
+            first: origin,
+            offset: origin,
+            lane: Lane::Retry,
+            key: copy.key,
+            chunk: copy.chunk,
+            index: copy.index,
+            held,
+            attempt: copy.attempt.max(1),
+            lettered: true,
+        };
+        self.decide(Doomed { entry, record, failure, holds: false, replays: copy.replays }, now, actions);
+    }
+}

@@ -1,0 +1,298 @@
+//! The retry lane by hand: what is handed over, what waits, and what is committed of it.
+
+use super::*;
+use crate::headers::LetterHeaders;
+use crate::source::RetryAssignment;
+use crate::{Failure, Origin, TopicName};
+
+const WALL_MS: i64 = 1_700_000_000_000;
+
+fn policy() -> RetryPolicy {
+    RetryPolicy {
+        ordered: true,
+        in_place: Duration::ZERO,
+        cap: Duration::from_secs(60),
+        max_age: None,
+        waiting: 100,
+        parked: 100,
+        span: 1000,
+        carry_age: Duration::from_secs(86_400),
+    }
+}
+
+fn with_retry(policy: RetryPolicy) -> PairOptions {
+    PairOptions { retry: Some(policy), ..options(vec![spec("files", true)]) }
+}
+
+fn assign(hand: &mut Hand, retry_end: i64) {
+    let topic = TopicName::new("in.p.retry");
+    let (log_start, log_end) = (Offset(0), Offset(retry_end));
+    let assignment = Assignment {
+        pair: hand.pair.id().clone(),
+        epoch: Epoch(1),
+        committed: None,
+        start: Offset(0),
+        log_start: Offset(0),
+        log_end: Offset(1000),
+        cluster: "c".into(),
+        topic_id: "t".into(),
+        partitions: 1,
+        retry: Some(RetryAssignment { topic, committed: None, log_start, log_end }),
+    };
+    hand.tell(Event::Assigned { assignment, writer: WriterId(1) });
+    hand.tell(Event::Recovered { epoch: Epoch(1), sink: SinkIndex(0), ledger: Ok(LedgerView::default()) });
+}
+
+fn headers(origin: i64, attempt: u32) -> LetterHeaders {
+    let origin = Origin {
+        topic: TopicName::new("in"),
+        partition: crate::Partition(0),
+        offset: Offset(origin),
+        index: 0,
+    };
+    let failure = Failure::retry(Reason::StepFailed, "later");
+    LetterHeaders { attempt, ..LetterHeaders::failed(origin, 5, &failure, "p v", WALL_MS) }
+}
+
+/// Gives the lane one copy.
+fn copy(hand: &mut Hand, place: i64, key: &str, headers: &[(&str, &str)]) {
+    let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
+    chunk.record(Offset(place), WALL_MS, Some(key.as_bytes()), Some(b"value"));
+    headers.iter().for_each(|(name, value)| chunk.header(name.as_bytes(), Some(value.as_bytes())));
+    hand.tell(Event::CopiesRead { chunk: chunk.build(None), wall_ms: WALL_MS });
+}
+
+fn copy_of(hand: &mut Hand, place: i64, key: &str, headers: &LetterHeaders) {
+    let encoded = headers.encode();
+    let list: Vec<_> = encoded.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    copy(hand, place, key, &list);
+}
+
+fn later(_: i64) -> Verdict {
+    Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later")))
+}
+
+fn starts(hand: &mut Hand) -> Vec<(Lane, Offset)> {
+    hand.take(|action| match action {
+        Action::Start { lane, offset } => Ok((lane, offset)),
+        other => Err(other),
+    })
+}
+
+fn commits_of(hand: &mut Hand, wanted: Lane) -> Vec<Position> {
+    hand.take(|action| match action {
+        Action::Commit { lane, position } if lane == wanted => Ok(position),
+        other => Err(other),
+    })
+}
+
+fn acknowledge(hand: &mut Hand, letter: LetterId) {
+    hand.tell(Event::LetterDelivered { epoch: Epoch(1), letter, result: Ok(()) });
+}
+
+/// Scenario: a copy waits when the pair becomes ours. Guarantee: the input lane begins only when it was read, and the
+/// record of the copy is not run by both lanes.
+#[test]
+fn the_input_begins_behind_the_end_of_the_retry_partition() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 1);
+    assert_eq!(starts(&mut hand), [(Lane::Retry, Offset(0))]);
+    copy_of(&mut hand, 0, "a", &headers(0, 1));
+    assert_eq!(starts(&mut hand), [(Lane::Input, Offset(0))]);
+    hand.receive(&[(0, "a"), (1, "b")]);
+    let units = hand.take(|action| match action {
+        Action::Run(unit) => Ok(unit),
+        other => Err(other),
+    });
+    let run: Vec<_> = units.iter().flat_map(|unit| &unit.entries).collect();
+    let lanes: Vec<_> =
+        run.iter().map(|entry| (entry.record.chunk().lane(), entry.record.offset().0)).collect();
+    assert!(lanes.contains(&(Lane::Input, 1)) && lanes.contains(&(Lane::Retry, 0)), "{lanes:?}");
+    assert_eq!(lanes.len(), 2, "{lanes:?}");
+    let tried = run.iter().find(|entry| entry.record.offset() == Offset(0)).unwrap();
+    assert_eq!((tried.attempt, tried.record.timestamp_ms()), (2, 5));
+}
+
+/// Scenario: a record fails for now, another of its key and one of another key stand behind it. Guarantee: it and what
+/// must not overtake it go to the retry topic, the second one untried, and settle on the acknowledgement alone; the
+/// other key is published at once (I3, I4).
+#[test]
+fn what_must_not_overtake_a_failed_record_follows_it() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a"), (1, "b"), (2, "a")]);
+    hand.run(|offset| match offset {
+        0 => later(0),
+        1 => to_first(1),
+        _ => Verdict::Deferred,
+    });
+    hand.receive(&[(3, "a")]);
+    let mut letters = hand.letters();
+    letters.sort_by_key(|letter| letter.origin);
+    let told: Vec<_> = letters
+        .iter()
+        .map(|letter| (letter.origin.unwrap().0, letter.attempts, letter.failure.reason))
+        .collect();
+    assert_eq!(told, [(0, 1, Reason::StepFailed), (2, 0, Reason::RetryParked), (3, 0, Reason::RetryParked)]);
+    assert_eq!(letters[0].to, Destination::Retry { delay: Duration::from_secs(1) });
+    assert_eq!(letters[1].to, Destination::Retry { delay: Duration::ZERO });
+    assert_eq!(hand.rows, 1);
+    assert_eq!(hand.pair.watermark(), Offset(0));
+    letters.iter().for_each(|letter| acknowledge(&mut hand, letter.id));
+    assert_eq!(hand.pair.watermark(), Offset(1), "only what is handed over has settled");
+}
+
+/// Scenario: a copy is finished and published while an older record of the input is still at work; then that one is
+/// committed. Guarantee: the copy's offset is committed only when an acknowledged input commit has passed its origin
+/// (rule 5).
+#[test]
+fn a_copy_is_committed_behind_its_origin_alone() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a"), (1, "b")]);
+    // Record 0 stays with the steps: only the unit of the other lane's key is answered.
+    let units = hand.take(|action| match action {
+        Action::Run(unit) => Ok(unit),
+        other => Err(other),
+    });
+    assert_eq!(units.len(), 2);
+    for unit in units.iter().filter(|unit| unit.entries[0].record.offset() == Offset(1)) {
+        let verdicts = vec![later(1)];
+        let result =
+            UnitResult { unit: unit.id, verdicts, blocks: Vec::new(), children_filtered: Vec::new() };
+        hand.tell(Event::UnitDone { epoch: Epoch(1), result });
+    }
+    let letters = hand.letters();
+    acknowledge(&mut hand, letters[0].id);
+    copy_of(&mut hand, 0, "b", &headers(1, 1));
+    hand.run(to_first);
+    hand.pass(Duration::from_secs(10));
+    for (sink, trailer) in hand.trailers() {
+        assert_eq!(trailer.also, RunSet::of(Offset(1), Offset(2)));
+        hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    }
+    hand.pass(Duration::from_secs(10));
+    let early = commits_of(&mut hand, Lane::Retry);
+    assert!(early.iter().all(|position| position.offset == Offset(0)), "{early:?}");
+    let unit = units.iter().find(|unit| unit.entries[0].record.offset() == Offset(0)).unwrap();
+    let verdicts = vec![Verdict::Filtered(FilterReason::new("f"))];
+    let result = UnitResult { unit: unit.id, verdicts, blocks: Vec::new(), children_filtered: Vec::new() };
+    hand.tell(Event::UnitDone { epoch: Epoch(1), result });
+    hand.pass(Duration::from_secs(10));
+    for (sink, trailer) in hand.trailers() {
+        hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    }
+    for _ in 0..3 {
+        hand.pass(Duration::from_secs(10));
+        for position in commits_of(&mut hand, Lane::Input) {
+            let (epoch, lane, offset, result) = (Epoch(1), Lane::Input, position.offset, CommitResult::Done);
+            hand.tell(Event::Committed { epoch, lane, offset, result });
+        }
+    }
+    hand.pass(Duration::from_secs(10));
+    assert_eq!(commits_of(&mut hand, Lane::Retry).last().map(|position| position.offset), Some(Offset(1)));
+}
+
+/// Scenario: records of the retry topic that are no copies of ours: without headers, with damaged ones, of another
+/// partition, of a child. Guarantee: each becomes one letter under its own coordinate, and its offset settles with it.
+#[test]
+fn strays_become_letters_under_their_own_coordinate() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    let strays: [&[(&str, &str)]; 4] = [
+        &[],
+        &[("longshore.origin", "in/0")],
+        &[("longshore.origin", "in/7/3/0")],
+        &[("longshore.origin", "in/0/3/2")],
+    ];
+    for (place, headers) in (0..).zip(strays) {
+        copy(&mut hand, place, "k", headers);
+    }
+    let letters = hand.letters();
+    assert_eq!(letters.len(), 4);
+    for letter in &letters {
+        assert_eq!((letter.origin, letter.to), (None, Destination::DeadLetters));
+        assert_eq!(letter.failure.reason, Reason::RetryStray);
+        acknowledge(&mut hand, letter.id);
+    }
+    hand.pass(Duration::from_secs(10));
+    assert_eq!(commits_of(&mut hand, Lane::Retry).last().map(|position| position.offset), Some(Offset(4)));
+}
+
+/// Scenario: `not-before` lies far in the future, in the past, and is the smallest number there is. Guarantee: the wait
+/// is clipped to the cap, and the others are tried at once (rule 7).
+#[test]
+fn a_time_beyond_the_cap_is_clipped() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a"), (1, "b"), (2, "c")]);
+    hand.run(later);
+    for letter in hand.letters() {
+        acknowledge(&mut hand, letter.id);
+    }
+    for (place, not_before) in [(0, i64::MAX), (1, WALL_MS - 1), (2, i64::MIN)] {
+        let headers = LetterHeaders { not_before_ms: Some(not_before), ..headers(place, 1) };
+        copy_of(&mut hand, place, ["a", "b", "c"][place as usize], &headers);
+    }
+    let tried = |hand: &mut Hand| {
+        let mut offsets: Vec<i64> = hand
+            .take(|action| match action {
+                Action::Run(unit) => Ok(unit),
+                other => Err(other),
+            })
+            .iter()
+            .flat_map(|unit| unit.entries.iter().map(|entry| entry.record.offset().0))
+            .collect();
+        offsets.sort_unstable();
+        offsets
+    };
+    assert_eq!(tried(&mut hand), [1, 2]);
+    hand.pass(Duration::from_secs(59));
+    assert_eq!(tried(&mut hand), [0i64; 0]);
+    hand.pass(Duration::from_secs(2));
+    assert_eq!(tried(&mut hand), [0]);
+}
+
+/// Scenario: a copy whose record failed first longer ago than `max_age` fails once more. Guarantee: it gets no further
+/// try, whatever number of them is left.
+#[test]
+fn a_record_that_failed_for_too_long_becomes_a_letter() {
+    let mut hand = Hand::new(with_retry(RetryPolicy { max_age: Some(Duration::from_secs(60)), ..policy() }));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a")]);
+    hand.run(later);
+    let letters = hand.letters();
+    acknowledge(&mut hand, letters[0].id);
+    copy_of(&mut hand, 0, "a", &LetterHeaders { first_failed_ms: WALL_MS - 61_000, ..headers(0, 1) });
+    hand.run(later);
+    hand.pass(Duration::from_secs(10));
+    for (sink, trailer) in hand.trailers() {
+        assert_eq!(trailer.dead.get(&Offset(0)), Some(&0));
+        hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    }
+    let letters = hand.letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].to, letters[0].attempts), (Destination::DeadLetters, 2));
+}
+
+/// Scenario: the retry topic refuses a record for its size. Guarantee: it is a dead letter instead, and its key is free.
+#[test]
+fn what_the_retry_topic_refuses_becomes_a_letter() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a")]);
+    hand.run(later);
+    let letters = hand.letters();
+    let result = Err(Failure::reject(Reason::SinkTooLarge, "too large"));
+    hand.tell(Event::LetterDelivered { epoch: Epoch(1), letter: letters[0].id, result });
+    hand.receive(&[(1, "a")]);
+    hand.run(to_first);
+    assert_eq!((hand.rows, hand.pair.waiting()), (1, (0, 0)));
+    hand.pass(Duration::from_secs(10));
+    for (sink, trailer) in hand.trailers() {
+        hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    }
+    let letters = hand.letters();
+    assert_eq!((letters.len(), letters[0].to), (1, Destination::DeadLetters));
+    assert_eq!(letters[0].failure.reason, Reason::SinkTooLarge);
+}

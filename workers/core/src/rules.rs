@@ -1,0 +1,80 @@
+//! Rules of the retry lane that a test build can switch off one at a time, to show that the simulation finds what each one
+//! is for. Without the feature `rules-off` they all hold, and asking costs nothing.
+
+/// A rule of the retry lane or of parking (design section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The input lane begins when the retry partition was read to its end.
+    ReadToEnd,
+    /// An input record whose copy waits already is not run again.
+    SkipWhatWaits,
+    /// An input record of a key that waits follows it.
+    ParkNewcomers,
+    /// So do records of the key that are with the scheduler.
+    DivertQueued,
+    /// Only the first record of a parked key is tried.
+    HeadOnly,
+    /// Only what the input lane has passed is tried.
+    WaitForInput,
+    /// The caps on what waits pause the input lane only beyond the highest origin that waits.
+    CapsBeyondOrigins,
+    /// A copy of what the input lane has at work is no new work.
+    SupersedeAtWork,
+    /// A copy of what waits in a segment settles at its publish, not at once.
+    JoinAtPublish,
+    /// A record whose next copy is on its way stays the head of its key.
+    StayWhileLeaving,
+    /// Of two copies alike the later one counts.
+    LaterCopyCounts,
+    /// A decided letter is sent again and not tried again.
+    DecidedStands,
+    /// What waits is not carried forward for its own number.
+    CarryWhatHelps,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::ReadToEnd,
+        Self::SkipWhatWaits,
+        Self::ParkNewcomers,
+        Self::DivertQueued,
+        Self::HeadOnly,
+        Self::WaitForInput,
+        Self::CapsBeyondOrigins,
+        Self::SupersedeAtWork,
+        Self::JoinAtPublish,
+        Self::StayWhileLeaving,
+        Self::LaterCopyCounts,
+        Self::DecidedStands,
+        Self::CarryWhatHelps,
+    ];
+
+    /// Whether it holds.
+    #[cfg(not(feature = "rules-off"))]
+    #[inline]
+    pub(crate) const fn holds(self) -> bool {
+        true
+    }
+
+    /// Whether it holds, on this thread.
+    #[cfg(feature = "rules-off")]
+    pub(crate) fn holds(self) -> bool {
+        off::OFF.get() != Some(self)
+    }
+
+    /// Switches one rule off on this thread, or all on again.
+    #[cfg(feature = "rules-off")]
+    pub fn switch_off(rule: Option<Self>) {
+        off::OFF.set(rule);
+    }
+}
+
+#[cfg(feature = "rules-off")]
+mod off {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(super) static OFF: Cell<Option<super::Rule>> = const { Cell::new(None) };
+    }
+}

@@ -1,0 +1,143 @@
+//! The retry partition of the simulated broker, and the person who replays letters.
+
+use std::time::Duration;
+
+use longshore_core::headers::LetterHeaders;
+use longshore_core::pair::{Destination, Event, Letter};
+use longshore_core::source::RetryAssignment;
+use longshore_core::{ChunkBuilder, Failure, Lane, Offset, Origin, PairId, Partition, Reason, TopicName};
+
+use crate::sabotage::Sabotage;
+use crate::world::World;
+
+/// The simulated clock on the wall begins here, so that headers and moments are not mistaken for each other.
+const WALL_BEGIN_MS: i64 = 1_700_000_000_000;
+
+/// One record of the retry partition.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredCopy {
+    pub(crate) headers: LetterHeaders,
+    pub(crate) key: Option<u8>,
+    pub(crate) landed_ms: i64,
+}
+
+impl StoredCopy {
+    pub(crate) fn origin(&self) -> Offset {
+        self.headers.origin.offset
+    }
+}
+
+impl World {
+    pub(crate) fn wall_ms(&self) -> i64 {
+        WALL_BEGIN_MS + self.now.0.as_millis() as i64
+    }
+
+    pub(crate) fn retry_assignment(&self) -> RetryAssignment {
+        RetryAssignment {
+            topic: TopicName::new("sim.retry"),
+            committed: self.committed_copies.clone(),
+            log_start: Offset(0),
+            log_end: Offset(self.copies.len() as i64),
+        }
+    }
+
+    /// A letter arrives at the topic that it is for.
+    pub(crate) fn store_letter(&mut self, at: usize, letter: &Letter) {
+        let Some(origin) = letter.origin else {
+            return self.broken(format!("p{at} takes a copy for a stray: {}", letter.failure));
+        };
+        match letter.to {
+            Destination::DeadLetters => {
+                self.note(format_args!("   broker: letter {origin} from p{at}"));
+                self.letters.push((origin, letter.failure.at.clone()));
+            }
+            Destination::Retry { delay } => {
+                let headers = self.copy_headers(origin, letter, delay);
+                self.store_copy(headers);
+            }
+            Destination::Tail => {
+                let own = letter.record.headers().map(|header| (header.name, header.value));
+                match LetterHeaders::decode(own) {
+                    Ok(Some(headers)) => self.store_copy(headers),
+                    other => self.broken(format!("a copy is carried forward without its headers: {other:?}")),
+                }
+            }
+        }
+    }
+
+    fn copy_headers(&self, offset: Offset, letter: &Letter, delay: Duration) -> LetterHeaders {
+        let (topic, partition) = (TopicName::new("sim"), Partition(0));
+        let origin = Origin { topic, partition, offset, index: 0 };
+        let mut headers = LetterHeaders::failed(origin, 0, &letter.failure, "sim", self.wall_ms());
+        headers.attempt = if self.sabotage == Some(Sabotage::AttemptForgotten) { 0 } else { letter.attempts };
+        headers.replays = letter.replays;
+        headers.not_before_ms = Some(self.wall_ms() + delay.as_millis() as i64);
+        headers
+    }
+
+    fn store_copy(&mut self, headers: LetterHeaders) {
+        let (place, origin) = (self.copies.len(), headers.origin.offset);
+        self.note(format_args!(
+            "   broker: retry[{place}] = {origin} attempt {} replay {}",
+            headers.attempt, headers.replays
+        ));
+        let (key, landed_ms) = (self.plan.record(origin).key, self.wall_ms());
+        self.copies.push(StoredCopy { headers, key, landed_ms });
+    }
+
+    pub(crate) fn can_read_copies(&self, at: usize) -> bool {
+        let source = self.processes[at].copies.as_ref();
+        source.is_some_and(|source| source.given < source.granted && source.next.0 < self.copies.len() as i64)
+    }
+
+    /// Reads the next one to four copies, sometimes some that were read before.
+    pub(crate) fn read_copies(&mut self, at: usize) {
+        let again = self.storm && self.random.percent(5);
+        let want = 1 + self.random.below(4) as i64;
+        let Some(source) = &mut self.processes[at].copies else { return };
+        let from = if again { (source.next.0 - 2).max(0) } else { source.next.0 };
+        let mut chunk = ChunkBuilder::new(PairId::new("sim", 0), Lane::Retry, source.epoch);
+        for place in from..(from + want).min(self.copies.len() as i64) {
+            let copy = &self.copies[place as usize];
+            let key = copy.key.map(|key| [key]);
+            chunk.record(Offset(place), copy.landed_ms, key.as_ref().map(<[u8; 1]>::as_slice), Some(b"v"));
+            for (name, value) in copy.headers.encode() {
+                chunk.header(name.as_bytes(), Some(value.as_bytes()));
+            }
+            source.next = source.next.max(Offset(place).next());
+            source.given += 1;
+        }
+        let wall_ms = self.wall_ms();
+        if !chunk.is_empty() {
+            self.tell(at, Event::CopiesRead { chunk: chunk.build(None), wall_ms });
+        }
+    }
+
+    /// A person sends a letter again, once for each record; one that the deciding ledger holds is not open.
+    pub(crate) fn replay(&mut self) -> bool {
+        if self.plan.options.retry.is_none() {
+            return false;
+        }
+        let decider = self.plan.options.sinks.iter().position(|spec| spec.ledger);
+        let held = decider.map(|sink| self.stores[sink].view().holdings).unwrap_or_default();
+        let open: Vec<Offset> = self
+            .letters
+            .iter()
+            .filter(|(offset, at)| at.is_empty() && !held.holds(*offset) && !self.replayed.contains(offset))
+            .map(|(offset, _)| *offset)
+            .collect();
+        if open.is_empty() {
+            return false;
+        }
+        let offset = self.random.pick(&open);
+        self.replayed.insert(offset);
+        self.note(format_args!("   person: replays {offset}"));
+        let (topic, partition) = (TopicName::new("sim"), Partition(0));
+        let origin = Origin { topic, partition, offset, index: 0 };
+        let failure = Failure::reject(Reason::StepFailed, "replayed");
+        let mut headers = LetterHeaders::failed(origin, 0, &failure, "sim", self.wall_ms());
+        (headers.attempt, headers.replays) = (0, 1);
+        self.store_copy(headers);
+        true
+    }
+}
