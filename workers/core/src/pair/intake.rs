@@ -199,7 +199,9 @@ impl Pair {
     /// waits may need the input lane to come so far, and both would wait for each other.
     fn is_retry_full(&self) -> bool {
         let (Some(policy), Some(lane)) = (self.options.retry, &self.own.retry) else { return false };
-        let full = lane.index.len() >= policy.waiting || lane.parking.records() >= policy.parked;
+        let records = lane.index.len() >= policy.waiting || lane.parking.records() >= policy.parked;
+        // What waits is kept in memory, within half of what the pair may hold.
+        let full = records || lane.payloads.bytes >= (self.options.window.bytes / 2).max(1);
         let beyond = lane.index.highest().is_none_or(|origin| self.own.tracker.position() > origin);
         full && (beyond || !Rule::CapsBeyondOrigins.holds())
     }
