@@ -6,6 +6,8 @@
 mod damaged;
 #[path = "group/joining.rs"]
 mod joining;
+#[path = "group/lanes.rs"]
+mod lanes;
 #[path = "group/made_again.rs"]
 mod made_again;
 #[path = "group/many_partitions.rs"]
@@ -14,3 +16,5 @@ mod many_partitions;
 mod member;
 #[path = "group/refusals.rs"]
 mod refusals;
+#[path = "group/storm.rs"]
+mod storm;

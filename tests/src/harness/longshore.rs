@@ -56,7 +56,26 @@ impl Longshore {
     /// # Panics
     /// When it cannot be started.
     pub fn start_command(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null());
+        Self::spawn(command)
+    }
+
+    /// The same with an input that stays open until [`Self::close_input`].
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_fed(mut command: Command) -> Self {
+        command.stdin(Stdio::piped());
+        Self::spawn(command)
+    }
+
+    /// Ends the command's input.
+    pub fn close_input(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => panic!("cannot start {command:?}: {error}"),

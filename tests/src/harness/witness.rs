@@ -198,13 +198,30 @@ impl Witness {
     /// # Panics
     /// When the broker refuses.
     pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64, metadata: &str) {
+        let committed = self.try_commit(group, topic, partition, offset, metadata);
+        committed.unwrap_or_else(|error| panic!("commit: {error}"));
+    }
+
+    /// The same, and whether the broker took it; it refuses what comes from outside of a group with members.
+    ///
+    /// # Errors
+    /// What the broker said.
+    ///
+    /// # Panics
+    /// When the offset is none.
+    pub fn try_commit(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        metadata: &str,
+    ) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::new();
         let mut entry = list.add_partition(topic, partition);
         entry.set_offset(Offset::Offset(offset)).unwrap_or_else(|error| panic!("offset: {error}"));
         entry.set_metadata(metadata);
-        self.consumer(group)
-            .commit(&list, CommitMode::Sync)
-            .unwrap_or_else(|error| panic!("commit: {error}"));
+        self.consumer(group).commit(&list, CommitMode::Sync)
     }
 
     /// Every committed record of a topic, partition after partition.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use longshore_tests::harness::account::log_fate;
+use longshore_tests::harness::flow::log_line;
 use longshore_tests::harness::rig::{LETTER_SETTINGS, RETRY_SETTINGS};
-use longshore_tests::harness::{Longshore, Rig, shared_broker};
+use longshore_tests::harness::{Account, Longshore, Rig, shared_broker};
 
 use super::troubles::assert_ends_quietly;
 
@@ -138,4 +140,30 @@ fn without_retry_topics_none_is_asked_for() {
         assert!(!said.contains(".retry"), "{said}");
         rig.working().stop();
     }
+}
+
+/// Scenario: partitions are added to the input of a running worker, and not to the retry topic; then `topics apply` runs.
+/// Guarantee: the new partition is halted with the reason, the others go on; once the retry topic has grown it is worked off
+/// without a restart, and the account is right.
+#[test]
+fn an_input_that_grew_before_its_retry_topic_is_told_and_recovers() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-grown-late").with_topics(2);
+    let mut worker = rig.working();
+    rig.witness.grow(&rig.topic, 3);
+    let placed = |n: u64| log_line(n).to((n % 3) as i32);
+    rig.witness.publish(&rig.topic, &(0..300).map(placed).collect::<Vec<_>>());
+    worker.wait_until("the new partition is halted and the others are done", |worker| {
+        let pairs = worker.pairs();
+        let halted = pairs.iter().any(|pair| pair.partition == 2 && pair.reason == "broker.topic-unfit");
+        halted
+            && (0..2).all(|partition| {
+                pairs.iter().any(|pair| (pair.partition, pair.committed) == (partition, 100))
+            })
+    });
+    let (code, said) = topics(&rig, "apply", &[]);
+    assert_eq!(code, 0, "{said}");
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    worker.stop();
+    Account::take(&rig).assert_right(300, log_fate);
 }

@@ -20,8 +20,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// What all members of a test saw.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// How often each offset of each partition was handed over.
+    /// How often each offset of each partition of the input was handed over.
     pub deliveries: BTreeMap<i32, BTreeMap<i64, u32>>,
+    /// The same of the retry topic.
+    pub copies: BTreeMap<i32, BTreeMap<i64, u32>>,
     /// All assignments, in their order.
     pub assignments: Vec<Assignment>,
     /// The highest offset handed over under each epoch.
@@ -30,8 +32,12 @@ pub struct Seen {
     pub refused: Vec<(PairId, Failure)>,
     /// Pairs that were lost or revoked.
     pub taken: Vec<(PairId, Epoch)>,
+    /// What was said of lost copies.
+    pub lost: Vec<(PairId, String)>,
     /// How many commits were answered as done.
     pub committed: u64,
+    /// Lanes that are given no credit: they are paused.
+    pub held: Vec<(i32, Lane)>,
 }
 
 impl Seen {
@@ -61,6 +67,16 @@ pub fn kafka(bootstrap: &str, protocol: GroupProtocol) -> KafkaOptions {
     options
 }
 
+/// What a member reads.
+pub struct Reads<'a> {
+    pub topic: &'a str,
+    /// Its retry topic, if it has one.
+    pub retry: Option<&'a str>,
+    pub group: &'a str,
+    /// See [`SourceOptions::recommit`].
+    pub recommit: Duration,
+}
+
 /// A member, at work on a thread of its own.
 pub struct Member {
     pub handle: Arc<SourceHandle>,
@@ -68,19 +84,15 @@ pub struct Member {
 }
 
 impl Member {
-    /// Joins the group.
+    /// Joins the group, without a retry topic.
     pub fn join(kafka: KafkaOptions, topic: &str, group: &str, world: &World) -> Self {
+        Self::join_with(kafka, &Reads { topic, retry: None, group, recommit: SourceOptions::RECOMMIT }, world)
+    }
+
+    /// Joins the group.
+    pub fn join_with(kafka: KafkaOptions, reads: &Reads<'_>, world: &World) -> Self {
         let (sender, events) = channel();
-        let options = SourceOptions {
-            kafka,
-            topics: vec![topic.to_owned()],
-            group: group.to_owned(),
-            start: StartPolicy::Earliest,
-            revoke: Duration::from_secs(1),
-            budget: Budget::new(256 << 20),
-            memory: ClientMemory::derive(64 << 20),
-        };
-        let handle = Arc::new(PollThread::spawn(options, hand_on(sender)).unwrap());
+        let handle = Arc::new(PollThread::spawn(options(kafka, reads), hand_on(sender)).unwrap());
         let work = Work { handle: Arc::clone(&handle), world: Arc::clone(world), next: BTreeMap::new() };
         let thread = std::thread::spawn(move || work.run(&events));
         Self { handle, thread }
@@ -94,6 +106,22 @@ impl Member {
     }
 }
 
+/// Options of a source that reads these.
+pub fn options(kafka: KafkaOptions, reads: &Reads<'_>) -> SourceOptions {
+    let retry_topics = reads.retry.map(|retry| (reads.topic.to_owned(), retry.to_owned()));
+    SourceOptions {
+        kafka,
+        topics: vec![reads.topic.to_owned()],
+        retry_topics: retry_topics.into_iter().collect(),
+        recommit: reads.recommit,
+        group: reads.group.to_owned(),
+        start: StartPolicy::Earliest,
+        revoke: Duration::from_secs(1),
+        budget: Budget::new(256 << 20),
+        memory: ClientMemory::derive(64 << 20),
+    }
+}
+
 fn hand_on(sender: Sender<SourceEvent>) -> impl Fn(SourceEvent) + Send + 'static {
     move |event| {
         // A member that has ended hears nothing more.
@@ -104,8 +132,8 @@ fn hand_on(sender: Sender<SourceEvent>) -> impl Fn(SourceEvent) + Send + 'static
 struct Work {
     handle: Arc<SourceHandle>,
     world: World,
-    /// Of each pair that is ours: its epoch and the offset behind what was received.
-    next: BTreeMap<PairId, (Epoch, i64)>,
+    /// Of each lane that is ours: its epoch and the offset behind what was received.
+    next: BTreeMap<(PairId, Lane), (Epoch, i64)>,
 }
 
 impl Work {
@@ -117,55 +145,73 @@ impl Work {
                 SourceEvent::Committed { .. } => look(&self.world, |seen| seen.committed += 1),
                 SourceEvent::Revoking { pair, epoch } => self.release(pair, epoch),
                 SourceEvent::Lost { pair, epoch } => {
-                    self.next.remove(&pair);
+                    self.next.retain(|(known, _), _| *known != pair);
                     look(&self.world, |seen| seen.taken.push((pair, epoch)));
                 }
-                SourceEvent::Ended(result) => return result.unwrap(),
                 SourceEvent::Refused { pair, failure } => {
                     look(&self.world, |seen| seen.refused.push((pair, failure)));
                 }
+                SourceEvent::CopiesLost { pair, words } => {
+                    look(&self.world, |seen| seen.lost.push((pair, words)));
+                }
+                SourceEvent::Ended(result) => return result.unwrap(),
                 SourceEvent::Passed { .. } | SourceEvent::Trouble(_) | SourceEvent::Well => {}
             }
         }
     }
 
     fn start(&mut self, given: Assignment) {
-        let offset = given.committed.as_ref().map_or(given.start, |position| position.offset);
         let (pair, epoch) = (given.pair.clone(), given.epoch);
-        self.next.insert(pair.clone(), (epoch, offset.0));
+        for (lane, offset) in lanes(&given) {
+            self.next.insert((pair.clone(), lane), (epoch, offset.0));
+            self.handle.send(SourceCommand::Start { pair: pair.clone(), epoch, lane, offset });
+            if !look(&self.world, |seen| seen.held.contains(&(pair.partition.0, lane))) {
+                let (records, bytes) = (1 << 40, 1 << 40);
+                self.handle.send(SourceCommand::Grant { pair: pair.clone(), epoch, lane, records, bytes });
+            }
+        }
         look(&self.world, |seen| seen.assignments.push(given));
-        self.handle.send(SourceCommand::Start { pair: pair.clone(), epoch, lane: Lane::Input, offset });
-        self.handle.send(SourceCommand::Grant {
-            pair,
-            epoch,
-            lane: Lane::Input,
-            records: 1 << 40,
-            bytes: 1 << 40,
-        });
     }
 
     fn receive(&mut self, chunk: &Chunk) {
-        let pair = chunk.pair().clone();
+        let (pair, lane) = (chunk.pair().clone(), chunk.lane());
         look(&self.world, |seen| {
-            let partition = seen.deliveries.entry(pair.partition.0).or_default();
+            let partitions = match lane {
+                Lane::Input => &mut seen.deliveries,
+                Lane::Retry => &mut seen.copies,
+            };
+            let partition = partitions.entry(pair.partition.0).or_default();
             for index in 0..chunk.len() as u32 {
                 *partition.entry(chunk.offset(index).0).or_default() += 1;
             }
         });
         let next = chunk.offset(chunk.len() as u32 - 1).0 + 1;
         let epoch = chunk.epoch();
-        look(&self.world, |seen| seen.highest.insert(epoch, next - 1));
-        self.next.insert(pair.clone(), (epoch, next));
-        self.handle.send(SourceCommand::Commit { pair, epoch, lane: Lane::Input, position: position(next) });
+        if lane == Lane::Input {
+            look(&self.world, |seen| seen.highest.insert(epoch, next - 1));
+        }
+        self.next.insert((pair.clone(), lane), (epoch, next));
+        self.handle.send(SourceCommand::Commit { pair, epoch, lane, position: position(next) });
     }
 
     fn release(&mut self, pair: PairId, epoch: Epoch) {
-        let position = self.next.remove(&pair).map(|(_, next)| position(next));
+        let mut last = |lane| self.next.remove(&(pair.clone(), lane)).map(|(_, next)| position(next));
+        let (input, retry) = (last(Lane::Input), last(Lane::Retry));
         look(&self.world, |seen| seen.taken.push((pair.clone(), epoch)));
-        self.handle.send(SourceCommand::Release { pair, epoch, position, retry: None });
+        self.handle.send(SourceCommand::Release { pair, epoch, position: input, retry });
     }
 }
 
-fn position(offset: i64) -> Position {
-    Position { offset: Offset(offset), metadata: metadata(offset) }
+/// Where each lane of an assignment begins.
+pub fn lanes(given: &Assignment) -> Vec<(Lane, Offset)> {
+    let input = given.committed.as_ref().map_or(given.start, |position| position.offset);
+    let retry = given.retry.as_ref().map(|retry| {
+        (Lane::Retry, retry.committed.as_ref().map_or(retry.log_start, |position| position.offset))
+    });
+    std::iter::once((Lane::Input, input)).chain(retry).collect()
+}
+
+/// A position as members commit it.
+pub fn position(next: i64) -> Position {
+    Position { offset: Offset(next), metadata: metadata(next) }
 }

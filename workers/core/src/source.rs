@@ -60,6 +60,14 @@ pub enum SourceEvent {
         /// Why.
         failure: Failure,
     },
+    /// Copies of records that were to be tried again are gone from the pair's retry topic, and nobody can bring them back:
+    /// say it. `Assigned` follows.
+    CopiesLost {
+        /// The pair.
+        pair: PairId,
+        /// How they were lost, for people.
+        words: String,
+    },
     /// Something about the connection that passes by itself (all brokers down, authentication refused): say it.
     Trouble(Failure),
     /// The trouble is over.

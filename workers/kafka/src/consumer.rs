@@ -5,6 +5,10 @@
 //! second thread (the [`scout`]), and a command wakes the poll. So a paused or revoked pair never keeps the consumer
 //! from polling (trap 7).
 //!
+//! A pair has two lanes: a partition of an input topic, which the group gives, and the same partition of its retry topic, which
+//! nobody subscribes to and which is assigned beside it by hand, so that both have one owner (the rules in `kafka.md`). Begin and
+//! end are the pair's; fetching, credit and commits are each lane's own.
+//!
 //! **Architecture invariant:** librdkafka's callbacks only note what happened ([`inbox`]); every decision is made in the
 //! loop, between two polls.
 
@@ -15,6 +19,7 @@ mod gap;
 mod health;
 mod identity;
 mod inbox;
+mod keep;
 mod markers;
 mod pairs;
 mod poll;
@@ -23,6 +28,7 @@ mod route;
 mod scout;
 mod start;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -48,6 +54,12 @@ pub struct SourceOptions {
     pub kafka: KafkaOptions,
     /// The input topics.
     pub topics: Vec<String>,
+    /// The retry topic of each input topic, whose partition p goes to the owner of the input's; none of an input that is not
+    /// in here.
+    pub retry_topics: BTreeMap<String, String>,
+    /// Offsets of retry topics are committed again when so old, since nobody subscribes to those topics and the broker forgets
+    /// them otherwise ([`SourceOptions::RECOMMIT`]).
+    pub recommit: Duration,
     /// The consumer group.
     pub group: String,
     /// Where to begin when the group has committed nothing.
@@ -58,6 +70,12 @@ pub struct SourceOptions {
     pub budget: Arc<Budget>,
     /// Bounds of librdkafka's own buffers.
     pub memory: ClientMemory,
+}
+
+impl SourceOptions {
+    /// Twice a day: brokers keep the offsets of an unsubscribed topic for `offsets.retention.minutes`, 7 days by default and
+    /// hardly ever less than one.
+    pub const RECOMMIT: Duration = Duration::from_secs(12 * 3_600);
 }
 
 /// The poll thread.

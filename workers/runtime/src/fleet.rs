@@ -257,6 +257,10 @@ impl Fleet {
                 self.pairs.remove(&pair);
             }
             SourceEvent::Refused { pair, failure } => self.refused(pair, failure),
+            SourceEvent::CopiesLost { pair, words } => {
+                tracing::error!(%pair, "records that waited to be tried again are lost: {words}");
+                self.shared.metrics.copies_lost();
+            }
             SourceEvent::Trouble(failure) => self.in_trouble(failure),
             SourceEvent::Well => {
                 if self.trouble.take().is_some() {

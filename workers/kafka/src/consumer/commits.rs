@@ -1,29 +1,49 @@
 //! Commits on their way: who asked for what, until the broker has answered.
 
-use longshore_core::pair::CommitResult;
+use longshore_core::pair::{CommitResult, Position};
 use longshore_core::source::SourceEvent;
-use longshore_core::{Epoch, Lane, Offset, PairId};
+use longshore_core::{Epoch, Lane, PairId, TopicName};
 
 use crate::errors::{Meaning, meaning};
 use crate::ffi::{Code, Entry, OK};
 
-/// One commit on its way.
+/// One commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Asked {
-    pair: PairId,
-    epoch: Epoch,
-    offset: Offset,
+pub(super) struct Commit {
+    pub(super) pair: PairId,
+    pub(super) epoch: Epoch,
+    pub(super) lane: Lane,
+    /// The topic that the lane reads.
+    pub(super) topic: TopicName,
+    pub(super) position: Position,
+    /// The retry lane's commit that counts on this one: it is sent when this one is acknowledged.
+    pub(super) then: Option<Box<Commit>>,
+    /// Whether the runtime asked for it and wants the answer.
+    pub(super) asked_for: bool,
+}
+
+impl Commit {
+    /// The answer as the runtime hears it; none when it did not ask.
+    pub(super) fn answer(&self, result: CommitResult) -> Option<SourceEvent> {
+        let (pair, epoch, lane, offset) = (self.pair.clone(), self.epoch, self.lane, self.position.offset);
+        self.asked_for.then_some(SourceEvent::Committed { pair, epoch, lane, offset, result })
+    }
+
+    /// Whether both are of one partition.
+    pub(super) fn same_place(&self, other: &Self) -> bool {
+        self.topic == other.topic && self.pair.partition == other.pair.partition
+    }
 }
 
 /// All commits on their way, in the order they were asked for.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
-    asked: Vec<Asked>,
+    asked: Vec<Commit>,
 }
 
 impl Commits {
-    pub(super) fn ask(&mut self, pair: PairId, epoch: Epoch, offset: Offset) {
-        self.asked.push(Asked { pair, epoch, offset });
+    pub(super) fn ask(&mut self, commit: Commit) {
+        self.asked.push(commit);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -35,39 +55,34 @@ impl Commits {
         self.asked.iter().any(|asked| asked.pair == *pair)
     }
 
-    /// The broker's answer. Commits of one pair are answered in order, so it settles the one it names and those asked
+    /// The broker's answer. Commits of one partition are answered in order, so it settles the one it names and those asked
     /// before it, which went out in the same request or were overtaken.
-    pub(super) fn answered(&mut self, entries: &[Entry], overall: Code) -> Vec<SourceEvent> {
-        let mut events = Vec::new();
+    pub(super) fn answered(&mut self, entries: &[Entry], overall: Code) -> Vec<(Commit, CommitResult)> {
+        let mut answers = Vec::new();
         for entry in entries {
-            let of_pair = |asked: &Asked| {
-                asked.pair.topic.as_str() == entry.topic && asked.pair.partition.0 == entry.partition
+            let of_place = |asked: &Commit| {
+                asked.topic.as_str() == entry.topic && asked.pair.partition.0 == entry.partition
             };
-            let found = self.asked.iter().rposition(|asked| of_pair(asked) && asked.offset.0 == entry.offset);
-            let Some(last) = found else { continue };
+            let named = |asked: &Commit| of_place(asked) && asked.position.offset.0 == entry.offset;
+            let Some(last) = self.asked.iter().rposition(named) else { continue };
             let code = if entry.code == OK { overall } else { entry.code };
             let mut index = 0;
             self.asked.retain(|asked| {
-                let settled = index <= last && of_pair(asked);
+                let settled = index <= last && of_place(asked);
                 index += 1;
                 if settled {
-                    events.push(committed(asked, result(code)));
+                    answers.push((asked.clone(), result(code)));
                 }
                 !settled
             });
         }
-        events
+        answers
     }
 
     /// Nobody will answer any more.
     pub(super) fn give_up(&mut self) -> Vec<SourceEvent> {
-        self.asked.drain(..).map(|asked| committed(&asked, CommitResult::Unknown)).collect()
+        self.asked.drain(..).filter_map(|asked| asked.answer(CommitResult::Unknown)).collect()
     }
-}
-
-fn committed(asked: &Asked, result: CommitResult) -> SourceEvent {
-    let (pair, epoch, offset) = (asked.pair.clone(), asked.epoch, asked.offset);
-    SourceEvent::Committed { pair, epoch, lane: Lane::Input, offset, result }
 }
 
 /// What an answer says about the ownership. A generation that moved on says nothing: with the cooperative protocol a
@@ -87,25 +102,49 @@ fn result(code: Code) -> CommitResult {
 mod tests {
     use super::*;
 
-    fn entry(partition: i32, offset: i64, code: Code) -> Entry {
-        Entry { topic: "t".into(), partition, offset, metadata: None, code }
+    fn entry(topic: &str, partition: i32, offset: i64, code: Code) -> Entry {
+        Entry { topic: topic.into(), partition, offset, metadata: None, code }
     }
 
-    /// Rule 3 of `kafka.md`: every commit is answered, each under the epoch it was asked in.
+    fn commit(partition: i32, lane: Lane, epoch: u64, offset: i64) -> Commit {
+        let topic = match lane {
+            Lane::Input => "t",
+            Lane::Retry => "t.p.retry",
+        };
+        Commit {
+            pair: PairId::new("t", partition),
+            epoch: Epoch(epoch),
+            lane,
+            topic: TopicName::new(topic),
+            position: Position { offset: longshore_core::Offset(offset), metadata: String::new() },
+            then: None,
+            asked_for: true,
+        }
+    }
+
+    /// Rule 3 of `kafka.md`: every commit is answered, each under the epoch and for the lane it was asked in.
     #[test]
     fn an_answer_settles_its_commit_and_those_before() {
         let mut commits = Commits::default();
         let pair = PairId::new("t", 0);
-        commits.ask(pair.clone(), Epoch(1), Offset(5));
-        commits.ask(PairId::new("t", 1), Epoch(2), Offset(5));
-        commits.ask(pair.clone(), Epoch(1), Offset(9));
-        commits.ask(pair.clone(), Epoch(3), Offset(11));
-        let events = commits.answered(&[entry(0, 9, OK)], OK);
-        assert_eq!(events.len(), 2);
+        for asked in [
+            commit(0, Lane::Input, 1, 5),
+            commit(0, Lane::Retry, 1, 9),
+            commit(1, Lane::Input, 2, 5),
+            commit(0, Lane::Input, 1, 9),
+            commit(0, Lane::Input, 3, 11),
+        ] {
+            commits.ask(asked);
+        }
+        let answers = commits.answered(&[entry("t", 0, 9, OK)], OK);
+        assert_eq!(answers.len(), 2);
+        assert!(answers.iter().all(|(commit, _)| commit.lane == Lane::Input));
         assert!(commits.waits_for(&pair));
-        let events = commits.answered(&[entry(0, 11, OK)], Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
-        let [SourceEvent::Committed { epoch, result, .. }] = events.as_slice() else { panic!("{events:?}") };
-        assert_eq!((*epoch, result), (Epoch(3), &CommitResult::Refused));
+        let answers = commits.answered(&[entry("t", 0, 11, OK)], Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
+        let [(answered, result)] = answers.as_slice() else { panic!("{answers:?}") };
+        assert_eq!((answered.epoch, result), (Epoch(3), &CommitResult::Refused));
+        let answers = commits.answered(&[entry("t.p.retry", 0, 9, OK)], OK);
+        assert_eq!(answers[0].0.lane, Lane::Retry);
         assert!(!commits.is_empty());
         assert_eq!(commits.give_up().len(), 1);
     }

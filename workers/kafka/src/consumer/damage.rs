@@ -54,17 +54,19 @@ impl Poll<'_> {
         let Some(pair) = self.pairs.find(topic, partition).filter(|pair| pair.state == State::Flowing) else {
             return;
         };
-        let (id, from) = (pair.id.clone(), pair.next);
+        let (id, epoch, from) = (pair.id.clone(), pair.epoch, pair.next);
         let times = pair.damage.note(from);
         if times < READINGS {
             pair.state = State::Starting(from);
-            tracing::warn!(pair = %id, from = from.0, ?code, times, "a batch cannot be read; reading it again");
+            tracing::warn!(pair = %id, topic, from = from.0, ?code, times, "a batch cannot be read; reading it again");
             return;
         }
-        pair.state = State::Resting;
-        pair.told = true;
+        self.pairs.both(&id, epoch, |lane| {
+            lane.state = State::Resting;
+            lane.told = true;
+        });
         let detail = format!(
-            "{id}: what stands in the log at offset {from} or next behind it cannot be read, {times} times in a row ({})",
+            "{topic}/{partition}: what stands in the log at offset {from} or next behind it cannot be read, {times} times in a row ({})",
             describe(code)
         );
         self.say(SourceEvent::Refused { pair: id, failure: Failure::halt(Reason::BrokerDamaged, detail) });

@@ -14,6 +14,7 @@
 use std::time::{Duration, Instant};
 
 use longshore_core::source::SourceEvent;
+use longshore_core::{Epoch, Lane, PairId};
 
 use super::pairs::{Pair, State};
 use super::poll::Poll;
@@ -70,14 +71,11 @@ impl Poll<'_> {
         for (topic, _) in &renewed {
             // An answer of the scout that is on its way may still be about the old topic.
             let looked_for =
-                |pair: &&mut Pair| pair.id.topic.as_str() == topic && matches!(pair.state, State::Looking(_));
-            let stale: Vec<_> =
-                self.pairs.iter_mut().filter(looked_for).map(|pair| pair.id.clone()).collect();
-            for pair in stale {
-                let next = self.pairs.next_epoch();
-                if let Some(owned) = self.pairs.find(pair.topic.as_str(), pair.partition.0) {
-                    owned.renew(next);
-                }
+                |pair: &&mut Pair| pair.topic.as_str() == topic && matches!(pair.state, State::Looking(_));
+            let found = self.pairs.iter_mut().filter(looked_for);
+            let stale: Vec<_> = found.map(|pair| (pair.id.clone(), pair.epoch, pair.lane)).collect();
+            for (pair, epoch, lane) in stale {
+                self.renew(&pair, epoch, lane == Lane::Retry);
             }
         }
     }
@@ -88,26 +86,43 @@ impl Poll<'_> {
             let stale: Vec<_> = self
                 .pairs
                 .iter_mut()
-                .filter(|pair| pair.told && pair.id.topic.as_str() == topic)
+                .filter(|pair| pair.told && pair.topic.as_str() == topic)
                 .filter(|pair| !pair.topic_id.is_empty() && pair.topic_id != *id)
-                .map(|pair| (pair.id.clone(), pair.epoch))
+                .map(|pair| (pair.id.clone(), pair.epoch, pair.lane))
                 .collect();
             if stale.is_empty() {
                 continue;
             }
             tracing::warn!(topic, "the topic was deleted and made again; its partitions begin anew");
-            let names: Vec<_> =
-                stale.iter().map(|(pair, _)| (pair.topic.as_str(), pair.partition.0)).collect();
-            self.pause(&names);
-            for (pair, epoch) in stale.iter().cloned() {
-                let next = self.pairs.next_epoch();
-                if let Some(owned) = self.pairs.owned(&pair, epoch) {
-                    owned.renew(next);
-                    owned.told = false;
-                    self.say(SourceEvent::Lost { pair, epoch });
-                }
+            for (pair, epoch, lane) in stale {
+                self.take_away(pair, epoch, lane == Lane::Retry);
             }
         }
+    }
+
+    /// What a retry lane was to read next is gone from the log: the pair begins anew, and what was lost is told then.
+    pub(super) fn retry_begins_anew(&mut self, topic: &str, partition: i32) {
+        if let Some(lane) = self.pairs.find(topic, partition) {
+            let (pair, epoch) = (lane.id.clone(), lane.epoch);
+            self.take_away(pair, epoch, false);
+        }
+    }
+
+    /// Takes a pair from the runtime, which aborts what it has, and begins it anew. When the retry topic was made again, what
+    /// is committed for it may be of the old one and is not looked at.
+    fn take_away(&mut self, pair: PairId, epoch: Epoch, retry_made_again: bool) {
+        let next = self.renew(&pair, epoch, retry_made_again);
+        self.pairs.both(&pair, next, |lane| lane.told = false);
+        self.say(SourceEvent::Lost { pair, epoch });
+    }
+
+    fn renew(&mut self, pair: &PairId, epoch: Epoch, retry_made_again: bool) -> Epoch {
+        let (next, flowed) = self.pairs.renew(pair, epoch);
+        self.pause(&flowed);
+        self.pairs.both(pair, next, |lane| {
+            lane.made_again |= retry_made_again && lane.lane == Lane::Retry;
+        });
+        next
     }
 }
 

@@ -21,15 +21,27 @@ pub(super) enum Note {
     /// An error of the connection as a whole.
     Error(Code),
     /// The scout found out about a pair.
-    Found(Box<Assignment>),
+    Found(Box<Found>),
     /// The scout found that the pair must not be started.
     Refused(PairId, Epoch, Failure),
+    /// The scout found that the pair cannot be started as things are, which somebody may set right.
+    Unready(PairId, Epoch, Failure),
     /// The scout could not find out; ask again.
     NotFound(PairId, Epoch, Failure),
     /// The scout asked for topics' ids: name and id, empty where the broker has none.
     Identified(Vec<(String, String)>),
     /// The scout asked for the topics: all there, or what is wrong.
     Probed(Result<(), Failure>),
+}
+
+/// What the scout found out about a pair.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) assignment: Assignment,
+    /// The id of the retry topic; empty where the broker has none, and without a retry topic.
+    pub(super) retry_id: String,
+    /// That copies were lost since the last commit, and how.
+    pub(super) lost: Option<String>,
 }
 
 /// Notes in the order they came.

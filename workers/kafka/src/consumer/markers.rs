@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant};
 
+use longshore_core::Offset;
 use longshore_core::source::SourceEvent;
-use longshore_core::{Lane, Offset};
 
-use super::pairs::{Pair, State};
+use super::pairs::{Pair, State, named};
 use super::poll::Poll;
 use crate::ffi::{OK, PartitionList};
 
@@ -39,9 +39,8 @@ impl Poll<'_> {
             return;
         }
         let flows = |pair: &&mut Pair| pair.state == State::Flowing && !pair.doubtful;
-        let wanted: Vec<_> = self.pairs.iter_mut().filter(flows).map(|pair| pair.id.clone()).collect();
-        let names = wanted.iter().map(|id| (id.topic.as_str(), id.partition.0));
-        let Some(mut list) = PartitionList::of(names).filter(|_| !wanted.is_empty()) else { return };
+        let wanted: Vec<_> = self.pairs.iter_mut().filter(flows).map(|pair| pair.place()).collect();
+        let Some(mut list) = PartitionList::of(named(&wanted)).filter(|_| !wanted.is_empty()) else { return };
         if let Err(code) = self.client().positions(&mut list) {
             tracing::debug!(?code, "no positions");
             return;
@@ -52,8 +51,8 @@ impl Poll<'_> {
             let position = Offset(entry.offset);
             if position > pair.next && pair.begins_at(position) {
                 pair.next = position;
-                let (pair, epoch) = (pair.id.clone(), pair.epoch);
-                self.say(SourceEvent::Passed { pair, epoch, lane: Lane::Input, offset: position });
+                let (pair, epoch, lane) = (pair.id.clone(), pair.epoch, pair.lane);
+                self.say(SourceEvent::Passed { pair, epoch, lane, offset: position });
             }
         }
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use longshore_core::{Epoch, Offset, PairId, Partition, TopicName};
+use longshore_core::{Epoch, Lane, Offset, PairId, Partition, TopicName};
 
 use super::credit::Credit;
 use super::damage::Damage;
 use super::gap::Beginning;
+use super::keep::Kept;
 
 /// What a pair is doing, as far as the source is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +25,14 @@ pub(super) enum State {
     Resting,
 }
 
-/// One pair.
+/// One lane of a pair: what there is to say of one partition. Both lanes have the pair's id and epoch; begin, end and
+/// refusal are the pair's and change both, fetching and credit are each one's own.
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) id: PairId,
+    pub(super) lane: Lane,
+    /// The topic that this lane reads; that of the id for the input lane.
+    pub(super) topic: TopicName,
     pub(super) epoch: Epoch,
     pub(super) state: State,
     pub(super) credit: Credit,
@@ -45,13 +50,21 @@ pub(super) struct Pair {
     pub(super) denied: u32,
     /// The id of the topic it was given to the runtime with; empty before, and where the broker has none.
     pub(super) topic_id: String,
+    /// Whether the runtime was told that the pair is refused for what may come right by itself.
+    pub(super) refused: bool,
+    /// Whether commits are of another topic than the one that is there now, and say nothing.
+    pub(super) made_again: bool,
+    /// The retry lane's last commit, to be sent again before the broker forgets it.
+    pub(super) kept: Option<Kept>,
 }
 
 impl Pair {
-    fn new(id: PairId, epoch: Epoch) -> Self {
+    fn new(id: PairId, lane: Lane, topic: TopicName, epoch: Epoch) -> Self {
         let (state, credit) = (State::Looking(None), Credit::default());
         Self {
             id,
+            lane,
+            topic,
             epoch,
             state,
             credit,
@@ -62,23 +75,60 @@ impl Pair {
             beginning: Beginning::default(),
             denied: 0,
             topic_id: String::new(),
+            refused: false,
+            made_again: false,
+            kept: None,
         }
     }
 
+    /// Its partition, as librdkafka knows it.
+    pub(super) fn place(&self) -> Place {
+        (self.topic.clone(), self.id.partition.0)
+    }
+
     /// Begins anew under another epoch; the runtime keeps what it has for the pair.
-    pub(super) fn renew(&mut self, epoch: Epoch) {
-        *self = Self { told: self.told, ..Self::new(self.id.clone(), epoch) };
+    fn renew(&mut self, epoch: Epoch) {
+        let (id, topic) = (self.id.clone(), self.topic.clone());
+        *self = Self {
+            told: self.told,
+            refused: self.refused,
+            // Until it has committed itself, what is committed may still be of the old topic.
+            made_again: self.made_again && self.kept.is_none(),
+            ..Self::new(id, self.lane, topic, epoch)
+        };
     }
 }
 
-/// All pairs, by topic and partition.
+/// A partition, as librdkafka knows it.
+pub(super) type Place = (TopicName, i32);
+
+/// Places as the calls of librdkafka want them.
+pub(super) fn named(places: &[Place]) -> impl Iterator<Item = (&str, i32)> {
+    places.iter().map(|(topic, partition)| (topic.as_str(), *partition))
+}
+
+/// All lanes of all pairs, by topic and partition.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     topics: Vec<(TopicName, BTreeMap<Partition, Pair>)>,
+    /// The retry topic of each input topic.
+    retry_topics: BTreeMap<TopicName, TopicName>,
     last_epoch: Epoch,
 }
 
 impl Pairs {
+    pub(super) fn new(retry_topics: &BTreeMap<String, String>) -> Self {
+        let names = |(input, retry): (&String, &String)| (TopicName::new(input), TopicName::new(retry));
+        Self { retry_topics: retry_topics.iter().map(names).collect(), ..Self::default() }
+    }
+
+    /// The partitions of a pair: the input's, and the retry topic's if there is one.
+    pub(super) fn places(&self, topic: &str, partition: i32) -> Vec<Place> {
+        let input = TopicName::new(topic);
+        let retry = self.retry_topics.get(&input).cloned();
+        std::iter::once(input).chain(retry).map(|topic| (topic, partition)).collect()
+    }
+
     /// The next ownership; epochs rise over all pairs, so none comes twice.
     pub(super) fn next_epoch(&mut self) -> Epoch {
         self.last_epoch = Epoch(self.last_epoch.0 + 1);
@@ -87,20 +137,30 @@ impl Pairs {
 
     /// Adds a pair unless we have it.
     pub(super) fn add(&mut self, topic: &str, partition: i32) {
+        if self.find(topic, partition).is_some() {
+            return;
+        }
         let epoch = self.next_epoch();
-        let index = self.topic_index(topic).unwrap_or_else(|| {
-            self.topics.push((TopicName::new(topic), BTreeMap::new()));
-            self.topics.len() - 1
-        });
-        let (name, pairs) = &mut self.topics[index];
-        let id = PairId { topic: name.clone(), partition: Partition(partition) };
-        pairs.entry(id.partition).or_insert_with(|| Pair::new(id, epoch));
+        let id = PairId::new(topic, partition);
+        let lanes = [Lane::Input, Lane::Retry];
+        for ((topic, _), lane) in self.places(topic, partition).into_iter().zip(lanes) {
+            let index = self.topic_index(topic.as_str()).unwrap_or_else(|| {
+                self.topics.push((topic.clone(), BTreeMap::new()));
+                self.topics.len() - 1
+            });
+            let pair = Pair::new(id.clone(), lane, topic, epoch);
+            self.topics[index].1.insert(id.partition, pair);
+        }
     }
 
-    /// Takes a pair out.
+    /// Takes a pair out; gives its input lane.
     pub(super) fn remove(&mut self, topic: &str, partition: i32) -> Option<Pair> {
-        let index = self.topic_index(topic)?;
-        self.topics[index].1.remove(&Partition(partition))
+        let lanes = self.places(topic, partition).into_iter().map(|(topic, _)| {
+            let index = self.topic_index(topic.as_str())?;
+            self.topics[index].1.remove(&Partition(partition))
+        });
+        let mut lanes = lanes.collect::<Vec<_>>().into_iter();
+        lanes.next().flatten()
     }
 
     /// The place of a topic, for [`Self::at`].
@@ -108,23 +168,54 @@ impl Pairs {
         self.topics.iter().position(|(name, _)| name.as_str() == topic)
     }
 
-    /// The pair of a topic's place and a partition.
+    /// The lane of a topic's place and a partition.
     pub(super) fn at(&mut self, topic: usize, partition: i32) -> Option<&mut Pair> {
         self.topics.get_mut(topic)?.1.get_mut(&Partition(partition))
     }
 
-    /// The pair of a topic and a partition.
+    /// The lane that reads a topic's partition.
     pub(super) fn find(&mut self, topic: &str, partition: i32) -> Option<&mut Pair> {
         let index = self.topic_index(topic)?;
         self.at(index, partition)
     }
 
-    /// The pair, if we own it under this epoch: whatever carries an old one is dropped.
+    /// The pair's input lane, if we own it under this epoch: whatever carries an old one is dropped.
     pub(super) fn owned(&mut self, id: &PairId, epoch: Epoch) -> Option<&mut Pair> {
-        self.find(id.topic.as_str(), id.partition.0).filter(|pair| pair.epoch == epoch)
+        self.lane(id, epoch, Lane::Input)
     }
 
-    /// All pairs.
+    /// A lane of a pair, if there is one and we own the pair under this epoch.
+    pub(super) fn lane(&mut self, id: &PairId, epoch: Epoch, lane: Lane) -> Option<&mut Pair> {
+        let topic = match lane {
+            Lane::Input => id.topic.clone(),
+            Lane::Retry => self.retry_topics.get(&id.topic)?.clone(),
+        };
+        self.find(topic.as_str(), id.partition.0).filter(|pair| pair.epoch == epoch)
+    }
+
+    /// Both lanes of a pair, if we own it under this epoch.
+    pub(super) fn both(&mut self, id: &PairId, epoch: Epoch, mut each: impl FnMut(&mut Pair)) {
+        for lane in [Lane::Input, Lane::Retry] {
+            if let Some(found) = self.lane(id, epoch, lane) {
+                each(found);
+            }
+        }
+    }
+
+    /// Begins a pair anew under the next epoch, which is given with the partitions that flowed until now.
+    pub(super) fn renew(&mut self, id: &PairId, epoch: Epoch) -> (Epoch, Vec<Place>) {
+        let next = self.next_epoch();
+        let mut flowed = Vec::new();
+        self.both(id, epoch, |lane| {
+            if lane.credit.flowing {
+                flowed.push(lane.place());
+            }
+            lane.renew(next);
+        });
+        (next, flowed)
+    }
+
+    /// All lanes of all pairs.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pair> {
         self.topics.iter_mut().flat_map(|(_, pairs)| pairs.values_mut())
     }

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use longshore_core::pair::{CommitResult, Position};
 use longshore_core::source::{SourceCommand, SourceEvent};
-use longshore_core::{Epoch, Failure, Lane, PairId, Reason};
+use longshore_core::{Epoch, Failure, Lane, PairId, Reason, TopicName};
 
-use super::commits::Commits;
+use super::commits::{Commit, Commits};
 use super::health::Health;
 use super::identity::Identity;
-use super::inbox::{Inbox, Note};
+use super::inbox::{Found, Inbox, Note};
+use super::keep::Kept;
 use super::markers::Markers;
-use super::pairs::{Pair, Pairs, State};
+use super::pairs::{Pair, Pairs, Place, State, named};
 use super::rebalance::Rebalance;
-use super::scout::{Ask, Scout};
+use super::scout::{Ask, Scout, Wanted};
 use super::{Events, SourceOptions};
 use crate::errors::failure;
 use crate::ffi::{Client, Code, Entry, Messages, OK, PartitionList, Queue};
@@ -29,6 +30,8 @@ const IDLE: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_millis(5);
 /// How long a pair whose whereabouts could not be found out waits before the scout is asked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a pair that cannot begin as things are waits before it is looked at again.
+const UNREADY: Duration = Duration::from_secs(5);
 /// How long the answers to the last commits may take at shutdown.
 const LAST_COMMITS: Duration = Duration::from_secs(2);
 /// How long leaving the group may take: up to four seconds inside a JoinGroup wait (measured).
@@ -64,7 +67,7 @@ pub(super) struct Poll<'a> {
     scout: Option<Scout>,
     closing: Closing,
     /// Commits gathered in this turn, sent in one request.
-    to_commit: Vec<(PairId, Epoch, Position)>,
+    pub(super) to_commit: Vec<Commit>,
     /// Whether everything is paused because the memory budget is used up.
     squeezed: bool,
     ended: Option<Result<(), Failure>>,
@@ -79,11 +82,12 @@ impl<'a> Poll<'a> {
         heartbeat: Arc<AtomicU64>,
         events: &'a Events,
     ) -> Self {
+        let pairs = Pairs::new(&options.retry_topics);
         Self {
             options,
             queue,
             events,
-            pairs: Pairs::default(),
+            pairs,
             commits: Commits::default(),
             rebalance: Rebalance::default(),
             health: Health::default(),
@@ -118,8 +122,9 @@ impl<'a> Poll<'a> {
         let topics = self.options.topics.clone();
         let names = PartitionList::of(topics.iter().map(|topic| (topic.as_str(), -1)));
         let names = names.ok_or_else(|| Failure::halt(Reason::Internal, "no memory"))?;
+        let watched = topics.iter().chain(self.options.retry_topics.values()).cloned().collect();
         let scout =
-            Scout::spawn(Arc::clone(self.queue), Arc::clone(&self.inbox), topics, self.options.start)?;
+            Scout::spawn(Arc::clone(self.queue), Arc::clone(&self.inbox), watched, self.options.start)?;
         scout.ask(Ask::Topics);
         self.scout = Some(scout);
         self.client().subscribe(&names).map_err(|code| failure(code, "subscribe"))?;
@@ -127,6 +132,7 @@ impl<'a> Poll<'a> {
         let result = loop {
             self.heartbeat.fetch_add(1, Ordering::Relaxed);
             self.take_commands();
+            self.keep_offsets();
             self.send_commits();
             self.turn_rebalance();
             self.start_pairs();
@@ -172,41 +178,26 @@ impl<'a> Poll<'a> {
 
     fn obey(&mut self, command: SourceCommand) {
         match command {
-            // The retry partition is assigned and read once the source knows of it; until then no pair has that lane.
-            SourceCommand::Start { lane: Lane::Retry, .. }
-            | SourceCommand::Grant { lane: Lane::Retry, .. }
-            | SourceCommand::Commit { lane: Lane::Retry, .. } => {}
-            SourceCommand::Start { pair, epoch, lane: Lane::Input, offset } => {
-                if let Some(pair) = self.pairs.owned(&pair, epoch).filter(|pair| pair.state == State::Waiting)
-                {
+            SourceCommand::Start { pair, epoch, lane, offset } => {
+                let waiting = self.pairs.lane(&pair, epoch, lane).filter(|pair| pair.state == State::Waiting);
+                if let Some(pair) = waiting {
                     pair.state = State::Starting(offset);
                 }
             }
-            SourceCommand::Grant { pair, epoch, lane: Lane::Input, records, bytes } => {
-                if let Some(pair) = self.pairs.owned(&pair, epoch) {
+            SourceCommand::Grant { pair, epoch, lane, records, bytes } => {
+                if let Some(pair) = self.pairs.lane(&pair, epoch, lane) {
                     pair.credit.grant(records, bytes);
                 }
             }
-            SourceCommand::Commit { pair, epoch, lane: Lane::Input, position } => {
-                self.commit(pair, epoch, position)
+            SourceCommand::Commit { pair, epoch, lane, position } => {
+                self.commit(&pair, epoch, lane, position);
             }
-            SourceCommand::Release { pair, epoch, position, .. } => {
-                let Some(owned) = self.pairs.owned(&pair, epoch) else { return };
-                owned.state = State::Resting;
-                owned.told = false;
-                if let Some(position) = position {
-                    self.commit(pair, epoch, position);
-                }
+            SourceCommand::Release { pair, epoch, position, retry } => {
+                self.release(&pair, epoch, position, retry);
             }
             SourceCommand::Reassign { pair, epoch } => {
-                let next = self.pairs.next_epoch();
-                if let Some(owned) = self.pairs.owned(&pair, epoch) {
-                    let flowing = owned.credit.flowing;
-                    owned.renew(next);
-                    if flowing {
-                        self.pause(&[(pair.topic.as_str(), pair.partition.0)]);
-                    }
-                }
+                let (_, flowed) = self.pairs.renew(&pair, epoch);
+                self.pause(&flowed);
             }
             SourceCommand::Shutdown => {
                 if self.closing == Closing::No {
@@ -217,53 +208,80 @@ impl<'a> Poll<'a> {
     }
 
     /// I8: a pair that is not ours commits nothing, whatever its old owner still asks for.
-    fn commit(&mut self, pair: PairId, epoch: Epoch, position: Position) {
-        if self.pairs.owned(&pair, epoch).is_some() {
-            self.to_commit.push((pair, epoch, position));
-        } else {
-            let result = CommitResult::Refused;
-            self.say(SourceEvent::Committed {
-                pair,
-                epoch,
-                lane: Lane::Input,
-                offset: position.offset,
-                result,
-            });
+    fn commit(&mut self, pair: &PairId, epoch: Epoch, lane: Lane, position: Position) {
+        let offset = position.offset;
+        match self.commit_of(pair, epoch, lane, position) {
+            Some(commit) => self.to_commit.push(commit),
+            None => {
+                let (pair, result) = (pair.clone(), CommitResult::Refused);
+                self.say(SourceEvent::Committed { pair, epoch, lane, offset, result });
+            }
         }
     }
 
-    /// One request for all commits of this turn. Of one pair the last one counts: offsets rise.
+    /// A commit of a lane that is ours; the retry lane's is kept in mind.
+    fn commit_of(&mut self, id: &PairId, epoch: Epoch, lane: Lane, position: Position) -> Option<Commit> {
+        let after = self.options.recommit;
+        let pair = self.pairs.lane(id, epoch, lane)?;
+        if lane == Lane::Retry {
+            pair.kept = Some(Kept::own(position.clone(), after));
+        }
+        let topic = pair.topic.clone();
+        Some(Commit { pair: id.clone(), epoch, lane, topic, position, then: None, asked_for: true })
+    }
+
+    /// The runtime lets go of a pair. Its last commit of the retry lane counts on the input lane's, so it goes out when that
+    /// one is acknowledged, or at once when there is none to wait for.
+    fn release(&mut self, pair: &PairId, epoch: Epoch, input: Option<Position>, retry: Option<Position>) {
+        if self.pairs.owned(pair, epoch).is_none() {
+            return;
+        }
+        let retry = retry.and_then(|position| self.commit_of(pair, epoch, Lane::Retry, position));
+        let input = input.and_then(|position| self.commit_of(pair, epoch, Lane::Input, position));
+        self.to_commit.extend(match input {
+            Some(input) => Some(Commit { then: retry.map(Box::new), ..input }),
+            None => retry,
+        });
+        self.pairs.both(pair, epoch, |lane| {
+            lane.state = State::Resting;
+            lane.told = false;
+        });
+    }
+
+    /// One request for all commits of this turn. Of one partition the last one counts: offsets rise.
     fn send_commits(&mut self) {
         if self.to_commit.is_empty() {
             return;
         }
-        let mut wanted = std::mem::take(&mut self.to_commit);
+        let wanted = std::mem::take(&mut self.to_commit);
         let Some(mut list) = PartitionList::empty() else { return };
-        for (index, (pair, _, position)) in wanted.iter().enumerate() {
-            if !wanted[index + 1..].iter().any(|(later, ..)| later == pair) {
-                let metadata = Some(position.metadata.as_str());
-                list.add(pair.topic.as_str(), pair.partition.0, position.offset.0, metadata);
+        for (index, commit) in wanted.iter().enumerate() {
+            if !wanted[index + 1..].iter().any(|later| later.same_place(commit)) {
+                let Position { offset, metadata } = &commit.position;
+                list.add(commit.topic.as_str(), commit.pair.partition.0, offset.0, Some(metadata.as_str()));
             }
         }
         match self.queue.commit(&list) {
-            Ok(()) => {
-                for (pair, epoch, position) in wanted {
-                    self.commits.ask(pair, epoch, position.offset);
-                }
-            }
+            Ok(()) => wanted.into_iter().for_each(|commit| self.commits.ask(commit)),
             Err(code) => {
                 tracing::debug!(?code, "a commit could not be sent");
-                for (pair, epoch, position) in wanted.drain(..) {
-                    let result = CommitResult::Unknown;
-                    self.say(SourceEvent::Committed {
-                        pair,
-                        epoch,
-                        lane: Lane::Input,
-                        offset: position.offset,
-                        result,
-                    });
+                for commit in wanted {
+                    self.commit_answered(commit, CommitResult::Unknown);
                 }
             }
+        }
+    }
+
+    /// Tells the runtime, and sends what has waited for this answer.
+    fn commit_answered(&mut self, mut commit: Commit, result: CommitResult) {
+        let then = commit.then.take();
+        if let Some(event) = commit.answer(result.clone()) {
+            self.say(event);
+        }
+        match then {
+            Some(then) if result == CommitResult::Done => self.to_commit.push(*then),
+            Some(then) => self.commit_answered(*then, result),
+            None => {}
         }
     }
 
@@ -271,7 +289,7 @@ impl<'a> Poll<'a> {
     /// assigned; then it is asked again in the next turn.
     fn start_pairs(&mut self) {
         let starting = |pair: &mut Pair| match pair.state {
-            State::Starting(offset) => Some((pair.id.clone(), offset)),
+            State::Starting(offset) => Some((pair.place(), offset)),
             State::Looking(_) | State::Waiting | State::Flowing | State::Resting => None,
         };
         let wanted: Vec<_> = self.pairs.iter_mut().filter_map(starting).collect();
@@ -279,8 +297,8 @@ impl<'a> Poll<'a> {
             return;
         }
         let Some(mut list) = PartitionList::empty() else { return };
-        for (pair, offset) in &wanted {
-            list.add(pair.topic.as_str(), pair.partition.0, offset.0, None);
+        for ((topic, partition), offset) in &wanted {
+            list.add(topic.as_str(), *partition, offset.0, None);
         }
         if let Err((code, _)) = self.client().seek(&mut list, Duration::from_secs(1)) {
             tracing::debug!(?code, "a seek did not begin");
@@ -313,9 +331,9 @@ impl<'a> Poll<'a> {
     /// Librdkafka stops a partition whose offset is gone from the log (the placeholder's, or the old one's in a topic that
     /// was made again), and a stopped one cannot be sought: it is given back and taken again where it has to begin.
     fn assign_again(&mut self, entries: &[Entry]) {
-        let names: Vec<_> = entries.iter().map(|entry| (entry.topic.as_str(), entry.partition)).collect();
-        let (Some(old), Some(mut fresh)) = (PartitionList::of(names.iter().copied()), PartitionList::empty())
-        else {
+        let places: Vec<Place> =
+            entries.iter().map(|entry| (TopicName::new(&entry.topic), entry.partition)).collect();
+        let (Some(old), Some(mut fresh)) = (PartitionList::of(named(&places)), PartitionList::empty()) else {
             return;
         };
         if entries.is_empty() {
@@ -330,14 +348,14 @@ impl<'a> Poll<'a> {
             tracing::error!(?code, "assign failed: {text}");
             return self.end(Err(Failure::halt(Reason::BrokerFatal, format!("assign failed: {code:?}"))));
         }
-        self.pause(&names);
+        self.pause(&places);
     }
 
     /// Asks about pairs that were just given, and again about those that could not be found out.
     fn ask_scout(&mut self) {
         let now = Instant::now();
         let mut wanted = Vec::new();
-        for pair in self.pairs.iter_mut() {
+        for pair in self.pairs.iter_mut().filter(|pair| pair.lane == Lane::Input) {
             if let State::Looking(again) = pair.state
                 && again.is_none_or(|again| again <= now)
             {
@@ -346,6 +364,14 @@ impl<'a> Poll<'a> {
                 wanted.push((pair.id.clone(), pair.epoch));
             }
         }
+        let wanted: Vec<Wanted> = wanted
+            .into_iter()
+            .map(|(pair, epoch)| {
+                let retry = self.pairs.lane(&pair, epoch, Lane::Retry);
+                let retry = retry.map(|lane| (lane.topic.clone(), lane.made_again));
+                Wanted { pair, epoch, retry }
+            })
+            .collect();
         let probe = self.health.wants_probe(now);
         let identities = self.pairs.iter_mut().any(|pair| pair.told) && self.identity.wants_look(now);
         if let Some(scout) = &self.scout {
@@ -384,14 +410,14 @@ impl<'a> Poll<'a> {
             let wanted = pair.state == State::Flowing && pair.credit.wants_flow(now) && !squeezed;
             if wanted != pair.credit.flowing {
                 pair.credit.flowing = wanted;
-                if wanted { &mut resume } else { &mut pause }.push(pair.id.clone());
+                if wanted { &mut resume } else { &mut pause }.push(pair.place());
             }
         }
-        self.pause(&names(&pause));
+        self.pause(&pause);
         if resume.is_empty() {
             return;
         }
-        if let Some(list) = PartitionList::of(names(&resume))
+        if let Some(list) = PartitionList::of(named(&resume))
             && let Err(code) = self.client().resume(&list)
         {
             tracing::warn!(?code, "resume failed");
@@ -399,11 +425,11 @@ impl<'a> Poll<'a> {
         self.client().wake_brokers();
     }
 
-    pub(super) fn pause(&self, pairs: &[(&str, i32)]) {
-        if pairs.is_empty() {
+    pub(super) fn pause(&self, places: &[Place]) {
+        if places.is_empty() {
             return;
         }
-        if let Some(list) = PartitionList::of(pairs.iter().copied())
+        if let Some(list) = PartitionList::of(named(places))
             && let Err(code) = self.client().pause(&list)
         {
             tracing::warn!(?code, "pause failed");
@@ -418,31 +444,27 @@ impl<'a> Poll<'a> {
                     if code == OK {
                         self.all_well();
                     }
-                    for event in self.commits.answered(&entries, code) {
-                        self.say(event);
+                    for (commit, result) in self.commits.answered(&entries, code) {
+                        self.commit_answered(commit, result);
                     }
                 }
                 Note::Error(code) => self.connection_error(code),
-                Note::Found(assignment) => {
+                Note::Found(found) => {
                     self.all_well();
-                    if let Some(pair) = self.pairs.owned(&assignment.pair, assignment.epoch)
-                        && matches!(pair.state, State::Looking(_))
-                    {
-                        pair.state = State::Waiting;
-                        pair.told = true;
-                        pair.topic_id.clone_from(&assignment.topic_id);
-                        self.say(SourceEvent::Assigned(*assignment));
-                    }
+                    self.found(*found);
                 }
                 Note::Refused(pair, epoch, failure) => {
                     if let Some(owned) = self.pairs.owned(&pair, epoch)
                         && owned.state != State::Resting
                     {
-                        owned.state = State::Resting;
-                        owned.told = true;
+                        self.pairs.both(&pair, epoch, |lane| {
+                            lane.state = State::Resting;
+                            lane.told = true;
+                        });
                         self.say(SourceEvent::Refused { pair, failure });
                     }
                 }
+                Note::Unready(pair, epoch, failure) => self.unready(pair, epoch, failure),
                 Note::NotFound(pair, epoch, failure) => {
                     if let Some(owned) = self.pairs.owned(&pair, epoch) {
                         owned.state = State::Looking(Some(Instant::now() + LOOK_AGAIN));
@@ -456,6 +478,45 @@ impl<'a> Poll<'a> {
                 Note::Probed(Ok(())) => self.topics_well(),
                 Note::Probed(Err(failure)) => self.trouble(failure),
             }
+        }
+    }
+
+    /// It is known where a pair stands.
+    fn found(&mut self, found: Found) {
+        let Found { assignment, retry_id, lost } = found;
+        let (pair, epoch) = (assignment.pair.clone(), assignment.epoch);
+        if !self.pairs.owned(&pair, epoch).is_some_and(|pair| matches!(pair.state, State::Looking(_))) {
+            return;
+        }
+        let kept = assignment.retry.as_ref().and_then(|retry| retry.committed.clone());
+        let kept = kept.map(|position| Kept::inherited(position, self.options.recommit));
+        self.pairs.both(&pair, epoch, |lane| {
+            lane.state = State::Waiting;
+            lane.told = true;
+            lane.refused = false;
+            match lane.lane {
+                Lane::Input => lane.topic_id.clone_from(&assignment.topic_id),
+                Lane::Retry => {
+                    lane.topic_id.clone_from(&retry_id);
+                    lane.kept.clone_from(&kept);
+                }
+            }
+        });
+        if let Some(words) = lost {
+            self.say(SourceEvent::CopiesLost { pair, words });
+        }
+        self.say(SourceEvent::Assigned(assignment));
+    }
+
+    /// A pair cannot begin as things are; it is said once, and looked at again and again, since somebody may set it right.
+    fn unready(&mut self, pair: PairId, epoch: Epoch, failure: Failure) {
+        let looked_for = |pair: &&mut Pair| matches!(pair.state, State::Looking(_));
+        let Some(owned) = self.pairs.owned(&pair, epoch).filter(looked_for) else { return };
+        owned.state = State::Looking(Some(Instant::now() + UNREADY));
+        let said = std::mem::replace(&mut owned.refused, true);
+        owned.told = true;
+        if !said {
+            self.say(SourceEvent::Refused { pair, failure });
         }
     }
 
@@ -485,8 +546,4 @@ impl<'a> Poll<'a> {
             }
         }
     }
-}
-
-fn names(pairs: &[PairId]) -> Vec<(&str, i32)> {
-    pairs.iter().map(|id| (id.topic.as_str(), id.partition.0)).collect()
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use longshore_core::source::SourceEvent;
 use longshore_core::{Epoch, Failure, PairId, Reason};
 
-use super::pairs::State;
+use super::pairs::{Place, State, named};
 use super::poll::Poll;
 use crate::errors::failure;
 use crate::ffi::{Change, Entry, PartitionList};
@@ -100,17 +100,19 @@ impl Poll<'_> {
     /// fetch hides the metadata. The placeholder may be gone from the log; [`Poll::start_pairs`] puts that right.
     fn assign(&mut self, entries: &[Entry]) {
         let held = self.held();
-        let fresh: Vec<_> = entries.iter().filter(|entry| !contains(&held, entry)).collect();
+        // The group gives inputs alone; each brings its retry partition with it.
+        let places = entries.iter().flat_map(|entry| self.pairs.places(&entry.topic, entry.partition));
+        let fresh: Vec<Place> = places.filter(|place| !contains(&held, place)).collect();
         let Some(mut list) = PartitionList::empty() else { return };
-        for entry in &fresh {
-            list.add(&entry.topic, entry.partition, PLACEHOLDER, None);
+        for (topic, partition) in named(&fresh) {
+            list.add(topic, partition, PLACEHOLDER, None);
         }
         if let Err((code, text)) = self.client().incremental_assign(&list) {
             tracing::error!(?code, "assign failed: {text}");
             return self.end(Err(Failure::halt(Reason::BrokerFatal, format!("assign failed: {code:?}"))));
         }
         // Before the next poll, so that no record of the placeholder offset is ever seen: a pause discards them.
-        self.pause(&fresh.iter().map(|entry| (entry.topic.as_str(), entry.partition)).collect::<Vec<_>>());
+        self.pause(&fresh);
         for entry in entries {
             self.pairs.add(&entry.topic, entry.partition);
         }
@@ -134,8 +136,10 @@ impl Poll<'_> {
             match owned.state {
                 // Refused, or begun anew: the runtime has nothing to finish, so nobody waits for it.
                 State::Looking(_) | State::Resting => {
-                    owned.state = State::Resting;
-                    owned.told = false;
+                    self.pairs.both(pair, *epoch, |lane| {
+                        lane.state = State::Resting;
+                        lane.told = false;
+                    });
                 }
                 State::Waiting | State::Starting(_) | State::Flowing => {}
             }
@@ -157,8 +161,10 @@ impl Poll<'_> {
     fn unassign(&mut self, entries: &[Entry]) {
         let held = self.held();
         let Some(mut list) = PartitionList::empty() else { return };
-        for entry in entries.iter().filter(|entry| contains(&held, entry)) {
-            list.add(&entry.topic, entry.partition, 0, None);
+        let places = entries.iter().flat_map(|entry| self.pairs.places(&entry.topic, entry.partition));
+        let gone: Vec<Place> = places.filter(|place| contains(&held, place)).collect();
+        for (topic, partition) in named(&gone) {
+            list.add(topic, partition, 0, None);
         }
         if let Err((code, text)) = self.client().incremental_unassign(&list) {
             tracing::error!(?code, "unassign failed: {text}");
@@ -178,6 +184,6 @@ impl Poll<'_> {
     }
 }
 
-fn contains(held: &[Entry], entry: &Entry) -> bool {
-    held.iter().any(|held| held.topic == entry.topic && held.partition == entry.partition)
+fn contains(held: &[Entry], (topic, partition): &Place) -> bool {
+    held.iter().any(|held| held.topic == topic.as_str() && held.partition == *partition)
 }

@@ -65,14 +65,14 @@ impl Poll<'_> {
             pair.next = offset.next();
             let large = message.value().map_or(0, <[u8]>::len) > LARGE_RECORD_BYTES;
             if large && !fill.builder.is_empty() {
-                let fresh = ChunkBuilder::new(pair.id.clone(), Lane::Input, pair.epoch);
+                let fresh = ChunkBuilder::new(pair.id.clone(), pair.lane, pair.epoch);
                 let full = std::mem::replace(&mut fill.builder, fresh);
                 let event = hand_over(pair, full, &self.options.budget);
                 (self.events)(event);
             }
             copy(&message, &mut fill.builder);
             if large {
-                let fresh = ChunkBuilder::new(pair.id.clone(), Lane::Input, pair.epoch);
+                let fresh = ChunkBuilder::new(pair.id.clone(), pair.lane, pair.epoch);
                 let full = std::mem::replace(&mut fill.builder, fresh);
                 let event = hand_over(pair, full, &self.options.budget);
                 (self.events)(event);
@@ -112,7 +112,7 @@ impl Poll<'_> {
         {
             return place;
         }
-        let builder = ChunkBuilder::new(pair.id.clone(), Lane::Input, pair.epoch);
+        let builder = ChunkBuilder::new(pair.id.clone(), pair.lane, pair.epoch);
         filling.push(Filling { topic, partition, builder });
         filling.len() - 1
     }
@@ -140,6 +140,10 @@ impl Poll<'_> {
                 let flows = |pair: &mut super::pairs::Pair| pair.state == super::pairs::State::Flowing;
                 if !self.pairs.find(&topic, message.partition()).is_some_and(flows) {
                     return;
+                }
+                let lane = self.pairs.find(&topic, message.partition()).map(|pair| pair.lane);
+                if lane == Some(Lane::Retry) {
+                    return self.retry_begins_anew(&topic, message.partition());
                 }
                 let detail = format!("{id}: the broker no longer has the offset to read next; see rewind");
                 self.suspect(&id, Failure::halt(Reason::OffsetOutOfRange, detail));

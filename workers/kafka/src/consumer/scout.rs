@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use longshore_core::pair::Position;
-use longshore_core::source::Assignment;
-use longshore_core::{Epoch, Failure, Offset, PairId, Reason};
+use longshore_core::source::{Assignment, RetryAssignment};
+use longshore_core::{Epoch, Failure, Offset, PairId, Reason, TopicName};
 
-use super::inbox::{Inbox, Note};
+use super::inbox::{Found, Inbox, Note};
+use super::pairs::{Place as At, named};
 use super::start::StartPolicy;
 use crate::errors::failure;
 use crate::ffi::{Code, OK, PartitionList, Queue};
@@ -21,13 +22,22 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Ask {
     /// Where these pairs stand.
-    Pairs(Vec<(PairId, Epoch)>),
+    Pairs(Vec<Wanted>),
     /// Whether the topics are there.
     Topics,
     /// Whether the topics are the ones they were.
     Identities,
     /// Whether the pair's topic is the one it was; if so, the pair is refused for this.
     Suspect(PairId, Epoch, Failure),
+}
+
+/// A pair to be looked up.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) pair: PairId,
+    pub(super) epoch: Epoch,
+    /// Its retry topic, and whether what is committed there may be of an older topic of that name.
+    pub(super) retry: Option<(TopicName, bool)>,
 }
 
 /// The scout's end of the channel; the thread ends when it is dropped.
@@ -124,7 +134,7 @@ impl Errand {
         })
     }
 
-    fn pairs(&mut self, pairs: &[(PairId, Epoch)]) {
+    fn pairs(&mut self, pairs: &[Wanted]) {
         match self.look(pairs) {
             Ok(notes) => {
                 for note in notes {
@@ -132,7 +142,7 @@ impl Errand {
                 }
             }
             Err(failure) => {
-                for (pair, epoch) in pairs {
+                for Wanted { pair, epoch, .. } in pairs {
                     self.put(Note::NotFound(pair.clone(), *epoch, failure.clone()));
                 }
             }
@@ -141,28 +151,70 @@ impl Errand {
 
     /// Finds out about all of them together: hundreds of pairs may come at once, and a question for each would take
     /// longer than a session.
-    fn look(&mut self, pairs: &[(PairId, Epoch)]) -> Result<Vec<Note>, Failure> {
-        let committed = self.committed(pairs)?;
+    fn look(&mut self, pairs: &[Wanted]) -> Result<Vec<Note>, Failure> {
         let cluster = self.cluster()?;
-        let names: Vec<_> = pairs.iter().map(|(pair, _)| (pair.topic.as_str(), pair.partition.0)).collect();
-        let marks = self.queue.client().watermarks(&names, ANSWER_DEADLINE);
-        let marks = marks.map_err(|code| failure(code, "offsets"))?;
-        let starts = self.starts(&names, &committed)?;
-        let mut topics = HashMap::new();
         let mut notes = Vec::with_capacity(pairs.len());
-        let answers = committed.into_iter().zip(marks).zip(starts);
-        for ((pair, epoch), ((committed, marks), start)) in pairs.iter().zip(answers) {
-            let found = marks
-                .and_then(|marks| Ok((marks, start.transpose()?)))
-                .map_err(|code| failure(code, &format!("offsets of {pair}")))
-                .and_then(|(marks, start)| {
-                    let topic = self.topic(pair.topic.as_str(), &mut topics)?;
-                    let place = Place { committed, marks, at_time: start };
-                    Ok(self.found(pair, *epoch, place, &cluster, topic))
-                });
-            notes.push(found.unwrap_or_else(|failure| Note::NotFound(pair.clone(), *epoch, failure)));
+        let mut facts = HashMap::new();
+        let mut ready = Vec::with_capacity(pairs.len());
+        // First, since a look at a topic also brings its new partitions to librdkafka's knowledge (rule 8 of `kafka.md`).
+        for wanted in pairs {
+            match self.unfit(wanted, &mut facts) {
+                Ok(None) => ready.push(wanted),
+                Ok(Some(failure)) => {
+                    notes.push(Note::Unready(wanted.pair.clone(), wanted.epoch, failure));
+                }
+                Err(failure) => {
+                    notes.push(Note::NotFound(wanted.pair.clone(), wanted.epoch, failure));
+                }
+            }
+        }
+        if ready.is_empty() {
+            return Ok(notes);
+        }
+        let inputs: Vec<At> =
+            ready.iter().map(|wanted| (wanted.pair.topic.clone(), wanted.pair.partition.0)).collect();
+        let retries: Vec<At> = ready
+            .iter()
+            .filter_map(|wanted| Some((wanted.retry.as_ref()?.0.clone(), wanted.pair.partition.0)))
+            .collect();
+        let all = [inputs.as_slice(), retries.as_slice()].concat();
+        let committed = self.committed(&all)?;
+        let marks = self.queue.client().watermarks(&named(&all).collect::<Vec<_>>(), ANSWER_DEADLINE);
+        let marks = marks.map_err(|code| failure(code, "offsets"))?;
+        let starts = self.starts(&named(&inputs).collect::<Vec<_>>(), &committed[..inputs.len()])?;
+        let mut places: HashMap<At, Result<Place, Code>> = HashMap::new();
+        let starts = starts.into_iter().chain(std::iter::repeat(None));
+        for (((at, committed), marks), start) in all.into_iter().zip(committed).zip(marks).zip(starts) {
+            let place = marks.and_then(|marks| Ok(Place { committed, marks, at_time: start.transpose()? }));
+            places.insert(at, place);
+        }
+        for wanted in ready {
+            let found = self.found(wanted, &mut places, &cluster, &mut facts);
+            notes.push(
+                found.unwrap_or_else(|failure| Note::NotFound(wanted.pair.clone(), wanted.epoch, failure)),
+            );
         }
         Ok(notes)
+    }
+
+    /// Why the pair's retry topic cannot take its records: it has no partition for them. Asking it for offsets would give no
+    /// error at all, only silence (rule 8 of `kafka.md`).
+    fn unfit(
+        &self,
+        wanted: &Wanted,
+        facts: &mut HashMap<String, TopicFacts>,
+    ) -> Result<Option<Failure>, Failure> {
+        let Some((retry, _)) = &wanted.retry else { return Ok(None) };
+        let found = self.topic(retry.as_str(), facts)?.partitions;
+        if u32::try_from(wanted.pair.partition.0).is_ok_and(|partition| partition < found) {
+            return Ok(None);
+        }
+        let (pair, partition) = (&wanted.pair, wanted.pair.partition.0);
+        let detail = format!(
+            "{pair}: topic {retry} has {found} partitions and none for partition {partition} of its input; grow it: \
+             longshore topics apply"
+        );
+        Ok(Some(Failure::halt(Reason::BrokerTopicUnfit, detail)))
     }
 
     /// The offsets of the time to start at; none where it does not matter: not every broker can answer.
@@ -180,24 +232,23 @@ impl Errand {
         Ok(found.into_iter().map(Some).collect())
     }
 
-    /// What the group has committed for each pair, with its metadata: librdkafka's own fetch of offsets hides that.
-    fn committed(&self, pairs: &[(PairId, Epoch)]) -> Result<Vec<Option<Position>>, Failure> {
-        let names = pairs.iter().map(|(pair, _)| (pair.topic.as_str(), pair.partition.0));
+    /// What the group has committed for each partition, with its metadata: librdkafka's own fetch of offsets hides that.
+    fn committed(&self, places: &[At]) -> Result<Vec<Option<Position>>, Failure> {
         let mut list =
-            PartitionList::of(names).ok_or_else(|| Failure::halt(Reason::Internal, "no memory"))?;
+            PartitionList::of(named(places)).ok_or_else(|| Failure::halt(Reason::Internal, "no memory"))?;
         self.queue
             .client()
             .committed(&mut list, ANSWER_DEADLINE)
             .map_err(|code| failure(code, "committed offsets"))?;
         let entries = list.entries();
-        let of = |pair: &PairId| {
-            entries.iter().find(|e| e.topic == pair.topic.as_str() && e.partition == pair.partition.0)
+        let of = |(topic, partition): &At| {
+            entries.iter().find(|e| e.topic == topic.as_str() && e.partition == *partition)
         };
-        pairs
+        places
             .iter()
-            .map(|(pair, _)| match of(pair) {
+            .map(|place| match of(place) {
                 Some(entry) if entry.code != OK => {
-                    Err(failure(entry.code, &format!("committed offset of {pair}")))
+                    Err(failure(entry.code, &format!("committed offset of {}/{}", place.0, place.1)))
                 }
                 Some(entry) if entry.offset >= 0 => Ok(Some(Position {
                     offset: Offset(entry.offset),
@@ -209,12 +260,24 @@ impl Errand {
             .collect()
     }
 
-    fn found(&self, pair: &PairId, epoch: Epoch, place: Place, cluster: &str, topic: TopicFacts) -> Note {
-        let Place { committed, marks: (low, high), at_time } = place;
+    fn found(
+        &self,
+        wanted: &Wanted,
+        places: &mut HashMap<At, Result<Place, Code>>,
+        cluster: &str,
+        facts: &mut HashMap<String, TopicFacts>,
+    ) -> Result<Note, Failure> {
+        let (pair, epoch) = (&wanted.pair, wanted.epoch);
+        let mut take = |topic: &TopicName| {
+            let place = places.remove(&(topic.clone(), pair.partition.0));
+            let place = place.unwrap_or(Err(Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION));
+            place.map_err(|code| failure(code, &format!("offsets of {topic}/{}", pair.partition)))
+        };
+        let Place { committed, marks: (low, high), at_time } = take(&pair.topic)?;
         if let Some(position) = &committed
             && (position.offset.0 < low || position.offset.0 > high)
         {
-            return Note::Refused(pair.clone(), epoch, out_of_range(pair, position.offset, low, high));
+            return Ok(Note::Refused(pair.clone(), epoch, out_of_range(pair, position.offset, low, high)));
         }
         let start = match self.start {
             StartPolicy::Earliest => low,
@@ -222,7 +285,16 @@ impl Errand {
             // No record that late: begin behind the last one.
             StartPolicy::Time(_) => at_time.filter(|offset| *offset >= 0).unwrap_or(high),
         };
-        Note::Found(Box::new(Assignment {
+        let topic = self.topic(pair.topic.as_str(), facts)?;
+        let (mut retry_id, mut retry, mut lost) = (String::new(), None, None);
+        if let Some((name, made_again)) = &wanted.retry {
+            let place = take(name)?;
+            retry_id = self.topic(name.as_str(), facts)?.id;
+            let found = retry_place(name, place, *made_again);
+            lost = found.1;
+            retry = Some(found.0);
+        }
+        let assignment = Assignment {
             pair: pair.clone(),
             epoch,
             committed,
@@ -232,8 +304,9 @@ impl Errand {
             cluster: cluster.to_owned(),
             topic_id: topic.id,
             partitions: topic.partitions,
-            retry: None,
-        }))
+            retry,
+        };
+        Ok(Note::Found(Box::new(Found { assignment, retry_id, lost })))
     }
 
     /// Id and partitions of a topic, asked anew for each batch of pairs: the topic may have been deleted and made
@@ -278,6 +351,33 @@ impl Errand {
         }
         Ok(self.cluster.clone())
     }
+}
+
+/// Where a retry lane stands, and how copies were lost, if they were. A lane never stops for it: what is left is read from its
+/// first record, and what is gone cannot be brought back by standing still.
+fn retry_place(topic: &TopicName, place: Place, made_again: bool) -> (RetryAssignment, Option<String>) {
+    let Place { mut committed, marks: (low, high), .. } = place;
+    let lost = match &committed {
+        _ if made_again => Some(format!("topic {topic} was deleted and made again")),
+        Some(position) if position.offset.0 > high => {
+            let offset = position.offset;
+            Some(format!(
+                "topic {topic} ends at {high} before the committed offset {offset}: it was truncated or made again"
+            ))
+        }
+        Some(position) if position.offset.0 < low => {
+            let (offset, count) = (position.offset, low - position.offset.0);
+            Some(format!(
+                "{count} offsets of topic {topic} from {offset} on were deleted by retention before they were done"
+            ))
+        }
+        Some(_) | None => None,
+    };
+    if lost.is_some() {
+        committed = None;
+    }
+    let (log_start, log_end) = (Offset(low), Offset(high));
+    (RetryAssignment { topic: topic.clone(), committed, log_start, log_end }, lost)
 }
 
 fn out_of_range(pair: &PairId, committed: Offset, low: i64, high: i64) -> Failure {

@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod lanes;
 mod producing;
 mod reading;
 mod source;

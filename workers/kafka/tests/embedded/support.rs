@@ -61,11 +61,22 @@ impl Source {
     }
 
     pub fn with(kafka: KafkaOptions, topic: &str, revoke: Duration, budget: u64) -> Self {
+        Self::spawn(kafka, topic, None, revoke, budget)
+    }
+
+    /// A member that reads a retry topic beside its input.
+    pub fn join_lanes(broker: &EmbeddedBroker, topic: &str, retry: &str) -> Self {
+        Self::spawn(kafka(broker), topic, Some(retry), Duration::from_secs(1), 64 << 20)
+    }
+
+    fn spawn(kafka: KafkaOptions, topic: &str, retry: Option<&str>, revoke: Duration, budget: u64) -> Self {
         let budget = Budget::new(budget);
         let (sender, events) = crossbeam_channel::unbounded();
         let options = SourceOptions {
             kafka,
             topics: vec![topic.to_owned()],
+            retry_topics: retry.map(|retry| (topic.to_owned(), retry.to_owned())).into_iter().collect(),
+            recommit: SourceOptions::RECOMMIT,
             group: "group".to_owned(),
             start: StartPolicy::Earliest,
             revoke,

@@ -75,6 +75,8 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let source = kafka::SourceOptions {
         kafka: options,
         topics: pipeline.input.topics.clone(),
+        retry_topics: topics::retry_topics(pipeline),
+        recommit: kafka::SourceOptions::RECOMMIT,
         group: pipeline.group(),
         start: start(pipeline.input.start),
         revoke: pipeline.limits.revoke.get(),

@@ -1,6 +1,6 @@
 //! What a worker sends to Kafka: topic sinks and dead letters.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -98,6 +98,15 @@ impl LetterSink for Letters {
     fn trouble(&self) -> Option<Failure> {
         self.producer.trouble()
     }
+}
+
+/// The retry topic of each input topic, none for a pipeline that retries in place.
+pub(crate) fn retry_topics(pipeline: &Pipeline) -> BTreeMap<String, String> {
+    if !pipeline.has_retry_topics() {
+        return BTreeMap::new();
+    }
+    let name = |topic: &String| (topic.clone(), kafka::retry_topic(topic, &pipeline.pipeline));
+    pipeline.input.topics.iter().map(name).collect()
 }
 
 /// What must be true of the broker's topics before a worker starts; none of it changes by waiting.

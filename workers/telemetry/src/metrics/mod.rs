@@ -156,6 +156,7 @@ struct Families {
     stalled: Family<OfPair, Counter>,
     pairs: Family<OfState, Gauge>,
     rebalances: Family<OfKind, Counter>,
+    copies_lost: Counter,
     commits: Family<OfResult, Counter>,
     unit_seconds: Histogram,
     publishes: Family<OfSink, Counter>,
@@ -190,6 +191,7 @@ impl Families {
             stalled: Family::default(),
             pairs: Family::default(),
             rebalances: Family::default(),
+            copies_lost: Counter::default(),
             commits: Family::default(),
             unit_seconds: durations(),
             publishes: Family::default(),
@@ -241,6 +243,11 @@ impl Families {
         r.register("pair_stalls", "Times a pair made no progress for too long", self.stalled.clone());
         r.register("pairs", "Pairs owned, by state", self.pairs.clone());
         r.register("rebalances", "Changes of ownership of a pair, by kind", self.rebalances.clone());
+        r.register(
+            "retry_copies_lost",
+            "Times a pair's retry topic had lost copies that waited",
+            self.copies_lost.clone(),
+        );
         r.register("commits", "Answers to offset commits, by result", self.commits.clone());
         r.register("drain_overruns", "Drains that ended by their deadline", self.drain_overruns.clone());
     }
@@ -328,6 +335,11 @@ impl Metrics {
             Rebalance::Lost => "lost",
         };
         self.inner.families.rebalances.get_or_create(&OfKind { kind }).inc();
+    }
+
+    /// Counts that copies of a pair are gone from its retry topic.
+    pub fn copies_lost(&self) {
+        self.inner.families.copies_lost.inc();
     }
 
     /// Counts the broker's answer to a commit.
