@@ -1,7 +1,8 @@
 //! Records a second through the runtime in memory: no step, a sink that throws rows away, no broker. It bounds from
-//! above what a worker can do, and shows what the machine and the tasks cost.
+//! above what a worker can do, and shows what the machine and the tasks cost. With a fourth argument each record waits so
+//! many milliseconds in key order (1,000 keys) and is dropped, or, with a fifth, goes on to the sink.
 //!
-//! `cargo run --release -p longshore-runtime --example throughput -- [PAIRS] [RECORDS] [BYTES]`
+//! `cargo run --release -p longshore-runtime --example throughput -- [PAIRS] [RECORDS] [BYTES] [WAIT_MS] [rows]`
 #![expect(clippy::print_stdout, reason = "an example tells its figures on stdout")]
 #![expect(clippy::expect_used, reason = "an example may end with a panic")]
 
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use longshore_core::item::{FilterReason, Flow, Step, WaitingStep};
 use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::pair::{
     CommitPolicy, CommitResult, Grain, Letter, Order, PairOptions, SealPolicy, SinkSpec,
@@ -20,11 +22,15 @@ use longshore_core::{
     Block, BoxFuture, Chunk, ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Row,
 };
 use longshore_runtime::{
-    Fleet, FleetOptions, FleetParts, LetterSink, Limits, MemoryShares, Plan, Route, Status,
+    AnyStep, Fleet, FleetOptions, FleetParts, LetterSink, Limits, MemoryShares, Plan, Route, Status,
 };
 use longshore_telemetry::Metrics;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc};
+
+/// The worker's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CHUNK: usize = 500;
 const EPOCH: Epoch = Epoch(1);
@@ -153,7 +159,57 @@ impl LetterSink for NoLetters {
     }
 }
 
-fn options() -> PairOptions {
+/// Stands for a call to a service that takes so long.
+struct Wait(Duration);
+
+impl WaitingStep for Wait {
+    fn name(&self) -> &str {
+        "wait"
+    }
+
+    fn apply<'a>(&'a self, _: &'a mut Item) -> BoxFuture<'a, Result<Flow, Failure>> {
+        Box::pin(async {
+            tokio::time::sleep(self.0).await;
+            Ok(Flow::Keep)
+        })
+    }
+}
+
+struct DropAll(FilterReason);
+
+impl Step for DropAll {
+    fn name(&self) -> &str {
+        "drop"
+    }
+
+    fn apply(&self, _: &mut Item) -> Result<Flow, Failure> {
+        Ok(Flow::Drop(self.0.clone()))
+    }
+}
+
+/// One run.
+#[derive(Clone, Copy)]
+struct Run {
+    order: Order,
+    pairs: usize,
+    records: usize,
+    bytes: usize,
+    wait: Option<Duration>,
+    rows: bool,
+}
+
+impl Run {
+    fn steps(&self) -> Vec<AnyStep> {
+        let Some(wait) = self.wait else { return Vec::new() };
+        let mut steps = vec![AnyStep::Waiting(Arc::new(Wait(wait)))];
+        if !self.rows {
+            steps.push(AnyStep::Pure(Box::new(DropAll(FilterReason::new("drop")))));
+        }
+        steps
+    }
+}
+
+fn options(units_in_flight: u32) -> PairOptions {
     let seal = SealPolicy { bytes: 64 << 20, rows: 100_000, age: Duration::from_millis(20) };
     let brief = Duration::from_millis(20);
     PairOptions {
@@ -163,7 +219,7 @@ fn options() -> PairOptions {
         grain: Grain::Batch,
         sinks: vec![SinkSpec { name: "discard".into(), ledger: true, seal }],
         unit_records: 1024,
-        units_in_flight: 8,
+        units_in_flight,
         window: MemoryShares::of(256 << 20).window(1),
         commit: CommitPolicy { interval: brief, records: 20_000, uncommitted_cap: 20_000 },
         backoff: FleetOptions::BACKOFF,
@@ -173,7 +229,7 @@ fn options() -> PairOptions {
     }
 }
 
-fn queues(pairs: usize, records: usize, bytes: usize) -> Vec<Queue> {
+fn queues(pairs: usize, records: usize, bytes: usize, keys: usize) -> Vec<Queue> {
     let value = vec![b'x'; bytes];
     let each = records / pairs;
     let queue = |partition: usize| {
@@ -181,7 +237,7 @@ fn queues(pairs: usize, records: usize, bytes: usize) -> Vec<Queue> {
         let chunks = (0..each).step_by(CHUNK).map(|start| {
             let mut chunk = ChunkBuilder::new(pair.clone(), Lane::Input, EPOCH);
             for offset in start..each.min(start + CHUNK) {
-                let key = format!("key-{}", offset % 1000);
+                let key = format!("key-{}", offset % keys);
                 chunk.record(Offset(offset as i64), 0, Some(key.as_bytes()), Some(&value));
             }
             chunk.build(None)
@@ -191,15 +247,17 @@ fn queues(pairs: usize, records: usize, bytes: usize) -> Vec<Queue> {
     (0..pairs).map(queue).collect()
 }
 
-async fn measure(order: Order, pairs: usize, records: usize, bytes: usize) -> f64 {
+async fn measure(run: Run) -> f64 {
+    let Run { order, pairs, records, bytes, .. } = run;
     let (events, inbox) = mpsc::unbounded_channel();
-    let queues = queues(pairs, records, bytes);
+    let keys = if run.wait.is_some() { (1_000 / pairs).max(1) } else { 1_000 };
+    let queues = queues(pairs, records, bytes, keys);
     let assignments: Vec<_> = queues.iter().map(|queue| assignment(queue, pairs as u32)).collect();
     let (queues, unfinished) = (Mutex::new(queues), AtomicUsize::new(pairs));
     let source = Arc::new(Source { queues, events: events.clone(), unfinished, finished: Notify::new() });
     let memory = MemoryShares::of(256 << 20);
     let options = FleetOptions {
-        pair: options(),
+        pair: options(if run.wait.is_some() { 1_000 } else { 8 }),
         memory,
         budget: memory.budget(),
         limits: Limits::default(),
@@ -207,7 +265,7 @@ async fn measure(order: Order, pairs: usize, records: usize, bytes: usize) -> f6
         backoff: FleetOptions::BACKOFF,
     };
     let routes = vec![Route { sink: Arc::new(Discard), when: None }];
-    let plan = Plan::new(Vec::new(), routes, order, None).expect("one sink");
+    let plan = Plan::new(run.steps(), routes, order, Some(Duration::from_secs(30))).expect("one sink");
     let parts = FleetParts {
         plan,
         events: inbox,
@@ -245,12 +303,17 @@ fn assignment(queue: &Queue, partitions: u32) -> Assignment {
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse().expect("a number"));
-    let pairs = arguments.next().unwrap_or(8);
-    let records = arguments.next().unwrap_or(1_000_000);
-    let bytes = arguments.next().unwrap_or(100);
-    for order in [Order::None, Order::Key, Order::Partition] {
-        let rate = measure(order, pairs, records, bytes).await;
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |other| arguments.next().map_or(other, |text| text.parse().expect("a number"));
+    let (pairs, records, bytes) = (number(8), number(1_000_000), number(100));
+    let wait = arguments.next().map(|text| Duration::from_millis(text.parse().expect("milliseconds")));
+    let rows = arguments.next().is_some();
+    let orders = match wait {
+        None => vec![Order::None, Order::Key, Order::Partition],
+        Some(_) => vec![Order::Key],
+    };
+    for order in orders {
+        let rate = measure(Run { order, pairs, records, bytes, wait, rows }).await;
         println!("{order:?}: {:.0} thousand records/s ({pairs} pairs, {bytes} bytes)", rate / 1000.0);
     }
 }
