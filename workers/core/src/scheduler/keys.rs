@@ -45,12 +45,13 @@ impl Keys {
         let Place::Occupied(mut place) = self.active.entry(group) else {
             return self.ready.extend(behind);
         };
-        behind.append(place.get_mut());
-        match behind.pop_front() {
-            Some(next) => {
-                *place.get_mut() = behind;
-                self.ready.push_back(next);
-            }
+        if !behind.is_empty() {
+            behind.append(place.get_mut());
+            *place.get_mut() = behind;
+        }
+        // Mostly nothing was frozen: the queue stays where it is, however long it is.
+        match place.get_mut().pop_front() {
+            Some(next) => self.ready.push_back(next),
             None => {
                 place.remove();
             }
