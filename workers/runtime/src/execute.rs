@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use longshore_core::item::{FilterReason, Flow, Step};
 use longshore_core::pair::{Order, Unit, UnitEntry, UnitResult, Verdict};
-use longshore_core::{Block, Class, Failure, Item, KeyHash, Reason, RecordRef, SinkIndex, SinkMask};
+use longshore_core::{Block, Class, Failure, Item, KeyHash, Reason, RecordRef, SinkIndex, SinkMask, UnitId};
 
 use crate::plan::{AnyStep, Plan};
 
@@ -42,15 +42,9 @@ impl RecordWork {
 
     /// Applies one step to the record or all its children.
     pub(crate) fn apply(&mut self, step: &dyn Step) -> Result<(), Failure> {
-        if let [item] = &mut self.items[..] {
-            // Nearly every record stays one: no move of the item.
+        if let Some(item) = self.only_item() {
             let flow = step.apply(item)?;
-            if !matches!(flow, Flow::Keep)
-                && let Some(item) = self.items.pop()
-            {
-                self.follow(item, flow);
-                std::mem::swap(&mut self.items, &mut self.spare);
-            }
+            self.follow_only(flow);
             return Ok(());
         }
         for mut item in self.take() {
@@ -59,6 +53,24 @@ impl RecordWork {
         }
         self.arrive();
         Ok(())
+    }
+
+    /// The item of a record that is still one, as nearly every record is: to be followed without a move.
+    pub(crate) fn only_item(&mut self) -> Option<&mut Item> {
+        match &mut self.items[..] {
+            [item] => Some(item),
+            _ => None,
+        }
+    }
+
+    /// Does what a step decided about [`Self::only_item`].
+    pub(crate) fn follow_only(&mut self, flow: Flow) {
+        if !matches!(flow, Flow::Keep)
+            && let Some(item) = self.items.pop()
+        {
+            self.follow(item, flow);
+            std::mem::swap(&mut self.items, &mut self.spare);
+        }
     }
 
     /// The items, to be followed one by one and then [`Self::arrive`]d.
@@ -218,16 +230,16 @@ impl<'a> Output<'a> {
         marks.extend(self.blocks.iter().map(Block::mark));
     }
 
-    /// The unit's result.
-    pub(crate) fn finish(self, unit: &Unit) -> UnitResult {
+    /// The bytes of all rows so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.blocks.iter().map(|block| block.bytes.len()).sum()
+    }
+
+    /// The result of these units, whose records were told in this order.
+    pub(crate) fn finish(self, units: Vec<UnitId>) -> UnitResult {
         let blocks = self.blocks.into_iter().enumerate().filter(|(_, block)| !block.is_empty());
         let blocks = blocks.map(|(at, block)| (SinkIndex(at as u8), without_slack(block))).collect();
-        UnitResult {
-            unit: unit.id,
-            verdicts: self.verdicts,
-            blocks,
-            children_filtered: self.children_filtered,
-        }
+        UnitResult { units, verdicts: self.verdicts, blocks, children_filtered: self.children_filtered }
     }
 }
 
@@ -283,7 +295,7 @@ impl Executor {
         self.work.clear();
         self.block_bytes.clear();
         self.block_bytes.extend(output.blocks.iter().map(|block| block.bytes.len().min(RESERVE_BYTES)));
-        Some(output.finish(unit))
+        Some(output.finish(vec![unit.id]))
     }
 
     fn record(

@@ -1,8 +1,8 @@
 //! The tokio shell around the pure pair machine: it performs the pair's actions and reports back with events.
 //!
 //! The way of a record here: the source's poll thread sends a chunk (`fleet`) -> the pair's task (`pair_task`) asks
-//! the machine what to do -> a unit goes to the CPU pool (`pool`, `execute`) or, with waiting steps, becomes a
-//! future (`waiting`) -> encoded blocks go to one writer task for each sink (`writer`) -> letters go to the
+//! the machine what to do -> a unit goes to the CPU pool (`pool`, `execute`) or, with waiting steps, to a
+//! task that drives many records' futures (`waiting`) -> encoded blocks go to one writer task for each sink (`writer`) -> letters go to the
 //! [`letters::LetterSink`] -> commits go back to the source.
 //!
 //! **Architecture invariants:** nothing here knows Kafka, a file or a format: sources, steps and sinks are the traits

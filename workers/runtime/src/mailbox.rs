@@ -22,6 +22,17 @@ pub(crate) enum Input {
         /// The bytes of its blocks, until the writers' queues charge them.
         charge: Charge,
     },
+    /// Units with waiting steps are through; those of an older flight were cancelled.
+    Waited {
+        /// Which flight they belonged to.
+        flight: u64,
+        /// What they gave.
+        result: UnitResult,
+        /// The time each took, waits included.
+        took: Vec<Duration>,
+        /// The bytes of their blocks, until the writers' queues charge them.
+        charge: Charge,
+    },
     /// The letter sink did not take a letter and is tried again.
     LetterRetried(Failure),
     /// A letter has trouble from now on: it was not taken, or has no answer for long. Said once for each letter.

@@ -1,88 +1,101 @@
-//! A unit with waiting steps, as a future: pure steps run in between on the spot. Dropping the future cancels it.
+//! Units with waiting steps. A few tasks ([`runner`]) drive all of a pair's units of one flight: a task and two timers for
+//! each record would cost more than all else that is done with it. Units go out and come back in batches, so one turn of
+//! the pair's machine serves many.
 
-use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+mod runner;
+mod slot;
+mod steps;
 
-use futures::FutureExt;
-use longshore_core::item::WaitingStep;
-use longshore_core::pair::{Unit, UnitEntry, UnitResult, Verdict};
-use longshore_core::{Failure, Reason};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::execute::{Output, RecordWork, located, panicked};
-use crate::plan::{AnyStep, Plan};
+use longshore_core::Budget;
+use longshore_core::pair::Unit;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::{JoinError, JoinSet};
 
-/// Runs a unit record after record; gives the time it took as well. Cancel-safe: dropped in the middle it leaves
-/// nothing behind but what a step did outside, and steps promise to bear that.
-pub(crate) async fn run(plan: &Plan, unit: Unit) -> (UnitResult, Duration) {
-    let began = Instant::now();
-    let mut output = Output::new(plan, unit.entries.len());
-    let mut work = RecordWork::default();
-    let mut marks = Vec::new();
-    for entry in &unit.entries {
-        if output.behind.holds(&entry.record) {
-            output.defer();
-            continue;
-        }
-        output.marks(&mut marks);
-        let outcome = record(plan, entry, &mut work, &mut output).await;
-        output.settle(entry, outcome, &marks);
-    }
-    (output.finish(&unit), began.elapsed())
+use crate::mailbox::Input;
+use crate::plan::Plan;
+use runner::Runner;
+
+/// The most units that go to one runner at once, so that a flood for steps which also compute finds all cores.
+const HANDFUL: usize = 64;
+
+/// What the runners of one flight work with.
+#[derive(Clone)]
+pub(crate) struct CrewOptions {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) budget: Arc<Budget>,
+    /// Told back, so that answers of a cancelled flight are known.
+    pub(crate) flight: u64,
+    /// Where the answers go, as [`Input::Waited`].
+    pub(crate) mailbox: UnboundedSender<Input>,
 }
 
-async fn record(
-    plan: &Plan,
-    entry: &UnitEntry,
-    work: &mut RecordWork,
-    output: &mut Output<'_>,
-) -> Result<Verdict, Failure> {
-    let place = Mutex::new("");
-    let at = |name| {
-        if let Ok(mut place) = place.lock() {
-            *place = name;
-        }
-    };
-    let outcome = AssertUnwindSafe(async {
-        work.begin(&entry.record);
-        for step in &plan.steps {
-            at(step.name());
-            let applied = match step {
-                AnyStep::Pure(step) => work.apply(step.as_ref()),
-                AnyStep::Waiting(step) => wait(work, step.as_ref(), plan.step_deadline).await,
-            };
-            applied.map_err(|failure| located(failure, step.name()))?;
-            if work.is_over() {
-                break;
+/// The units with waiting steps of one flight. Dropping it drops the steps' futures: nothing of them comes back.
+pub(crate) struct Crew {
+    runners: Vec<Hired>,
+    tasks: JoinSet<()>,
+    /// The most runners: one for each core. Asked for once, since the answer costs some system calls.
+    most: usize,
+    /// The runner that gets the next units.
+    turn: usize,
+    units: usize,
+}
+
+/// A runner's end of this side.
+struct Hired {
+    units: UnboundedSender<Vec<Unit>>,
+    /// Whether it had more to do than it got done in its last turn.
+    behind: Arc<AtomicBool>,
+}
+
+impl Crew {
+    pub(crate) fn new() -> Self {
+        let most = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { runners: Vec::new(), tasks: JoinSet::new(), most, turn: 0, units: 0 }
+    }
+
+    /// Hands units over. Not bounded: a pair has at most `units_in_flight` units here.
+    pub(crate) fn hand(&mut self, units: &mut Vec<Unit>, options: impl Fn() -> CrewOptions) {
+        while !units.is_empty() {
+            let rest = units.split_off(units.len().min(HANDFUL));
+            let some = std::mem::replace(units, rest);
+            self.units += some.len();
+            let full = some.len() == HANDFUL;
+            let runner = self.runner(&options);
+            // A runner that is gone has panicked, which `ended` tells.
+            let _ = runner.units.send(some);
+            if full || runner.behind.load(Ordering::Relaxed) {
+                self.turn = (self.turn + 1) % self.most;
             }
         }
-        at("sinks");
-        output.route(work, entry.held)
-    });
-    let outcome = outcome.catch_unwind().await;
-    let place = place.lock().map_or("", |place| *place);
-    outcome.unwrap_or_else(|_| Err(panicked(entry.attempt, place)))
-}
-
-async fn wait(
-    work: &mut RecordWork,
-    step: &dyn WaitingStep,
-    deadline: Option<Duration>,
-) -> Result<(), Failure> {
-    for mut item in work.take() {
-        let flow = match deadline {
-            None => step.apply(&mut item).await?,
-            Some(deadline) => {
-                let answer = tokio::time::timeout(deadline, step.apply(&mut item)).await;
-                answer.map_err(|_| overdue(deadline))??
-            }
-        };
-        work.follow(item, flow);
     }
-    work.arrive();
-    Ok(())
-}
 
-fn overdue(deadline: Duration) -> Failure {
-    Failure::retry(Reason::StepDeadline, format_args!("no answer within {} ms", deadline.as_millis()))
+    /// One runner gets everything as long as it keeps up, since few large batches cost less than many small ones. The
+    /// others are started when they are needed.
+    fn runner(&mut self, options: &impl Fn() -> CrewOptions) -> &Hired {
+        if self.turn >= self.runners.len() {
+            let (units, inbox) = unbounded_channel();
+            let behind = Arc::<AtomicBool>::default();
+            self.tasks.spawn(Runner::new(options(), inbox, Arc::clone(&behind)).run());
+            self.runners.push(Hired { units, behind });
+        }
+        &self.runners[self.turn.min(self.runners.len() - 1)]
+    }
+
+    /// So many of the units came back.
+    pub(crate) fn returned(&mut self, units: usize) {
+        self.units = self.units.saturating_sub(units);
+    }
+
+    /// Whether all units came back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.units == 0
+    }
+
+    /// A runner that ended, which only a defect makes it do; none while there are no runners. Cancel-safe.
+    pub(crate) async fn ended(&mut self) -> Option<Result<(), JoinError>> {
+        self.tasks.join_next().await
+    }
 }

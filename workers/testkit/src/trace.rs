@@ -23,7 +23,7 @@ pub(crate) fn event(event: &Event) -> String {
         Event::UnitDone { epoch, result } => {
             let rows =
                 result.blocks.iter().map(|(sink, block)| (sink.0, block.rows.len())).collect::<Vec<_>>();
-            format!("UnitDone {epoch:?} {:?} {:?} rows by sink {rows:?}", result.unit, result.verdicts)
+            format!("UnitDone {epoch:?} {:?} {:?} rows by sink {rows:?}", result.units, result.verdicts)
         }
         other => format!("{other:?}"),
     }

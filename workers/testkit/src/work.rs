@@ -29,12 +29,19 @@ impl World {
         self.processes[at].units.push(unit);
     }
 
-    /// The steps run a unit.
+    /// The steps run a unit, and perhaps others that end with it.
     pub(crate) fn run_unit(&mut self, at: usize, place: usize) {
-        let unit = self.processes[at].units.remove(place);
+        let first = self.processes[at].units.remove(place);
+        let epoch = first.epoch;
+        let mut units = vec![first];
+        while self.random.percent(30)
+            && let Some(place) = self.processes[at].units.iter().position(|unit| unit.epoch == epoch)
+        {
+            units.push(self.processes[at].units.remove(place));
+        }
         let mut blocks: Vec<(SinkIndex, Block)> = Vec::new();
         let (mut verdicts, mut failed) = (Vec::new(), Vec::new());
-        for entry in &unit.entries {
+        for entry in units.iter().flat_map(|unit| &unit.entries) {
             let offset = entry.record.offset();
             let record = *self.plan.record(offset);
             let behind = failed.iter().any(|other| self.plan.ordered(self.plan.record(*other), &record));
@@ -56,8 +63,9 @@ impl World {
             }
             verdicts.push(verdict);
         }
-        let result = UnitResult { unit: unit.id, verdicts, blocks, children_filtered: Vec::new() };
-        self.tell(at, Event::UnitDone { epoch: unit.epoch, result });
+        let units = units.iter().map(|unit| unit.id).collect();
+        let result = UnitResult { units, verdicts, blocks, children_filtered: Vec::new() };
+        self.tell(at, Event::UnitDone { epoch, result });
     }
 
     fn outcome(&mut self, offset: Offset) -> Verdict {

@@ -46,14 +46,15 @@ pub enum Verdict {
     Deferred,
 }
 
-/// What a unit gave.
+/// What one unit gave, or several that ended together: units of one record come back by the hundred, and one turn of the
+/// machine serves them all.
 #[derive(Debug)]
 pub struct UnitResult {
-    /// The unit.
-    pub unit: UnitId,
-    /// One verdict for each entry, in the unit's order.
+    /// The units. Either all of them are in flight or none is, since units are cancelled all at once.
+    pub units: Vec<UnitId>,
+    /// One verdict for each entry, in the order of the units and of their entries.
     pub verdicts: Vec<Verdict>,
-    /// Encoded rows by sink, in the unit's order; a sink without rows is left out.
+    /// Encoded rows of all units by sink, in that order; a sink without rows is left out.
     pub blocks: Vec<(SinkIndex, Block)>,
     /// Children filtered although their parent was routed, by reason.
     pub children_filtered: Vec<(FilterReason, u64)>,
@@ -97,7 +98,7 @@ pub enum Event {
         /// The offset.
         offset: Offset,
     },
-    /// A unit is through the steps.
+    /// Units are through the steps.
     UnitDone {
         /// The ownership.
         epoch: Epoch,

@@ -66,7 +66,7 @@ impl Pair {
         self.own.holds.resume(actions);
     }
 
-    /// A unit ended: with a target failure the pair waits and probes; without one the target is there again.
+    /// Units ended: with a target failure the pair waits and probes; without one the target is there again.
     pub(super) fn outage_after_unit(
         &mut self,
         target: Option<Failure>,

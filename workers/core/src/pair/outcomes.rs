@@ -12,39 +12,30 @@ pub(super) const UNROUTED: &str = "unrouted";
 
 impl Pair {
     pub(super) fn unit_done(&mut self, result: UnitResult, now: Moment, actions: &mut Vec<Action>) {
-        let Some(entries) = self.own.scheduler.done(result.unit, now) else { return };
-        if entries.len() != result.verdicts.len() {
-            let detail = format_args!("{} verdicts for {} records", result.verdicts.len(), entries.len());
+        let records: usize = result.units.iter().map(|unit| self.own.scheduler.entries(*unit).len()).sum();
+        if records == 0 {
+            // Cancelled before.
+            return;
+        }
+        if records != result.verdicts.len() {
+            let detail = format_args!("{} verdicts for {records} records", result.verdicts.len());
             return self.halt(Failure::halt(Reason::Internal, detail), actions);
         }
         let mut finished = Finished::new(&self.own.sinks);
         let mut halt = None;
         let mut target = None;
-        for (entry, verdict) in entries.iter().zip(result.verdicts) {
-            match verdict {
-                Verdict::Deferred => self.own.scheduler.defer(*entry),
-                Verdict::Failed(failure) => match self.failed(*entry, *failure, now, actions) {
+        let mut verdicts = result.verdicts.into_iter();
+        for unit in result.units {
+            let entries = self.own.scheduler.done(unit, now).unwrap_or_default();
+            for (entry, verdict) in entries.into_iter().zip(verdicts.by_ref()) {
+                match self.outcome(entry, verdict, &mut finished, now, actions) {
                     Unfinished::No => {}
                     Unfinished::Target(failure) => target = Some(failure),
                     Unfinished::Halt(failure) => halt = Some(failure),
-                },
-                Verdict::Routed { .. } | Verdict::Filtered(_) if entry.lettered => {
-                    // The reason was told by the letter that the steps' first run made.
-                    let failure = Failure::reject(Reason::SinkRejected, "decided before a restart");
-                    self.own.scheduler.complete(entry);
-                    self.doom(*entry, failure, false, now, actions);
-                }
-                Verdict::Routed { sinks } => {
-                    self.through(entry);
-                    finished.routed(entry, sinks);
-                }
-                Verdict::Filtered(reason) => {
-                    self.through(entry);
-                    finished.filtered(entry, reason);
                 }
             }
+            self.own.scheduler.end_unit();
         }
-        self.own.scheduler.end_unit();
         self.take_finished(finished, result.blocks, &result.children_filtered, now, actions);
         self.outage_after_unit(target, now, actions);
         if let Some(failure) = halt {
@@ -58,6 +49,35 @@ impl Pair {
         if entry.lane == Lane::Retry {
             self.tried(entry, true);
         }
+    }
+
+    fn outcome(
+        &mut self,
+        entry: Entry,
+        verdict: Verdict,
+        finished: &mut Finished,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Unfinished {
+        match verdict {
+            Verdict::Deferred => self.own.scheduler.defer(entry),
+            Verdict::Failed(failure) => return self.failed(entry, *failure, now, actions),
+            Verdict::Routed { .. } | Verdict::Filtered(_) if entry.lettered => {
+                // The reason was told by the letter that the steps' first run made.
+                let failure = Failure::reject(Reason::SinkRejected, "decided before a restart");
+                self.own.scheduler.complete(&entry);
+                self.doom(entry, failure, false, now, actions);
+            }
+            Verdict::Routed { sinks } => {
+                self.through(&entry);
+                finished.routed(&entry, sinks);
+            }
+            Verdict::Filtered(reason) => {
+                self.through(&entry);
+                finished.filtered(&entry, reason);
+            }
+        }
+        Unfinished::No
     }
 
     /// Puts finished records into the segments, or settles them at once when no sink is left to wait for.

@@ -106,7 +106,7 @@ impl Hand {
                     block.rows.push(row);
                 }
             }
-            let result = UnitResult { unit: unit.id, verdicts, blocks, children_filtered: Vec::new() };
+            let result = UnitResult { units: vec![unit.id], verdicts, blocks, children_filtered: Vec::new() };
             self.tell(Event::UnitDone { epoch: unit.epoch, result });
         }
         let appended = self.take(|action| match action {
@@ -370,4 +370,67 @@ fn a_revoke_publishes_what_was_appended_and_lets_go() {
     hand.publish(sink, &trailer, Published::Done(Vec::new()));
     assert_eq!(hand.released().unwrap().unwrap().offset, Offset(1));
     assert_eq!(hand.pair.state(), "idle");
+}
+
+/// Scenario: units of one record, answered together: one is filtered, one fails for now, one is routed. Then the pair is
+/// cancelled and the answers come again.
+/// Guarantees: each record goes its own way as if answered alone, their rows are one append, and void answers do nothing.
+#[test]
+fn units_answered_together_go_their_own_ways() {
+    let mut hand = Hand::new(PairOptions { grain: Grain::Record, ..options(vec![spec("files", true)]) });
+    hand.assign(1, None, vec![LedgerView::default()]);
+    hand.receive(&[(0, "a"), (1, "b"), (2, "c"), (3, "d"), (4, "c")]);
+    let units = |hand: &mut Hand| {
+        hand.take(|action| match action {
+            Action::Run(unit) => Ok(unit.id),
+            other => Err(other),
+        })
+    };
+    let first = units(&mut hand);
+    assert_eq!(first.len(), 4);
+    let answer = |units: &[crate::UnitId]| {
+        let rows = [0, 3].map(|n| Row { offset: Offset(n), key: None, value: None, headers: Vec::new() });
+        let verdicts = vec![
+            to_first(0),
+            Verdict::Filtered(FilterReason::new("f")),
+            Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))),
+            to_first(3),
+        ];
+        let blocks = vec![(SinkIndex(0), Block { bytes: Vec::new(), rows: rows.to_vec() })];
+        let result = UnitResult { units: units.to_vec(), verdicts, blocks, children_filtered: Vec::new() };
+        Event::UnitDone { epoch: Epoch(1), result }
+    };
+    hand.tell(answer(&first));
+    let appends = hand.take(|action| match action {
+        Action::Append { block, .. } => Ok(block.rows.len()),
+        other => Err(other),
+    });
+    assert_eq!(appends, [2]);
+    assert!(units(&mut hand).is_empty(), "the record behind the failed one waits");
+    hand.tell(answer(&first));
+    assert!(hand.pair.halted().is_none());
+    hand.pass(Duration::from_secs(2));
+    assert_eq!(units(&mut hand).len(), 1);
+    hand.tell(Event::Appended { epoch: Epoch(1), sink: SinkIndex(0), bytes: 1 });
+    hand.pass(Duration::from_secs(10));
+    let (_, trailer) = hand.trailers().pop().unwrap();
+    assert_eq!((trailer.covers, trailer.rows), ((Offset(0), Offset(4)), 2));
+    assert_eq!(trailer.except, RunSet::of(Offset(2), Offset(3)));
+}
+
+/// Scenario: units are answered with a verdict too few.
+/// Guarantee: the pair halts instead of guessing whose verdict is missing.
+#[test]
+fn a_missing_verdict_halts() {
+    let mut hand = Hand::new(PairOptions { grain: Grain::Record, ..options(vec![spec("files", true)]) });
+    hand.assign(1, None, vec![LedgerView::default()]);
+    hand.receive(&[(0, "a"), (1, "b")]);
+    let units = hand.take(|action| match action {
+        Action::Run(unit) => Ok(unit.id),
+        other => Err(other),
+    });
+    let verdicts = vec![to_first(0)];
+    let result = UnitResult { units, verdicts, blocks: Vec::new(), children_filtered: Vec::new() };
+    hand.tell(Event::UnitDone { epoch: Epoch(1), result });
+    assert_eq!(hand.pair.halted().map(|failure| failure.reason), Some(Reason::Internal));
 }

@@ -141,7 +141,7 @@ fn a_record_is_routed_filtered_or_failed_as_a_whole() {
     assert_eq!(text(&result, 0), "abc#0\nlonger#0\na#0\nbcde#2\n");
     assert_eq!(text(&result, 1), "longer#0\nbcde#2\n");
     assert_eq!(result.children_filtered, [(FilterReason::new("filter.0"), 1)]);
-    assert_eq!(result.unit, UnitId(7));
+    assert_eq!(result.units, [UnitId(7)]);
 }
 
 #[test]

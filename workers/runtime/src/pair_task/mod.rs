@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use longshore_core::pair::{Action, CommitResult, Event, LetterId, Pair, PairOptions, UnitResult};
+use longshore_core::pair::{Action, CommitResult, Event, LetterId, Pair, PairOptions, Unit, UnitResult};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl};
 use longshore_core::{Budget, Chunk, Epoch, Failure, Lane, Moment, Offset, PairId, Reason, UnitId};
 use longshore_telemetry::{Metrics, PairMetrics, SinkMetrics};
@@ -25,6 +25,7 @@ use crate::plan::Plan;
 use crate::pool::Pool;
 use crate::status::{Figures, PairCell};
 use crate::trouble::Pauses;
+use crate::waiting::Crew;
 use crate::writer::Writer;
 
 /// How many messages are taken before the figures are told again.
@@ -62,13 +63,13 @@ struct Flight {
     cancelled: Arc<AtomicBool>,
     /// Units with the CPU pool, and since when.
     pooled: BTreeMap<UnitId, Moment>,
-    /// Units with waiting steps; dropping the set cancels them.
-    waiting: JoinSet<(UnitResult, Duration)>,
+    /// Units with waiting steps; dropping it cancels them.
+    waiting: Crew,
 }
 
 impl Flight {
     fn new(number: u64) -> Self {
-        Self { number, cancelled: Arc::default(), pooled: BTreeMap::new(), waiting: JoinSet::new() }
+        Self { number, cancelled: Arc::default(), pooled: BTreeMap::new(), waiting: Crew::new() }
     }
 }
 
@@ -103,6 +104,8 @@ pub(crate) struct PairTask {
     stop: Option<Stop>,
     end: Option<PairEnd>,
     actions: Vec<Action>,
+    /// Units with waiting steps that are to be handed over.
+    outgoing: Vec<Unit>,
     metrics: PairMetrics,
     granted_records: u64,
     figures: Figures,
@@ -139,6 +142,7 @@ impl PairTask {
             stop: None,
             end: None,
             actions: Vec::new(),
+            outgoing: Vec::new(),
             metrics: shared.metrics.pair(&id),
             granted_records: 0,
             figures,
@@ -160,10 +164,10 @@ impl PairTask {
             }
             let wake = self.wake();
             let stop = self.stop.as_ref().filter(|stop| !stop.overrun).map(|stop| stop.until);
-            // Every branch is cancel-safe: `recv_many` and `join_next` lose nothing, sleeps are made anew.
+            // Every branch is cancel-safe: `recv_many`, `ended` and `join_next` lose nothing, sleeps are made anew.
             tokio::select! {
                 _ = mailbox.recv_many(&mut inbox, INBOX) => {}
-                Some(unit) = self.flight.waiting.join_next() => self.waited_all(unit),
+                Some(_) = self.flight.waiting.ended() => self.defect("a task of the waiting steps ended"),
                 Some(letter) = self.letters.join_next() => self.letter_came(letter),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.handle(Event::Tick),
                 () = sleep_until(stop.unwrap_or_else(Instant::now)), if stop.is_some() => self.overrun(),
@@ -189,7 +193,15 @@ impl PairTask {
             Input::Event(event) => self.event(event),
             Input::Unit { flight, result, took, charge } => {
                 if flight == self.flight.number {
-                    self.unit_done(result, took);
+                    self.flight.pooled.retain(|unit, _| !result.units.contains(unit));
+                    self.units_done(result, &[took]);
+                }
+                drop(charge);
+            }
+            Input::Waited { flight, result, took, charge } => {
+                if flight == self.flight.number {
+                    self.flight.waiting.returned(result.units.len());
+                    self.units_done(result, &took);
                 }
                 drop(charge);
             }
@@ -330,32 +342,11 @@ impl PairTask {
         }
     }
 
-    fn unit_done(&mut self, result: UnitResult, took: Duration) {
-        self.flight.pooled.remove(&result.unit);
-        self.shared.metrics.unit(took);
+    fn units_done(&mut self, result: UnitResult, took: &[Duration]) {
+        took.iter().for_each(|took| self.shared.metrics.unit(*took));
         self.metrics.children_filtered(&result.children_filtered);
         self.figures.progress += 1;
         self.handle(Event::UnitDone { epoch: self.epoch, result });
-    }
-
-    /// Takes this unit and what else has come back: timers and answers let many go at once, and a turn of the loop costs
-    /// more than a unit.
-    fn waited_all(&mut self, unit: Result<(UnitResult, Duration), JoinError>) {
-        self.waited(unit);
-        for _ in 1..INBOX {
-            match self.flight.waiting.try_join_next() {
-                Some(unit) if self.end.is_none() => self.waited(unit),
-                Some(_) | None => return,
-            }
-        }
-    }
-
-    fn waited(&mut self, unit: Result<(UnitResult, Duration), JoinError>) {
-        match unit {
-            Ok((result, took)) => self.unit_done(result, took),
-            Err(error) if error.is_cancelled() => {}
-            Err(_) => self.defect("a unit's task panicked outside of any step"),
-        }
     }
 
     fn letter_came(&mut self, letter: Result<(LetterId, Result<(), Failure>), JoinError>) {
@@ -416,6 +407,7 @@ impl PairTask {
     }
 
     fn cancel_units(&mut self) {
+        self.outgoing.clear();
         self.flight.cancelled.store(true, Ordering::Relaxed);
         self.flight = Flight::new(self.flight.number + 1);
     }
@@ -426,6 +418,7 @@ impl PairTask {
         for action in actions.drain(..) {
             self.perform(action);
         }
+        self.hand_units();
         self.actions = actions;
     }
 }

@@ -13,7 +13,7 @@ use super::{PairEnd, PairTask};
 use crate::crash::{self, Point};
 use crate::letters;
 use crate::pool::{self, Job};
-use crate::waiting;
+use crate::waiting::CrewOptions;
 use crate::writer::{Writer, WriterOptions};
 
 impl PairTask {
@@ -100,11 +100,19 @@ impl PairTask {
                     mailbox: self.mailbox.clone(),
                 });
             }
-            Grain::Record => {
-                let plan = Arc::clone(&self.shared.plan);
-                self.flight.waiting.spawn(async move { waiting::run(&plan, unit).await });
-            }
+            Grain::Record => self.outgoing.push(unit),
         }
+    }
+
+    /// Hands the units with waiting steps over that the machine let go since the last time.
+    pub(super) fn hand_units(&mut self) {
+        let (flight, shared, mailbox) = (self.flight.number, &self.shared, &self.mailbox);
+        self.flight.waiting.hand(&mut self.outgoing, || CrewOptions {
+            plan: Arc::clone(&shared.plan),
+            budget: Arc::clone(&shared.budget),
+            flight,
+            mailbox: mailbox.clone(),
+        });
     }
 
     fn append(&self, sink: SinkIndex, block: Block) {

@@ -6,4 +6,5 @@ mod sink;
 mod source;
 mod stopping;
 mod trouble;
+mod waits;
 mod world;
