@@ -1,11 +1,10 @@
 //! Compiled conditions and expressions.
 
-use std::sync::Arc;
-
+use cel::common::ast::{Expr, LiteralValue};
 use cel::common::types::{CelBool, Kind};
 use cel::common::value::CowVal;
 use cel::parser::Expression as Tree;
-use cel::{Context, Env, ExecutionError, Value as CelValue};
+use cel::{Context, ExecutionError, Value as CelValue};
 use longshore_core::{Failure, Item, Value};
 
 use crate::compile::compile;
@@ -20,6 +19,8 @@ use crate::variables::Variables;
 /// missing values are on the crate's first page.
 pub struct Condition {
     program: Program,
+    /// What it is for every item: `true` and `false` are not evaluated.
+    always: Option<bool>,
 }
 
 impl Condition {
@@ -29,7 +30,12 @@ impl Condition {
     /// The first mistake with its place in the text: syntax, an unknown variable or function, a pattern that does not
     /// compile, or a text beyond the limits.
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
-        Program::compile(text).map(|program| Self { program })
+        let program = Program::compile(text)?;
+        let always = match &program.tree.expr {
+            Expr::Literal(LiteralValue::Boolean(value)) => Some(*value.inner()),
+            _ => None,
+        };
+        Ok(Self { program, always })
     }
 
     /// Whether the item meets the condition. Without a result, because something it works on is missing, it does not.
@@ -37,6 +43,9 @@ impl Condition {
     /// # Errors
     /// Reject with `step.expression` when evaluation fails or the result is not a bool.
     pub fn matches(&self, item: &Item) -> Result<bool, Failure> {
+        if let Some(always) = self.always {
+            return Ok(always);
+        }
         self.program.run(item, |result| match result {
             Ok(value) => match value.downcast_ref::<CelBool>() {
                 Some(value) => Ok(*value.inner()),
@@ -110,19 +119,20 @@ impl std::fmt::Debug for Expression {
 struct Program {
     text: String,
     tree: Tree,
-    env: Arc<Env>,
+    /// The scope of the functions, made once: one for each evaluation would count a reference that all threads share.
+    functions: Context<'static, 'static>,
 }
 
 impl Program {
     fn compile(text: &str) -> Result<Self, ConditionError> {
         let (tree, env) = compile(text)?;
-        Ok(Self { text: text.to_owned(), tree, env })
+        Ok(Self { text: text.to_owned(), tree, functions: Context::with_env(env) })
     }
 
     /// Evaluates for one item; the result borrows from item and program, so it is used up inside.
     fn run<T>(&self, item: &Item, finish: impl FnOnce(Result<CowVal<'_, '_>, ExecutionError>) -> T) -> T {
         let variables = Variables(item);
-        let mut context = Context::with_env(Arc::clone(&self.env));
+        let mut context = self.functions.new_inner_scope();
         context.set_variable_resolver(&variables);
         finish(CelValue::resolve_val(&self.tree, &context))
     }
