@@ -6,6 +6,8 @@ use longshore_conditions::Condition;
 use longshore_core::item::{Flow, Item, WaitingStep};
 use longshore_core::{BoxFuture, Failure};
 
+use super::alarm;
+
 /// Waits for a span, for the records that a condition names or for all.
 pub(crate) struct Delay {
     span: Duration,
@@ -30,7 +32,7 @@ impl WaitingStep for Delay {
                 None => true,
             };
             if wanted {
-                tokio::time::sleep(self.span).await;
+                alarm::sleep(self.span).await;
             }
             Ok(Flow::Keep)
         })

@@ -1,5 +1,6 @@
 //! `longshore run`: one worker, wired from the pipeline file.
 
+mod alarm;
 pub(crate) mod connect;
 mod delay;
 mod http;
