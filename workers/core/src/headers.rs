@@ -35,6 +35,13 @@ pub const LAST_FAILED: &str = "longshore.last-failed";
 pub const OMITTED: &str = "longshore.omitted";
 /// On records that the `topic` sink writes: the origin they were made from. Never counts as an origin itself.
 pub const SOURCE: &str = "longshore.source";
+/// On records that a replay published anew: the origin of the letter they were made from. Never counts as an origin itself.
+pub const REPLAY_OF: &str = "longshore.replay-of";
+/// On every record that a replay sent: the replay's id.
+pub const REPLAY_ID: &str = "longshore.replay-id";
+
+/// On every record that a replay sent: where the letter stands, `topic/partition/offset`.
+pub const REPLAY_LETTER: &str = "longshore.replay-letter";
 
 /// The most bytes of a step's or sink's name, or of the pipeline's name and version, that are kept.
 pub const NAME_BYTES: usize = 128;
@@ -207,7 +214,7 @@ fn parsed<T: std::str::FromStr>(name: &'static str, value: Option<&[u8]>) -> Res
     text.parse().map_err(|_| HeaderError(name))
 }
 
-fn words(value: Option<&[u8]>, most: usize) -> String {
+pub(crate) fn words(value: Option<&[u8]>, most: usize) -> String {
     ascii(&String::from_utf8_lossy(value.unwrap_or_default()), most)
 }
 

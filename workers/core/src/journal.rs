@@ -1,0 +1,246 @@
+//! The pipeline's journal, a compacted topic: what people did with dead letters, and which letters are done with.
+//!
+//! Every record is JSON with a `version`; the key says what it is:
+//!
+//! | key | value |
+//! |---|---|
+//! | `run/ID` | a [`Run`]: a replay, a discard or a trim; who, when, which letters, how far |
+//! | `selected/ID/TOPIC/PARTITION/BASE` | a [`Block`]: the letters that the run was asked to handle |
+//! | `handled/ID/TOPIC/PARTITION/BASE` | a [`Block`]: the letters that it has handled |
+//!
+//! A block holds offsets of the *letter* topic in `[BASE, BASE + BLOCK_OFFSETS)`. Each run has blocks of its own, so two
+//! runs never write the same key; a key is written again as the run goes on, and compaction keeps the last. The largest
+//! block, every second offset of [`BLOCK_OFFSETS`], is below 512 KiB.
+//!
+//! Other keys, and versions that this code does not know, are counted and left alone.
+
+mod marks;
+mod run;
+
+use std::collections::BTreeMap;
+
+pub use marks::{BLOCK_OFFSETS, Block, Marks};
+pub use run::{Counts, Filter, Run, RunKind, RunState, Target};
+
+/// The version of the records that this code writes.
+pub const VERSION: u32 = 1;
+
+/// The key of a record in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// A run by its id.
+    Run(String),
+    /// A block of letters that a run was asked to handle.
+    Selected(BlockKey),
+    /// A block of letters that a run has handled.
+    Handled(BlockKey),
+}
+
+/// Names one block.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BlockKey {
+    /// The run's id.
+    pub run: String,
+    /// The letter topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// The block's first offset.
+    pub base: i64,
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let block = |f: &mut std::fmt::Formatter<'_>, word: &str, key: &BlockKey| {
+            write!(f, "{word}/{}/{}/{}/{}", key.run, key.topic, key.partition, key.base)
+        };
+        match self {
+            Self::Run(id) => write!(f, "run/{id}"),
+            Self::Selected(key) => block(f, "selected", key),
+            Self::Handled(key) => block(f, "handled", key),
+        }
+    }
+}
+
+impl Key {
+    /// Reads a key; none for what is not ours.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (word, rest) = std::str::from_utf8(bytes).ok()?.split_once('/')?;
+        match word {
+            "run" => (!rest.is_empty() && !rest.contains('/')).then(|| Self::Run(rest.to_owned())),
+            "selected" => BlockKey::parse(rest).map(Self::Selected),
+            "handled" => BlockKey::parse(rest).map(Self::Handled),
+            _ => None,
+        }
+    }
+}
+
+impl BlockKey {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/');
+        let key = Self {
+            run: parts.next()?.to_owned(),
+            topic: parts.next()?.to_owned(),
+            partition: parts.next()?.parse().ok()?,
+            base: parts.next()?.parse().ok()?,
+        };
+        let sound = parts.next().is_none() && key.partition >= 0 && key.base >= 0;
+        (sound && key.base % BLOCK_OFFSETS == 0).then_some(key)
+    }
+}
+
+/// A journal as it reads now.
+#[derive(Clone, Debug, Default)]
+pub struct Journal {
+    /// Runs by id; ids begin with the time, so this is their order.
+    pub runs: BTreeMap<String, Run>,
+    selected: BTreeMap<String, Marks>,
+    handled: BTreeMap<String, Marks>,
+    /// Records that this code could not read: another version's, or not the journal's.
+    pub unreadable: u64,
+}
+
+impl Journal {
+    /// Takes in one record; a later one of the same key replaces an earlier one, and one without a value takes it away.
+    pub fn apply(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let Some(key) = key.and_then(Key::parse) else {
+            self.unreadable += 1;
+            return;
+        };
+        let read = match key {
+            Key::Run(id) => self.apply_run(id, value),
+            Key::Selected(key) => apply_block(&mut self.selected, &key, value),
+            Key::Handled(key) => apply_block(&mut self.handled, &key, value),
+        };
+        if read.is_none() {
+            self.unreadable += 1;
+        }
+    }
+
+    fn apply_run(&mut self, id: String, value: Option<&[u8]>) -> Option<()> {
+        match value {
+            None => drop(self.runs.remove(&id)),
+            Some(value) => {
+                let run: Run = serde_json::from_slice(value).ok()?;
+                if run.version != VERSION || run.id != id {
+                    return None;
+                }
+                self.runs.insert(id, run);
+            }
+        }
+        Some(())
+    }
+
+    /// Letters that any run has handled.
+    pub fn all_handled(&self) -> Marks {
+        let mut all = Marks::default();
+        for marks in self.handled.values() {
+            all.union(marks);
+        }
+        all
+    }
+
+    /// Letters that a run has handled.
+    pub fn handled(&self, run: &str) -> Marks {
+        self.handled.get(run).cloned().unwrap_or_default()
+    }
+
+    /// Letters that a run was asked to handle.
+    pub fn selected(&self, run: &str) -> Marks {
+        self.selected.get(run).cloned().unwrap_or_default()
+    }
+
+    /// Which run has handled a letter, if one has.
+    pub fn handled_by(&self, topic: &str, partition: i32, offset: i64) -> Option<&Run> {
+        let holds = |marks: &&Marks| marks.contains(topic, partition, offset);
+        let found = self.handled.iter().rev().find(|(_, marks)| holds(marks));
+        found.and_then(|(id, _)| self.runs.get(id))
+    }
+
+    /// Keys of handled blocks that lie wholly below a partition's first offset: the letters are gone, so are the marks.
+    pub fn outlived(&self, start_of: impl Fn(&str, i32) -> Option<i64>) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for (run, marks) in &self.handled {
+            for (topic, partition, base) in marks.bases() {
+                if start_of(topic, partition).is_some_and(|start| base + BLOCK_OFFSETS <= start) {
+                    let (run, topic) = (run.clone(), topic.to_owned());
+                    keys.push(Key::Handled(BlockKey { run, topic, partition, base }));
+                }
+            }
+        }
+        keys
+    }
+}
+
+fn apply_block(all: &mut BTreeMap<String, Marks>, key: &BlockKey, value: Option<&[u8]>) -> Option<()> {
+    let block = match value {
+        None => Block::default(),
+        Some(value) => {
+            let block: Block = serde_json::from_slice(value).ok()?;
+            (block.version == VERSION && block.is_sound()).then_some(block)?
+        }
+    };
+    all.entry(key.run.clone()).or_default().replace(&key.topic, key.partition, key.base, &block);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Offset;
+
+    fn write(journal: &mut Journal, key: &Key, value: Option<Vec<u8>>) {
+        journal.apply(Some(key.to_string().as_bytes()), value.as_deref());
+    }
+
+    #[test]
+    fn keys_are_read_back() {
+        let block =
+            BlockKey { run: "r1".into(), topic: "in.p.dlq".into(), partition: 3, base: BLOCK_OFFSETS };
+        for key in [Key::Run("r1".into()), Key::Selected(block.clone()), Key::Handled(block)] {
+            assert_eq!(Key::parse(key.to_string().as_bytes()), Some(key));
+        }
+        for bad in ["", "run/", "run/a/b", "handled/r/t/0", "handled/r/t/0/1", "handled/r/t/-1/0", "park/x"] {
+            assert_eq!(Key::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    /// Scenario: two runs mark letters of the same topic, one writes its blocks again as it goes on, old blocks are taken
+    /// away. Guarantee: the union is what is handled, and each run's own part stays apart.
+    #[test]
+    fn marks_of_runs_add_up_and_stay_apart() {
+        let mut journal = Journal::default();
+        for (run, offsets) in [("r1", 0..10), ("r1", 0..20), ("r2", 30_000..40_000)] {
+            let mut marks = Marks::default();
+            marks.insert_range("t", 0, Offset(offsets.start), Offset(offsets.end));
+            for (topic, partition, base) in marks.bases() {
+                let block = marks.block(topic, partition, base);
+                let key = BlockKey { run: run.into(), topic: topic.into(), partition, base };
+                write(&mut journal, &Key::Handled(key), serde_json::to_vec(&block).ok());
+            }
+        }
+        assert_eq!(journal.all_handled().len(), 10_020);
+        assert_eq!((journal.handled("r1").len(), journal.handled("r2").len()), (20, 10_000));
+        let gone = journal.outlived(|_, _| Some(BLOCK_OFFSETS));
+        assert_eq!(gone.len(), 2, "{gone:?}");
+        for key in &gone {
+            write(&mut journal, key, None);
+        }
+        assert_eq!(journal.all_handled().len(), 40_000 - BLOCK_OFFSETS as u64);
+        assert_eq!(journal.unreadable, 0);
+    }
+
+    /// Bad input: nonsense, another version, another's key. Guarantee: counted, and nothing of it counts.
+    #[test]
+    fn what_cannot_be_read_is_counted() {
+        let mut journal = Journal::default();
+        let key = b"handled/r/t/0/0";
+        journal.apply(None, None);
+        journal.apply(Some(b"quarantine/x"), Some(b"{}"));
+        journal.apply(Some(key), Some(b"{"));
+        journal.apply(Some(key), Some(br#"{"version":2,"runs":[[0,5]]}"#));
+        journal.apply(Some(key), Some(br#"{"version":1,"runs":[[0,50000]]}"#));
+        journal.apply(Some(b"run/r"), Some(br#"{"version":1}"#));
+        assert_eq!((journal.unreadable, journal.all_handled().len()), (6, 0));
+    }
+}

@@ -1,0 +1,97 @@
+//! Which letters were met already: a second copy of a letter is the same letter (I1).
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use super::Place;
+
+/// Offsets of one block.
+const BLOCK_BITS: u32 = 6;
+/// The most blocks that are kept, about 300 MB; what comes later is taken for new, and [`Seen::is_full`] says so.
+const BLOCKS_MAX: usize = 1 << 23;
+
+/// Letters by identity: origin and replay number. Exact, and small where letters lie close together: 64 neighbours share one
+/// entry.
+#[derive(Debug, Default)]
+pub struct Seen {
+    topics: HashMap<Box<str>, u32, FixedState>,
+    streams: HashMap<(u32, i32, u32, u32), u32, FixedState>,
+    blocks: HashMap<(u32, i64), u64, FixedState>,
+    last: Option<Last>,
+    full: bool,
+}
+
+/// The stream met last; letters of one partition mostly come in a row.
+#[derive(Debug)]
+struct Last {
+    topic: Box<str>,
+    key: (i32, u32, u32),
+    stream: u32,
+}
+
+impl Seen {
+    /// Notes a letter; true when it was not met before.
+    pub fn insert(&mut self, place: Place<'_>, replays: u32) -> bool {
+        let stream = self.stream(place, replays);
+        let block = (stream, place.offset >> BLOCK_BITS);
+        let bit = 1_u64 << (place.offset & ((1 << BLOCK_BITS) - 1));
+        if self.blocks.len() >= BLOCKS_MAX && !self.blocks.contains_key(&block) {
+            self.full = true;
+            return true;
+        }
+        let bits = self.blocks.entry(block).or_default();
+        let fresh = *bits & bit == 0;
+        *bits |= bit;
+        fresh
+    }
+
+    /// Whether some letters were not noted because there were too many.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    fn stream(&mut self, place: Place<'_>, replays: u32) -> u32 {
+        let key = (place.partition, place.index, replays);
+        if let Some(last) = &self.last
+            && last.key == key
+            && *last.topic == *place.topic
+        {
+            return last.stream;
+        }
+        let topics = self.topics.len() as u32;
+        let topic = match self.topics.get(place.topic) {
+            Some(topic) => *topic,
+            None => *self.topics.entry(place.topic.into()).or_insert(topics),
+        };
+        let streams = self.streams.len() as u32;
+        let stream = *self.streams.entry((topic, place.partition, place.index, replays)).or_insert(streams);
+        self.last = Some(Last { topic: place.topic.into(), key, stream });
+        stream
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Scenario: letters of few origins, in any order, with copies. Guarantee: each is new exactly once.
+        #[test]
+        fn each_letter_is_new_once(
+            letters in proptest::collection::vec((0..2usize, 0..2i32, 0..200i64, 0..2u32, 0..2u32), 0..300)
+        ) {
+            let (mut seen, mut plain) = (Seen::default(), std::collections::HashSet::new());
+            for (topic, partition, offset, index, replays) in letters {
+                let place = Place { topic: ["a", "b"][topic], partition, offset, index };
+                prop_assert_eq!(
+                    seen.insert(place, replays),
+                    plain.insert((topic, partition, offset, index, replays))
+                );
+            }
+            prop_assert!(!seen.is_full());
+        }
+    }
+}
