@@ -119,6 +119,31 @@ impl Admin {
             .collect()
     }
 
+    /// Deletes the records of a topic below these offsets by partition; the first offsets there are then.
+    ///
+    /// # Errors
+    /// The first partition's failure: reasons `broker.*`; the embedded broker cannot do it.
+    pub fn delete_records_below(
+        &self,
+        topic: &str,
+        below: &[(i32, i64)],
+    ) -> Result<Vec<(i32, i64)>, Failure> {
+        let mut list = PartitionList::empty().ok_or_else(no_memory)?;
+        for (partition, offset) in below {
+            list.add(topic, *partition, *offset, None);
+        }
+        let what = || format!("delete records of {topic}");
+        let answered = self.session.client().delete_records(&list, self.deadline);
+        let entries = answered.map_err(|(code, words)| self.failed(code, &words, &what()))?;
+        entries
+            .into_iter()
+            .map(|entry| match entry.code {
+                OK => Ok((entry.partition, entry.offset)),
+                code => Err(self.failed(code, "", &format!("{}/{}", what(), entry.partition))),
+            })
+            .collect()
+    }
+
     /// The first offset with this timestamp (milliseconds since 1970) or a later one; none when there is no such
     /// record.
     ///

@@ -32,6 +32,6 @@ pub use options::{
 };
 pub use partitioner::partition_for_key;
 pub use producer::{BatchTicket, FailedRecord, OwnedRecord, Producer, ProducerRecord, ProducerTuning};
-pub use reader::{ReadFrom, ReadRecord, ReadUntil, Reader};
+pub use reader::{ReadFrom, ReadRecord, ReadUntil, Reader, RecordView};
 pub use settings::check_client_settings;
 pub use topic_sink::{PartitionBy, TopicOptions, TopicSink};

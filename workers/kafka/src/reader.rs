@@ -59,6 +59,65 @@ impl ReadRecord {
     }
 }
 
+/// A record where it lies in librdkafka's memory: nothing is copied, and nothing of it may be kept.
+#[derive(Clone, Copy)]
+pub struct RecordView<'a>(MessageView<'a>);
+
+impl std::fmt::Debug for RecordView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordView")
+            .field("partition", &self.partition())
+            .field("offset", &self.offset())
+            .finish()
+    }
+}
+
+impl<'a> RecordView<'a> {
+    /// Its partition.
+    pub fn partition(&self) -> i32 {
+        self.0.partition()
+    }
+
+    /// Its offset.
+    pub fn offset(&self) -> i64 {
+        self.0.offset()
+    }
+
+    /// The broker's timestamp, milliseconds since 1970; -1 when there is none.
+    pub fn timestamp_ms(&self) -> i64 {
+        self.0.timestamp_ms()
+    }
+
+    /// Its key; none is a null key.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.0.key()
+    }
+
+    /// Its value; none is a tombstone.
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.0.value()
+    }
+
+    /// Hands every header to `each`, in order; names need not be UTF-8.
+    pub fn headers(&self, each: impl FnMut(&'a [u8], Option<&'a [u8]>)) {
+        self.0.headers(each);
+    }
+
+    /// The record, copied out.
+    pub fn to_record(&self) -> ReadRecord {
+        let mut headers = Vec::new();
+        self.headers(|name, value| headers.push((name.to_vec(), value.map(<[u8]>::to_vec))));
+        ReadRecord {
+            partition: self.partition(),
+            offset: self.offset(),
+            timestamp_ms: self.timestamp_ms(),
+            key: self.key().map(<[u8]>::to_vec),
+            value: self.value().map(<[u8]>::to_vec),
+            headers,
+        }
+    }
+}
+
 /// Reads a topic.
 pub struct Reader {
     messages: Messages,
@@ -66,6 +125,7 @@ pub struct Reader {
     topic: String,
     partitions: Vec<Progress>,
     until: ReadUntil,
+    offsets_at_open: u64,
 }
 
 impl std::fmt::Debug for Reader {
@@ -107,7 +167,9 @@ impl Reader {
         let queue = Arc::new(Queue::of_consumer(session.client()).ok_or_else(no_memory)?);
         session.client().assign(&list).map_err(|code| failure(code, &format!("read topic {topic}")))?;
         let messages = Messages::new(queue, BATCH_RECORDS);
-        Ok(Self { messages, session, topic: topic.to_owned(), partitions, until })
+        let before = partitions.iter().map(|place| u64::try_from(place.end - place.next).unwrap_or(0));
+        let offsets_at_open = before.sum();
+        Ok(Self { messages, session, topic: topic.to_owned(), partitions, until, offsets_at_open })
     }
 
     /// The next records; empty when none came within `timeout`, none when the end is reached. Blocks.
@@ -116,28 +178,52 @@ impl Reader {
     /// [`Reason::OffsetOutOfRange`] when offsets were asked for that the topic does not have; reasons `broker.*` for
     /// what does not pass by itself. What passes is waited for, so a broker that is down gives empty batches.
     pub fn next_batch(&mut self, timeout: Duration) -> Result<Option<Vec<ReadRecord>>, Failure> {
-        let deadline = Instant::now() + timeout;
         let mut records = Vec::new();
+        let visited = self.visit_batch(timeout, &mut |record| records.push(record.to_record()))?;
+        Ok(visited.map(|_| records))
+    }
+
+    /// As [`Self::next_batch`], but hands the records to `each` without copying them, and gives their number.
+    ///
+    /// # Errors
+    /// As [`Self::next_batch`].
+    pub fn visit_batch(
+        &mut self,
+        timeout: Duration,
+        each: &mut dyn FnMut(RecordView<'_>),
+    ) -> Result<Option<usize>, Failure> {
+        let deadline = Instant::now() + timeout;
         while !self.at_end() {
             let left = deadline.saturating_duration_since(Instant::now());
-            self.poll(left, &mut records)?;
-            if !records.is_empty() || left.is_zero() {
-                return Ok(Some(records));
+            let visited = self.poll(left, each)?;
+            if visited > 0 || left.is_zero() {
+                return Ok(Some(visited));
             }
         }
         Ok(None)
     }
 
-    fn poll(&mut self, timeout: Duration, records: &mut Vec<ReadRecord>) -> Result<(), Failure> {
+    /// How many offsets lay before the reader when it was opened, gaps counted; what is written later does not count.
+    pub fn offsets_at_open(&self) -> u64 {
+        self.offsets_at_open
+    }
+
+    fn poll(&mut self, timeout: Duration, each: &mut dyn FnMut(RecordView<'_>)) -> Result<usize, Failure> {
         self.messages.poll(timeout);
+        let mut visited = 0;
         for message in self.messages.iter() {
             match message.code() {
-                OK => take(&mut self.partitions, self.until, &message, records),
+                OK => {
+                    if take(&mut self.partitions, self.until, &message) {
+                        visited += 1;
+                        each(RecordView(message));
+                    }
+                }
                 Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => ended(&mut self.partitions, &message),
                 code => trouble(code, &self.topic, message.partition())?,
             }
         }
-        self.session.noted().map_or(Ok(()), Err)
+        self.session.noted().map_or(Ok(visited), Err)
     }
 
     fn at_end(&self) -> bool {
@@ -178,29 +264,14 @@ fn places(
         .collect()
 }
 
-fn take(
-    partitions: &mut [Progress],
-    until: ReadUntil,
-    message: &MessageView<'_>,
-    records: &mut Vec<ReadRecord>,
-) {
-    let Some(place) = of(partitions, message) else { return };
+/// Notes how far its partition is read; false for a record behind the end.
+fn take(partitions: &mut [Progress], until: ReadUntil, message: &MessageView<'_>) -> bool {
+    let Some(place) = of(partitions, message) else { return false };
     if until == ReadUntil::EndNow {
         place.done |= message.offset() >= place.end - 1;
-        if message.offset() >= place.end {
-            return;
-        }
+        return message.offset() < place.end;
     }
-    let mut headers = Vec::new();
-    message.headers(|name, value| headers.push((name.to_vec(), value.map(<[u8]>::to_vec))));
-    records.push(ReadRecord {
-        partition: message.partition(),
-        offset: message.offset(),
-        timestamp_ms: message.timestamp_ms(),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.value().map(<[u8]>::to_vec),
-        headers,
-    });
+    true
 }
 
 /// Everything up to here was read: the last offsets may be gaps of compaction or marks of a transaction, which come as
@@ -212,7 +283,12 @@ fn ended(partitions: &mut [Progress], message: &MessageView<'_>) {
 }
 
 fn of<'a>(partitions: &'a mut [Progress], message: &MessageView<'_>) -> Option<&'a mut Progress> {
-    partitions.iter_mut().find(|place| place.partition == message.partition())
+    let wanted = message.partition();
+    // Who reads all partitions finds each at its own number.
+    let guess =
+        usize::try_from(wanted).ok().filter(|at| partitions.get(*at).is_some_and(|p| p.partition == wanted));
+    let at = guess.or_else(|| partitions.iter().position(|place| place.partition == wanted))?;
+    partitions.get_mut(at)
 }
 
 /// What passes by itself is waited for.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::bindings as sys;
 
-use super::{Client, Code, OK, Queue, c_string, millis, text};
+use super::{Client, Code, Entry, OK, PartitionList, Queue, c_string, millis, text};
 
 /// An event, destroyed when dropped.
 struct Event(*mut sys::rd_kafka_event_t);
@@ -374,6 +374,31 @@ impl Client {
             Ok((0..count)
                 .map(|index| text(sys::rd_kafka_ConsumerGroupListing_group_id(*groups.add(index))))
                 .collect())
+        }
+    }
+}
+
+impl Client {
+    /// Deletes the records below an offset in each of these partitions; the new first offsets, each or its error.
+    ///
+    /// # Errors
+    /// Code and text of what went wrong with the request as a whole.
+    pub(crate) fn delete_records(
+        self: &Arc<Self>,
+        below: &PartitionList,
+        timeout: Duration,
+    ) -> Result<Vec<Entry>, (Code, String)> {
+        let queue = queue(self)?;
+        let options = Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETERECORDS, timeout);
+        // SAFETY: all handles are alive through the calls; the list is copied into the request, which is destroyed here;
+        // what the result points to lives as long as the event and is copied out.
+        unsafe {
+            let mut request = sys::rd_kafka_DeleteRecords_new(below.raw());
+            sys::rd_kafka_DeleteRecords(self.raw(), &mut request, 1, options.0, queue.raw());
+            sys::rd_kafka_DeleteRecords_destroy(request);
+            let event = answer(&queue, timeout)?;
+            let result = sys::rd_kafka_event_DeleteRecords_result(event.0);
+            Ok(super::list::entries(sys::rd_kafka_DeleteRecords_result_offsets(result)))
         }
     }
 }
