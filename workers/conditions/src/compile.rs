@@ -20,12 +20,21 @@ pub const BRACKETS_MAX: usize = 24;
 /// The most operators, dots and commas; a chain of them is as deep a tree as nested brackets are.
 pub const OPERATORS_MAX: usize = 200;
 
+/// What a program is about, which decides the names it may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// A record of a pipeline.
+    Record,
+    /// A dead letter and the record in it.
+    Letter,
+}
+
 /// Parses and checks a text.
-pub(crate) fn compile(text: &str) -> Result<(Tree, Arc<Env>), ConditionError> {
+pub(crate) fn compile(text: &str, about: About) -> Result<(Tree, Arc<Env>), ConditionError> {
     check_limits(text)?;
     let env = environment().map_err(|error| ConditionError::new(error, 0, text.len()))?;
     let program = env.compile(text).map_err(|errors| syntax_error(text, &errors))?;
-    Names::new(text, program.source_info()).check(program.expression())?;
+    Names::new(text, program.source_info(), about).check(program.expression())?;
     let mut tree = program.expression().clone();
     ask_for_presence(&mut tree);
     Ok((tree, env))

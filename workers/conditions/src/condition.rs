@@ -7,11 +7,11 @@ use cel::parser::Expression as Tree;
 use cel::{Context, ExecutionError, Value as CelValue};
 use longshore_core::{Failure, Item, Value};
 
-use crate::compile::compile;
+use crate::compile::{About, compile};
 use crate::convert::{failure, is_unknown, record_value, refused};
 use crate::error::ConditionError;
 use crate::path::Path;
-use crate::variables::Variables;
+use crate::variables::{LetterValues, Variables};
 
 /// A condition that an item meets or not.
 ///
@@ -30,12 +30,23 @@ impl Condition {
     /// The first mistake with its place in the text: syntax, an unknown variable or function, a pattern that does not
     /// compile, or a text beyond the limits.
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
-        let program = Program::compile(text)?;
+        Program::compile(text, About::Record).map(Self::of)
+    }
+
+    /// Compiles a condition about dead letters: it may name `letter` and `payload` besides.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_for_letters(text: &str) -> Result<Self, ConditionError> {
+        Program::compile(text, About::Letter).map(Self::of)
+    }
+
+    fn of(program: Program) -> Self {
         let always = match &program.tree.expr {
             Expr::Literal(LiteralValue::Boolean(value)) => Some(*value.inner()),
             _ => None,
         };
-        Ok(Self { program, always })
+        Self { program, always }
     }
 
     /// Whether the item meets the condition. Without a result, because something it works on is missing, it does not.
@@ -43,10 +54,22 @@ impl Condition {
     /// # Errors
     /// Reject with `step.expression` when evaluation fails or the result is not a bool.
     pub fn matches(&self, item: &Item) -> Result<bool, Failure> {
+        self.judge(item, None)
+    }
+
+    /// Whether a letter meets the condition; the item is the record in it.
+    ///
+    /// # Errors
+    /// As [`Self::matches`].
+    pub fn matches_letter(&self, item: &Item, letter: LetterValues<'_>) -> Result<bool, Failure> {
+        self.judge(item, Some(letter))
+    }
+
+    fn judge(&self, item: &Item, letter: Option<LetterValues<'_>>) -> Result<bool, Failure> {
         if let Some(always) = self.always {
             return Ok(always);
         }
-        self.program.run(item, |result| match result {
+        self.program.run(item, letter, |result| match result {
             Ok(value) => match value.downcast_ref::<CelBool>() {
                 Some(value) => Ok(*value.inner()),
                 None if value.get_type().kind() == Kind::NullType => Ok(false),
@@ -81,7 +104,19 @@ impl Expression {
     /// # Errors
     /// As [`Condition::compile`].
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
-        let program = Program::compile(text)?;
+        Self::compile_about(text, About::Record)
+    }
+
+    /// Compiles an expression about dead letters: it may name `letter` and `payload` besides.
+    ///
+    /// # Errors
+    /// As [`Condition::compile`].
+    pub fn compile_for_letters(text: &str) -> Result<Self, ConditionError> {
+        Self::compile_about(text, About::Letter)
+    }
+
+    fn compile_about(text: &str, about: About) -> Result<Self, ConditionError> {
+        let program = Program::compile(text, about)?;
         let form = match Path::of(&program.tree) {
             Some(path) => Form::Path(path),
             None => Form::Program(program),
@@ -94,11 +129,23 @@ impl Expression {
     /// # Errors
     /// Reject with `step.expression` when evaluation fails or the result is nothing a record can hold.
     pub fn evaluate(&self, item: &Item) -> Result<Value, Failure> {
+        self.value(item, None)
+    }
+
+    /// The value for a letter; the item is the record in it.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn evaluate_letter(&self, item: &Item, letter: LetterValues<'_>) -> Result<Value, Failure> {
+        self.value(item, Some(letter))
+    }
+
+    fn value(&self, item: &Item, letter: Option<LetterValues<'_>>) -> Result<Value, Failure> {
         let program = match &self.form {
             Form::Path(path) => return Ok(path.get(item).cloned().unwrap_or_default()),
             Form::Program(program) => program,
         };
-        program.run(item, |result| match result {
+        program.run(item, letter, |result| match result {
             Ok(value) => record_value(&*value),
             Err(error) if is_unknown(&error) => Ok(Value::Null),
             Err(error) => Err(failure(&error)),
@@ -124,14 +171,19 @@ struct Program {
 }
 
 impl Program {
-    fn compile(text: &str) -> Result<Self, ConditionError> {
-        let (tree, env) = compile(text)?;
+    fn compile(text: &str, about: About) -> Result<Self, ConditionError> {
+        let (tree, env) = compile(text, about)?;
         Ok(Self { text: text.to_owned(), tree, functions: Context::with_env(env) })
     }
 
     /// Evaluates for one item; the result borrows from item and program, so it is used up inside.
-    fn run<T>(&self, item: &Item, finish: impl FnOnce(Result<CowVal<'_, '_>, ExecutionError>) -> T) -> T {
-        let variables = Variables(item);
+    fn run<T>(
+        &self,
+        item: &Item,
+        letter: Option<LetterValues<'_>>,
+        finish: impl FnOnce(Result<CowVal<'_, '_>, ExecutionError>) -> T,
+    ) -> T {
+        let variables = Variables { item, letter };
         let mut context = self.functions.new_inner_scope();
         context.set_variable_resolver(&variables);
         finish(CelValue::resolve_val(&self.tree, &context))

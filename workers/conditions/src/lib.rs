@@ -12,6 +12,7 @@
 //! | `key` | text if it is UTF-8, else bytes |
 //! | `headers` | a map of name to text, without the `longshore.*` ones; of equal names the last wins |
 //! | `topic`, `partition`, `offset` | where the record stands |
+//! | `letter`, `payload` | in conditions about dead letters alone: what the headers say, and the payload as it lies there |
 //!
 //! **A missing value is null**, and one rule covers what follows from it: an operation on null (`null < 9`,
 //! `null.contains("x")`) has no result; a condition without a result is *not met*, an expression without a result is null.
@@ -33,6 +34,7 @@ mod names;
 mod path;
 mod presence;
 pub mod steps;
+mod transform;
 mod variables;
 mod view;
 
@@ -40,7 +42,8 @@ pub use compile::{BRACKETS_MAX, LENGTH_MAX, OPERATORS_MAX};
 pub use condition::{Condition, Expression};
 pub use error::{BuildError, ConditionError};
 pub use names::LOOPS_MAX;
-pub use variables::VARIABLES;
+pub use transform::{Transform, Transformed};
+pub use variables::{LETTER_VARIABLES, LetterValues, VARIABLES};
 
 #[cfg(test)]
 mod tests;

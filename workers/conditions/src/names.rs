@@ -5,10 +5,10 @@ use std::rc::Rc;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SourceInfo, operators};
 use cel::parser::Expression as Tree;
 
-use crate::compile::floor;
+use crate::compile::{About, floor};
 use crate::environment::{FUNCTIONS, TYPES, pattern};
 use crate::error::ConditionError;
-use crate::variables::VARIABLES;
+use crate::variables::{LETTER_VARIABLES, VARIABLES};
 
 /// The most loops (`all`, `exists`, `map`, `filter`) inside each other.
 pub const LOOPS_MAX: usize = 3;
@@ -42,12 +42,13 @@ impl Scope {
 pub(crate) struct Names<'t> {
     text: &'t str,
     info: &'t SourceInfo,
+    about: About,
 }
 
 impl<'t> Names<'t> {
     /// For a text and where the parser found its parts.
-    pub(crate) fn new(text: &'t str, info: &'t SourceInfo) -> Self {
-        Self { text, info }
+    pub(crate) fn new(text: &'t str, info: &'t SourceInfo, about: About) -> Self {
+        Self { text, info, about }
     }
 
     /// The first mistake.
@@ -94,10 +95,15 @@ impl<'t> Names<'t> {
             return Ok(());
         }
         let plain = name.strip_prefix('.').unwrap_or(name);
-        if VARIABLES.contains(&plain) || TYPES.contains(&plain) {
+        let of_letters = match self.about {
+            About::Letter => LETTER_VARIABLES,
+            About::Record => &[],
+        };
+        if VARIABLES.contains(&plain) || TYPES.contains(&plain) || of_letters.contains(&plain) {
             return Ok(());
         }
-        Err(self.error(tree, format!("unknown variable `{plain}`{}", suggestion(plain, VARIABLES))))
+        let known = [VARIABLES, of_letters].concat();
+        Err(self.error(tree, format!("unknown variable `{plain}`{}", suggestion(plain, &known))))
     }
 
     /// A loop inside a loop may go over a list that the condition spells out, or over a part of what the outer loop is

@@ -3,7 +3,7 @@
 use cel::common::types::{CelInt, CelString};
 use cel::common::value::CowVal;
 use cel::context::VariableResolver;
-use longshore_core::{Item, Value};
+use longshore_core::{Item, Map, Value};
 
 use crate::view::{NULL, View, cel_value, text_or_bytes};
 
@@ -33,17 +33,32 @@ pub const VARIABLES: &[&str] = &[
     "trace_id",
 ];
 
+/// What a condition about a dead letter may name besides.
+pub const LETTER_VARIABLES: &[&str] = &["letter", "payload"];
+
+/// A dead letter's own part: what its headers say, and its payload as it lies there.
+#[derive(Clone, Copy, Debug)]
+pub struct LetterValues<'a> {
+    /// `letter`: `reason`, `at`, `detail`, `attempt`, `replays`, ... as a map.
+    pub letter: &'a Map,
+    /// `payload`: text if it is UTF-8, else bytes; null for a tombstone.
+    pub payload: Option<&'a [u8]>,
+}
+
 /// The field in which a log carries its own time.
 const TIME: &str = "time_unix_nano";
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
-/// Gives a program the variables of one item.
-pub(crate) struct Variables<'a>(pub(crate) &'a Item);
+/// Gives a program the variables of one item, and of the letter it came in.
+pub(crate) struct Variables<'a> {
+    pub(crate) item: &'a Item,
+    pub(crate) letter: Option<LetterValues<'a>>,
+}
 
 impl VariableResolver for Variables<'_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
-        let item = self.0;
+        let item = self.item;
         let value = match name {
             "body" => match item.fields() {
                 Some(fields) => field_or_null(fields.get(name)),
@@ -57,6 +72,8 @@ impl VariableResolver for Variables<'_> {
             "time" => time_ms(item).map_or(null(), int),
             "key" => item.key().map_or(null(), text_or_bytes),
             "headers" => CowVal::owned(View::of_headers(&item.source)),
+            "letter" => self.letter.map_or(null(), |own| CowVal::owned(View::of_map(own.letter))),
+            "payload" => self.letter.and_then(|own| own.payload).map_or(null(), text_or_bytes),
             "topic" => CowVal::owned(CelString::from(item.source.pair().topic.as_str())),
             "partition" => int(i64::from(item.source.pair().partition.0)),
             "offset" => int(item.source.offset().0),

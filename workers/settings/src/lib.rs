@@ -9,6 +9,7 @@
 
 mod document;
 mod dump;
+mod expressions;
 mod interpolate;
 mod layers;
 mod load;
@@ -23,6 +24,7 @@ mod schema;
 mod source;
 mod walk;
 
+pub use expressions::expressions;
 pub use load::{DumpFormat, Loaded, Sources, load};
 pub use model::*;
 pub use report::{Code, FindingLine, Report};

@@ -2,6 +2,7 @@
 
 mod errors;
 mod evaluation;
+mod letters;
 mod limits;
 mod steps;
 
