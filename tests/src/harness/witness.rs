@@ -252,6 +252,37 @@ impl Witness {
         seen
     }
 
+    /// Reads a topic to its end and keeps nothing: how many records there are, and how long librdkafka took. The measure for
+    /// whatever reads a topic.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn consume(&self, topic: &str) -> (u64, Duration) {
+        let started = Instant::now();
+        let mut config = self.config.clone();
+        // The default of a second makes the fetcher sleep whenever its queue is full.
+        config.set("fetch.queue.backoff.ms", "50").set("fetch.wait.max.ms", "100");
+        let consumer = Self { config }.consumer("witness");
+        let mut list = TopicPartitionList::new();
+        let mut open = self.partitions(topic);
+        for partition in 0..open {
+            let added = list.add_partition_offset(topic, partition, Offset::Beginning);
+            added.unwrap_or_else(|error| panic!("{topic}/{partition}: {error}"));
+        }
+        consumer.assign(&list).unwrap_or_else(|error| panic!("assign {topic}: {error}"));
+        let mut count = 0;
+        while open > 0 {
+            match consumer.poll(PATIENCE) {
+                Some(Ok(_)) => count += 1,
+                Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                Some(Err(error)) => panic!("reading {topic}: {error}"),
+                None => panic!("{topic} cannot be read to its end"),
+            }
+        }
+        (count, started.elapsed())
+    }
+
     /// A producer; records go out at once.
     ///
     /// # Panics

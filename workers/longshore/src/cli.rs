@@ -1,5 +1,7 @@
 //! What can be typed.
 
+pub(crate) mod dlq;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -89,6 +91,9 @@ pub(crate) enum Command {
     Tap(Tap),
     /// Show how far a pipeline's group is behind, per partition.
     Lag(Lag),
+    /// Find, understand, send again or give up dead letters.
+    #[command(after_help = dlq::EXAMPLES)]
+    Dlq(dlq::Dlq),
     /// Show or make the topics that a pipeline needs.
     Topics(Topics),
     /// Check the Avro schemas of a folder.

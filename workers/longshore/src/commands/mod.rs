@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod connection;
+pub(crate) mod dlq;
 pub(crate) mod init;
 pub(crate) mod lag;
 pub(crate) mod publish;

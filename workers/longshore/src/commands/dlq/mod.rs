@@ -1,0 +1,51 @@
+//! `longshore dlq`: dead letters found, understood, sent again, given up, and taken away.
+//!
+//! Letters are never changed where they lie. Which of them are done with stands in the pipeline's journal
+//! (`longshore_core::journal`); an *open* letter is one that no run there has handled and that is not a second copy.
+
+mod ask;
+mod choose;
+mod discard;
+mod held;
+mod identity;
+mod journal;
+mod ls;
+mod plan;
+mod replay;
+mod runs;
+mod scan;
+mod scope;
+mod send;
+mod show;
+mod trim;
+mod value;
+mod when;
+mod writer;
+
+use crate::cli::dlq::{Dlq, DlqAction, ReplayAction};
+use crate::exit::End;
+use crate::output::Output;
+
+pub(crate) fn run(arguments: &Dlq, output: &Output) -> Result<(), End> {
+    match &arguments.action {
+        DlqAction::Ls(arguments) => ls::run(arguments, output),
+        DlqAction::Show(arguments) => show::run(arguments, output),
+        DlqAction::Replay(replay) => match &replay.action {
+            None => replay::start(&replay.start, output),
+            Some(ReplayAction::Ls { connection }) => runs::ls(connection, output),
+            Some(ReplayAction::Status { connection, id }) => runs::status(connection, id, output),
+            Some(ReplayAction::Resume { connection, id, rate }) => {
+                replay::resume(connection, id, *rate, output)
+            }
+            Some(ReplayAction::Cancel { connection, id }) => runs::cancel(connection, id, output),
+        },
+        DlqAction::Discard(arguments) => discard::run(arguments, output),
+        DlqAction::Trim(arguments) => trim::run(arguments, output),
+    }
+}
+
+/// Bytes of a header as people may see them: no control characters, at most so many letters.
+fn words(bytes: &[u8], most: usize) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(most * 4)]);
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(most).collect()
+}

@@ -1,0 +1,218 @@
+//! What a replay or a discard would do, found out by a pass over all letters before anything is done.
+
+use std::collections::BTreeMap;
+
+use longshore_conditions::Transform;
+use longshore_core::journal::{Counts, Marks, Target};
+use longshore_core::letter::Place;
+use longshore_kafka::{Admin, retry_topic};
+
+use super::choose::{Choice, LetterItem};
+use super::held::Held;
+use super::scan::{Found, State, scan};
+use super::scope::Scope;
+use super::words;
+use crate::exit::End;
+use crate::output::Output;
+
+/// How many failures of a transform or a condition are spelled out.
+const FAILURES_SHOWN: usize = 20;
+
+/// What is known about the pipeline before letters are judged.
+pub(super) struct Rules<'a> {
+    pub(super) choice: &'a Choice,
+    /// None for a discard, which needs no target and refuses nothing.
+    pub(super) sending: Option<Sending<'a>>,
+}
+
+/// What a replay asks of a letter.
+pub(super) struct Sending<'a> {
+    pub(super) target: &'a Target,
+    pub(super) transform: Option<&'a Transform>,
+    pub(super) max_replays: u32,
+    pub(super) inputs: Inputs,
+    pub(super) held: Option<Held>,
+}
+
+/// The pipeline's input topics with the ends of their partitions.
+pub(super) struct Inputs {
+    pipeline: String,
+    ends: BTreeMap<String, Vec<i64>>,
+}
+
+impl Inputs {
+    pub(super) fn of(scope: &Scope) -> Result<Self, End> {
+        let pipeline = scope.pipeline()?;
+        let admin = Admin::new(&scope.options)?;
+        let mut ends = BTreeMap::new();
+        for topic in &pipeline.input.topics {
+            // An input topic that is gone has no places; its letters say so.
+            if admin.topic(topic)?.is_some() {
+                let places = admin.offsets(topic)?;
+                ends.insert(topic.clone(), places.iter().map(|place| place.end).collect());
+            }
+        }
+        Ok(Self { pipeline: pipeline.pipeline.clone(), ends })
+    }
+
+    /// Whether a record can have stood there: a header may be forged, or name a topic that is not read or is gone.
+    fn holds(&self, place: Place<'_>) -> bool {
+        let end = self
+            .ends
+            .get(place.topic)
+            .zip(usize::try_from(place.partition).ok())
+            .and_then(|(ends, partition)| ends.get(partition));
+        end.is_some_and(|end| place.offset < *end)
+    }
+
+    /// The topic that a letter goes to; none when its origin is no place of ours and so cannot tell.
+    pub(super) fn target(&self, target: &Target, place: Option<Place<'_>>) -> Option<String> {
+        let own = place.filter(|place| self.holds(*place));
+        match target {
+            Target::Retry => own.map(|place| retry_topic(place.topic, &self.pipeline)),
+            Target::Input => match own {
+                Some(place) => Some(place.topic.to_owned()),
+                // Another tool's letters: with one input there is no doubt.
+                None if self.ends.len() == 1 => self.ends.keys().next().cloned(),
+                None => None,
+            },
+            Target::Topic(topic) => Some(topic.clone()),
+        }
+    }
+}
+
+/// What would be done.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) selected: Marks,
+    /// Chosen, but the ledger holds them already.
+    pub(super) held: Marks,
+    pub(super) counts: Counts,
+    /// Letters by the topic they go to.
+    pub(super) targets: BTreeMap<String, u64>,
+    /// The letters that the transform fails on, those that are spelled out.
+    pub(super) transform_failures: Vec<String>,
+    /// Letters that the condition could not be evaluated for; they are not chosen.
+    pub(super) condition_failed: u64,
+    pub(super) condition_failures: Vec<String>,
+    /// All open letters, chosen or not.
+    pub(super) open: u64,
+}
+
+impl Plan {
+    /// Goes over all letters.
+    pub(super) fn make(
+        scope: &Scope,
+        handled: &Marks,
+        rules: &Rules<'_>,
+        output: &Output,
+    ) -> Result<Self, End> {
+        let mut plan = Self::default();
+        let totals = scan(&scope.options, &scope.topics, handled, output, &mut |found| {
+            plan.take(found, rules);
+            Ok(())
+        })?;
+        plan.open = totals.open;
+        Ok(plan)
+    }
+
+    fn take(&mut self, found: &Found<'_>, rules: &Rules<'_>) {
+        let limit = rules.choice.filter().limit.unwrap_or(u64::MAX);
+        if found.state != State::Open || self.counts.selected >= limit {
+            return;
+        }
+        match rules.choice.takes(found) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(failure) => {
+                self.condition_failed += 1;
+                note(&mut self.condition_failures, found, failure.detail());
+                return;
+            }
+        }
+        if let Some(sending) = &rules.sending {
+            let Some(topic) = self.judged(found, sending) else { return };
+            *self.targets.entry(topic).or_default() += 1;
+        }
+        self.counts.selected += 1;
+        let reason = words(found.letter.reason(), 128);
+        let reason = if reason.is_empty() { "(none)".to_owned() } else { reason };
+        *self.counts.by_reason.entry(reason).or_default() += 1;
+        self.selected.insert(found.topic, found.record.partition(), found.record.offset());
+    }
+
+    /// The topic that the letter goes to, none when it is not sent.
+    fn judged(&mut self, found: &Found<'_>, sending: &Sending<'_>) -> Option<String> {
+        if found.replays >= sending.max_replays {
+            self.counts.too_often += 1;
+            return None;
+        }
+        if found.letter.is_without_payload() {
+            self.counts.without_payload += 1;
+            return None;
+        }
+        let Some(topic) = sending.inputs.target(sending.target, found.place) else {
+            self.counts.no_origin += 1;
+            return None;
+        };
+        if let (Some(held), Some(place)) = (&sending.held, found.place)
+            && held.contains(place)
+        {
+            self.counts.already_held += 1;
+            self.held.insert(found.topic, found.record.partition(), found.record.offset());
+            return None;
+        }
+        if let Some(transform) = sending.transform {
+            let mut letter = LetterItem::of(found);
+            let (item, values) = letter.parts();
+            if let Err(failure) = transform.apply(item, values) {
+                self.counts.transform_failed += 1;
+                note(&mut self.transform_failures, found, failure.detail());
+                return None;
+            }
+        }
+        Some(topic)
+    }
+}
+
+fn note(list: &mut Vec<String>, found: &Found<'_>, what: &str) {
+    if list.len() < FAILURES_SHOWN {
+        let place = format!("{}/{}/{}", found.topic, found.record.partition(), found.record.offset());
+        list.push(format!("{place}: {what}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(topics: &[&str]) -> Inputs {
+        let ends = topics.iter().map(|topic| ((*topic).to_owned(), vec![10, 0])).collect();
+        Inputs { pipeline: "p".to_owned(), ends }
+    }
+
+    fn place(topic: &str, partition: i32, offset: i64) -> Option<Place<'_>> {
+        Some(Place { topic, partition, offset, index: 0 })
+    }
+
+    /// Bad input: origins that are no place of the pipeline's input. Guarantee: they never go to the retry topic, where they
+    /// would count as an identity.
+    #[test]
+    fn only_places_of_the_input_are_retried() {
+        let inputs = inputs(&["in", "other"]);
+        assert_eq!(inputs.target(&Target::Retry, place("in", 0, 9)).as_deref(), Some("in.p.retry"));
+        for wrong in [None, place("gone", 0, 1), place("in", 2, 1), place("in", 1, 0), place("in", 0, 10)] {
+            assert_eq!(inputs.target(&Target::Retry, wrong), None, "{wrong:?}");
+            assert_eq!(inputs.target(&Target::Input, wrong), None, "{wrong:?}");
+            let topic = Target::Topic("t".to_owned());
+            assert_eq!(inputs.target(&topic, wrong).as_deref(), Some("t"), "{wrong:?}");
+        }
+        assert_eq!(inputs.target(&Target::Input, place("other", 0, 1)).as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn with_one_input_there_is_no_doubt_where_a_new_record_goes() {
+        assert_eq!(inputs(&["in"]).target(&Target::Input, place("orders", 0, 1)).as_deref(), Some("in"));
+        assert_eq!(inputs(&["in"]).target(&Target::Retry, place("orders", 0, 1)), None);
+    }
+}

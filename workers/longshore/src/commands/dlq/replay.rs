@@ -1,0 +1,409 @@
+//! `longshore dlq replay`: letters sent again, planned, asked about, noted, and resumable.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use longshore_conditions::Transform;
+use longshore_core::journal::{Counts, Journal, Marks, Run, RunKind, RunState, Target, VERSION};
+use longshore_kafka as kafka;
+use serde_json::json;
+
+use super::ask::{Answer, ask};
+use super::choose::Choice;
+use super::held::Held;
+use super::plan::{Inputs, Plan, Rules, Sending};
+use super::scope::Scope;
+use super::send::{Outcome, Sender, arrived, told};
+use super::writer::{Which, Writer};
+use super::{identity, when};
+use crate::cli::dlq::ReplayStart;
+use crate::cli::{Connection, Format};
+use crate::exit::{End, Exit};
+use crate::output::{Output, counted, grouped};
+
+pub(super) fn start(arguments: &ReplayStart, output: &Output) -> Result<(), End> {
+    let choice = Choice::of(&arguments.filter, &arguments.reason)?;
+    let (pairs, transform) = transform(arguments, output)?;
+    let scope = Scope::of(&arguments.topics, output)?;
+    let target = target(&scope, &arguments.to)?;
+    let journal = scope.journal(output)?;
+    refuse_while_open(&journal, &scope, Some(&arguments.topics.connection))?;
+    let sending = Sending {
+        target: &target,
+        transform: transform.as_ref(),
+        max_replays: arguments.max_replays,
+        inputs: Inputs::of(&scope)?,
+        held: Held::of(scope.pipeline()?),
+    };
+    let rules = Rules { choice: &choice, sending: Some(sending) };
+    let plan = Plan::make(&scope, &journal.all_handled(), &rules, output)?;
+    let Some(sending) = rules.sending else { return Ok(()) };
+    show(&plan, &scope, arguments, &sending, output)?;
+    for topic in plan.targets.keys() {
+        kafka::require_topic(&scope.options, topic)?;
+    }
+    if plan.counts.transform_failed > 0 && !arguments.skip_failures {
+        let failed = counted(plan.counts.transform_failed, "letter");
+        let words =
+            format!("the transform fails on {failed}; nothing was sent\n  next: mend it, or --skip-failures");
+        return Err(End::new(Exit::Data, words));
+    }
+    if plan.selected.is_empty() && plan.held.is_empty() {
+        output.note("nothing to send");
+        return Ok(());
+    }
+    let question = format!("Send {}?", counted(plan.counts.selected, "letter"));
+    if ask(arguments.consent, &question)? == Answer::Leave {
+        output.note("nothing was sent");
+        return Ok(());
+    }
+    let mut run = new_run(RunKind::Replay, &choice, &scope, plan.counts.clone());
+    run.sent_behind = plan.targets.keys().map(|topic| (topic.clone(), Vec::new())).collect();
+    run.target = Some(target);
+    run.transform = pairs;
+    run.rate = arguments.rate;
+    let sender = begin(&scope, run, plan, transform, output)?;
+    finish(sender, &arguments.topics.connection, output)
+}
+
+/// Notes the run and its letters before the first is sent.
+fn begin<'a>(
+    scope: &'a Scope,
+    mut run: Run,
+    plan: Plan,
+    transform: Option<Transform>,
+    output: &'a Output,
+) -> Result<Sender<'a>, End> {
+    let runtime = runtime()?;
+    let writer = Writer::open(&scope.options, &scope.journal_topic().unwrap_or_default())?;
+    let inputs = Inputs::of(scope)?;
+    writer.run(&runtime, &mut run)?;
+    writer.blocks(&runtime, &run.id, Which::Selected, &plan.selected, &places(&plan.selected))?;
+    writer.blocks(&runtime, &run.id, Which::Handled, &plan.held, &places(&plan.held))?;
+    run.state = RunState::Running;
+    writer.run(&runtime, &mut run)?;
+    yield_to_others(scope, &writer, &runtime, &mut run, output)?;
+    Ok(Sender {
+        options: &scope.options,
+        inputs,
+        transform,
+        writer,
+        runtime,
+        run,
+        selected: plan.selected,
+        handled: plan.held,
+        stop: stop_at_signals()?,
+        output,
+    })
+}
+
+/// Another run may have begun while this one was planned, from the same letters. Each looks when its own beginning stands in
+/// the journal, so at least one of two sees the other; both may give way, and then nothing was sent.
+fn yield_to_others(
+    scope: &Scope,
+    writer: &Writer,
+    runtime: &tokio::runtime::Runtime,
+    run: &mut Run,
+    output: &Output,
+) -> Result<(), End> {
+    let mut journal = scope.journal(output)?;
+    journal.runs.remove(&run.id);
+    let Err(end) = refuse_while_open(&journal, scope, None) else { return Ok(()) };
+    run.state = RunState::Cancelled;
+    writer.run(runtime, run)?;
+    Err(end)
+}
+
+pub(super) fn resume(
+    connection: &Connection,
+    id: &str,
+    rate: Option<u64>,
+    output: &Output,
+) -> Result<(), End> {
+    let scope = Scope::of_connection(connection, output)?;
+    scope.pipeline()?;
+    let runtime = runtime()?;
+    // Opened before the journal is read, so that whoever takes the run over afterwards is seen.
+    let writer = Writer::open(&scope.options, &scope.journal_topic().unwrap_or_default())?;
+    let journal = scope.journal(output)?;
+    let mut run = find(&journal, id)?.clone();
+    match run.state {
+        RunState::Running | RunState::Stopped => {}
+        RunState::Planning => {
+            let words =
+                format!("replay {id} sent nothing: it ended while it was noted\n  next: start it anew");
+            return Err(End::new(Exit::Failed, words));
+        }
+        RunState::Done | RunState::Cancelled => {
+            output.note(format_args!("replay {id} is {} already", run.state.word()));
+            return Ok(());
+        }
+    }
+    if run.kind != RunKind::Replay {
+        return Err(End::new(Exit::Usage, format!("{id} is a {}, not a replay", run.kind.word())));
+    }
+    let crashed = run.state == RunState::Running;
+    let earlier = (run.host.clone(), run.process);
+    take_over(&mut run, rate);
+    writer.run(&runtime, &mut run)?;
+    let (selected, mut handled) = (journal.selected(id), journal.handled(id));
+    if crashed {
+        wait_for_the_other(&earlier);
+    }
+    // Also after an orderly stop: an error may have left records on their way.
+    let found = arrived(&scope.options, &run)?;
+    handled.union(&found);
+    writer.blocks(&runtime, id, Which::Handled, &handled, &places(&found))?;
+    let pairs = run.transform.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    let transform = if run.transform.is_empty() { None } else { Some(compiled(pairs)?) };
+    let (inputs, stop) = (Inputs::of(&scope)?, stop_at_signals()?);
+    let options = &scope.options;
+    let sender = Sender { options, inputs, transform, writer, runtime, run, selected, handled, stop, output };
+    finish(sender, connection, output)
+}
+
+/// How long another process may take to see that it was relieved, and what it had under way to arrive.
+const LET_GO: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long a request of a process that is gone may take to arrive.
+const SETTLE: std::time::Duration = std::time::Duration::from_millis(500);
+
+fn wait_for_the_other((host, process): &(String, u32)) {
+    std::thread::sleep(if identity::is_gone(host, *process) { SETTLE } else { LET_GO });
+}
+
+fn take_over(run: &mut Run, rate: Option<u64>) {
+    run.state = RunState::Running;
+    run.writer = identity::token();
+    run.host = identity::host();
+    run.process = std::process::id();
+    run.rate = rate.or(run.rate);
+}
+
+fn finish(mut sender: Sender<'_>, connection: &Connection, output: &Output) -> Result<(), End> {
+    let resume = format!("longshore dlq replay resume{} {}", typed(connection), sender.run.id);
+    let outcome = sender.send().map_err(|end| {
+        let code = end.code;
+        End::new(code, format!("{}\n  next: {resume}", end.message))
+    })?;
+    if outcome == Outcome::Done {
+        let keys = places(&sender.selected);
+        sender.writer.blocks(&sender.runtime, &sender.run.id, Which::Selected, &Marks::default(), &keys)?;
+    }
+    if output.format() != Format::Table {
+        output.json(&sender.run)?;
+    }
+    let words = told(&sender.run, outcome, &resume);
+    match outcome {
+        Outcome::Done if sender.run.counts.refused == 0 => {
+            output.note(words);
+            Ok(())
+        }
+        Outcome::Done => Err(End::new(Exit::Data, words)),
+        Outcome::Stopped | Outcome::Relieved(_) => Err(End::new(Exit::Temporary, words)),
+    }
+}
+
+/// How the connection was typed, for the next command.
+pub(super) fn typed(connection: &Connection) -> String {
+    connection.config.as_ref().map_or(String::new(), |path| format!(" -c {}", path.display()))
+}
+
+/// A run that has not begun.
+pub(super) fn new_run(kind: RunKind, choice: &Choice, scope: &Scope, counts: Counts) -> Run {
+    let now = when::now_ms();
+    Run {
+        version: VERSION,
+        id: identity::run_id(now),
+        kind,
+        state: RunState::Planning,
+        who: identity::who(),
+        writer: identity::token(),
+        host: identity::host(),
+        process: std::process::id(),
+        started_ms: now,
+        updated_ms: now,
+        filter: choice.filter().clone(),
+        topics: scope.topics.clone(),
+        target: None,
+        transform: Vec::new(),
+        rate: None,
+        words: None,
+        counts,
+        sent_behind: Default::default(),
+    }
+}
+
+pub(super) fn find<'a>(journal: &'a Journal, id: &str) -> Result<&'a Run, End> {
+    journal.runs.get(id).ok_or_else(|| {
+        let words = format!("the journal knows no {id}\n  next: longshore dlq replay ls");
+        End::new(Exit::Failed, words)
+    })
+}
+
+/// Two runs that choose from the same letters would both send them.
+pub(super) fn refuse_while_open(
+    journal: &Journal,
+    scope: &Scope,
+    connection: Option<&Connection>,
+) -> Result<(), End> {
+    let same =
+        |run: &&Run| run.state.is_open() && run.topics.iter().any(|topic| scope.topics.contains(topic));
+    let Some(run) = journal.runs.values().find(same) else { return Ok(()) };
+    let (id, who, began) = (&run.id, &run.who, when::shown(run.started_ms));
+    let at = connection.map_or_else(|| " -c PIPELINE".to_owned(), typed);
+    Err(End::new(
+        Exit::Temporary,
+        format!(
+            "{} {id} of {who}, begun {began}, is not finished\n  next: longshore dlq replay resume{at} {id}, or \
+             longshore dlq replay cancel{at} {id}",
+            run.kind.word()
+        ),
+    ))
+}
+
+pub(super) fn places(marks: &Marks) -> Vec<(String, i32, i64)> {
+    marks.bases().into_iter().map(|(topic, partition, base)| (topic.to_owned(), partition, base)).collect()
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, End> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Ctrl-C and SIGTERM end the run in order: what is under way is confirmed and noted.
+fn stop_at_signals() -> Result<Arc<AtomicBool>, End> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (flag, runtime) = (Arc::clone(&stop), runtime()?);
+    let wait = move || {
+        runtime.block_on(crate::worker::signals::stop());
+        flag.store(true, Ordering::Release);
+    };
+    std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait)?;
+    Ok(stop)
+}
+
+/// Where letters go. A letter sent to where letters lie would be read as a letter again, without end.
+fn target(scope: &Scope, to: &str) -> Result<Target, End> {
+    let pipeline = scope.pipeline()?;
+    let topic = match to {
+        "retry" => return Ok(Target::Retry),
+        "input" => return Ok(Target::Input),
+        topic => topic,
+    };
+    let name = &pipeline.pipeline;
+    let own = pipeline
+        .input
+        .topics
+        .iter()
+        .flat_map(|input| [kafka::dead_letter_topic(input, name), kafka::retry_topic(input, name)]);
+    let ours: Vec<String> = own.chain([kafka::journal_topic(name)]).collect();
+    if scope.topics.iter().chain(&ours).any(|known| known == topic) {
+        let words = format!(
+            "--to {topic}: letters are read from there, or it is the pipeline's own; nothing was sent"
+        );
+        return Err(End::new(Exit::Usage, words));
+    }
+    kafka::require_topic(&scope.options, topic)?;
+    Ok(Target::Topic(topic.to_owned()))
+}
+
+type Pairs = Vec<(String, String)>;
+
+fn transform(arguments: &ReplayStart, output: &Output) -> Result<(Pairs, Option<Transform>), End> {
+    let Some(path) = &arguments.transform else { return Ok((Vec::new(), None)) };
+    let pairs = longshore_settings::expressions(path).map_err(|report| {
+        output.note(report.render(output.colour()));
+        End::new(Exit::Usage, format!("{}: no transform", path.display()))
+    })?;
+    let compiled = compiled(pairs.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+    let compiled =
+        compiled.map_err(|end| End::new(end.code, format!("{}: {}", path.display(), end.message)))?;
+    Ok((pairs, Some(compiled)))
+}
+
+fn compiled<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Transform, End> {
+    Transform::compile(pairs).map_err(|error| End::new(Exit::Usage, format!("transform: {error}")))
+}
+
+/// The plan, for people on standard output; as one JSON document for programs that only want to know.
+fn show(
+    plan: &Plan,
+    scope: &Scope,
+    arguments: &ReplayStart,
+    sending: &Sending<'_>,
+    output: &Output,
+) -> Result<(), End> {
+    let idempotent = *sending.target == Target::Retry;
+    if output.format() != Format::Table {
+        if arguments.consent.dry_run {
+            output.json(&json!({
+                "counts": plan.counts,
+                "targets": plan.targets,
+                "rate": arguments.rate,
+                "idempotent": idempotent,
+                "ledger_read": sending.held.is_some(),
+                "transform_failures": plan.transform_failures,
+                "condition_failed": plan.condition_failed,
+                "condition_failures": plan.condition_failures,
+            }))?;
+        }
+        return Ok(());
+    }
+    let selected = counted(plan.counts.selected, "letter");
+    output.line(format_args!(
+        "replay {selected} of {} open in {}",
+        grouped(plan.open),
+        scope.topics.join(", ")
+    ));
+    for (reason, count) in &plan.counts.by_reason {
+        output.line(format_args!("  {:>10}  {reason}", grouped(*count)));
+    }
+    let line = |name: &str, text: String| output.line(format_args!("{name:<10} {text}"));
+    for (topic, count) in &plan.targets {
+        line("to", format!("{topic}: {}", counted(*count, "record")));
+    }
+    match arguments.rate {
+        Some(rate) => {
+            let seconds = plan.counts.selected.div_ceil(rate.max(1));
+            line("rate", format!("{} a second, so about {seconds} s", grouped(rate)));
+        }
+        None => line("rate", "as fast as the broker takes them".to_owned()),
+    }
+    told_refused(plan, arguments, line);
+    match (&sending.held, plan.counts.already_held) {
+        (None, _) => line("ledger", "cannot be read from here: what is already held is not known".to_owned()),
+        (Some(_), held) => {
+            line("ledger", format!("already held: {} (not sent, noted as handled)", grouped(held)))
+        }
+    }
+    if idempotent {
+        line("repeats", "the same records again: what the ledger holds is dropped".to_owned());
+    } else {
+        line("repeats", "NOT idempotent: each becomes a new record with an origin of its own,".to_owned());
+        line("", "which no ledger knows, and --max-replays does not count it".to_owned());
+    }
+    for failure in &plan.transform_failures {
+        output.note(format_args!("transform: {failure}"));
+    }
+    for failure in &plan.condition_failures {
+        output.note(format_args!("--where: {failure}"));
+    }
+    Ok(())
+}
+
+fn told_refused(plan: &Plan, arguments: &ReplayStart, line: impl Fn(&str, String)) {
+    let most = arguments.max_replays;
+    for (count, why) in [
+        (plan.counts.too_often, format!("replayed {most} times or more already (--max-replays)")),
+        (plan.counts.without_payload, "without their payload, which was too large for this topic".to_owned()),
+        (
+            plan.counts.no_origin,
+            "whose origin is no place of the pipeline's input (--to TOPIC sends them)".to_owned(),
+        ),
+        (plan.counts.transform_failed, "that the transform fails on".to_owned()),
+        (plan.condition_failed, "that --where cannot be evaluated for".to_owned()),
+    ] {
+        if count > 0 {
+            line("not sent", format!("{} {why}", grouped(count)));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One pass over letters, from the first that is still there to the ends taken at the start. Nothing is copied.
+
+use std::time::{Duration, Instant};
+
+use longshore_core::RunSet;
+use longshore_core::journal::Marks;
+use longshore_core::letter::{LetterRef, Place, Seen};
+use longshore_kafka::{KafkaOptions, ReadFrom, ReadUntil, Reader, RecordView};
+
+use super::journal::{SILENCE, unanswered};
+use crate::exit::End;
+use crate::output::{Output, Progress};
+
+/// How long one look for records takes.
+const LOOK: Duration = Duration::from_millis(500);
+/// A pass that takes longer shows how far it is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether there is something to do about a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nobody has handled it.
+    Open,
+    /// A run has handled it.
+    Handled,
+    /// It is a second copy of another.
+    Copy,
+}
+
+/// A letter as the pass meets it.
+pub(super) struct Found<'a> {
+    pub(super) topic: &'a str,
+    pub(super) record: RecordView<'a>,
+    pub(super) letter: LetterRef<'a>,
+    /// Where the record first stood, by the headers; none when they do not say or cannot be read.
+    pub(super) place: Option<Place<'a>>,
+    pub(super) replays: u32,
+    pub(super) state: State,
+}
+
+/// What a pass met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) open: u64,
+    pub(super) handled: u64,
+    pub(super) copies: u64,
+    /// Letters whose headers cannot be read; each counts as itself.
+    pub(super) unreadable: u64,
+    /// Whether there were too many to tell all copies.
+    pub(super) overfull: bool,
+}
+
+/// Goes over all letters of these topics; `each` may end it by an error.
+pub(super) fn scan(
+    options: &KafkaOptions,
+    topics: &[String],
+    handled: &Marks,
+    output: &Output,
+    each: &mut dyn FnMut(&Found<'_>) -> Result<(), End>,
+) -> Result<Totals, End> {
+    let mut pass = Pass { seen: Seen::default(), totals: Totals::default(), ended: None };
+    for topic in topics {
+        let mut reader = Reader::open(options, topic, ReadFrom::Start, ReadUntil::EndNow)?;
+        let marks: Vec<(i32, RunSet)> =
+            handled.partitions(topic).map(|(partition, runs)| (partition, runs.clone())).collect();
+        pass.topic(&mut reader, topic, &marks, output, each)?;
+    }
+    pass.totals.overfull = pass.seen.is_full();
+    Ok(pass.totals)
+}
+
+struct Pass {
+    seen: Seen,
+    totals: Totals,
+    /// Why `each` ended it.
+    ended: Option<End>,
+}
+
+impl Pass {
+    fn topic(
+        &mut self,
+        reader: &mut Reader,
+        topic: &str,
+        marks: &[(i32, RunSet)],
+        output: &Output,
+        each: &mut dyn FnMut(&Found<'_>) -> Result<(), End>,
+    ) -> Result<(), End> {
+        let mut watch = Watch::new(topic, reader.offsets_at_open(), output);
+        loop {
+            let visited = reader.visit_batch(LOOK, &mut |record| self.record(topic, marks, record, each))?;
+            if let Some(end) = self.ended.take() {
+                return Err(end);
+            }
+            match visited {
+                None => break,
+                Some(records) => watch.went_on(records as u64)?,
+            }
+        }
+        watch.finish();
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        topic: &str,
+        marks: &[(i32, RunSet)],
+        record: RecordView<'_>,
+        each: &mut dyn FnMut(&Found<'_>) -> Result<(), End>,
+    ) {
+        if self.ended.is_some() {
+            return;
+        }
+        let mut letter = LetterRef::default();
+        record.headers(|name, value| letter.take(name, value));
+        let (place, replays) = match (letter.place(), letter.replays()) {
+            (Ok(place), Ok(replays)) => (place, replays),
+            _ => {
+                self.totals.unreadable += 1;
+                (None, 0)
+            }
+        };
+        let state = self.state(marks, &record, place, replays);
+        match state {
+            State::Open => self.totals.open += 1,
+            State::Handled => self.totals.handled += 1,
+            State::Copy => self.totals.copies += 1,
+        }
+        self.ended = each(&Found { topic, record, letter, place, replays, state }).err();
+    }
+
+    fn state(
+        &mut self,
+        marks: &[(i32, RunSet)],
+        record: &RecordView<'_>,
+        place: Option<Place<'_>>,
+        replays: u32,
+    ) -> State {
+        let fresh = place.is_none_or(|place| self.seen.insert(place, replays));
+        let marks = marks.iter().find(|(partition, _)| *partition == record.partition());
+        if marks.is_some_and(|(_, runs)| runs.contains(longshore_core::Offset(record.offset()))) {
+            State::Handled
+        } else if fresh {
+            State::Open
+        } else {
+            State::Copy
+        }
+    }
+}
+
+/// Looks that a pass goes on, and shows how far it is when it takes long.
+pub(super) struct Watch<'a> {
+    topic: &'a str,
+    output: &'a Output,
+    total: u64,
+    done: u64,
+    began: Instant,
+    last: Instant,
+    progress: Option<Progress>,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(topic: &'a str, total: u64, output: &'a Output) -> Self {
+        let now = Instant::now();
+        Self { topic, output, total, done: 0, began: now, last: now, progress: None }
+    }
+
+    /// So many more records came.
+    pub(super) fn went_on(&mut self, records: u64) -> Result<(), End> {
+        let now = Instant::now();
+        if records > 0 {
+            self.last = now;
+        } else if now.duration_since(self.last) >= SILENCE {
+            return Err(unanswered(self.topic));
+        }
+        self.done += records;
+        if self.progress.is_none() && now.duration_since(self.began) >= PATIENCE {
+            let what = format!("read {}", self.topic);
+            self.progress = Some(self.output.progress(&what, Some(self.total), "letters"));
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.tick(self.done);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) {
+        if let Some(progress) = self.progress {
+            progress.finish();
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! Sends the letters of a run, batch after batch, and notes in the journal what the broker has confirmed.
+//!
+//! The journal is written about once a second and at the end: first the blocks of handled letters, then the run. What was
+//! confirmed since the last time would be sent again after a crash. So the run also notes where the target topics ended
+//! before anything was sent that is not noted as handled, every record carries the run's id and its letter's place, and
+//! whoever resumes looks behind those ends for what has arrived. (To the retry topic a second copy would change nothing,
+//! since origin and replay number are the same; a second new record would.)
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use longshore_conditions::Transform;
+use longshore_core::headers::{self, LetterHeaders, is_ours};
+use longshore_core::journal::{BLOCK_OFFSETS, Marks, Run, RunState, Target};
+use longshore_core::letter::{LetterRef, is_foreign};
+use longshore_core::{Class, Offset};
+use longshore_kafka as kafka;
+use longshore_kafka::{BatchTicket, OwnedRecord, Producer, ReadFrom, ReadUntil, Reader, RecordView};
+use tokio::runtime::Runtime;
+
+use super::choose::LetterItem;
+use super::journal::{SILENCE, unanswered};
+use super::plan::Inputs;
+use super::scan::{Found, State};
+use super::writer::{Relief, Which, Writer};
+use crate::exit::{End, Exit};
+use crate::output::{Output, Progress, counted, grouped};
+
+/// How long one look for letters takes.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often the journal is written.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// Records that go out together.
+const BATCH_RECORDS: usize = 1_000;
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Batches that may wait for their answer.
+const BATCHES_WAITING: usize = 16;
+/// How often somebody who waits for the next letter's turn looks whether to stop.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Where a letter stands; the topic's name is shared by all of them.
+type Place = (Arc<str>, i32, i64);
+
+/// What a run needs to send.
+pub(super) struct Sender<'a> {
+    pub(super) options: &'a kafka::KafkaOptions,
+    pub(super) inputs: Inputs,
+    pub(super) transform: Option<Transform>,
+    pub(super) writer: Writer,
+    pub(super) runtime: Runtime,
+    pub(super) run: Run,
+    pub(super) selected: Marks,
+    /// Letters of this run that are done with.
+    pub(super) handled: Marks,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) output: &'a Output,
+}
+
+/// How a run came to stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All letters are handled, but for those that the broker refused or that are gone.
+    Done,
+    /// Ctrl-C.
+    Stopped,
+    /// Somebody else has it, or gave it up.
+    Relieved(Relief),
+}
+
+impl Sender<'_> {
+    /// Sends what is left. The run's numbers are up to date afterwards, and noted.
+    pub(super) fn send(&mut self) -> Result<Outcome, End> {
+        let mut remaining = self.selected.clone();
+        remaining.subtract(&self.handled);
+        // What the run itself says may be older than its blocks.
+        self.run.counts.handled = self.selected.len() - remaining.len();
+        let tuning = kafka::ProducerTuning::default();
+        let producer = Producer::new(self.options, &kafka::ClientMemory::default(), &tuning)?;
+        let mut way = Way {
+            producer,
+            waiting: VecDeque::new(),
+            touched: BTreeSet::new(),
+            noted: Instant::now(),
+            began: Instant::now(),
+            sent: 0,
+            progress: self.output.progress(
+                &format!("replay {}", self.run.id),
+                Some(self.selected.len()),
+                "letters",
+            ),
+        };
+        self.note_ends()?;
+        let mut outcome = Outcome::Done;
+        for topic in remaining.topics().map(Arc::from).collect::<Vec<Arc<str>>>() {
+            match self.send_topic(&mut way, &topic, &mut remaining) {
+                Ok(Outcome::Done) => {}
+                Ok(other) => {
+                    outcome = other;
+                    break;
+                }
+                Err(end) => {
+                    // What was confirmed is noted if the journal can still be written to; the cause is what is told.
+                    self.run.state = RunState::Stopped;
+                    let _ = self.note(&mut way);
+                    return Err(end);
+                }
+            }
+        }
+        self.run.state = match outcome {
+            Outcome::Done => RunState::Done,
+            Outcome::Stopped => RunState::Stopped,
+            Outcome::Relieved(_) => return Ok(outcome),
+        };
+        if outcome == Outcome::Done {
+            self.confirm_all(&mut way)?;
+            remaining.subtract(&self.handled);
+            self.run.counts.gone = remaining.len().saturating_sub(self.run.counts.refused);
+        }
+        let relief = self.note(&mut way)?;
+        way.progress.finish();
+        Ok(relief.map_or(outcome, Outcome::Relieved))
+    }
+
+    fn send_topic(&mut self, way: &mut Way, topic: &Arc<str>, remaining: &mut Marks) -> Result<Outcome, End> {
+        let mut left: u64 = remaining.partitions(topic).map(|(_, runs)| runs.len()).sum();
+        let from = self.begin(topic, remaining)?;
+        if from.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let mut reader = Reader::open(self.options, topic, ReadFrom::At(from), ReadUntil::EndNow)?;
+        let mut silent = Instant::now();
+        while left > 0 {
+            let mut batch = Vec::new();
+            let visited = reader.visit_batch(LOOK, &mut |record| {
+                if remaining.contains(topic, record.partition(), record.offset()) {
+                    batch.push(self.outgoing(topic, record));
+                }
+            })?;
+            match visited {
+                None => break,
+                Some(0) if silent.elapsed() >= SILENCE => return Err(unanswered(topic)),
+                Some(0) => {}
+                Some(_) => silent = Instant::now(),
+            }
+            left -= batch.len() as u64;
+            if let Some(outcome) = self.send_records(way, topic, batch)? {
+                return Ok(outcome);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Where to begin in each partition: at its first letter that is left and still there.
+    fn begin(&self, topic: &str, remaining: &Marks) -> Result<Vec<(i32, i64)>, End> {
+        let places = kafka::Admin::new(self.options)?.offsets(topic)?;
+        let begin = places.iter().filter_map(|place| {
+            let runs = remaining.of(topic, place.partition)?;
+            let first = runs.clipped(Offset(place.start), Offset(place.end)).first()?;
+            Some((place.partition, first.0))
+        });
+        Ok(begin.collect())
+    }
+
+    /// Sends records at the rate that was asked for; an outcome when it is to stop.
+    fn send_records(
+        &mut self,
+        way: &mut Way,
+        topic: &str,
+        records: Vec<Result<(OwnedRecord, Place), String>>,
+    ) -> Result<Option<Outcome>, End> {
+        let mut batch: Vec<(OwnedRecord, Place)> = Vec::new();
+        let mut bytes = 0;
+        let most = self
+            .run
+            .rate
+            .map_or(BATCH_RECORDS, |rate| usize::try_from(rate / 10).unwrap_or(1).clamp(1, BATCH_RECORDS));
+        for record in records {
+            let (record, place) =
+                record.map_err(|words| End::new(Exit::Data, format!("{topic}: {words}")))?;
+            bytes += size(&record);
+            batch.push((record, place));
+            if batch.len() >= most || bytes >= BATCH_BYTES {
+                if let Some(outcome) = self.turn(way, std::mem::take(&mut batch))? {
+                    return Ok(Some(outcome));
+                }
+                bytes = 0;
+            }
+        }
+        if batch.is_empty() { self.look(way) } else { self.turn(way, batch) }
+    }
+
+    /// One batch: waits for its turn, gives it to the producer, and notes what was confirmed meanwhile.
+    fn turn(&mut self, way: &mut Way, batch: Vec<(OwnedRecord, Place)>) -> Result<Option<Outcome>, End> {
+        while way.is_early(self.run.rate) {
+            std::thread::sleep(STEP);
+            if let Some(outcome) = self.look(way)? {
+                return Ok(Some(outcome));
+            }
+        }
+        way.sent += batch.len() as u64;
+        self.give(way, batch)?;
+        while way.waiting.len() > BATCHES_WAITING {
+            self.confirm_oldest(way)?;
+        }
+        self.look(way)
+    }
+
+    fn give(&mut self, way: &mut Way, batch: Vec<(OwnedRecord, Place)>) -> Result<(), End> {
+        let mut by_topic: BTreeMap<String, Vec<(OwnedRecord, Place)>> = BTreeMap::new();
+        for (record, place) in batch {
+            by_topic.entry(record.topic.clone()).or_default().push((record, place));
+        }
+        for (topic, list) in by_topic {
+            let headers: Vec<_> = list.iter().map(|(record, _)| record.header_list()).collect();
+            let records: Vec<_> =
+                list.iter().zip(&headers).map(|((record, _), headers)| record.as_ref(headers)).collect();
+            let mut at = 0;
+            while at < records.len() {
+                let count = way.producer.fitting(&records[at..]);
+                let part = &records[at..at + count];
+                let given = self.runtime.block_on(async {
+                    tokio::time::timeout(SILENCE, way.producer.send_batch(&topic, part)).await
+                });
+                let ticket = given.map_err(|_| silent(&way.producer, &topic))??;
+                let places = list[at..at + count].iter().map(|(_, place)| place.clone()).collect();
+                way.waiting.push_back((ticket, topic.clone(), places));
+                at += count;
+            }
+        }
+        Ok(())
+    }
+
+    fn confirm_oldest(&mut self, way: &mut Way) -> Result<(), End> {
+        let Some((ticket, topic, places)) = way.waiting.pop_front() else { return Ok(()) };
+        let answered = self.runtime.block_on(async { tokio::time::timeout(SILENCE, ticket).await });
+        let failed = answered.map_err(|_| silent(&way.producer, &topic))??;
+        let mut refused = BTreeSet::new();
+        let mut ended = None;
+        for failed in failed {
+            refused.insert(failed.row);
+            match failed.failure.class {
+                // This letter alone: it stays open, and the others go on.
+                Class::Reject => {
+                    self.run.counts.refused += 1;
+                    if let Some((topic, partition, offset)) = places.get(failed.row) {
+                        self.output.note(format_args!("{topic}/{partition}/{offset}: {}", failed.failure));
+                    }
+                }
+                Class::Retry { .. } | Class::Halt => ended = Some(End::from(failed.failure)),
+            }
+        }
+        for (row, (topic, partition, offset)) in places.into_iter().enumerate() {
+            if !refused.contains(&row) && self.handled.insert(&topic, partition, offset) {
+                self.run.counts.handled += 1;
+                way.touched.insert((topic, partition, offset / BLOCK_OFFSETS * BLOCK_OFFSETS));
+            }
+        }
+        way.progress.tick(self.run.counts.handled);
+        ended.map_or(Ok(()), Err)
+    }
+
+    /// Waits for all answers; the first failure is told when all are there.
+    fn confirm_all(&mut self, way: &mut Way) -> Result<(), End> {
+        let mut answered = Ok(());
+        while !way.waiting.is_empty() {
+            answered = answered.and(self.confirm_oldest(way));
+        }
+        answered
+    }
+
+    /// Looks whether to stop, and notes how far it is when it is time to.
+    fn look(&mut self, way: &mut Way) -> Result<Option<Outcome>, End> {
+        if self.stop.load(Ordering::Acquire) {
+            return Ok(Some(Outcome::Stopped));
+        }
+        if way.noted.elapsed() < NOTE_EVERY {
+            return Ok(None);
+        }
+        Ok(self.note(way)?.map(Outcome::Relieved))
+    }
+
+    /// Waits for all answers and writes what is handled, unless somebody else has the run now.
+    fn note(&mut self, way: &mut Way) -> Result<Option<Relief>, End> {
+        let answered = self.confirm_all(way);
+        way.noted = Instant::now();
+        let relief = self.writer.relieved(&self.run)?;
+        if relief == Some(Relief::Taken) {
+            // The blocks are the other's now; what was sent without being noted it finds in the target topic.
+            return Ok(relief);
+        }
+        let touched = std::mem::take(&mut way.touched).into_iter();
+        let places: Vec<_> =
+            touched.map(|(topic, partition, base)| (topic.to_string(), partition, base)).collect();
+        self.writer.blocks(&self.runtime, &self.run.id, Which::Handled, &self.handled, &places)?;
+        answered?;
+        if relief.is_some() {
+            return Ok(relief);
+        }
+        self.note_ends()?;
+        Ok(None)
+    }
+
+    /// Writes the run with the present ends of its target topics; nothing may be under way.
+    fn note_ends(&mut self) -> Result<(), End> {
+        let admin = kafka::Admin::new(self.options)?;
+        for (topic, ends) in &mut self.run.sent_behind {
+            *ends = admin.offsets(topic)?.iter().map(|place| place.end).collect();
+        }
+        self.writer.run(&self.runtime, &mut self.run)
+    }
+
+    /// The record that a letter becomes.
+    fn outgoing(&self, topic: &Arc<str>, record: RecordView<'_>) -> Result<(OwnedRecord, Place), String> {
+        let mut letter = LetterRef::default();
+        record.headers(|name, value| letter.take(name, value));
+        let place = letter.place().ok().flatten();
+        let replays = letter.replays().unwrap_or(0);
+        let target = self
+            .run
+            .target
+            .as_ref()
+            .and_then(|target| self.inputs.target(target, place).map(|topic| (target, topic)));
+        let Some((target, to)) = target else {
+            return Err(format!("letter {}/{} has lost its origin", record.partition(), record.offset()));
+        };
+        let mut made = OwnedRecord {
+            topic: to,
+            partition: None,
+            key: record.key().map(<[u8]>::to_vec),
+            value: record.value().map(<[u8]>::to_vec),
+            timestamp_ms: None,
+            headers: own_headers(&record),
+        };
+        let here: Place = (Arc::clone(topic), record.partition(), record.offset());
+        let stands = format!("{topic}/{}/{}", record.partition(), record.offset());
+        let mut put = |name: &str, value: String| {
+            made.headers.push((name.as_bytes().to_vec(), Some(value.into_bytes())));
+        };
+        put(headers::REPLAY_ID, self.run.id.clone());
+        put(headers::REPLAY_LETTER, stands.clone());
+        match target {
+            Target::Retry => {
+                let said = letter.headers().ok().flatten().ok_or("its headers cannot be read")?;
+                let partition = said.origin.partition.0;
+                let replays = said.replays.saturating_add(1);
+                let again = LetterHeaders { attempt: 0, replays, not_before_ms: None, ..said };
+                again.encode().into_iter().for_each(|(name, value)| put(name, value));
+                made.partition = Some(partition);
+            }
+            Target::Input | Target::Topic(_) => {
+                let of = place.map_or_else(|| format!("{stands}/0"), |place| place.to_origin().to_string());
+                put(headers::REPLAY_OF, of);
+            }
+        }
+        if let Some(transform) = &self.transform {
+            let found = Found { topic, record, letter, place, replays, state: State::Open };
+            let mut seen = LetterItem::of(&found);
+            let (item, values) = seen.parts();
+            let changed = transform.apply(item, values);
+            // It went well when the plan was made, and the same bytes give the same result.
+            let changed = changed.map_err(|failure| failure.detail().to_owned())?;
+            made.key = changed.key.map(Vec::from).or(made.key);
+            made.value = changed.payload.or(made.value);
+        }
+        Ok((made, here))
+    }
+}
+
+/// The record's own headers: no dead-letter handling's, which would grow with every round.
+fn own_headers(record: &RecordView<'_>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let mut own = Vec::new();
+    record.headers(|name, value| {
+        if !is_ours(name) && !is_foreign(name) {
+            own.push((name.to_vec(), value.map(<[u8]>::to_vec)));
+        }
+    });
+    own
+}
+
+fn size(record: &OwnedRecord) -> usize {
+    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
+    length(&record.key) + length(&record.value) + headers
+}
+
+fn silent(producer: &Producer, topic: &str) -> End {
+    producer.trouble().map_or_else(|| unanswered(topic), End::from)
+}
+
+/// What is under way.
+struct Way {
+    producer: Producer,
+    waiting: VecDeque<(BatchTicket, String, Vec<Place>)>,
+    /// Blocks with letters that the journal does not know as handled yet.
+    touched: BTreeSet<Place>,
+    noted: Instant,
+    began: Instant,
+    sent: u64,
+    progress: Progress,
+}
+
+impl Way {
+    /// Whether the next batch has to wait for its turn.
+    fn is_early(&self, rate: Option<u64>) -> bool {
+        rate.is_some_and(|rate| self.began.elapsed().as_secs_f64() * rate as f64 <= self.sent as f64)
+    }
+}
+
+/// Finds the letters of a run that arrived in its target topics although the journal does not know it.
+pub(super) fn arrived(options: &kafka::KafkaOptions, run: &Run) -> Result<Marks, End> {
+    let mut found = Marks::default();
+    for (topic, ends) in &run.sent_behind {
+        let places = kafka::Admin::new(options)?.offsets(topic)?;
+        let from: Vec<(i32, i64)> = places
+            .iter()
+            .map(|place| {
+                let at =
+                    usize::try_from(place.partition).ok().and_then(|at| ends.get(at)).copied().unwrap_or(0);
+                (place.partition, at.max(place.start))
+            })
+            .collect();
+        let mut reader = Reader::open(options, topic, ReadFrom::At(from), ReadUntil::EndNow)?;
+        let mut silent = Instant::now();
+        let mut look = |record: RecordView<'_>| {
+            if let Some((topic, partition, offset)) = letter_of(&record, &run.id) {
+                found.insert(&topic, partition, offset);
+            }
+        };
+        while let Some(records) = reader.visit_batch(LOOK, &mut look)? {
+            if records > 0 {
+                silent = Instant::now();
+            } else if silent.elapsed() >= SILENCE {
+                return Err(unanswered(topic));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The letter that a record of this run was made from.
+fn letter_of(record: &RecordView<'_>, run: &str) -> Option<(String, i32, i64)> {
+    let (mut id, mut letter) = (None, None);
+    record.headers(|name, value| {
+        if name == headers::REPLAY_ID.as_bytes() {
+            id = value;
+        } else if name == headers::REPLAY_LETTER.as_bytes() {
+            letter = value;
+        }
+    });
+    if id? != run.as_bytes() {
+        return None;
+    }
+    let mut parts = std::str::from_utf8(letter?).ok()?.split('/');
+    let place = (parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next().is_none().then_some(place)
+}
+
+/// What became of a run, for people.
+pub(super) fn told(run: &Run, outcome: Outcome, resume: &str) -> String {
+    let (handled, selected) = (grouped(run.counts.handled), counted(run.counts.selected, "letter"));
+    let mut words = match outcome {
+        Outcome::Done => format!("replay {}: {handled} of {selected} sent and confirmed", run.id),
+        Outcome::Stopped => {
+            format!("replay {} stopped: {handled} of {selected} sent\n  next: {resume}", run.id)
+        }
+        Outcome::Relieved(Relief::Taken) => format!("replay {}: another process goes on with it", run.id),
+        Outcome::Relieved(Relief::Cancelled) => {
+            format!("replay {} was cancelled: {handled} of {selected} sent", run.id)
+        }
+    };
+    if outcome == Outcome::Done && run.counts.gone > 0 {
+        words.push_str(&format!("; {} gone from the topic meanwhile", grouped(run.counts.gone)));
+    }
+    if run.counts.refused > 0 {
+        words.push_str(&format!("; {} refused by the broker and still open", grouped(run.counts.refused)));
+    }
+    words
+}

@@ -1,0 +1,152 @@
+//! Payloads for people: laid out over lines, and masked unless somebody asks to see them.
+//!
+//! What is secret in a payload cannot be told from here, so the default shows the shape alone: names, kinds and lengths.
+
+use longshore_codec::json::{self, Limits};
+use longshore_core::Value;
+
+/// How a payload is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    /// Names and structure; `<text, 12 bytes>` for a text, `<number>` for a number.
+    Masked,
+    /// As it is.
+    Raw,
+}
+
+/// The deepest level that is laid out; the reader takes no more.
+const INDENT: &str = "  ";
+
+/// A payload as lines.
+pub(super) fn shown(payload: Option<&[u8]>, view: View) -> String {
+    let Some(payload) = payload else { return "(null: a tombstone)".to_owned() };
+    match (json::parse(payload, &Limits::default()), view) {
+        (Ok(value), view) => {
+            let mut out = String::new();
+            lay_out(&value, view, 0, &mut out);
+            out
+        }
+        (Err(failure), View::Masked) => {
+            format!("<{} bytes, no JSON ({})>", payload.len(), failure.reason)
+        }
+        (Err(_), View::Raw) => text(payload),
+    }
+}
+
+/// Bytes as text without control characters but line ends; what is no UTF-8 as hexadecimal digits.
+pub(super) fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => {
+            let plain = |letter: char| matches!(letter, '\n' | '\t') || !letter.is_control();
+            text.chars().fold(String::with_capacity(text.len()), |mut out, letter| {
+                if plain(letter) {
+                    out.push(letter)
+                } else {
+                    out.extend(letter.escape_default())
+                }
+                out
+            })
+        }
+        Err(_) => format!("0x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    }
+}
+
+/// Bytes of a key or header.
+pub(super) fn small(bytes: Option<&[u8]>, view: View) -> String {
+    match (bytes, view) {
+        (None, _) => "(null)".to_owned(),
+        (Some(bytes), View::Raw) => text(bytes),
+        (Some(bytes), View::Masked) => format!("<{} bytes>", bytes.len()),
+    }
+}
+
+fn lay_out(value: &Value, view: View, depth: usize, out: &mut String) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            let entries = map.iter().map(|(name, value)| (Some(name), value));
+            block('{', '}', entries, view, depth, out);
+        }
+        Value::Array(values) if !values.is_empty() => {
+            block('[', ']', values.iter().map(|value| (None, value)), view, depth, out);
+        }
+        value => leaf(value, view, out),
+    }
+}
+
+fn block<'a>(
+    open: char,
+    close: char,
+    entries: impl Iterator<Item = (Option<&'a str>, &'a Value)>,
+    view: View,
+    depth: usize,
+    out: &mut String,
+) {
+    out.push(open);
+    for (place, (name, value)) in entries.enumerate() {
+        out.push_str(if place == 0 { "\n" } else { ",\n" });
+        out.push_str(&INDENT.repeat(depth + 1));
+        if let Some(name) = name {
+            json_text(&Value::from(name), out);
+            out.push_str(": ");
+        }
+        lay_out(value, view, depth + 1, out);
+    }
+    out.push('\n');
+    out.push_str(&INDENT.repeat(depth));
+    out.push(close);
+}
+
+fn leaf(value: &Value, view: View, out: &mut String) {
+    match (value, view) {
+        (Value::Text(text), View::Masked) => out.push_str(&format!("<text, {} bytes>", text.len())),
+        (Value::Bytes(bytes), View::Masked) => out.push_str(&format!("<{} bytes>", bytes.len())),
+        (Value::Int(_) | Value::UInt(_) | Value::Float(_) | Value::Number(_), View::Masked) => {
+            out.push_str("<number>");
+        }
+        (value, _) => json_text(value, out),
+    }
+}
+
+fn json_text(value: &Value, out: &mut String) {
+    let mut bytes = Vec::new();
+    // What was read as JSON holds no number that JSON cannot write.
+    if value.write_json(&mut bytes).is_ok() {
+        out.push_str(&String::from_utf8_lossy(&bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAYLOAD: &[u8] =
+        br#"{"user":{"mail":"a@b.example","age":42},"ok":true,"tags":["x",null],"none":{}}"#;
+
+    /// Guarantee: without `--raw` no text and no number of a payload is shown, and its shape is (I10).
+    #[test]
+    fn masked_shows_the_shape_alone() {
+        let shown = shown(Some(PAYLOAD), View::Masked);
+        assert_eq!(
+            shown,
+            "{\n  \"user\": {\n    \"mail\": <text, 11 bytes>,\n    \"age\": <number>\n  },\n  \"ok\": true,\n  \
+             \"tags\": [\n    <text, 1 bytes>,\n    null\n  ],\n  \"none\": {}\n}"
+        );
+        assert!(!shown.contains("example") && !shown.contains("42"));
+    }
+
+    #[test]
+    fn raw_shows_all_of_it() {
+        let raw = shown(Some(PAYLOAD), View::Raw);
+        assert!(raw.contains("\"mail\": \"a@b.example\"") && raw.contains("\"age\": 42"), "{raw}");
+        assert_eq!(shown(Some(b"\x1b[2Jx\ny"), View::Raw), "\\u{1b}[2Jx\ny");
+        assert_eq!(shown(Some(b"\xff\x00"), View::Raw), "0xff00");
+    }
+
+    #[test]
+    fn what_is_no_json_is_only_measured() {
+        assert_eq!(shown(Some(b"secret text"), View::Masked), "<11 bytes, no JSON (decode.json)>");
+        assert_eq!(shown(None, View::Masked), "(null: a tombstone)");
+        assert_eq!(small(Some(b"user-7"), View::Masked), "<6 bytes>");
+        assert_eq!(small(None, View::Raw), "(null)");
+    }
+}
