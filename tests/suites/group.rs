@@ -17,4 +17,8 @@ mod member;
 #[path = "group/refusals.rs"]
 mod refusals;
 #[path = "group/storm.rs"]
+#[expect(
+    clippy::print_stdout,
+    reason = "a member is a child process and tells the test on standard output what it does"
+)]
 mod storm;

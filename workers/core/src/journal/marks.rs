@@ -178,6 +178,6 @@ mod tests {
         }
         assert_eq!(back, marks);
         back.subtract(&marks);
-        assert!(back.is_empty() && back.len() == 0 && back.topics().count() == 0);
+        assert!(back.is_empty() && back.topics().count() == 0);
     }
 }
