@@ -21,6 +21,8 @@ mod own_topics;
 mod partitions;
 #[path = "e2e/restart.rs"]
 mod restart;
+#[path = "e2e/retry.rs"]
+mod retry;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/sinks.rs"]

@@ -18,4 +18,4 @@ pub use longshore::{Longshore, binary};
 pub use ports::free_port;
 pub use rig::{Rig, Worker};
 pub use wait::{wait_for, wait_until};
-pub use witness::{Record, Witness};
+pub use witness::{Record, Seen, Witness};

@@ -1,0 +1,100 @@
+//! Failed records on their way through the retry topic.
+
+use std::time::Duration;
+
+use longshore_tests::harness::account::Fate;
+use longshore_tests::harness::{Account, Record, Rig, Seen, shared_broker, wait_until};
+
+const KEYS: usize = 20;
+const ROUNDS: usize = 30;
+/// The fifth record of each fifth key does not end within its deadline.
+const SLOW: &str =
+    "\n  - parse: { format: json }\n  - delay: { for: 60s, when: 'attributes[\"slow\"] == true' }";
+
+fn records() -> Vec<Record> {
+    let of = |n: usize| {
+        let (round, key) = (n / KEYS, n % KEYS);
+        let slow = key.is_multiple_of(5) && round == 5;
+        Record::new(&format!("key-{key}"), format!("{{\"round\":{round},\"slow\":{slow}}}"))
+    };
+    (0..KEYS * ROUNDS).map(of).collect()
+}
+
+fn rig(bootstrap: &str, name: &str) -> Rig {
+    Rig::new(bootstrap, name)
+        .steps(SLOW)
+        .set("limits.step=300ms")
+        .set("failure.retry.first=1s")
+        .set("failure.retry.cap=2s")
+        .set("failure.retry.in_place=10ms")
+        .with_topics(2)
+}
+
+fn fast_key(seen: &Seen) -> bool {
+    let key = String::from_utf8(seen.key.clone().unwrap_or_default()).unwrap();
+    !key.trim_start_matches("key-").parse::<usize>().unwrap().is_multiple_of(5)
+}
+
+/// How many copies wait for a commit.
+fn uncommitted_copies(rig: &Rig) -> i64 {
+    let committed = rig.witness.committed(&rig.group(), &rig.retry_topic());
+    let at = |partition: usize| committed.get(&(partition as i32)).map_or(0, |position| position.offset);
+    rig.witness.ends(&rig.retry_topic()).iter().enumerate().map(|(partition, end)| end - at(partition)).sum()
+}
+
+/// Scenario: a record of each fifth key fails for as long as a bug is there; the worker is killed while they and what
+/// stands behind them wait; the next worker is mended. Guarantee: the other keys went on at once, and in the end every record
+/// is in the files once, each key in its order (I1, I2, I3), and the retry topic is committed to its end.
+#[test]
+fn retried_records_keep_their_keys_order_over_a_kill() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-retry").set("failure.retry.attempts=1000");
+    rig.witness.publish(&rig.topic, &records());
+    let mut worker = rig.working();
+    wait_until(
+        "the other keys are in the files, and what waits is behind the input",
+        Duration::from_secs(60),
+        || {
+            let account = Account::take(&rig);
+            let fast = account.published.iter().filter(|(_, seen)| fast_key(seen)).map(|(place, _)| place);
+            let input: i64 = account.committed.values().map(|position| position.offset).sum();
+            fast.clone().all(|place| account.rows.contains_key(place)) && input == (KEYS * ROUNDS) as i64
+        },
+    );
+    assert!(worker.metric("longshore_records_retried_total{") > 0.0);
+    assert!(uncommitted_copies(&rig) > 0, "nothing waits");
+    worker.process.kill9();
+    let mended = rig.worker_with(&["steps.1.delay.for=1ms"], &[]);
+    rig.wait_drained(Duration::from_secs(60), &[&mended]);
+    wait_until("no copy waits any more", Duration::from_secs(90), || uncommitted_copies(&rig) == 0);
+    mended.stop();
+    Account::take(&rig).assert_right((KEYS * ROUNDS) as u64, |_| Fate::Row);
+}
+
+/// Scenario: the same records, three tries, and nobody mends anything. Guarantee: each failing record becomes one dead letter
+/// that tells its tries and its first place, what stood behind it goes on in order, and nothing waits at the end.
+#[test]
+fn the_last_try_makes_a_letter_and_frees_the_key() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-retry-last").set("failure.retry.attempts=3");
+    rig.witness.publish(&rig.topic, &records());
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    wait_until("no copy waits any more", Duration::from_secs(90), || {
+        uncommitted_copies(&rig) == 0 && rig.witness.read(&rig.letter_topic()).len() >= KEYS / 5
+    });
+    worker.stop();
+    let slow = |seen: &Seen| seen.value.as_deref().is_some_and(|value| value.ends_with(b"\"slow\":true}"));
+    let fate = |seen: &Seen| {
+        if slow(seen) { Fate::Letter("step.deadline".to_owned()) } else { Fate::Row }
+    };
+    Account::take(&rig).assert_right((KEYS * ROUNDS) as u64, fate);
+    let letters = rig.witness.read(&rig.letter_topic());
+    assert_eq!(letters.len(), KEYS / 5);
+    for letter in letters {
+        assert_eq!(letter.header("longshore.attempt").as_deref(), Some("3"), "{letter:?}");
+        let (first, last) = (letter.header("longshore.first-failed"), letter.header("longshore.last-failed"));
+        let ms = |text: Option<String>| text.unwrap().parse::<i64>().unwrap();
+        assert!(ms(last) > ms(first), "{letter:?}");
+    }
+}
