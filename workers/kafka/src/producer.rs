@@ -292,6 +292,7 @@ impl Shared {
         let mut generation = self.generation.write().unwrap_or_else(PoisonError::into_inner);
         let fatal = generation.client.fatal().map_or(Code::RD_KAFKA_RESP_ERR__FATAL, |(code, _)| code);
         tracing::warn!(code = ?fatal, "the producer failed for good and is built anew");
+        self.answers.note_cause(fatal);
         generation.empty();
         match Generation::new(&self.settings, &self.answers, Way::Batched) {
             Ok(fresh) => *generation = fresh,

@@ -210,6 +210,16 @@ impl Answers {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Notes why a client failed for good, when that is for a person to mend: a broker that refuses the rights to write makes
+    /// an idempotent client fail, and its successor will fail the same way.
+    pub(super) fn note_cause(&self, fatal: Code) {
+        match meaning(fatal) {
+            Meaning::Error(_, Reason::BrokerFatal) | Meaning::Control | Meaning::Fenced => {}
+            Meaning::Error(Class::Halt, _) => self.note_trouble(failure(fatal, "producer")),
+            Meaning::Error(Class::Retry { .. } | Class::Reject, _) => {}
+        }
+    }
+
     fn note_trouble(&self, failure: Failure) {
         let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         // A cause that a person must mend is not covered up by what follows from it.

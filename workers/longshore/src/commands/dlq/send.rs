@@ -20,6 +20,7 @@ use longshore_kafka as kafka;
 use longshore_kafka::{BatchTicket, OwnedRecord, Producer, ReadFrom, ReadUntil, Reader, RecordView};
 use tokio::runtime::Runtime;
 
+use super::answer::wait;
 use super::choose::LetterItem;
 use super::journal::{SILENCE, unanswered};
 use super::plan::Inputs;
@@ -220,10 +221,8 @@ impl Sender<'_> {
             while at < records.len() {
                 let count = way.producer.fitting(&records[at..]);
                 let part = &records[at..at + count];
-                let given = self.runtime.block_on(async {
-                    tokio::time::timeout(SILENCE, way.producer.send_batch(&topic, part)).await
-                });
-                let ticket = given.map_err(|_| silent(&way.producer, &topic))??;
+                let given = way.producer.send_batch(&topic, part);
+                let ticket = wait(&self.runtime, &way.producer, &topic, given)?;
                 let places = list[at..at + count].iter().map(|(_, place)| place.clone()).collect();
                 way.waiting.push_back((ticket, topic.clone(), places));
                 at += count;
@@ -234,8 +233,7 @@ impl Sender<'_> {
 
     fn confirm_oldest(&mut self, way: &mut Way) -> Result<(), End> {
         let Some((ticket, topic, places)) = way.waiting.pop_front() else { return Ok(()) };
-        let answered = self.runtime.block_on(async { tokio::time::timeout(SILENCE, ticket).await });
-        let failed = answered.map_err(|_| silent(&way.producer, &topic))??;
+        let failed = wait(&self.runtime, &way.producer, &topic, ticket)?;
         let mut refused = BTreeSet::new();
         let mut ended = None;
         for failed in failed {
@@ -383,10 +381,6 @@ fn size(record: &OwnedRecord) -> usize {
     let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
     let headers: usize = record.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
     length(&record.key) + length(&record.value) + headers
-}
-
-fn silent(producer: &Producer, topic: &str) -> End {
-    producer.trouble().map_or_else(|| unanswered(topic), End::from)
 }
 
 /// What is under way.

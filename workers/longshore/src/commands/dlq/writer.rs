@@ -7,7 +7,7 @@ use longshore_kafka as kafka;
 use longshore_kafka::{Producer, ProducerRecord, ReadFrom, ReadUntil, Reader};
 use tokio::runtime::Runtime;
 
-use super::journal::{SILENCE, unanswered};
+use super::answer::wait;
 use super::when;
 use crate::exit::{End, Exit};
 
@@ -110,14 +110,8 @@ impl Writer {
         if records.is_empty() {
             return Ok(());
         }
-        let answered = runtime.block_on(async {
-            let sent = async { self.producer.send_batch(&self.topic, &records).await?.await };
-            tokio::time::timeout(SILENCE, sent).await
-        });
-        let failed = answered.map_err(|_| match self.producer.trouble() {
-            Some(failure) => failure.into(),
-            None => unanswered(&self.topic),
-        })??;
+        let sent = async { self.producer.send_batch(&self.topic, &records).await?.await };
+        let failed = wait(runtime, &self.producer, &self.topic, sent)?;
         failed.into_iter().next().map_or(Ok(()), |failed| Err(failed.failure.into()))
     }
 
