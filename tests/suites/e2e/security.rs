@@ -162,6 +162,53 @@ fn a_wrong_token_ends_with_77() {
     }
 }
 
+/// The `kafka:` section of a client that shows a certificate, or none.
+fn mutual_section(broker: &JvmBroker, own: Option<(&str, &str)>) -> String {
+    let authority = broker.certificate_pem().map(|path| path.display().to_string()).unwrap_or_default();
+    let shown = own.map(|(name, key)| {
+        let file = |name: &str| client_file(name).display().to_string();
+        format!(", certificate: \"{}\", key: \"{}\", key_password: {KEY_PASSWORD}", file(name), file(key))
+    });
+    let tls = format!("tls: {{ ca: \"{authority}\"{} }}", shown.unwrap_or_default());
+    format!("{{ brokers: \"{}\", security: {{ {tls} }} }}", broker.bootstrap_of(Listener::Tls))
+}
+
+/// Certificates and keys made for these tests, valid for a hundred years; they open nothing.
+fn client_file(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("certificates").join(name)
+}
+
+/// Opens the keys of these tests.
+const KEY_PASSWORD: &str = "key-password-7261";
+
+/// Scenario: the listener asks for the client's certificate. Guarantee: a worker with the one that the broker trusts runs
+/// through, its key's password is in no log; with none, or with a stranger's, a worker ends with 77 and one clear line.
+#[test]
+fn mutual_tls() {
+    let trusted = client_file("client.pem").display().to_string();
+    let properties = [
+        ("listener.name.tls.ssl.client.auth", "required"),
+        ("listener.name.tls.ssl.truststore.type", "PEM"),
+        ("listener.name.tls.ssl.truststore.location", &trusted),
+    ];
+    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let options = BrokerOptions { listeners: vec![Listener::Tls], properties, ..BrokerOptions::default() };
+    let Some(broker) = start_broker(options) else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-mutual");
+    let rig = rig.kafka(&mutual_section(&broker, Some(("client.pem", "client.key")))).with_topics(2);
+    rig.witness.publish(&rig.topic, &(0..200).map(log_line).collect::<Vec<_>>());
+    let mut worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    assert!(worker.terminate(Duration::from_secs(25)).success());
+    assert!(!worker.process.transcript().contains(KEY_PASSWORD), "the key's password is in the log");
+    Account::take(&rig).assert_right(200, log_fate);
+    for (name, own) in [("none", None), ("stranger", Some(("stranger.pem", "stranger.key")))] {
+        let rig = Rig::new(&broker.bootstrap(), &format!("e2e-mutual-{name}"));
+        let rig = rig.kafka(&mutual_section(&broker, own)).with_topics(1);
+        assert_ends_quietly(&rig, 77, "broker.authentication");
+    }
+}
+
 /// Scenario: the user has no right on the topic. Guarantee: one clear line, exit 77.
 #[test]
 fn missing_rights_on_the_topic_end_with_77() {

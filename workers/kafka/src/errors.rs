@@ -147,6 +147,21 @@ pub(crate) fn meaning(code: Code) -> Meaning {
     }
 }
 
+/// The code of a connection's error, from librdkafka's code and words. TLS 1.3 lets a client believe that all is well before
+/// the broker has looked at its certificate, so librdkafka tells of a refused one as of any broken connection.
+pub(crate) fn refined(code: Code, reason: &str) -> Code {
+    // RFC 8446, section 6.2: alerts 42 to 46, 48, 49, 51 and 116 are about certificates.
+    let alert = reason.split_once("SSL alert number ").map(|(_, rest)| rest);
+    let number =
+        alert.and_then(|rest| rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u8>().ok());
+    match (code, number) {
+        (Code::RD_KAFKA_RESP_ERR__TRANSPORT, Some(42..=46 | 48 | 49 | 51 | 116)) => {
+            Code::RD_KAFKA_RESP_ERR__SSL
+        }
+        _ => code,
+    }
+}
+
 /// The failure of a code; `what` says in a few words what was being done. Librdkafka's own text is left out: it may
 /// quote settings and records.
 pub(crate) fn failure(code: Code, what: &str) -> Failure {
@@ -175,6 +190,17 @@ mod tests {
             );
             let _ = meaning(code);
             assert!(!failure(code, "test").detail().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_refused_certificate_is_no_broken_connection() {
+        let down = Code::RD_KAFKA_RESP_ERR__TRANSPORT;
+        let refused = "Receive failed: error:0A00045C:SSL routines::tlsv13 alert certificate required: SSL alert number 116 (after 1ms in state APIVERSION_QUERY)";
+        assert_eq!(refined(down, refused), Code::RD_KAFKA_RESP_ERR__SSL);
+        assert_eq!(refined(down, "SSL alert number 48"), Code::RD_KAFKA_RESP_ERR__SSL);
+        for other in ["Disconnected (after 1ms in state UP)", "SSL alert number 80", "SSL alert number "] {
+            assert_eq!(refined(down, other), down, "{other}");
         }
     }
 

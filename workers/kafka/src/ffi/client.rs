@@ -376,7 +376,10 @@ unsafe extern "C" fn on_error(
     opaque: *mut c_void,
 ) {
     // SAFETY: librdkafka calls with a live client's opaque and a string.
-    unsafe { callbacks(opaque).error(code_of(code), &text(reason)) }
+    unsafe {
+        let reason = text(reason);
+        callbacks(opaque).error(crate::errors::refined(code_of(code), &reason), &reason);
+    }
 }
 
 unsafe extern "C" fn on_token(rk: *mut sys::rd_kafka_t, _: *const c_char, opaque: *mut c_void) {
