@@ -257,17 +257,34 @@ impl Storm {
     fn stop_and_go_on(&mut self) {
         self.members[0].process.signal(Signal::STOP);
         self.all_flow("a stop");
-        let before = self.members[0].process.stdout().len();
         self.members[0].process.signal(Signal::CONT);
         self.all_flow("the zombie woke");
-        let said = self.members[0].process.stdout();
-        // I8: what it was given before is not its own any more. A later assignment has a higher epoch.
-        let epoch = |line: &str| line.rsplit(' ').next().map_or(0, number);
-        let owned = said[..before].lines().filter(|line| line.starts_with("@ given")).map(epoch).max();
-        let done = said[before..].lines().filter(|line| line.starts_with("@ done"));
-        let stale: Vec<_> = done.filter(|line| Some(epoch(line)) <= owned).collect();
-        assert!(stale.is_empty(), "commits of a zombie were taken: {stale:?}");
     }
+}
+
+/// Every offset that the group committed, by topic and partition, in the order in which the broker took them: its own log of
+/// them (keys and values as Kafka's `OffsetCommitKey` and `OffsetCommitValue` messages have them).
+fn commits(witness: &Witness, group: &str) -> BTreeMap<(String, i32), Vec<i64>> {
+    let mut commits: BTreeMap<_, Vec<i64>> = BTreeMap::new();
+    for record in witness.read("__consumer_offsets") {
+        let (key, Some(value)) = (record.key.unwrap_or_default(), record.value) else { continue };
+        // Other versions are of members, not of offsets.
+        let Some(rest) = key.strip_prefix(&[0, 1]) else { continue };
+        let (found, rest) = text(rest);
+        let (topic, rest) = text(rest);
+        if found == group {
+            let partition = i32::from_be_bytes(rest.try_into().unwrap());
+            let offset = i64::from_be_bytes(value[2..10].try_into().unwrap());
+            commits.entry((topic, partition)).or_default().push(offset);
+        }
+    }
+    commits
+}
+
+/// A string with its length before it, and what stands behind it.
+fn text(bytes: &[u8]) -> (String, &[u8]) {
+    let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    (String::from_utf8_lossy(&bytes[2..2 + length]).into_owned(), &bytes[2 + length..])
 }
 
 fn number(word: &str) -> i64 {
@@ -338,6 +355,14 @@ fn storm(name: &str, protocol: &'static str) {
             assert!(missing.is_empty(), "{lane} {partition}: committed to {end} without {missing:?}");
         }
     }
+    // I8: whoever owns a partition begins where it was committed, so what is committed never goes back; a zombie's commit would
+    // put it back, or have its successor's next one do so.
+    let commits = commits(&storm.witness, &storm.name);
+    assert_eq!(commits.len(), 2 * PARTITIONS as usize, "{:?}", commits.keys());
+    for (place, offsets) in &commits {
+        let back = offsets.windows(2).find(|pair| pair[1] < pair[0]);
+        assert!(back.is_none(), "the commit of {place:?} went back: {back:?}");
+    }
     let said = storm.said().concat();
     for unwanted in ["@ refusal", "@ copies-lost", "panicked"] {
         assert!(!said.contains(unwanted), "{unwanted} in\n{said}");
@@ -345,7 +370,10 @@ fn storm(name: &str, protocol: &'static str) {
     let seeks = said.lines().filter(|line| line.starts_with("@ anew")).count();
     let refused = ["input", "retry"].map(|lane| storm.count("refused", lane));
     let done = ["input", "retry"].map(|lane| storm.count("done", lane));
-    println!("{protocol}: commits done {done:?}, refused {refused:?}, pairs begun anew {seeks}");
+    let taken: usize = commits.values().map(Vec::len).sum();
+    println!(
+        "{protocol}: commits taken {taken}, done {done:?}, refused {refused:?}, pairs begun anew {seeks}"
+    );
     assert!(seeks > 0 && done.iter().all(|count| *count > 0), "the storm was a calm");
     for mut member in storm.members.drain(..) {
         member.process.close_input();
