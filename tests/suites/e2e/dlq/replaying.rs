@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use longshore_tests::harness::witness::Seen;
-use longshore_tests::harness::{Longshore, Record, Rig, binary, shared_broker, wait_until};
+use longshore_tests::harness::{Account, Longshore, Record, Rig, binary, shared_broker, wait_until};
 use rustix::process::Signal;
 
 use super::{Said, dlq, file, letter, open, rig_with_letters, with_letters};
@@ -412,4 +412,41 @@ fn mistakes_of_a_replay_are_told() {
     assert_eq!(said.code, 78, "{}", said.err);
     assert!(said.err.contains("topics apply"), "{}", said.err);
     assert_eq!(open(&rig), 3);
+}
+
+/// Scenario: letters of a worker are replayed as they are, and fail again; then they are replayed with a correction.
+/// Guarantee: what fails again is an open letter with the next replay number; what is corrected becomes one row under the
+/// record's own origin, and no letter is open any more.
+#[test]
+fn a_replayed_record_fails_again_or_becomes_its_row() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-dlq-round").with_topics(1);
+    let records: Vec<Record> = (0..4).map(|n| Record::new("k", format!("{{'n':{n}}}")).to(0)).collect();
+    with_letters(&rig, &records);
+    replay(&rig, &["--yes"]).well();
+    assert_eq!(open(&rig), 0);
+    let worker = rig.working();
+    wait_until("the letters come back", Duration::from_secs(60), || {
+        rig.witness.ends(&rig.letter_topic())[0] == 8
+    });
+    worker.stop();
+    assert_eq!(open(&rig), 4);
+    let letters = rig.witness.read(&rig.letter_topic());
+    assert!(letters[4..].iter().all(|seen| seen.header("longshore.replays").as_deref() == Some("1")));
+    assert!(letters.iter().all(|seen| seen.header("longshore.replay-id").is_none()));
+
+    let path = rig.folder().join("quotes.yaml");
+    std::fs::write(&path, "payload: payload.replace(\"'\", '\"')\n").unwrap();
+    replay(&rig, &["--transform", &path.display().to_string(), "--yes"]).well();
+    let worker = rig.working();
+    let settled = || {
+        let committed = rig.witness.committed(&rig.group(), &rig.retry_topic());
+        committed.get(&0).is_some_and(|found| found.offset == rig.witness.ends(&rig.retry_topic())[0])
+    };
+    wait_until("the corrected records are settled", Duration::from_secs(60), settled);
+    worker.stop();
+    let account = Account::take(&rig);
+    let rows: Vec<_> = account.rows.iter().map(|(place, rows)| (*place, rows.len())).collect();
+    assert_eq!(rows, [((0, 0), 1), ((0, 1), 1), ((0, 2), 1), ((0, 3), 1)]);
+    assert_eq!((account.letters.len(), open(&rig)), (8, 0));
 }
