@@ -28,7 +28,7 @@ const SPEC: &str = "LONGSHORE_GROUP_MEMBER";
 /// Credit comes in pieces of so many records, so that lanes are paused and resumed all the time.
 const PIECE: u64 = 300;
 /// One chunk in so many makes the member begin its pair anew: both lanes go back to what is committed.
-const SEEK_ONE_IN: u64 = 200;
+const SEEK_ONE_IN: u64 = 40;
 
 /// The member itself; in the suite it does nothing. It prints a line for everything that counts, before it commits.
 #[test]
