@@ -15,7 +15,9 @@ pub(super) fn ls(connection: &Connection, output: &Output) -> Result<(), End> {
     let scope = Scope::of_connection(connection, output)?;
     scope.pipeline()?;
     let journal = scope.journal(output)?;
-    let runs: Vec<&Run> = journal.runs.values().rev().collect();
+    let mut runs: Vec<&Run> = journal.runs.values().collect();
+    // Newest first; an id tells the second alone.
+    runs.sort_by_key(|run| std::cmp::Reverse(run.started_ms));
     output.rows(&["ID", "WHAT", "STATE", "HANDLED", "OF", "WHO"], &runs, |run| {
         vec![
             run.id.clone(),
