@@ -117,6 +117,11 @@ impl<'a> Poll<'a> {
         self.ended.get_or_insert(result);
     }
 
+    /// Whether the loop is about to end.
+    pub(super) fn ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// Runs until the source has ended.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         let topics = self.options.topics.clone();

@@ -116,6 +116,7 @@ impl Poll<'_> {
         for entry in entries {
             self.pairs.add(&entry.topic, entry.partition);
         }
+        self.check_held();
         self.all_well();
     }
 
@@ -177,6 +178,18 @@ impl Poll<'_> {
                 self.say(SourceEvent::Lost { pair: pair.id, epoch: pair.epoch });
             }
         }
+        self.check_held();
+    }
+
+    /// I8: librdkafka holds the partitions of our pairs, both lanes of each, and no other.
+    fn check_held(&mut self) {
+        let Ok(held) = self.client().assignment() else { return };
+        let mut held: Vec<_> = held.into_iter().map(|entry| (entry.topic, entry.partition)).collect();
+        let places = self.pairs.iter_mut().map(|pair| (pair.topic.as_str().to_owned(), pair.id.partition.0));
+        let mut ours: Vec<_> = places.collect();
+        held.sort_unstable();
+        ours.sort_unstable();
+        longshore_core::invariant!(I8, held == ours || self.ended(), "held: {held:?}, ours: {ours:?}");
     }
 
     fn held(&mut self) -> Vec<Entry> {
