@@ -7,8 +7,7 @@ use std::time::Duration;
 use crate::pair::letters::Flying;
 use crate::pair::{Action, Destination, Pair};
 use crate::rules::Rule;
-use crate::scheduler::Entry;
-use crate::{Failure, Lane, Moment, Offset, Reason};
+use crate::{Failure, Moment, Offset, Reason};
 
 use super::{Copy, CopyState};
 
@@ -61,17 +60,7 @@ impl Pair {
         if let Some(copy) = lane.index.get_mut(origin) {
             copy.state = CopyState::Carried;
         }
-        let entry = Entry {
-            first: origin,
-            offset: origin,
-            lane: Lane::Retry,
-            key: copy.key,
-            chunk: copy.chunk,
-            index: copy.index,
-            held: crate::SinkMask::NONE,
-            attempt: copy.attempt,
-            lettered: false,
-        };
+        let entry = copy.entry(origin);
         let failure = Failure::retry(Reason::RetryParked, "carried forward");
         let flying = Flying::new(entry, Destination::Tail, record, failure, copy.attempt, copy.replays);
         self.send(flying.instead_of(Some(copy.offset)), actions);

@@ -105,17 +105,7 @@ impl Pair {
         actions: &mut Vec<Action>,
     ) {
         let held = self.own.all_sinks();
-        let entry = Entry {
-            first: origin,
-            offset: origin,
-            lane: Lane::Retry,
-            key: copy.key,
-            chunk: copy.chunk,
-            index: copy.index,
-            held,
-            attempt: copy.attempt.max(1),
-            lettered: true,
-        };
+        let entry = Entry { held, attempt: copy.attempt.max(1), lettered: true, ..copy.entry(origin) };
         self.decide(Doomed { entry, record, failure, holds: false, replays: copy.replays }, now, actions);
     }
 }

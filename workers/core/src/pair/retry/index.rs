@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rules::Rule;
-use crate::{KeyHash, Moment, Offset};
+use crate::scheduler::Entry;
+use crate::{KeyHash, Lane, Moment, Offset, SinkMask};
 
 /// The one copy of a record that counts.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,21 @@ impl Copy {
         let offset = |copy: &Self| if Rule::LaterCopyCounts.holds() { copy.offset } else { Offset(0) };
         let rank = |copy: &Self| (copy.replays, copy.attempt, offset(copy));
         rank(self) > rank(other)
+    }
+
+    /// The record of a copy as the scheduler and the letters know it, under its origin.
+    pub(in crate::pair) fn entry(&self, origin: Offset) -> Entry {
+        Entry {
+            first: origin,
+            offset: origin,
+            lane: Lane::Retry,
+            key: self.key,
+            chunk: self.chunk,
+            index: self.index,
+            held: SinkMask::NONE,
+            attempt: self.attempt,
+            lettered: false,
+        }
     }
 
     pub(in crate::pair) fn is_waiting(&self) -> bool {

@@ -3,7 +3,7 @@
 use crate::pair::{Pair, Phase};
 use crate::rules::Rule;
 use crate::scheduler::Entry;
-use crate::{Lane, Moment, Offset};
+use crate::{Moment, Offset};
 
 use super::{Copy, CopyState, RetryLane};
 
@@ -38,17 +38,7 @@ impl Pair {
             if let Some(copy) = lane.index.get_mut(origin) {
                 copy.state = CopyState::Tried;
             }
-            own.scheduler.push(Entry {
-                first: origin,
-                offset: origin,
-                lane: Lane::Retry,
-                key: copy.key,
-                chunk: copy.chunk,
-                index: copy.index,
-                held,
-                attempt: copy.attempt + 1,
-                lettered: false,
-            });
+            own.scheduler.push(Entry { held, attempt: copy.attempt + 1, ..copy.entry(origin) });
         }
     }
 
