@@ -98,3 +98,31 @@ fn the_last_try_makes_a_letter_and_frees_the_key() {
         assert!(ms(last) > ms(first), "{letter:?}");
     }
 }
+
+/// Scenario: more bytes wait in the retry topic than the worker's whole memory budget, as when one worker takes over the
+/// partitions of several. Guarantee: the retry lane is read to its end all the same, and everything comes through; a budget
+/// that is used up must not keep the input waiting for ever, in silence (I6).
+#[test]
+fn a_backlog_of_copies_beyond_the_budget_is_worked_off() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-retry-backlog")
+        .steps(" []")
+        .set("limits.memory=64MiB")
+        .with_topics(1);
+    let text = "x".repeat(1024 * 1024);
+    let record =
+        |n: usize| Record::new(&format!("key-{n}"), format!("{{\"n\":{n},\"text\":\"{text}\"}}")).to(0);
+    let copy = |n: usize| {
+        let origin = format!("{}/0/{n}/0", rig.topic);
+        record(n).header("longshore.origin", &origin).header("longshore.attempt", "1")
+    };
+    for start in (0..120).step_by(20) {
+        rig.witness.publish(&rig.topic, &(start..start + 20).map(record).collect::<Vec<_>>());
+        rig.witness.publish(&rig.retry_topic(), &(start..start + 20).map(copy).collect::<Vec<_>>());
+    }
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(90), &[&worker]);
+    wait_until("no copy waits any more", Duration::from_secs(60), || uncommitted_copies(&rig) == 0);
+    worker.stop();
+    Account::take(&rig).assert_right(120, |_| Fate::Row);
+}

@@ -402,8 +402,8 @@ impl<'a> Poll<'a> {
         }
     }
 
-    /// Tells librdkafka which pairs to fetch: those with credit, and none when the memory budget is used up (I5). The
-    /// consumer is polled all the same.
+    /// Tells librdkafka which lanes to fetch: those with credit, and no input lane when the memory budget is used up (I5).
+    /// Retry lanes read to their end always. The consumer is polled all the same.
     fn set_flow(&mut self) {
         let budget = &self.options.budget;
         let enough = if self.squeezed { budget.limit() / 8 } else { 0 };
@@ -412,6 +412,7 @@ impl<'a> Poll<'a> {
         let now = Instant::now();
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for pair in self.pairs.iter_mut() {
+            let squeezed = squeezed && pair.lane == Lane::Input;
             let wanted = pair.state == State::Flowing && pair.credit.wants_flow(now) && !squeezed;
             if wanted != pair.credit.flowing {
                 pair.credit.flowing = wanted;

@@ -183,12 +183,18 @@ fn reserve<'a>(
     builder.reserve(records, bytes);
 }
 
-/// Charges a chunk to budget and credit.
+/// Charges a chunk to its lane's credit, and to the budget if it came by the input. Copies that wait for their time are not
+/// charged: they may wait for hours, and neither lane may stop for them. The retry lane has to reach its end before the
+/// input begins, and what waits has to wait until the input has passed it, so a budget that they use up would never be
+/// free again. The machine bounds them by pausing the input beyond all that waits.
 fn hand_over(pair: &mut Pair, builder: ChunkBuilder, budget: &Arc<Budget>) -> SourceEvent {
     let (records, bytes) = (builder.len() as u64, builder.bytes() as u64);
     pair.credit.spend(records, bytes);
-    let charge = budget.charge(bytes + records * RECORD_OVERHEAD_BYTES);
-    SourceEvent::Received(builder.build(Some(charge)))
+    let charge = match pair.lane {
+        Lane::Input => Some(budget.charge(bytes + records * RECORD_OVERHEAD_BYTES)),
+        Lane::Retry => None,
+    };
+    SourceEvent::Received(builder.build(charge))
 }
 
 /// Copies a record out of librdkafka's fetch buffer, which would otherwise stay as long as the record.
