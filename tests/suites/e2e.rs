@@ -7,6 +7,8 @@
 mod bad_input;
 #[path = "e2e/dlq.rs"]
 mod dlq;
+#[path = "e2e/failing.rs"]
+mod failing;
 #[path = "e2e/joining.rs"]
 mod joining;
 #[path = "e2e/killing.rs"]

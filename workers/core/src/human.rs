@@ -1,4 +1,4 @@
-//! Sizes and spans of time as people write them: `64MiB`, `10s`. Used by every option struct of the pipeline file.
+//! Sizes, spans of time and shares as people write them: `64MiB`, `10s`, `5%`. Used by every option struct of the pipeline file.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+mod share;
+
+pub use share::{SHARE_FORMAT, Share, ShareError};
 
 /// A number of bytes, written `512`, `64KiB`, `1.5MiB` or `2GB` (powers of 1024 with an `i`, of 1000 without).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

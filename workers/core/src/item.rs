@@ -14,6 +14,8 @@ pub struct Item {
     pub source: RecordRef,
     /// The child's place when a step split the record, else 0.
     pub index: u32,
+    /// Which try of the record this is, from 1; a replay begins anew.
+    pub attempt: u32,
     /// The key that sinks see.
     pub key: Key,
     /// The content that steps and sinks see.
@@ -44,9 +46,9 @@ pub enum Content {
 }
 
 impl Item {
-    /// A record at the start of its way.
+    /// A record at the start of its way, at its first try.
     pub fn new(source: RecordRef) -> Self {
-        Self { source, index: 0, key: Key::Original, content: Content::Original }
+        Self { source, index: 0, attempt: 1, key: Key::Original, content: Content::Original }
     }
 
     /// The key that sinks see.

@@ -27,9 +27,9 @@ pub(crate) struct RecordWork {
 
 impl RecordWork {
     /// Puts a record at the start of its way; forgets what was left of the one before.
-    pub(crate) fn begin(&mut self, record: &RecordRef) {
+    pub(crate) fn begin(&mut self, entry: &UnitEntry) {
         self.clear();
-        self.items.push(Item::new(record.clone()));
+        self.items.push(Item { attempt: entry.attempt, ..Item::new(entry.record.clone()) });
     }
 
     /// Forgets the record, so that its chunk is not held until the next one comes.
@@ -308,7 +308,7 @@ impl Executor {
         let work = &mut self.work;
         // After a panic `work` is begun anew and the blocks are rewound, so nothing half-made is seen.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            work.begin(&entry.record);
+            work.begin(entry);
             for step in &plan.steps {
                 let AnyStep::Pure(step) = step else { continue };
                 place.set(step.name());

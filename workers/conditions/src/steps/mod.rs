@@ -1,6 +1,8 @@
-//! Steps that are made of expressions and field names, for logs and documents alike: `set`, `rename`, `remove`, `filter`.
+//! Steps that are made of expressions and field names, for logs and documents alike: `set`, `rename`, `remove`, `filter`; and those
+//! for rehearsals, `delay` and `fail`.
 
 mod delay;
+mod fail;
 mod filter;
 mod pairs;
 mod remove;
@@ -9,6 +11,7 @@ mod set;
 mod target;
 
 pub use delay::DelayOptions;
+pub use fail::{FailClass, FailOptions, FailScope, fail};
 pub use filter::{FilterOptions, filter};
 pub use pairs::Pairs;
 pub use remove::{RemoveOptions, remove};

@@ -2,6 +2,7 @@
 
 mod errors;
 mod evaluation;
+mod failing;
 mod letters;
 mod limits;
 mod steps;

@@ -38,6 +38,7 @@ pub(super) fn logs(item: &mut Item, lines: &Lines, model: &Model) -> Result<Flow
     let children = text.split('\n').zip(0u32..).map(|(line, index)| Item {
         source: item.source.clone(),
         index,
+        attempt: item.attempt,
         key: item.key.clone(),
         content: Content::Fields(log_of_body(Value::from(without_return(line)), model, &item.source)),
     });

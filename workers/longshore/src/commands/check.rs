@@ -31,6 +31,9 @@ pub(crate) fn run(arguments: &Check, output: &Output) -> Result<(), End> {
         path.display(),
         output.green("no mistakes")
     ));
+    if let Some(fails) = plan::rehearsal(&loaded.pipeline) {
+        output.note(format_args!("rehearsal step in force: records fail on purpose ({fails})"));
+    }
     Ok(())
 }
 

@@ -120,6 +120,9 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         group = pipeline.group(),
         "started"
     );
+    if let Some(fails) = plan::rehearsal(pipeline) {
+        tracing::warn!(fails, "rehearsal step in force: records fail on purpose");
+    }
     let end = Fleet::run(fleet, parts, signals::stop()).await;
     topics.flush(FLUSH).await;
     ended(end)

@@ -58,6 +58,16 @@ pub(crate) fn build(pipeline: &Pipeline, version: &str, topics: &dyn TopicSinks)
     Ok(Built { plan, pair })
 }
 
+/// The steps that fail records on purpose, in words; none in a pipeline that means it.
+pub(crate) fn rehearsal(pipeline: &Pipeline) -> Option<String> {
+    let fails = pipeline.steps.iter().filter_map(|step| match step {
+        StepOptions::Fail(options) => Some(options.words()),
+        _ => None,
+    });
+    let fails: Vec<String> = fails.collect();
+    (!fails.is_empty()).then(|| fails.join(", "))
+}
+
 fn configuration(message: impl std::fmt::Display) -> End {
     End::new(Exit::Configuration, message)
 }
@@ -86,6 +96,7 @@ fn step(options: &StepOptions, number: usize, kind: Kind, store: &Arc<Store>) ->
         StepOptions::Normalize(options) => pure(longshore_datasets::normalize(options)?),
         StepOptions::Length(options) => pure(longshore_datasets::length(options)?),
         StepOptions::Fingerprint(options) => pure(longshore_datasets::fingerprint(options)?),
+        StepOptions::Fail(options) => pure(steps::fail(options)?),
         StepOptions::Delay(options) => {
             let delay = Delay::new(options.span.get(), options.condition()?);
             Ok(AnyStep::Waiting(Arc::new(delay)))

@@ -171,7 +171,7 @@ impl Runner {
         });
         let place = &mut self.places[at];
         let mut work = self.spare.pop().unwrap_or_default();
-        work.begin(&entry.record);
+        work.begin(&entry);
         let steps = Box::pin(steps::run(Arc::clone(&self.options.plan), work, Arc::clone(&place.slot)));
         place.slot.rest();
         place.record = Some(UnderWay { unit: unit.id, entry, began: now, steps });

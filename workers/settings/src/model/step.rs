@@ -1,6 +1,8 @@
 //! The steps: a list of maps with one key each, the step's name.
 
-use longshore_conditions::steps::{DelayOptions, FilterOptions, RemoveOptions, RenameOptions, SetOptions};
+use longshore_conditions::steps::{
+    DelayOptions, FailOptions, FilterOptions, RemoveOptions, RenameOptions, SetOptions,
+};
 use longshore_datasets::{AcceptOptions, FingerprintOptions, LengthOptions, NormalizeOptions};
 use longshore_logs::ParseOptions;
 use schemars::JsonSchema;
@@ -32,6 +34,8 @@ pub enum StepOptions {
     Fingerprint(FingerprintOptions),
     /// Waits per record: for rehearsing slow work.
     Delay(DelayOptions),
+    /// Fails records on purpose: for rehearsing what becomes of them.
+    Fail(FailOptions),
 }
 
 impl StepOptions {
@@ -48,6 +52,7 @@ impl StepOptions {
             Self::Remove(_) => "remove",
             Self::Filter(_) => "filter",
             Self::Delay(_) => "delay",
+            Self::Fail(_) => "fail",
         }
     }
 
@@ -58,7 +63,12 @@ impl StepOptions {
             Self::Accept(_) | Self::Normalize(_) | Self::Length(_) | Self::Fingerprint(_) => {
                 Some(Kind::Dataset)
             }
-            Self::Set(_) | Self::Rename(_) | Self::Remove(_) | Self::Filter(_) | Self::Delay(_) => None,
+            Self::Set(_)
+            | Self::Rename(_)
+            | Self::Remove(_)
+            | Self::Filter(_)
+            | Self::Delay(_)
+            | Self::Fail(_) => None,
         }
     }
 

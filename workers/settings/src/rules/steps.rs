@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use longshore_codec::Store;
+use longshore_conditions::steps::{DelayOptions, FailOptions};
 use longshore_conditions::{BuildError, Condition, ConditionError, Expression, steps};
 
 use super::{Context, at};
@@ -47,9 +48,11 @@ pub(crate) fn check(context: &mut Context<'_>, store: &Arc<Store>) {
 /// Whether the step works on fields, which only exist once a step has read the record. A worker would halt on it.
 fn needs_fields(step: &StepOptions) -> bool {
     match step {
-        StepOptions::Parse(_) | StepOptions::Accept(_) | StepOptions::Filter(_) | StepOptions::Delay(_) => {
-            false
-        }
+        StepOptions::Parse(_)
+        | StepOptions::Accept(_)
+        | StepOptions::Filter(_)
+        | StepOptions::Delay(_)
+        | StepOptions::Fail(_) => false,
         StepOptions::Set(options) => options.0.iter().any(|(target, _)| target != "key"),
         StepOptions::Rename(_)
         | StepOptions::Remove(_)
@@ -99,8 +102,8 @@ fn builds(context: &mut Context<'_>, step: &StepOptions, number: usize, store: &
                 judge(context, path.key(name), text, Condition::compile(text).err());
             }
         }
-        StepOptions::Delay(options) => {
-            if let Some(text) = &options.when {
+        StepOptions::Delay(DelayOptions { when, .. }) | StepOptions::Fail(FailOptions { when, .. }) => {
+            if let Some(text) = when {
                 judge(context, path.key("when"), text, Condition::compile(text).err());
             }
         }
@@ -147,6 +150,7 @@ fn build(step: &StepOptions, kind: Kind, number: usize, store: &Arc<Store>) -> R
         StepOptions::Remove(options) => steps::remove(options, kind).map(drop),
         StepOptions::Filter(options) => steps::filter(options, number).map(drop),
         StepOptions::Delay(options) => options.condition().map(drop),
+        StepOptions::Fail(options) => steps::fail(options).map(drop),
         StepOptions::Parse(options) => longshore_logs::parse(options, store).map(drop),
         StepOptions::Accept(options) => longshore_datasets::accept(options, store).map(drop),
         StepOptions::Normalize(options) => longshore_datasets::normalize(options).map(drop),

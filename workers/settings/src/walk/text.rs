@@ -1,6 +1,6 @@
 //! Texts: words from a list, lengths, and our own formats.
 
-use longshore_core::human::{BYTES_FORMAT, Bytes, SPAN_FORMAT, Span};
+use longshore_core::human::{BYTES_FORMAT, Bytes, SHARE_FORMAT, SPAN_FORMAT, Share, Span};
 use serde_json::Value as Json;
 
 use super::Walker;
@@ -39,12 +39,13 @@ impl Walker<'_> {
         self.findings.push(finding);
     }
 
-    /// Judges a bare number where a size or a span is wanted; whether it did.
+    /// Judges a bare number where a size, a span or a share is wanted; whether it did.
     pub(super) fn bare_number(&mut self, format: &str, number: f64, path: &Path) -> bool {
         let message = match format {
             SPAN_FORMAT if number != 0.0 => "the unit is missing, write for example 10s",
             BYTES_FORMAT if number < 0.0 => "a size is never negative",
-            SPAN_FORMAT | BYTES_FORMAT => return true,
+            SHARE_FORMAT if !(0.0..=1.0).contains(&number) => "expected a share from 0% to 100%, such as 5%",
+            SPAN_FORMAT | BYTES_FORMAT | SHARE_FORMAT => return true,
             _ => return false,
         };
         self.findings.push(Finding::new(Code::Value, self.sources.value(path), message).at(path));
@@ -71,6 +72,7 @@ fn misread(format: &str, text: &str) -> Option<String> {
     match format {
         BYTES_FORMAT => text.parse::<Bytes>().err().map(|error| error.to_string()),
         SPAN_FORMAT => text.parse::<Span>().err().map(|error| error.to_string()),
+        SHARE_FORMAT => text.parse::<Share>().err().map(|error| error.to_string()),
         DEADLINE_FORMAT if text == "off" => None,
         DEADLINE_FORMAT => text.parse::<Span>().err().map(|error| format!("{error}, or `off`")),
         START_FORMAT => text.parse::<Start>().err(),
