@@ -39,6 +39,7 @@ fn options(order: Order) -> PairOptions {
         backoff: Backoff { base: second, cap: second, floor: second },
         attempts: 8,
         retry: None,
+        flood: None,
         generation: Generation::FIRST,
     }
 }

@@ -102,6 +102,7 @@ reasons! {
     BrokerConfiguration = "broker.configuration", "The Kafka client refused its configuration.";
     RetryParked = "retry.parked", "An earlier record of its key waits for its retry, so it waits behind it.";
     RetryStray = "retry.stray", "The record of the retry topic is no copy of a record of this pipeline.";
+    RejectFlood = "reject.flood", "Nearly all records are rejected, which is an outage and no longer poison: the pair probes.";
     CrashLoop = "crash.loop", "The record took the worker down several times.";
     Internal = "internal", "A defect of Longshore.";
 }

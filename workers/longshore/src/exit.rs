@@ -106,7 +106,7 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         | Reason::BrokerTopicMissing
         | Reason::BrokerTopicUnfit
         | Reason::BrokerConfiguration => Exit::Configuration,
-        Reason::StepDeadline | Reason::RetryParked => Exit::Temporary,
+        Reason::StepDeadline | Reason::RetryParked | Reason::RejectFlood => Exit::Temporary,
         Reason::StepPanic | Reason::BrokerFatal | Reason::Internal => Exit::Internal,
     }
 }

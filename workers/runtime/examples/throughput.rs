@@ -225,6 +225,7 @@ fn options(units_in_flight: u32) -> PairOptions {
         backoff: FleetOptions::BACKOFF,
         attempts: 8,
         retry: None,
+        flood: None,
         generation: Generation::FIRST,
     }
 }

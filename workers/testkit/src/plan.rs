@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::pair::{
-    CommitPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, UnitEntry, Window,
+    CommitPolicy, FloodPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, UnitEntry, Window,
 };
 use longshore_core::retry::Backoff;
 use longshore_core::{Generation, Lane, Offset, SinkIndex, SinkMask};
@@ -154,6 +154,14 @@ fn retry_policy(random: &mut Random, order: Order) -> Option<RetryPolicy> {
     })
 }
 
+fn flood_policy(random: &mut Random) -> Option<FloodPolicy> {
+    random.percent(40).then(|| FloodPolicy {
+        ratio: random.pick(&[0.5, 0.9, 1.0]),
+        min: random.pick(&[1, 2, 4]),
+        window: random.pick(&[Duration::from_secs(1), Duration::from_secs(60)]),
+    })
+}
+
 fn options(random: &mut Random, sinks: Vec<SinkSpec>) -> PairOptions {
     let window = random.pick(&[1, 2, 4, 8]);
     let order = random.pick(&[Order::Key, Order::Key, Order::Key, Order::None, Order::Partition]);
@@ -179,6 +187,7 @@ fn options(random: &mut Random, sinks: Vec<SinkSpec>) -> PairOptions {
         },
         attempts: random.pick(&[1, 2, 3, 9]),
         retry,
+        flood: flood_policy(random),
         generation: Generation::FIRST,
     }
 }

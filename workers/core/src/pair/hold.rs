@@ -3,6 +3,7 @@
 
 use crate::{Class, Failure, Moment, SinkIndex, SinkMask};
 
+use super::flood::Breaker;
 use super::{Action, Pair, Phase};
 
 /// What holds a pair back.
@@ -10,6 +11,7 @@ use super::{Action, Pair, Phase};
 pub(super) struct Holds {
     sinks: SinkMask,
     outage: Option<Outage>,
+    pub(super) breaker: Breaker,
     reason: Option<Failure>,
 }
 
@@ -32,13 +34,19 @@ impl Holds {
         self.sinks.is_empty() && probes
     }
 
-    /// When the next probe is due.
-    pub(super) fn probe_due(&self) -> Option<Moment> {
-        self.outage.as_ref().map(|outage| outage.due)
+    /// Whether no more may come in. A flood of rejects is probed with what comes, so it does not close the intake.
+    pub(super) fn closes_intake(&self) -> bool {
+        !self.sinks.is_empty() || self.outage.is_some()
     }
 
-    fn resume(&mut self, actions: &mut Vec<Action>) {
-        if self.sinks.is_empty() && self.outage.is_none() && self.reason.take().is_some() {
+    /// When the next probe is due.
+    pub(super) fn probe_due(&self) -> Option<Moment> {
+        self.outage.as_ref().map(|outage| outage.due).max(self.breaker.due())
+    }
+
+    pub(super) fn resume(&mut self, actions: &mut Vec<Action>) {
+        let holds = self.closes_intake() || self.breaker.is_open();
+        if !holds && self.reason.take().is_some() {
             actions.push(Action::Resume);
         }
     }
@@ -86,7 +94,7 @@ impl Pair {
         self.hold_for(failure, actions);
     }
 
-    fn hold_for(&mut self, failure: Failure, actions: &mut Vec<Action>) {
+    pub(super) fn hold_for(&mut self, failure: Failure, actions: &mut Vec<Action>) {
         if self.own.holds.reason.is_none() {
             actions.push(Action::Hold(failure.clone()));
             self.own.holds.reason = Some(failure);

@@ -170,7 +170,7 @@ impl Pair {
 
     /// Grants what the window has room for. Small rises wait, so that the source is not told of every record.
     pub(super) fn grant(&mut self, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Running || self.own.holds.reason().is_some() || !self.own.input_started {
+        if self.phase != Phase::Running || self.own.holds.closes_intake() || !self.own.input_started {
             return;
         }
         if self.is_retry_full() {

@@ -19,6 +19,7 @@ mod action;
 mod assign;
 mod commit;
 mod event;
+mod flood;
 mod hold;
 mod intake;
 mod letters;
@@ -32,7 +33,7 @@ mod turn;
 
 pub use action::{Action, Destination, Letter, LetterId, Tally, Unit, UnitEntry};
 pub use event::{CommitResult, Event, Position, UnitResult, Verdict};
-pub use options::{CommitPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window};
+pub use options::{CommitPolicy, FloodPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window};
 
 use ownership::Ownership;
 

@@ -83,6 +83,17 @@ pub struct RetryPolicy {
     pub carry_age: Duration,
 }
 
+/// When rejected records are an outage and no longer poison.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FloodPolicy {
+    /// The share of rejected records that trips the breaker, above 0 and at most 1.
+    pub ratio: f64,
+    /// It never trips on fewer rejected records than these.
+    pub min: u64,
+    /// Over how long they are counted.
+    pub window: Duration,
+}
+
 /// How much may be between intake and settle without being in a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
@@ -119,6 +130,8 @@ pub struct PairOptions {
     pub attempts: u32,
     /// How failed records wait outside of the worker; none: they wait in it.
     pub retry: Option<RetryPolicy>,
+    /// When rejected records are an outage; none: never.
+    pub flood: Option<FloodPolicy>,
     /// The sink generation.
     pub generation: crate::Generation,
 }

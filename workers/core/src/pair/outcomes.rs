@@ -24,10 +24,16 @@ impl Pair {
         let mut finished = Finished::new(&self.own.sinks);
         let mut halt = None;
         let mut target = None;
+        let (mut passed, mut rejected) = (0, 0);
         let mut verdicts = result.verdicts.into_iter();
         for unit in result.units {
             let entries = self.own.scheduler.done(unit, now).unwrap_or_default();
             for (entry, verdict) in entries.into_iter().zip(verdicts.by_ref()) {
+                match self.ends(&entry, &verdict) {
+                    Some(true) => passed += 1,
+                    Some(false) => rejected += 1,
+                    None => {}
+                }
                 match self.outcome(entry, verdict, &mut finished, now, actions) {
                     Unfinished::No => {}
                     Unfinished::Target(failure) => target = Some(failure),
@@ -38,8 +44,23 @@ impl Pair {
         }
         self.take_finished(finished, result.blocks, &result.children_filtered, now, actions);
         self.outage_after_unit(target, now, actions);
+        self.count_ends(passed, rejected, now, actions);
         if let Some(failure) = halt {
             self.halt(failure, actions);
+        }
+    }
+
+    /// How a record ends with this verdict: with a row or a filter, or as a letter; none when it goes on.
+    fn ends(&self, entry: &Entry, verdict: &Verdict) -> Option<bool> {
+        match verdict {
+            _ if entry.lettered => None,
+            Verdict::Routed { .. } | Verdict::Filtered(_) => Some(true),
+            Verdict::Deferred => None,
+            Verdict::Failed(failure) => match failure.class {
+                Class::Reject => Some(false),
+                Class::Retry { scope: Scope::Record, .. } => self.is_last_try(entry).then_some(false),
+                Class::Retry { scope: Scope::Target, .. } | Class::Halt => None,
+            },
         }
     }
 
@@ -179,12 +200,18 @@ impl Pair {
 
     /// Sends units while the scheduler has some and nothing holds the pair back.
     pub(super) fn send_units(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.judge_flood(now, actions);
         while matches!(self.phase, Phase::Running | Phase::Draining)
             && self.own.holds.lets_go(now, self.own.scheduler.running_units())
         {
-            let room = self.repeat_room();
+            let probe = self.own.holds.breaker.room(self.is_quiet(), now);
+            if probe == 0 {
+                return;
+            }
+            let room = self.repeat_room().min(probe);
             let Some(id) = self.next_unit(now, room, actions) else { return };
-            let own = &self.own;
+            let own = &mut self.own;
+            own.holds.breaker.sent(own.scheduler.entries(id).len() as u64);
             let entries = own.scheduler.entries(id).iter().filter_map(|entry| {
                 let record = own.record(entry)?;
                 Some(super::UnitEntry { record, held: entry.held, attempt: entry.attempt })
@@ -206,7 +233,7 @@ impl Pair {
                     entry.lettered || !lane.parking.diverts(key) || !Rule::DivertQueued.holds()
                 }
                 (Lane::Retry, Some(key)) => {
-                    lane.parking.head(key) == Some(entry.offset) || !Rule::HeadOnly.holds()
+                    entry.lettered || lane.parking.head(key) == Some(entry.offset) || !Rule::HeadOnly.holds()
                 }
             };
             let mut aside = Vec::new();

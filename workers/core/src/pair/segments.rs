@@ -223,7 +223,9 @@ impl Pair {
             | Phase::Dropped
             | Phase::Halted(_) => return,
         };
-        let all_pressed = stopping || self.is_pressed_by_cap();
+        // A probe of the flood breaker is judged by what became of it, so that is to be known soon.
+        let probing = self.own.holds.breaker.is_open();
+        let all_pressed = stopping || probing || self.is_pressed_by_cap();
         for at in 0..self.own.sinks.len() {
             let pressed = all_pressed || (self.own.decider == Some(at) && self.is_pressed_by_letters());
             if self.own.sinks[at].is_due(&self.options.sinks[at], now, pressed) {
@@ -307,8 +309,8 @@ impl Pair {
             return;
         }
         match outcome {
-            Published::Done(refused) => self.publish_done(sink, refused, actions),
-            Published::TakenByUs => self.publish_done(sink, Vec::new(), actions),
+            Published::Done(refused) => self.publish_done(sink, refused, now, actions),
+            Published::TakenByUs => self.publish_done(sink, Vec::new(), now, actions),
             Published::TakenByOther(_) => self.contest(now, actions),
         }
     }
@@ -318,6 +320,7 @@ impl Pair {
         &mut self,
         sink: SinkIndex,
         mut refused: Vec<(Offset, Failure)>,
+        now: Moment,
         actions: &mut Vec<Action>,
     ) {
         let Some(state) = self.own.sinks.get_mut(usize::from(sink.0)) else { return };
@@ -344,6 +347,7 @@ impl Pair {
             refused.sort_by_key(|(offset, _)| *offset);
             refused.dedup_by_key(|(offset, _)| *offset);
         }
+        let refusals = refused.len() as u64;
         for (offset, failure) in refused {
             let sent = segment.sent.binary_search_by_key(&offset, |entry| entry.offset);
             if let Ok(at) = sent {
@@ -351,6 +355,7 @@ impl Pair {
                 self.refuse(segment.sent[at], sink, failure, actions);
             }
         }
+        self.count_refused(refusals, now, actions);
         for entry in &segment.sent {
             self.own.release(entry.lane, entry.chunk, 1);
         }

@@ -13,6 +13,7 @@ use crate::{
 use super::*;
 
 mod ends;
+mod flood;
 mod gaps;
 mod retry;
 mod speed;
@@ -37,6 +38,7 @@ fn options(sinks: Vec<SinkSpec>) -> PairOptions {
         backoff: Backoff { base: second, cap: second, floor: second },
         attempts: 3,
         retry: None,
+        flood: None,
         generation: Generation::FIRST,
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use longshore_codec::{Store, ValueEncoder};
 use longshore_conditions::{BuildError, Condition, steps};
 use longshore_core::item::Step;
-use longshore_core::pair::{CommitPolicy, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window};
+use longshore_core::pair::{
+    CommitPolicy, FloodPolicy, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window,
+};
 use longshore_core::retry::Backoff;
 use longshore_core::sink::Sink;
 use longshore_core::{Failure, Generation, Item};
@@ -177,6 +179,11 @@ fn retry_policy(pipeline: &Pipeline) -> Option<RetryPolicy> {
     })
 }
 
+fn flood_policy(pipeline: &Pipeline) -> FloodPolicy {
+    let flood = &pipeline.failure.flood;
+    FloodPolicy { ratio: flood.ratio, min: flood.min, window: flood.window.get() }
+}
+
 fn pair_options(pipeline: &Pipeline, version: &str, sinks: Vec<SinkSpec>, plan: &Plan) -> PairOptions {
     let retry = &pipeline.failure.retry;
     PairOptions {
@@ -196,6 +203,7 @@ fn pair_options(pipeline: &Pipeline, version: &str, sinks: Vec<SinkSpec>, plan: 
         backoff: Backoff { base: retry.first.get(), cap: retry.cap.get(), floor: retry.shortest().get() },
         attempts: retry.attempts,
         retry: retry_policy(pipeline),
+        flood: Some(flood_policy(pipeline)),
         generation: Generation(pipeline.generation),
     }
 }

@@ -216,6 +216,7 @@ fn pair_options(sinks: usize, attempts: u32) -> PairOptions {
         backoff: brief(),
         attempts,
         retry: None,
+        flood: None,
         generation: Generation::FIRST,
     }
 }
