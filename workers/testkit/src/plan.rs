@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::pair::{
-    CommitPolicy, FloodPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, UnitEntry, Window,
+    CommitPolicy, FloodPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, UnitEntry,
+    Window,
 };
 use longshore_core::retry::Backoff;
 use longshore_core::{Generation, Lane, Offset, SinkIndex, SinkMask};

@@ -158,7 +158,8 @@ impl Pair {
         }
         if let Some((rejected, all)) = self.own.holds.breaker.count(&policy, (passed, rejected), now) {
             let seconds = policy.window.as_secs_f64();
-            let detail = format_args!("{rejected} of the last {all} records within {seconds} s were rejected");
+            let detail =
+                format_args!("{rejected} of the last {all} records within {seconds} s were rejected");
             self.hold_for(Failure::target(Reason::RejectFlood, detail), actions);
         }
     }

@@ -33,7 +33,9 @@ mod turn;
 
 pub use action::{Action, Destination, Letter, LetterId, Tally, Unit, UnitEntry};
 pub use event::{CommitResult, Event, Position, UnitResult, Verdict};
-pub use options::{CommitPolicy, FloodPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window};
+pub use options::{
+    CommitPolicy, FloodPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window,
+};
 
 use ownership::Ownership;
 

@@ -49,6 +49,8 @@ pub(super) struct RetryLane {
     uncovered: BTreeSet<(Offset, Offset)>,
     /// Copies that settle when their record, which waits in a segment, is published.
     pub(super) joined: BTreeMap<Offset, Vec<Offset>>,
+    /// Records that run again only to tell why their letter was decided, by origin.
+    relettering: BTreeSet<Offset>,
     /// Records with the scheduler.
     pub(super) at_work: u64,
     /// When copies that have grown old are looked for again.
@@ -73,6 +75,7 @@ impl RetryLane {
             grants: Grants::default(),
             uncovered: BTreeSet::new(),
             joined: BTreeMap::new(),
+            relettering: BTreeSet::new(),
             at_work: 0,
             sweep: Moment::default(),
         }

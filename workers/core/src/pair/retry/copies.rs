@@ -7,6 +7,7 @@ use crate::headers::LetterHeaders;
 use crate::pair::letters::Flying;
 use crate::pair::{Action, Pair, PairId, Phase, RetryPolicy, Tally};
 use crate::rules::Rule;
+use crate::scheduler::Entry;
 use crate::{Chunk, Failure, Moment, Offset, Reason, RecordRef};
 
 use super::{Copy, CopyState, RetryLane};
@@ -64,22 +65,14 @@ impl Pair {
                     index,
                     ..timed(&policy, &record, &headers, wall_ms, now)
                 };
-                self.sort_copy(headers.origin.offset, copy, &headers, record, now, actions);
+                self.sort_copy(headers.origin.offset, copy, actions);
             }
             Err(failure) => self.send(Flying::stray(record, failure, offset), actions),
         }
     }
 
     /// Finds out whether a copy's record is finished, under way, or to be tried (design section 4, the retry lane, rule 3).
-    fn sort_copy(
-        &mut self,
-        origin: Offset,
-        copy: Copy,
-        headers: &LetterHeaders,
-        record: RecordRef,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
+    fn sort_copy(&mut self, origin: Offset, copy: Copy, actions: &mut Vec<Action>) {
         let own = &mut self.own;
         let covered = own.commits.acknowledged();
         let held = own.held_by(origin);
@@ -101,12 +94,15 @@ impl Pair {
                 lane.settle(origin, copy.offset, covered);
             }
         } else if decided {
-            // The decision stands: the letter is sent again, and is the same letter.
+            // The decision stands: whatever the steps say this time, they only tell the letter why.
             lane.join(origin, copy.offset);
-            lane.payloads.need(copy.chunk, 1);
-            let reason = Reason::from_code(&headers.reason).unwrap_or(Reason::SinkRejected);
-            let failure = Failure::reject(reason, &headers.detail).at(&headers.at);
-            self.letter_again(origin, copy, record, failure, now, actions);
+            if lane.relettering.insert(origin) {
+                lane.payloads.need(copy.chunk, 1);
+                lane.at_work += 1;
+                let held = crate::SinkMask::first(own.sinks.len());
+                let attempt = copy.attempt + 1;
+                own.scheduler.push(Entry { held, attempt, lettered: true, ..copy.entry(origin) });
+            }
         } else if at_work {
             // The input lane has the record itself; rule 5 holds the copy's commit back until it is through.
             lane.settle(origin, copy.offset, covered);

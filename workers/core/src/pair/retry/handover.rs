@@ -8,9 +8,9 @@ use crate::pair::segments::Doomed;
 use crate::pair::{Action, Destination, Pair};
 use crate::rules::Rule;
 use crate::scheduler::Entry;
-use crate::{Failure, Lane, Offset, Reason, RecordRef, RunSet};
+use crate::{Failure, Lane, Reason, RunSet};
 
-use super::{Copy, CopyState};
+use super::CopyState;
 
 impl Pair {
     /// Sends a record to the retry partition: `attempts` were made so far, and the next one is wanted after `delay`.
@@ -92,20 +92,5 @@ impl Pair {
                 self.decide(Doomed { entry, record, failure, holds: false, replays }, now, actions);
             }
         }
-    }
-
-    /// A copy whose letter was decided in the ledger before is answered with the letter again.
-    pub(in crate::pair) fn letter_again(
-        &mut self,
-        origin: Offset,
-        copy: Copy,
-        record: RecordRef,
-        failure: Failure,
-        now: crate::Moment,
-        actions: &mut Vec<Action>,
-    ) {
-        let held = self.own.all_sinks();
-        let entry = Entry { held, attempt: copy.attempt.max(1), lettered: true, ..copy.entry(origin) };
-        self.decide(Doomed { entry, record, failure, holds: false, replays: copy.replays }, now, actions);
     }
 }

@@ -67,6 +67,10 @@ impl Pair {
     pub(in crate::pair) fn tried(&mut self, entry: &Entry, releases: bool) -> Option<Copy> {
         let lane = self.own.retry.as_mut()?;
         lane.at_work = lane.at_work.saturating_sub(1);
+        if entry.lettered {
+            lane.relettering.remove(&entry.offset);
+            return None;
+        }
         let copy = lane.index.remove(entry.offset)?;
         lane.join(entry.offset, copy.offset);
         if releases {

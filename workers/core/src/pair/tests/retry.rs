@@ -25,6 +25,10 @@ fn with_retry(policy: RetryPolicy) -> PairOptions {
 }
 
 fn assign(hand: &mut Hand, retry_end: i64) {
+    assign_with(hand, retry_end, LedgerView::default());
+}
+
+fn assign_with(hand: &mut Hand, retry_end: i64, ledger: LedgerView) {
     let topic = TopicName::new("in.p.retry");
     let (log_start, log_end) = (Offset(0), Offset(retry_end));
     let assignment = Assignment {
@@ -40,7 +44,7 @@ fn assign(hand: &mut Hand, retry_end: i64) {
         retry: Some(RetryAssignment { topic, committed: None, log_start, log_end }),
     };
     hand.tell(Event::Assigned { assignment, writer: WriterId(1) });
-    hand.tell(Event::Recovered { epoch: Epoch(1), sink: SinkIndex(0), ledger: Ok(LedgerView::default()) });
+    hand.tell(Event::Recovered { epoch: Epoch(1), sink: SinkIndex(0), ledger: Ok(ledger) });
 }
 
 fn headers(origin: i64, attempt: u32) -> LetterHeaders {
@@ -296,4 +300,30 @@ fn what_the_retry_topic_refuses_becomes_a_letter() {
     let letters = hand.letters();
     assert_eq!((letters.len(), letters[0].to), (1, Destination::DeadLetters));
     assert_eq!(letters[0].failure.reason, Reason::SinkTooLarge);
+}
+
+/// Scenario: a parked record was rejected and its letter decided in the ledger; the worker died before the letter was sent.
+/// Guarantee: the next owner sends the letter with the reason that the steps give, not with what stands on the copy, and makes no row.
+#[test]
+fn a_decided_letter_says_why_its_record_failed() {
+    let mut first = Hand::new(with_retry(policy()));
+    assign(&mut first, 0);
+    first.receive(&[(3, "a")]);
+    first.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::DecodeJson, "bad"))));
+    first.tell(Event::Drain);
+    let (_, trailer) = first.trailers().pop().unwrap();
+    let mut ledger = LedgerView::default();
+    ledger.fold(&trailer);
+
+    let mut next = Hand::new(with_retry(policy()));
+    assign_with(&mut next, 1, ledger);
+    let parked = Failure::retry(Reason::RetryParked, "behind another");
+    let origin = headers(3, 0).origin;
+    let parked = LetterHeaders { attempt: 0, ..LetterHeaders::failed(origin, 5, &parked, "p v", WALL_MS) };
+    copy_of(&mut next, 0, "a", &parked);
+    next.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::DecodeJson, "bad"))));
+    let letter = next.letters().pop().unwrap();
+    assert_eq!((letter.failure.reason, letter.attempts), (Reason::DecodeJson, 1));
+    acknowledge(&mut next, letter.id);
+    assert_eq!((next.rows, next.pair.waiting()), (0, (0, 0)));
 }
