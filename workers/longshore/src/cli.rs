@@ -5,6 +5,7 @@ pub(crate) mod dlq;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use longshore_core::human::Share;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -165,6 +166,10 @@ pub(crate) struct DevStart {
     /// Seed of the generated lines.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Rehearse: this share of the records fails on purpose. Nine in ten of them go
+    /// through at a later try, one is a dead letter and is sent again at the end.
+    #[arg(long, value_name = "SHARE", conflicts_with = "serve")]
+    pub(crate) fail: Option<Share>,
     /// Only run a broker, print its address, and wait for Ctrl-C.
     #[arg(long)]
     pub(crate) serve: bool,

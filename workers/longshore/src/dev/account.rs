@@ -1,4 +1,4 @@
-//! The account of a run: published = in files + filtered + dead-lettered, nothing missing, nothing twice, the order per
+//! The account of a run: published = in files + filtered + open dead letters, nothing missing, nothing twice, the order per
 //! key kept. It is counted from what stood in the topics and from the sink's files; no worker is asked.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,8 +9,9 @@ use longshore_core::Origin;
 use longshore_sinks::verify;
 use serde::Serialize;
 
-use super::evidence::{self, Letter, Pipeline, Published, Run};
+use super::evidence::{self, Pipeline, Published, Run};
 use super::expect::Place;
+use super::way::{Way, Ways};
 
 /// At most so many findings are kept; one is enough to fail, a million help nobody.
 const FINDINGS_MAX: usize = 50;
@@ -28,7 +29,7 @@ pub(crate) struct Account {
     pub(crate) in_files: u64,
     /// Records filtered, by reason, as the trailers count them.
     pub(crate) filtered: BTreeMap<String, u64>,
-    /// Distinct dead letters, by reason.
+    /// Distinct dead letters that nobody has sent again, by reason.
     pub(crate) dead: BTreeMap<String, u64>,
     /// Second rows of a record.
     pub(crate) duplicates: u64,
@@ -40,6 +41,8 @@ pub(crate) struct Account {
     pub(crate) uncommitted: u64,
     /// Second copies of a letter (the same letter, so no fault).
     pub(crate) letter_copies: u64,
+    /// Where records were on their way.
+    pub(crate) way: Way,
     /// What is wrong, in words, each naming its row or record; at most [`FINDINGS_MAX`].
     pub(crate) findings: Vec<String>,
     /// How much is wrong in all.
@@ -47,7 +50,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    fn fault(&mut self, words: String) {
+    pub(super) fn fault(&mut self, words: String) {
         self.faults += 1;
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(words);
@@ -70,13 +73,13 @@ pub(crate) fn count(folder: &Path) -> anyhow::Result<Vec<Account>> {
 #[derive(Default)]
 struct Found {
     row: Option<String>,
-    letter: Option<String>,
 }
 
 struct Count {
     account: Account,
     published: HashMap<Origin, Published>,
     found: HashMap<Origin, Found>,
+    ways: Ways,
     /// Per key: the last origin seen in the files, by partition.
     last: HashMap<(i32, String), Origin>,
 }
@@ -91,7 +94,7 @@ impl Count {
             ..Account::default()
         };
         let published = rows.into_iter().map(|row| (row.origin.clone(), row)).collect();
-        Ok(Self { account, published, found: HashMap::new(), last: HashMap::new() })
+        Ok(Self { account, published, found: HashMap::new(), ways: Ways::default(), last: HashMap::new() })
     }
 
     fn run(mut self, folder: &Path, pipeline: &Pipeline) -> anyhow::Result<Account> {
@@ -101,9 +104,10 @@ impl Count {
                 "the topic holds {published} records, the producer got {confirmed} confirmed"
             ));
         }
+        self.ways = Ways::read(folder, pipeline, &self.published, &mut self.account)?;
         self.files(&folder.join(&pipeline.files), folder)?;
-        self.letters(&evidence::topic_file(folder, &pipeline.letters))?;
         self.places();
+        self.ways.finish(&self.published, &mut self.account);
         for row in pipeline.committed.iter().filter(|row| row.committed.unwrap_or(0) != row.end) {
             self.account.uncommitted += 1;
             let (partition, committed, end) = (row.partition, row.committed, row.end);
@@ -145,7 +149,8 @@ impl Count {
         }
         found.row = Some(place.clone());
         self.account.in_files += 1;
-        let Some(key) = published.key.clone() else { return };
+        // A dead letter leaves the order of its key, and its replay comes late.
+        let Some(key) = published.key.clone().filter(|_| !self.ways.is_replayed(row.origin)) else { return };
         let last = self.last.insert((row.origin.partition.0, key), row.origin.clone());
         if let Some(last) = last.filter(|last| last.offset > row.origin.offset) {
             self.account.out_of_order += 1;
@@ -153,43 +158,24 @@ impl Count {
         }
     }
 
-    fn letters(&mut self, file: &Path) -> anyhow::Result<()> {
-        for letter in evidence::rows::<Letter>(file)? {
-            let Some(origin) = &letter.origin else {
-                self.account.fault("a dead letter without a readable origin".to_owned());
-                continue;
-            };
-            let expected = match self.published.get(origin).map(|p| &p.place) {
-                Some(Place::Dead(reason)) => reason.clone(),
-                _ => {
-                    self.account.fault(format!("unexpected letter: {origin} with {}", letter.reason));
-                    continue;
-                }
-            };
-            if expected != letter.reason || !letter.payload_same {
-                self.account
-                    .fault(format!("wrong letter: {origin} says {}, expected {expected}", letter.reason));
-            }
-            let found = self.found.entry(origin.clone()).or_default();
-            if found.letter.is_some() {
-                self.account.letter_copies += 1;
-            } else {
-                found.letter = Some(letter.reason.clone());
-                *self.account.dead.entry(letter.reason).or_default() += 1;
-            }
-        }
-        Ok(())
-    }
-
     /// Every published record must have been found where it belongs.
     fn places(&mut self) {
         let mut filtered: BTreeMap<&str, u64> = BTreeMap::new();
         let mut missing: Vec<(&Origin, &Place)> = Vec::new();
+        let mut doubled = Vec::new();
         for (origin, published) in &self.published {
-            let found = self.found.get(origin);
+            let has_row = self.found.get(origin).is_some_and(|found| found.row.is_some());
+            let letter = self.ways.open_letter(origin);
+            if let Some(reason) = letter {
+                *self.account.dead.entry(reason.to_owned()).or_default() += 1;
+                if has_row {
+                    doubled.push(format!("row and letter: {origin} is in the files, and its letter is open"));
+                }
+            }
             let there = match &published.place {
-                Place::File => found.is_some_and(|f| f.row.is_some()),
-                Place::Dead(_) => found.is_some_and(|f| f.letter.is_some()),
+                _ if letter.is_some() => true,
+                Place::File => has_row,
+                Place::Dead(_) => false,
                 Place::Filtered(reason) => {
                     *filtered.entry(reason).or_default() += 1;
                     true
@@ -206,7 +192,7 @@ impl Count {
             .collect();
         let filtered: BTreeMap<String, u64> = filtered.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         self.account.missing = missing.len() as u64;
-        for words in missing {
+        for words in missing.into_iter().chain(doubled) {
             self.account.fault(words);
         }
         if filtered != self.account.filtered {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use longshore_core::Origin;
 use serde::{Deserialize, Serialize};
 
-use super::expect::{Demo, Place};
+use super::expect::{Demo, Place, Rehearsal};
 
 /// The name of the file that makes a folder a run.
 pub(crate) const RUN_FILE: &str = "run.json";
@@ -41,6 +41,15 @@ pub(crate) struct Pipeline {
     pub(crate) published: u64,
     /// Per partition: the group's committed offset and the log's end.
     pub(crate) committed: Vec<Committed>,
+    /// Its retry topic; none in a run of a version that had none.
+    #[serde(default)]
+    pub(crate) retry: Option<String>,
+    /// The same of the retry topic.
+    #[serde(default)]
+    pub(crate) retry_committed: Vec<Committed>,
+    /// Which records failed on purpose.
+    #[serde(default)]
+    pub(crate) rehearsal: Option<Rehearsal>,
 }
 
 /// Where the group stood at the end.
@@ -77,6 +86,23 @@ pub(crate) struct Letter {
     pub(crate) origin: Option<Origin>,
     /// Its reason code.
     pub(crate) reason: String,
+    /// Its replay number.
+    #[serde(default)]
+    pub(crate) replays: u32,
+    /// Whether its payload is, byte for byte, that of the origin.
+    pub(crate) payload_same: bool,
+}
+
+/// One record of the retry topic.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Copy {
+    /// What its headers name as the origin; none when they cannot be read.
+    pub(crate) origin: Option<Origin>,
+    /// Why it is there.
+    pub(crate) reason: String,
+    /// Its replay number: above 0 for what a replay sent.
+    pub(crate) replays: u32,
     /// Whether its payload is, byte for byte, that of the origin.
     pub(crate) payload_same: bool,
 }

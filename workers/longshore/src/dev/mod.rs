@@ -1,6 +1,7 @@
 //! `longshore dev`: broker, two pipelines, worker processes, a kill -9 in the middle, and the account.
 
 mod account;
+mod again;
 mod broker;
 mod crew;
 mod evidence;
@@ -14,6 +15,7 @@ mod pipelines;
 mod readback;
 mod report;
 mod serve;
+mod way;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ use crate::exit::{End, Exit};
 use crate::output::{Output, grouped};
 use broker::Broker;
 use crew::Worker;
+use expect::Rehearsal;
 use folder::Folder;
 use pipelines::Prepared;
 
@@ -63,7 +66,8 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
     let broker = Broker::start(&arguments.broker, &dir.join("broker"), output)?;
     interrupt::end_on_signal(broker.container())?;
     let target = Target::broker(&broker.bootstrap());
-    let prepared = pipelines::write(dir, &broker.bootstrap())?;
+    let rehearsal = arguments.fail.map(|share| Rehearsal::of(share.get()));
+    let prepared = pipelines::write(dir, &broker.bootstrap(), rehearsal)?;
     let input = gather(arguments, &broker, output)?;
     make_topics(&broker, &target.options, &prepared, arguments, output)?;
 
@@ -76,10 +80,13 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
     let published = demo.publish_and_kill(arguments, input, output)?;
     demo.drain(output)?;
     demo.stop(output)?;
+    if rehearsal.is_some() {
+        demo.mend_and_replay(dir, &broker.bootstrap(), output)?;
+    }
     let run = readback::read_back(dir, &target.options, &broker.words(), &demo.prepared, &published, output)?;
     output.note(format_args!(
         "read back {} topics; counting from files and topics alone\n",
-        run.pipelines.len() * 2
+        run.pipelines.len() * 3
     ));
     let accounts = account::count(dir).map_err(|error| End::new(Exit::Data, format!("{error:#}")))?;
     let verdict = report::print(&accounts, output);
@@ -247,7 +254,7 @@ impl<'a> Demo<'a> {
         Err(End::new(Exit::Failed, words))
     }
 
-    /// Waits until every group has committed the end of its topic.
+    /// Waits until every group has committed the ends of its input and of its retry topic.
     fn drain(&mut self, output: &Output) -> Result<(), End> {
         let admin = Admin::new(&self.target.options)?;
         let deadline = Instant::now() + DRAIN_DEADLINE;
@@ -257,7 +264,7 @@ impl<'a> Demo<'a> {
             for pipeline in &self.prepared {
                 let group = longshore_kafka::default_group(pipeline.name);
                 lag += admin
-                    .lag(&group, &[pipeline.topic.to_owned()])?
+                    .lag(&group, &[pipeline.topic.to_owned(), pipeline.retry.to_owned()])?
                     .iter()
                     .map(|row| row.end - row.committed.unwrap_or(row.start))
                     .sum::<i64>() as u64;
@@ -282,7 +289,7 @@ impl<'a> Demo<'a> {
         if let Some((_, bar)) = progress {
             bar.finish();
         }
-        output.note("lag is 0: everything is committed");
+        output.note("lag is 0: everything is committed, and nothing waits in a retry topic");
         Ok(())
     }
 

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::expect::{Demo, QUIET, SHORT_DOCUMENT_CHARS};
+use longshore_core::human::Share;
+
+use super::expect::{Demo, QUIET, REJECT_SEED, RETRY_SEED, Rehearsal, SHORT_DOCUMENT_CHARS};
 
 /// One of the demo's pipelines, before it runs.
 #[derive(Clone, Debug)]
@@ -11,6 +13,9 @@ pub(crate) struct Prepared {
     pub(crate) demo: Demo,
     pub(crate) topic: &'static str,
     pub(crate) letters: &'static str,
+    pub(crate) retry: &'static str,
+    /// Which records fail on purpose.
+    pub(crate) rehearsal: Option<Rehearsal>,
     /// The pipeline file.
     pub(crate) file: PathBuf,
     /// Where its rows go, relative to the run's folder.
@@ -18,7 +23,11 @@ pub(crate) struct Prepared {
 }
 
 /// Writes both pipeline files into the run's folder.
-pub(crate) fn write(dir: &Path, brokers: &str) -> std::io::Result<Vec<Prepared>> {
+pub(crate) fn write(
+    dir: &Path,
+    brokers: &str,
+    rehearsal: Option<Rehearsal>,
+) -> std::io::Result<Vec<Prepared>> {
     let folder = dir.join("pipelines");
     std::fs::create_dir_all(&folder)?;
     let logs = Prepared {
@@ -26,6 +35,8 @@ pub(crate) fn write(dir: &Path, brokers: &str) -> std::io::Result<Vec<Prepared>>
         demo: Demo::Logs,
         topic: "demo.logs",
         letters: "demo.logs.demo-logs.dlq",
+        retry: "demo.logs.demo-logs.retry",
+        rehearsal,
         file: folder.join("logs.yaml"),
         files: PathBuf::from("out/logs"),
     };
@@ -34,47 +45,76 @@ pub(crate) fn write(dir: &Path, brokers: &str) -> std::io::Result<Vec<Prepared>>
         demo: Demo::Documents,
         topic: "demo.documents",
         letters: "demo.documents.demo-documents.dlq",
+        retry: "demo.documents.demo-documents.retry",
+        rehearsal,
         file: folder.join("documents.yaml"),
         files: PathBuf::from("out/documents"),
     };
-    std::fs::write(&logs.file, logs_yaml(&logs, dir, brokers))?;
-    std::fs::write(&documents.file, documents_yaml(&documents, dir, brokers))?;
-    Ok(vec![logs, documents])
+    let prepared = vec![logs, documents];
+    for pipeline in &prepared {
+        pipeline.write(dir, brokers, rehearsal)?;
+    }
+    Ok(prepared)
 }
 
-fn logs_yaml(pipeline: &Prepared, dir: &Path, brokers: &str) -> String {
+impl Prepared {
+    /// Writes the pipeline's file, with or without the rehearsal.
+    pub(crate) fn write(&self, dir: &Path, brokers: &str, fails: Option<Rehearsal>) -> std::io::Result<()> {
+        let text = match self.demo {
+            Demo::Logs => logs_yaml(self, dir, brokers, fails),
+            Demo::Documents => documents_yaml(self, dir, brokers, fails),
+        };
+        std::fs::write(&self.file, text)
+    }
+}
+
+/// The steps that fail records on purpose, first of all, and waits that are short enough to look on.
+fn failing(fails: Option<Rehearsal>) -> (String, &'static str) {
+    let Some(Rehearsal { retry, reject }) = fails else { return (String::new(), "") };
+    let (retry, reject) = (Share::millionths(retry), Share::millionths(reject));
+    let steps = format!(
+        "  - fail: {{ ratio: {retry}, times: 1, seed: {RETRY_SEED} }}
+  - fail: {{ ratio: {reject}, class: reject, seed: {REJECT_SEED} }}
+"
+    );
+    (steps, "failure: { retry: { first: 50ms, cap: 50ms, in_place: 1ms } }\n")
+}
+
+fn logs_yaml(pipeline: &Prepared, dir: &Path, brokers: &str, fails: Option<Rehearsal>) -> String {
     let (name, topic, files) = (pipeline.name, pipeline.topic, quoted(&dir.join(&pipeline.files)));
+    let (fail_steps, failure) = failing(fails);
     format!(
         "pipeline: {name}
 kind: logs
 kafka: {{ brokers: \"{brokers}\" }}
 input: {{ topics: [{topic}], order: key }}
 steps:
-  - parse: {{ format: json }}
+{fail_steps}  - parse: {{ format: json }}
   - set: {{ fleet: '\"demo\"' }}
   - filter: {{ drop: 'severity_number < 9', name: {QUIET} }}
 sinks:
   - files: {{ path: {files}, format: jsonl.zst, roll: {{ bytes: 4MiB, age: 2s }} }}
-limits: {{ memory: 128MiB }}
+{failure}limits: {{ memory: 128MiB }}
 "
     )
 }
 
-fn documents_yaml(pipeline: &Prepared, dir: &Path, brokers: &str) -> String {
+fn documents_yaml(pipeline: &Prepared, dir: &Path, brokers: &str, fails: Option<Rehearsal>) -> String {
     let (name, topic, files) = (pipeline.name, pipeline.topic, quoted(&dir.join(&pipeline.files)));
+    let (fail_steps, failure) = failing(fails);
     format!(
         "pipeline: {name}
 kind: dataset
 kafka: {{ brokers: \"{brokers}\" }}
 input: {{ topics: [{topic}], order: key }}
 steps:
-  - accept: {{}}
+{fail_steps}  - accept: {{}}
   - normalize: {{ form: nfc }}
   - length: {{ min: {SHORT_DOCUMENT_CHARS}, unit: chars }}
   - fingerprint: {{}}
 sinks:
   - files: {{ path: {files}, format: jsonl.zst, roll: {{ bytes: 4MiB, age: 2s }} }}
-limits: {{ memory: 128MiB }}
+{failure}limits: {{ memory: 128MiB }}
 "
     )
 }

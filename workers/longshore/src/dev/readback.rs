@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore_core::{Origin, Partition, TopicName};
 use longshore_kafka::{Admin, KafkaOptions, ReadFrom, ReadRecord, ReadUntil, Reader};
 
-use super::evidence::{self, Committed, Letter, Pipeline, Published, Run, digest};
+use super::evidence::{self, Committed, Copy, Letter, Pipeline, Published, Run, digest};
 use super::pipelines::Prepared;
 use crate::exit::{End, Exit};
 use crate::output::Output;
@@ -32,6 +32,7 @@ pub(crate) fn read_back(
     for (pipeline, published) in prepared.iter().zip(published) {
         let payloads = input(dir, options, pipeline, output)?;
         letters(dir, options, pipeline, &payloads)?;
+        copies(dir, options, pipeline, &payloads)?;
         pipelines.push(Pipeline {
             name: pipeline.name.to_owned(),
             demo: pipeline.demo,
@@ -39,7 +40,10 @@ pub(crate) fn read_back(
             letters: pipeline.letters.to_owned(),
             files: pipeline.files.clone(),
             published: *published,
-            committed: committed(&admin, pipeline)?,
+            committed: committed(&admin, pipeline, pipeline.topic)?,
+            retry: Some(pipeline.retry.to_owned()),
+            retry_committed: committed(&admin, pipeline, pipeline.retry)?,
+            rehearsal: pipeline.rehearsal,
         });
     }
     let run = Run { broker: broker.to_owned(), pipelines };
@@ -48,11 +52,12 @@ pub(crate) fn read_back(
     Ok(run)
 }
 
-fn committed(admin: &Admin, pipeline: &Prepared) -> Result<Vec<Committed>, End> {
-    let rows = admin.lag(&longshore_kafka::default_group(pipeline.name), &[pipeline.topic.to_owned()])?;
+fn committed(admin: &Admin, pipeline: &Prepared, topic: &str) -> Result<Vec<Committed>, End> {
+    let rows = admin.lag(&longshore_kafka::default_group(pipeline.name), &[topic.to_owned()])?;
     let row = |row: &longshore_kafka::LagRow| Committed {
         partition: row.partition,
-        committed: row.committed,
+        // An empty partition needs no commit.
+        committed: row.committed.or((row.start == row.end).then_some(row.end)),
         end: row.end,
     };
     Ok(rows.iter().map(row).collect())
@@ -82,14 +87,35 @@ fn input(dir: &Path, options: &KafkaOptions, pipeline: &Prepared, output: &Outpu
 fn letters(dir: &Path, options: &KafkaOptions, pipeline: &Prepared, payloads: &Payloads) -> Result<(), End> {
     let mut writer = evidence::Writer::create(&evidence::topic_file(dir, pipeline.letters))?;
     each(options, pipeline.letters, |record| {
-        let origin = header(&record, "longshore.origin").and_then(|text| text.parse::<Origin>().ok());
-        let own = origin.as_ref().and_then(|origin| payloads.get(&(origin.partition.0, origin.offset.0)));
-        let payload_same = own.is_some_and(|own| *own == record.value.as_deref().map(digest));
+        let (origin, payload_same) = identity(&record, payloads);
         let reason = header(&record, "longshore.reason").unwrap_or_default();
-        writer.row(&Letter { origin, reason, payload_same })
+        writer.row(&Letter { origin, reason, replays: replays(&record), payload_same })
     })?;
     writer.finish()?;
     Ok(())
+}
+
+fn copies(dir: &Path, options: &KafkaOptions, pipeline: &Prepared, payloads: &Payloads) -> Result<(), End> {
+    let mut writer = evidence::Writer::create(&evidence::topic_file(dir, pipeline.retry))?;
+    each(options, pipeline.retry, |record| {
+        let (origin, payload_same) = identity(&record, payloads);
+        let reason = header(&record, "longshore.reason").unwrap_or_default();
+        writer.row(&Copy { origin, reason, replays: replays(&record), payload_same })
+    })?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// The origin that a record's headers name, and whether it has that record's payload.
+fn identity(record: &ReadRecord, payloads: &Payloads) -> (Option<Origin>, bool) {
+    let origin = header(record, "longshore.origin").and_then(|text| text.parse::<Origin>().ok());
+    let own = origin.as_ref().and_then(|origin| payloads.get(&(origin.partition.0, origin.offset.0)));
+    let same = own.is_some_and(|own| *own == record.value.as_deref().map(digest));
+    (origin, same)
+}
+
+fn replays(record: &ReadRecord) -> u32 {
+    header(record, "longshore.replays").and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn header(record: &ReadRecord, name: &str) -> Option<String> {

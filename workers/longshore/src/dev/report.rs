@@ -51,10 +51,23 @@ fn lines(account: &Account, output: &Output) {
     row(output, "duplicates", account.duplicates, "");
     row(output, "out of order", account.out_of_order, "rows behind a later one of their key");
     row(output, "not committed", account.uncommitted, "partitions whose committed offset is not the end");
+    on_the_way(account, output);
     if account.letter_copies > 0 {
         row(output, "letter copies", account.letter_copies, "the same letter again, so no fault");
     }
     output.line("");
+}
+
+/// Places that are none to stay in.
+fn on_the_way(account: &Account, output: &Output) {
+    let way = &account.way;
+    let retried: u64 = way.retried.values().sum();
+    output.line("  on the way, counted from the retry and dead-letter topics:");
+    row(output, "retried", retried, &format!("failed and tried again {}", reasons(&way.retried)));
+    row(output, "parked", way.parked, "waited in retry behind one of their key");
+    row(output, "waiting now", way.waiting, "in the retry topic, and not settled");
+    row(output, "letters made", way.letters, "dead letters, those that were sent again included");
+    row(output, "replayed", way.replayed, "dead letters that were sent again");
 }
 
 fn row(output: &Output, name: &str, number: u64, words: &str) {
