@@ -25,6 +25,10 @@ mod partitions;
 mod restart;
 #[path = "e2e/retry.rs"]
 mod retry;
+#[path = "e2e/retry_commands.rs"]
+mod retry_commands;
+#[path = "e2e/said.rs"]
+mod said;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/sinks.rs"]

@@ -7,49 +7,16 @@ mod looking;
 #[path = "dlq/replaying.rs"]
 mod replaying;
 
-use std::process::Command;
 use std::time::Duration;
 
 use longshore_broker::JvmBroker;
-use longshore_tests::harness::{Longshore, Record, Rig, binary};
+use longshore_tests::harness::{Record, Rig};
 
-/// What a command said and how it ended.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
+use super::said::{Said, longshore};
 
 /// `longshore dlq ARGUMENTS...`, to its end.
 fn dlq(arguments: &[&str]) -> Said {
-    let mut command = Command::new(binary());
-    command.arg("dlq").args(arguments).env_remove("KAFKA_BOOTSTRAP");
-    let mut process = Longshore::start_command(command);
-    let status = process.wait(Duration::from_secs(120));
-    let code = status.code().unwrap_or_else(|| panic!("{status}\n{}", process.transcript()));
-    Said { code, out: process.stdout(), err: process.stderr() }
-}
-
-impl Said {
-    /// The same, checked to have ended well.
-    #[track_caller]
-    fn well(self) -> Self {
-        assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
-        self
-    }
-
-    /// The rows of `-o json`.
-    #[track_caller]
-    fn rows(&self) -> Vec<serde_json::Value> {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
-    }
-
-    /// The lines of `-o ndjson`.
-    #[track_caller]
-    fn lines(&self) -> Vec<serde_json::Value> {
-        let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        self.out.lines().map(read).collect()
-    }
+    longshore(&[&["dlq"], arguments].concat())
 }
 
 /// Publishes records and lets a worker make letters of those that are broken.

@@ -4,7 +4,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `run/ID` | a [`Run`]: a replay, a discard or a trim; who, when, which letters, how far |
+//! | `run/ID` | a [`Run`]: a replay, a discard, a trim, or waiting records made due; who, when, which letters, how far |
 //! | `selected/ID/TOPIC/PARTITION/BASE` | a [`Block`]: the letters that the run was asked to handle |
 //! | `handled/ID/TOPIC/PARTITION/BASE` | a [`Block`]: the letters that it has handled |
 //!

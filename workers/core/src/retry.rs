@@ -1,6 +1,20 @@
-//! The schedule of retries: exponential with full jitter. Randomness is an argument.
+//! The schedule of retries, exponential with full jitter, and where a retry partition is read from. Randomness is an argument.
 
 use std::time::Duration;
+
+use crate::metadata::Metadata;
+use crate::pair::Position;
+use crate::{Offset, RunSet};
+
+/// Where the retry lane of a partition `[first, end)` begins, and which copies beyond are settled. What is wrong with the
+/// commit costs a second reading: the ledger and the ranks drop what is known. So retention, and a topic that was made again,
+/// only move the beginning.
+pub fn lane_start(committed: Option<&Position>, first: Offset, end: Offset) -> (Offset, RunSet) {
+    let committed = committed.filter(|position| position.offset >= first && position.offset <= end);
+    let Some(committed) = committed else { return (first, RunSet::default()) };
+    let metadata = Metadata::decode(&committed.metadata, committed.offset, end).unwrap_or_default();
+    (committed.offset, metadata.settled)
+}
 
 /// Exponential backoff with full jitter: `random(0, min(cap, base * 2^(attempt - 1)))`, never below the floor.
 /// Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
@@ -22,5 +36,32 @@ impl Backoff {
         let bound = doubled.min(self.cap);
         let fraction = random as f64 / u64::MAX as f64;
         bound.mul_f64(fraction).max(self.floor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: settled copies are passed over; a commit that does not fit the log, or whose words are not its own, only moves
+    /// the beginning.
+    #[test]
+    fn a_lane_begins_where_its_commit_fits_the_log() {
+        let settled = RunSet::of(Offset(6), Offset(8));
+        let metadata = Metadata { settled: settled.clone(), ..Metadata::default() }.encode(Offset(5)).text;
+        let at = |offset: i64| Position { offset: Offset(offset), metadata: metadata.clone() };
+        let start =
+            |position: Option<&Position>, first, end| lane_start(position, Offset(first), Offset(end));
+        let none = RunSet::default();
+        assert_eq!(start(Some(&at(5)), 0, 10), (Offset(5), settled));
+        assert_eq!(start(None, 3, 10), (Offset(3), none.clone()));
+        assert_eq!(
+            start(Some(&at(5)), 6, 10),
+            (Offset(6), none.clone()),
+            "retention took what was committed"
+        );
+        assert_eq!(start(Some(&at(5)), 0, 4), (Offset(0), none.clone()), "the topic was made again");
+        assert_eq!(start(Some(&at(7)), 0, 10), (Offset(7), none.clone()), "written for another offset");
+        assert_eq!(start(Some(&at(5)), 0, 7), (Offset(5), none), "runs beyond the end of the log");
     }
 }

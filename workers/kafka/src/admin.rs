@@ -56,11 +56,15 @@ pub struct PartitionOffsets {
     pub end: i64,
 }
 
-/// A group's commit.
-struct Committed {
-    partition: i32,
-    offset: Option<i64>,
-    metadata: String,
+/// A group's commit for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The partition.
+    pub partition: i32,
+    /// The offset, none before the first commit.
+    pub offset: Option<i64>,
+    /// What was written with it.
+    pub metadata: String,
 }
 
 impl Admin {
@@ -166,8 +170,11 @@ impl Admin {
         Ok(commits.into_iter().map(|commit| (commit.partition, commit.offset)).collect())
     }
 
-    /// Commits with their metadata, by partition.
-    fn commits(&self, group: &str, topic: &str) -> Result<Vec<Committed>, Failure> {
+    /// What a group has committed for each partition of a topic, with the metadata, by partition.
+    ///
+    /// # Errors
+    /// [`Reason::BrokerTopicMissing`] and the other reasons `broker.*`.
+    pub fn commits(&self, group: &str, topic: &str) -> Result<Vec<Committed>, Failure> {
         let partitions = self.existing(topic)?.partitions;
         let session = self.session_of(group)?;
         let what = || format!("committed offsets of group {group} in topic {topic}");

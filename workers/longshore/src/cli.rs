@@ -1,6 +1,7 @@
 //! What can be typed.
 
 pub(crate) mod dlq;
+pub(crate) mod retry;
 
 use std::path::PathBuf;
 
@@ -95,6 +96,9 @@ pub(crate) enum Command {
     /// Find, understand, send again or give up dead letters.
     #[command(after_help = dlq::EXAMPLES)]
     Dlq(dlq::Dlq),
+    /// Show what waits for its next try, or make it due now.
+    #[command(after_help = retry::EXAMPLES)]
+    Retry(retry::Retry),
     /// Show or make the topics that a pipeline needs.
     Topics(Topics),
     /// Check the Avro schemas of a folder.

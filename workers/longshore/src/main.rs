@@ -43,6 +43,7 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), exit::End> {
         Command::Tap(arguments) => commands::tap::run(&arguments, output),
         Command::Lag(arguments) => commands::lag::run(&arguments, output),
         Command::Dlq(arguments) => commands::dlq::run(&arguments, output),
+        Command::Retry(arguments) => commands::retry::run(&arguments, output),
         Command::Topics(arguments) => commands::topics::run(&arguments, output),
         Command::Schema(arguments) => commands::schema::run(&arguments, output),
         Command::Init(arguments) => commands::init::run(&arguments, output),

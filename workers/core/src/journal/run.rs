@@ -14,6 +14,9 @@ pub enum RunKind {
     Discard,
     /// Letters below the first open one were deleted.
     Trim,
+    /// Records that waited in the retry topic were made due.
+    #[serde(rename = "retry-now")]
+    RetryNow,
 }
 
 impl RunKind {
@@ -23,6 +26,7 @@ impl RunKind {
             Self::Replay => "replay",
             Self::Discard => "discard",
             Self::Trim => "trim",
+            Self::RetryNow => "retry now",
         }
     }
 }
@@ -123,7 +127,7 @@ pub struct Counts {
     pub by_reason: BTreeMap<String, u64>,
 }
 
-/// A replay, a discard or a trim.
+/// A replay, a discard, a trim, or waiting records made due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// [`super::VERSION`].
@@ -148,7 +152,7 @@ pub struct Run {
     pub updated_ms: i64,
     /// Which letters were meant.
     pub filter: Filter,
-    /// The letter topics.
+    /// The letter topics; the retry topics where waiting records were made due.
     pub topics: Vec<String>,
     /// Where letters go; none for a discard and a trim.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::metadata::Metadata;
 use crate::rules::Rule;
 use crate::source::RetryAssignment;
 use crate::tracker::{Ticket, Tracker};
@@ -59,7 +58,8 @@ pub(super) struct RetryLane {
 
 impl RetryLane {
     pub(super) fn new(epoch: Epoch, assignment: &RetryAssignment, repeats: bool) -> Self {
-        let (start, settled) = begin(assignment);
+        let committed = assignment.committed.as_ref();
+        let (start, settled) = crate::retry::lane_start(committed, assignment.log_start, assignment.log_end);
         Self {
             end: assignment.log_end,
             tracker: Tracker::new(epoch, start, settled),
@@ -153,18 +153,6 @@ impl RetryLane {
             }
         }
     }
-}
-
-/// Where the lane begins, and which copies beyond are settled. What is wrong with the commit costs a second reading: the
-/// ledger and the ranks drop what is known. So retention, and a topic that was made again, only move the beginning.
-fn begin(assignment: &RetryAssignment) -> (Offset, RunSet) {
-    let (first, end) = (assignment.log_start, assignment.log_end);
-    let committed = assignment.committed.as_ref().filter(|position| position.offset <= end);
-    let Some(committed) = committed.filter(|position| position.offset >= first) else {
-        return (first, RunSet::default());
-    };
-    let metadata = Metadata::decode(&committed.metadata, committed.offset, end).unwrap_or_default();
-    (committed.offset, metadata.settled)
 }
 
 impl Pair {

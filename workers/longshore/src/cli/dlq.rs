@@ -96,7 +96,7 @@ pub(crate) struct LetterFilter {
     /// Arrived before: a time, or how long ago.
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// At most so many letters.
+    /// At most so many.
     #[arg(long, value_name = "COUNT")]
     pub(crate) limit: Option<u64>,
 }

@@ -1,6 +1,7 @@
 //! How commands without a worker reach a broker: by an address, or as a pipeline file says.
 
 use longshore_kafka as kafka;
+use longshore_settings::Loaded;
 
 use super::check;
 use crate::cli::Connection;
@@ -28,6 +29,29 @@ impl Target {
         let found = asked.map(str::to_owned).or_else(|| self.inputs.first().cloned());
         found.ok_or_else(|| End::new(Exit::Usage, "name a topic: --topic NAME, or a pipeline with -c"))
     }
+}
+
+/// How the connection was typed, for the next command.
+pub(crate) fn typed(connection: &Connection) -> String {
+    connection.config.as_ref().map_or(String::new(), |path| format!(" -c {}", path.display()))
+}
+
+/// The pipeline that is named, and how its brokers are reached; an address on the command line wins. `why` says what the
+/// command needs it for.
+pub(crate) fn pipeline(
+    connection: &Connection,
+    why: &str,
+    output: &Output,
+) -> Result<(Loaded, kafka::KafkaOptions), End> {
+    let Some(path) = &connection.config else {
+        return Err(End::new(Exit::Usage, format!("name the pipeline with -c: {why}")));
+    };
+    let loaded = check::load(path, &connection.overrides, output)?;
+    let mut options = connect::options(&loaded.pipeline.kafka);
+    if let Some(broker) = connection.broker.as_deref().filter(|broker| !broker.is_empty()) {
+        broker.clone_into(&mut options.brokers);
+    }
+    Ok((loaded, options))
 }
 
 /// The broker that the arguments name. With both, the address wins over the pipeline file's.

@@ -1,12 +1,14 @@
 //! One file per command.
 
 pub(crate) mod check;
+pub(crate) mod common;
 pub(crate) mod completions;
 pub(crate) mod connection;
 pub(crate) mod dlq;
 pub(crate) mod init;
 pub(crate) mod lag;
 pub(crate) mod publish;
+pub(crate) mod retry;
 pub(crate) mod schema;
 pub(crate) mod tap;
 pub(crate) mod topics;

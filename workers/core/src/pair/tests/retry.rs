@@ -327,3 +327,60 @@ fn a_decided_letter_says_why_its_record_failed() {
     acknowledge(&mut next, letter.id);
     assert_eq!((next.rows, next.pair.waiting()), (0, (0, 0)));
 }
+
+/// The records that are with the steps now, in their order.
+fn at_work(hand: &mut Hand) -> Vec<i64> {
+    let units = hand.take(|action| match action {
+        Action::Run(unit) => Ok(unit),
+        other => Err(other),
+    });
+    units.iter().flat_map(|unit| unit.entries.iter().map(|entry| entry.record.offset().0)).collect()
+}
+
+/// Scenario: a record waits for its time and another of its key behind it. Somebody writes a copy of the second one without a
+/// time, and later one of the first, each of the same rank as the copy that waits (`longshore retry now`). Guarantee: the later
+/// copy counts instead of the earlier, which settles; the second record does not overtake the first (I3), and the first is tried
+/// at once.
+#[test]
+fn a_later_copy_of_equal_rank_counts_and_keeps_the_keys_order() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a"), (1, "a")]);
+    hand.run(|offset| if offset == 0 { later(0) } else { Verdict::Deferred });
+    for letter in hand.letters() {
+        acknowledge(&mut hand, letter.id);
+    }
+    let waits =
+        |origin, attempt| LetterHeaders { not_before_ms: Some(WALL_MS + 50_000), ..headers(origin, attempt) };
+    copy_of(&mut hand, 0, "a", &waits(0, 1));
+    copy_of(&mut hand, 1, "a", &headers(1, 0));
+    assert_eq!(at_work(&mut hand), [0i64; 0]);
+    copy_of(&mut hand, 2, "a", &headers(1, 0));
+    hand.pass(Duration::from_secs(1));
+    assert_eq!(at_work(&mut hand), [0i64; 0], "the second record waits for the first");
+    copy_of(&mut hand, 3, "a", &headers(0, 1));
+    assert_eq!(at_work(&mut hand), [0]);
+    assert_eq!(hand.pair.waiting(), (2, 1), "two records wait, whatever the number of their copies");
+}
+
+/// Scenario: such a copy is written for a record whose copy of a higher rank is already there, and for one that is with the
+/// steps. Guarantee: the higher rank stays, and the record at work is not tried a second time.
+#[test]
+fn a_copy_that_comes_too_late_changes_nothing() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a"), (1, "b")]);
+    hand.run(later);
+    for letter in hand.letters() {
+        acknowledge(&mut hand, letter.id);
+    }
+    let far = |attempt| LetterHeaders { not_before_ms: Some(WALL_MS + 50_000), ..headers(0, attempt) };
+    copy_of(&mut hand, 0, "a", &far(2));
+    copy_of(&mut hand, 1, "a", &headers(0, 1));
+    assert_eq!(at_work(&mut hand), [0i64; 0]);
+    copy_of(&mut hand, 2, "b", &headers(1, 1));
+    assert_eq!(at_work(&mut hand), [1]);
+    copy_of(&mut hand, 3, "b", &headers(1, 1));
+    hand.pass(Duration::from_secs(1));
+    assert_eq!(at_work(&mut hand), [0i64; 0]);
+}

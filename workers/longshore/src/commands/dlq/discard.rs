@@ -3,14 +3,16 @@
 
 use longshore_core::journal::{RunKind, RunState};
 
-use super::ask::{Answer, ask};
-use super::choose::Choice;
 use super::plan::{Plan, Rules};
-use super::replay::{new_run, places, refuse_while_open, runtime};
+use super::replay::refuse_while_open;
 use super::scope::Scope;
-use super::writer::{Which, Writer};
 use crate::cli::Format;
 use crate::cli::dlq::Discard;
+use crate::commands::common::answer::runtime;
+use crate::commands::common::ask::{Answer, ask};
+use crate::commands::common::choose::Choice;
+use crate::commands::common::run::{new_run, places};
+use crate::commands::common::writer::{Which, Writer};
 use crate::exit::{End, Exit};
 use crate::output::{Output, counted, grouped};
 
@@ -58,7 +60,7 @@ pub(super) fn run(arguments: &Discard, output: &Output) -> Result<(), End> {
     }
     let runtime = runtime()?;
     let writer = Writer::open(&scope.options, &scope.journal_topic().unwrap_or_default())?;
-    let mut run = new_run(RunKind::Discard, &choice, &scope, plan.counts);
+    let mut run = new_run(RunKind::Discard, choice.filter(), &scope.topics, plan.counts);
     run.words = Some(words.to_owned());
     // Noted before and after: an audit never misses who discarded what, and marks that are half there are his.
     writer.run(&runtime, &mut run)?;

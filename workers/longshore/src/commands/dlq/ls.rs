@@ -6,11 +6,12 @@ use longshore_core::letter::LetterKind;
 use serde::Serialize;
 use serde_json::json;
 
-use super::scan::{Found, State, Totals, scan};
+use super::scan::{Totals, scan};
 use super::scope::Scope;
-use super::{when, words};
 use crate::cli::Format;
 use crate::cli::dlq::{By, Ls};
+use crate::commands::common::found::{Found, State};
+use crate::commands::common::{when, words};
 use crate::exit::{End, Exit};
 use crate::output::{Output, counted, grouped};
 

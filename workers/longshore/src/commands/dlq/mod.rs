@@ -3,13 +3,8 @@
 //! Letters are never changed where they lie. Which of them are done with stands in the pipeline's journal
 //! (`longshore_core::journal`); an *open* letter is one that no run there has handled and that is not a second copy.
 
-mod answer;
-mod ask;
-mod choose;
 mod discard;
 mod held;
-mod identity;
-mod journal;
 mod ls;
 mod plan;
 mod replay;
@@ -19,9 +14,6 @@ mod scope;
 mod send;
 mod show;
 mod trim;
-mod value;
-mod when;
-mod writer;
 
 use crate::cli::dlq::{Dlq, DlqAction, ReplayAction};
 use crate::exit::End;
@@ -43,10 +35,4 @@ pub(crate) fn run(arguments: &Dlq, output: &Output) -> Result<(), End> {
         DlqAction::Discard(arguments) => discard::run(arguments, output),
         DlqAction::Trim(arguments) => trim::run(arguments, output),
     }
-}
-
-/// Bytes of a header as people may see them: no control characters, at most so many letters.
-fn words(bytes: &[u8], most: usize) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(most * 4)]);
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(most).collect()
 }

@@ -7,11 +7,12 @@ use longshore_core::journal::{Counts, Marks, Target};
 use longshore_core::letter::Place;
 use longshore_kafka::{Admin, retry_topic};
 
-use super::choose::{Choice, LetterItem};
 use super::held::Held;
-use super::scan::{Found, State, scan};
+use super::scan::scan;
 use super::scope::Scope;
-use super::words;
+use crate::commands::common::choose::{Choice, LetterItem};
+use crate::commands::common::found::{Found, State};
+use crate::commands::common::words;
 use crate::exit::End;
 use crate::output::Output;
 

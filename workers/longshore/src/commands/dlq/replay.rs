@@ -4,20 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use longshore_conditions::Transform;
-use longshore_core::journal::{Counts, Journal, Marks, Run, RunKind, RunState, Target, VERSION};
+use longshore_core::journal::{Journal, Marks, Run, RunKind, RunState, Target};
 use longshore_kafka as kafka;
 use serde_json::json;
 
-use super::ask::{Answer, ask};
-use super::choose::Choice;
 use super::held::Held;
 use super::plan::{Inputs, Plan, Rules, Sending};
 use super::scope::Scope;
 use super::send::{Outcome, Sender, arrived, told};
-use super::writer::{Which, Writer};
-use super::{identity, when};
 use crate::cli::dlq::ReplayStart;
 use crate::cli::{Connection, Format};
+use crate::commands::common::answer::runtime;
+use crate::commands::common::ask::{Answer, ask};
+use crate::commands::common::choose::Choice;
+use crate::commands::common::run::{new_run, places};
+use crate::commands::common::writer::{Which, Writer};
+use crate::commands::common::{identity, when};
+use crate::commands::connection::typed;
 use crate::exit::{End, Exit};
 use crate::output::{Output, counted, grouped};
 
@@ -57,7 +60,7 @@ pub(super) fn start(arguments: &ReplayStart, output: &Output) -> Result<(), End>
         output.note("nothing was sent");
         return Ok(());
     }
-    let mut run = new_run(RunKind::Replay, &choice, &scope, plan.counts.clone());
+    let mut run = new_run(RunKind::Replay, choice.filter(), &scope.topics, plan.counts.clone());
     run.sent_behind = plan.targets.keys().map(|topic| (topic.clone(), Vec::new())).collect();
     run.target = Some(target);
     run.transform = pairs;
@@ -203,36 +206,6 @@ fn finish(mut sender: Sender<'_>, connection: &Connection, output: &Output) -> R
     }
 }
 
-/// How the connection was typed, for the next command.
-pub(super) fn typed(connection: &Connection) -> String {
-    connection.config.as_ref().map_or(String::new(), |path| format!(" -c {}", path.display()))
-}
-
-/// A run that has not begun.
-pub(super) fn new_run(kind: RunKind, choice: &Choice, scope: &Scope, counts: Counts) -> Run {
-    let now = when::now_ms();
-    Run {
-        version: VERSION,
-        id: identity::run_id(now),
-        kind,
-        state: RunState::Planning,
-        who: identity::who(),
-        writer: identity::token(),
-        host: identity::host(),
-        process: std::process::id(),
-        started_ms: now,
-        updated_ms: now,
-        filter: choice.filter().clone(),
-        topics: scope.topics.clone(),
-        target: None,
-        transform: Vec::new(),
-        rate: None,
-        words: None,
-        counts,
-        sent_behind: Default::default(),
-    }
-}
-
 pub(super) fn find<'a>(journal: &'a Journal, id: &str) -> Result<&'a Run, End> {
     journal.runs.get(id).ok_or_else(|| {
         let words = format!("the journal knows no {id}\n  next: longshore dlq replay ls");
@@ -259,14 +232,6 @@ pub(super) fn refuse_while_open(
             run.kind.word()
         ),
     ))
-}
-
-pub(super) fn places(marks: &Marks) -> Vec<(String, i32, i64)> {
-    marks.bases().into_iter().map(|(topic, partition, base)| (topic.to_owned(), partition, base)).collect()
-}
-
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, End> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 /// Ctrl-C and SIGTERM end the run in order: what is under way is confirmed and noted.

@@ -2,12 +2,14 @@
 
 use longshore_core::journal::{Marks, Run, RunKind, RunState, Target};
 
-use super::replay::{find, places, runtime};
+use super::replay::find;
 use super::scope::Scope;
 use super::send::arrived;
-use super::when;
-use super::writer::{Which, Writer};
 use crate::cli::{Connection, Format};
+use crate::commands::common::answer::runtime;
+use crate::commands::common::run::places;
+use crate::commands::common::when;
+use crate::commands::common::writer::{Which, Writer};
 use crate::exit::{End, Exit};
 use crate::output::{Output, counted, grouped};
 
@@ -52,10 +54,11 @@ pub(super) fn status(connection: &Connection, id: &str, output: &Output) -> Resu
 
 fn print(run: &Run, output: &Output) {
     let line = |name: &str, text: String| output.line(format_args!("{name:<10} {text}"));
+    let noun = if run.kind == RunKind::RetryNow { "record" } else { "letter" };
     line(run.kind.word(), run.id.clone());
     line("state", format!("{} ({})", run.state.word(), when::shown(run.updated_ms)));
     line("who", format!("{}, begun {}", run.who, when::shown(run.started_ms)));
-    line("letters", run.topics.join(", "));
+    line(if run.kind == RunKind::RetryNow { "waited in" } else { "letters" }, run.topics.join(", "));
     if let Some(target) = &run.target {
         line(
             "to",
@@ -83,7 +86,7 @@ fn print(run: &Run, output: &Output) {
     for (place, expression) in &run.transform {
         line("transform", format!("{place}: {expression}"));
     }
-    line("handled", format!("{} of {}", grouped(run.counts.handled), counted(run.counts.selected, "letter")));
+    line("handled", format!("{} of {}", grouped(run.counts.handled), counted(run.counts.selected, noun)));
     for (reason, count) in &run.counts.by_reason {
         line("", format!("{:>10}  {reason}", grouped(*count)));
     }

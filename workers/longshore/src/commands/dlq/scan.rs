@@ -1,42 +1,19 @@
 //! One pass over letters, from the first that is still there to the ends taken at the start. Nothing is copied.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore_core::RunSet;
 use longshore_core::journal::Marks;
 use longshore_core::letter::{LetterRef, Place, Seen};
 use longshore_kafka::{KafkaOptions, ReadFrom, ReadUntil, Reader, RecordView};
 
-use super::journal::{SILENCE, unanswered};
+use crate::commands::common::found::{Found, State};
+use crate::commands::common::watch::Watch;
 use crate::exit::End;
-use crate::output::{Output, Progress};
+use crate::output::Output;
 
 /// How long one look for records takes.
 const LOOK: Duration = Duration::from_millis(500);
-/// A pass that takes longer shows how far it is.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Whether there is something to do about a letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Nobody has handled it.
-    Open,
-    /// A run has handled it.
-    Handled,
-    /// It is a second copy of another.
-    Copy,
-}
-
-/// A letter as the pass meets it.
-pub(super) struct Found<'a> {
-    pub(super) topic: &'a str,
-    pub(super) record: RecordView<'a>,
-    pub(super) letter: LetterRef<'a>,
-    /// Where the record first stood, by the headers; none when they do not say or cannot be read.
-    pub(super) place: Option<Place<'a>>,
-    pub(super) replays: u32,
-    pub(super) state: State,
-}
 
 /// What a pass met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +62,7 @@ impl Pass {
         output: &Output,
         each: &mut dyn FnMut(&Found<'_>) -> Result<(), End>,
     ) -> Result<(), End> {
-        let mut watch = Watch::new(topic, reader.offsets_at_open(), output);
+        let mut watch = Watch::new(topic, reader.offsets_at_open(), "letters", output);
         loop {
             let visited = reader.visit_batch(LOOK, &mut |record| self.record(topic, marks, record, each))?;
             if let Some(end) = self.ended.take() {
@@ -143,49 +120,6 @@ impl Pass {
             State::Open
         } else {
             State::Copy
-        }
-    }
-}
-
-/// Looks that a pass goes on, and shows how far it is when it takes long.
-pub(super) struct Watch<'a> {
-    topic: &'a str,
-    output: &'a Output,
-    total: u64,
-    done: u64,
-    began: Instant,
-    last: Instant,
-    progress: Option<Progress>,
-}
-
-impl<'a> Watch<'a> {
-    pub(super) fn new(topic: &'a str, total: u64, output: &'a Output) -> Self {
-        let now = Instant::now();
-        Self { topic, output, total, done: 0, began: now, last: now, progress: None }
-    }
-
-    /// So many more records came.
-    pub(super) fn went_on(&mut self, records: u64) -> Result<(), End> {
-        let now = Instant::now();
-        if records > 0 {
-            self.last = now;
-        } else if now.duration_since(self.last) >= SILENCE {
-            return Err(unanswered(self.topic));
-        }
-        self.done += records;
-        if self.progress.is_none() && now.duration_since(self.began) >= PATIENCE {
-            let what = format!("read {}", self.topic);
-            self.progress = Some(self.output.progress(&what, Some(self.total), "letters"));
-        }
-        if let Some(progress) = &mut self.progress {
-            progress.tick(self.done);
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(self) {
-        if let Some(progress) = self.progress {
-            progress.finish();
         }
     }
 }

@@ -4,13 +4,12 @@ use longshore_core::journal::{Journal, Marks};
 use longshore_kafka as kafka;
 use longshore_settings::Pipeline;
 
-use super::journal;
 use crate::cli::Connection;
 use crate::cli::dlq::LetterTopics;
-use crate::commands::{check, connection};
+use crate::commands::common::journal;
+use crate::commands::connection;
 use crate::exit::{End, Exit};
 use crate::output::{Output, counted};
-use crate::worker::connect;
 
 /// Topics with letters, and what is known about them.
 pub(super) struct Scope {
@@ -37,15 +36,12 @@ impl Scope {
 
     /// All dead-letter topics of the pipeline, if one is named.
     pub(super) fn of_connection(arguments: &Connection, output: &Output) -> Result<Self, End> {
-        let Some(path) = &arguments.config else {
+        if arguments.config.is_none() {
             let options = connection::target(arguments, output)?.options;
             return Ok(Self { options, pipeline: None, topics: Vec::new() });
-        };
-        let pipeline = check::load(path, &arguments.overrides, output)?.pipeline;
-        let mut options = connect::options(&pipeline.kafka);
-        if let Some(broker) = arguments.broker.as_deref().filter(|broker| !broker.is_empty()) {
-            broker.clone_into(&mut options.brokers);
         }
+        let (loaded, options) = connection::pipeline(arguments, "its letters are meant", output)?;
+        let pipeline = loaded.pipeline;
         let name = &pipeline.pipeline;
         let topics =
             pipeline.input.topics.iter().map(|input| kafka::dead_letter_topic(input, name)).collect();

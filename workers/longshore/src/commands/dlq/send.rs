@@ -20,12 +20,12 @@ use longshore_kafka as kafka;
 use longshore_kafka::{BatchTicket, OwnedRecord, Producer, ReadFrom, ReadUntil, Reader, RecordView};
 use tokio::runtime::Runtime;
 
-use super::answer::wait;
-use super::choose::LetterItem;
-use super::journal::{SILENCE, unanswered};
 use super::plan::Inputs;
-use super::scan::{Found, State};
-use super::writer::{Relief, Which, Writer};
+use crate::commands::common::answer::wait;
+use crate::commands::common::choose::LetterItem;
+use crate::commands::common::found::{Found, State};
+use crate::commands::common::journal::{SILENCE, unanswered};
+use crate::commands::common::writer::{Relief, Which, Writer};
 use crate::exit::{End, Exit};
 use crate::output::{Output, Progress, counted, grouped};
 

@@ -9,13 +9,13 @@ use longshore_core::{Origin, Reason};
 use longshore_kafka::{ReadFrom, ReadRecord, ReadUntil, Reader, RecordView};
 use serde_json::json;
 
-use super::journal::unanswered;
-use super::scan::Watch;
 use super::scope::Scope;
-use super::value::{self, View};
-use super::{when, words};
 use crate::cli::Format;
 use crate::cli::dlq::Show;
+use crate::commands::common::journal::unanswered;
+use crate::commands::common::value::{self, View};
+use crate::commands::common::watch::Watch;
+use crate::commands::common::{when, words};
 use crate::exit::{End, Exit};
 use crate::output::Output;
 
@@ -85,7 +85,7 @@ fn find(scope: &Scope, id: &Id, output: &Output) -> Result<(String, ReadRecord, 
     let mut count = 0;
     for topic in &scope.topics {
         let mut reader = Reader::open(&scope.options, topic, ReadFrom::Start, ReadUntil::EndNow)?;
-        let mut watch = Watch::new(topic, reader.offsets_at_open(), output);
+        let mut watch = Watch::new(topic, reader.offsets_at_open(), "letters", output);
         let mut look = |record: RecordView<'_>| {
             let mut letter = LetterRef::default();
             record.headers(|name, value| letter.take(name, value));

@@ -6,13 +6,16 @@ use longshore_core::journal::{Marks, RunKind, RunState};
 use longshore_kafka::Admin;
 use serde::Serialize;
 
-use super::ask::{Answer, ask};
-use super::choose::Choice;
-use super::replay::{new_run, places, refuse_while_open, runtime};
-use super::scan::{State, scan};
+use super::replay::refuse_while_open;
+use super::scan::scan;
 use super::scope::Scope;
-use super::writer::{Which, Writer};
 use crate::cli::dlq::{LetterFilter, Trim};
+use crate::commands::common::answer::runtime;
+use crate::commands::common::ask::{Answer, ask};
+use crate::commands::common::choose::Choice;
+use crate::commands::common::found::State;
+use crate::commands::common::run::{new_run, places};
+use crate::commands::common::writer::{Which, Writer};
 use crate::exit::End;
 use crate::output::{Output, counted, grouped};
 
@@ -65,7 +68,7 @@ pub(super) fn run(arguments: &Trim, output: &Output) -> Result<(), End> {
     let runtime = runtime()?;
     let writer = Writer::open(&scope.options, &scope.journal_topic().unwrap_or_default())?;
     let choice = Choice::of(&LetterFilter::default(), &[])?;
-    let mut run = new_run(RunKind::Trim, &choice, &scope, Default::default());
+    let mut run = new_run(RunKind::Trim, choice.filter(), &scope.topics, Default::default());
     run.counts.selected = offsets;
     writer.run(&runtime, &mut run)?;
     // A copy is known by the letter before it; once that is gone, only this mark tells.

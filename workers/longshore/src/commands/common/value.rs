@@ -7,7 +7,7 @@ use longshore_core::Value;
 
 /// How a payload is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum View {
+pub(crate) enum View {
     /// Names and structure; `<text, 12 bytes>` for a text, `<number>` for a number.
     Masked,
     /// As it is.
@@ -18,7 +18,7 @@ pub(super) enum View {
 const INDENT: &str = "  ";
 
 /// A payload as lines.
-pub(super) fn shown(payload: Option<&[u8]>, view: View) -> String {
+pub(crate) fn shown(payload: Option<&[u8]>, view: View) -> String {
     let Some(payload) = payload else { return "(null: a tombstone)".to_owned() };
     match (json::parse(payload, &Limits::default()), view) {
         (Ok(value), view) => {
@@ -34,7 +34,7 @@ pub(super) fn shown(payload: Option<&[u8]>, view: View) -> String {
 }
 
 /// Bytes as text without control characters but line ends; what is no UTF-8 as hexadecimal digits.
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => {
             let plain = |letter: char| matches!(letter, '\n' | '\t') || !letter.is_control();
@@ -52,7 +52,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
 }
 
 /// Bytes of a key or header.
-pub(super) fn small(bytes: Option<&[u8]>, view: View) -> String {
+pub(crate) fn small(bytes: Option<&[u8]>, view: View) -> String {
     match (bytes, view) {
         (None, _) => "(null)".to_owned(),
         (Some(bytes), View::Raw) => text(bytes),

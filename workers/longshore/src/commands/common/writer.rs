@@ -16,7 +16,7 @@ const BLOCKS_AT_ONCE: usize = 8;
 
 /// Why a process must let go of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relief {
+pub(crate) enum Relief {
     /// Another process goes on with it.
     Taken,
     /// Somebody gave it up.
@@ -25,13 +25,13 @@ pub(super) enum Relief {
 
 /// What kind of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(crate) enum Which {
     Selected,
     Handled,
 }
 
 /// The journal, to be written to.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     topic: String,
     producer: Producer,
     tail: Reader,
@@ -39,7 +39,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Opens the journal; what others write from now on is seen by [`Self::relieved`].
-    pub(super) fn open(options: &kafka::KafkaOptions, topic: &str) -> Result<Self, End> {
+    pub(crate) fn open(options: &kafka::KafkaOptions, topic: &str) -> Result<Self, End> {
         let tail = Reader::open(options, topic, ReadFrom::End, ReadUntil::Forever).map_err(|failure| {
             let end = End::from(failure);
             let missing = end.code == Exit::Configuration;
@@ -52,14 +52,14 @@ impl Writer {
     }
 
     /// Writes a run as it is now.
-    pub(super) fn run(&self, runtime: &Runtime, run: &mut Run) -> Result<(), End> {
+    pub(crate) fn run(&self, runtime: &Runtime, run: &mut Run) -> Result<(), End> {
         run.updated_ms = when::now_ms();
         let value = json(run)?;
         self.put(runtime, &[(Key::Run(run.id.clone()).to_string(), Some(value))])
     }
 
     /// Writes the blocks at these places as they are now; a block without letters is taken away.
-    pub(super) fn blocks(
+    pub(crate) fn blocks(
         &self,
         runtime: &Runtime,
         run: &str,
@@ -90,7 +90,7 @@ impl Writer {
     }
 
     /// Takes keys away.
-    pub(super) fn forget(&self, runtime: &Runtime, keys: &[Key]) -> Result<(), End> {
+    pub(crate) fn forget(&self, runtime: &Runtime, keys: &[Key]) -> Result<(), End> {
         let list: Vec<_> = keys.iter().map(|key| (key.to_string(), None)).collect();
         list.chunks(1_000).try_for_each(|part| self.put(runtime, part))
     }
@@ -117,7 +117,7 @@ impl Writer {
 
     /// Whether somebody else has written this run since the journal was opened. Asks nobody, so what was written a moment
     /// ago may be seen the next time only.
-    pub(super) fn relieved(&mut self, run: &Run) -> Result<Option<Relief>, End> {
+    pub(crate) fn relieved(&mut self, run: &Run) -> Result<Option<Relief>, End> {
         let key = Key::Run(run.id.clone()).to_string();
         let mut relief = None;
         loop {

@@ -12,10 +12,10 @@ use crate::exit::End;
 /// One look for records; the whole has no deadline, but a broker that gives nothing for [`SILENCE`] is away.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a broker may keep silent.
-pub(super) const SILENCE: Duration = Duration::from_secs(30);
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// The journal as it is now; none when the topic does not exist.
-pub(super) fn read(options: &kafka::KafkaOptions, topic: &str) -> Result<Option<Journal>, End> {
+pub(crate) fn read(options: &kafka::KafkaOptions, topic: &str) -> Result<Option<Journal>, End> {
     let mut reader = match Reader::open(options, topic, ReadFrom::Start, ReadUntil::EndNow) {
         Ok(reader) => reader,
         Err(failure) if failure.reason == Reason::BrokerTopicMissing => return Ok(None),
@@ -35,7 +35,7 @@ pub(super) fn read(options: &kafka::KafkaOptions, topic: &str) -> Result<Option<
 }
 
 /// A broker that does not go on.
-pub(super) fn unanswered(topic: &str) -> End {
+pub(crate) fn unanswered(topic: &str) -> End {
     let words = format!("nothing came of {topic} for {} s", SILENCE.as_secs());
     Failure::target(Reason::BrokerUnavailable, words).into()
 }

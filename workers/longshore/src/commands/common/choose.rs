@@ -8,20 +8,20 @@ use longshore_core::journal::Filter;
 use longshore_core::letter::is_foreign;
 use longshore_core::{ChunkBuilder, Epoch, Failure, Item, Lane, Map, Offset, PairId, RecordRef, Value};
 
-use super::scan::Found;
+use super::found::Found;
 use super::{when, words};
 use crate::cli::dlq::LetterFilter;
 use crate::exit::{End, Exit};
 
 /// Judges letters.
-pub(super) struct Choice {
+pub(crate) struct Choice {
     filter: Filter,
     condition: Option<Condition>,
 }
 
 impl Choice {
     /// From what was typed.
-    pub(super) fn of(arguments: &LetterFilter, reasons: &[String]) -> Result<Self, End> {
+    pub(crate) fn of(arguments: &LetterFilter, reasons: &[String]) -> Result<Self, End> {
         let now = when::now_ms();
         let moment = |flag, text: &Option<String>| {
             text.as_deref().map(|text| when::parse(flag, text, now)).transpose()
@@ -44,7 +44,7 @@ impl Choice {
     }
 
     /// What was asked for, for the journal.
-    pub(super) fn filter(&self) -> &Filter {
+    pub(crate) fn filter(&self) -> &Filter {
         &self.filter
     }
 
@@ -52,7 +52,7 @@ impl Choice {
     ///
     /// # Errors
     /// The condition failed on it.
-    pub(super) fn takes(&self, found: &Found<'_>) -> Result<bool, Failure> {
+    pub(crate) fn takes(&self, found: &Found<'_>) -> Result<bool, Failure> {
         let time = found.record.timestamp_ms();
         let late = self.filter.since_ms.is_none_or(|since| time >= since);
         let early = self.filter.until_ms.is_none_or(|until| time < until);
@@ -69,15 +69,15 @@ impl Choice {
 }
 
 /// A letter as conditions and transforms see it.
-pub(super) struct LetterItem {
+pub(crate) struct LetterItem {
     /// The record in it: its payload's fields where that is a JSON object.
-    pub(super) item: Item,
+    pub(crate) item: Item,
     said: Map,
     payload: Option<Vec<u8>>,
 }
 
 impl LetterItem {
-    pub(super) fn of(found: &Found<'_>) -> Self {
+    pub(crate) fn of(found: &Found<'_>) -> Self {
         let record = &found.record;
         let (topic, partition, offset) =
             found.place.map_or((found.topic, record.partition(), record.offset()), |place| {
@@ -106,12 +106,12 @@ impl LetterItem {
         Self { item, said: said(found), payload: record.value().map(<[u8]>::to_vec) }
     }
 
-    pub(super) fn values(&self) -> LetterValues<'_> {
+    pub(crate) fn values(&self) -> LetterValues<'_> {
         LetterValues { letter: &self.said, payload: self.payload.as_deref() }
     }
 
     /// The item to change, beside the values.
-    pub(super) fn parts(&mut self) -> (&mut Item, LetterValues<'_>) {
+    pub(crate) fn parts(&mut self) -> (&mut Item, LetterValues<'_>) {
         (&mut self.item, LetterValues { letter: &self.said, payload: self.payload.as_deref() })
     }
 }
@@ -135,6 +135,7 @@ fn said(found: &Found<'_>) -> Map {
     if let Ok(Some(headers)) = letter.headers() {
         put("origin", Value::from(headers.origin.to_string().as_str()));
         put("attempt", Value::Int(i64::from(headers.attempt)));
+        put("not_before", Value::Int(headers.not_before_ms.unwrap_or(0)));
         put("first_failed", Value::Int(headers.first_failed_ms));
         put("last_failed", Value::Int(headers.last_failed_ms));
     }

@@ -14,8 +14,13 @@ use crate::exit::End;
 /// How often what the producer noted is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// A runtime for a command that waits for one thing at a time.
+pub(crate) fn runtime() -> Result<Runtime, End> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
 /// Waits for a batch to be taken or answered. `topic` is named when nothing comes.
-pub(super) fn wait<T>(
+pub(crate) fn wait<T>(
     runtime: &Runtime,
     producer: &Producer,
     topic: &str,

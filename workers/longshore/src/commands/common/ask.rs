@@ -7,7 +7,7 @@ use crate::exit::{End, Exit};
 
 /// What a person wants after having read the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Do it.
     Go,
     /// Leave it.
@@ -15,7 +15,7 @@ pub(super) enum Answer {
 }
 
 /// Asks on a terminal, unless the answer was given on the command line. Without a terminal silence is no consent.
-pub(super) fn ask(consent: Consent, question: &str) -> Result<Answer, End> {
+pub(crate) fn ask(consent: Consent, question: &str) -> Result<Answer, End> {
     if consent.dry_run {
         return Ok(Answer::Leave);
     }
