@@ -31,6 +31,8 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// Names and values.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// Milliseconds since 1970; none is now.
+    pub timestamp_ms: Option<i64>,
 }
 
 impl Record {
@@ -44,6 +46,13 @@ impl Record {
     #[must_use]
     pub fn to(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
+        self
+    }
+
+    /// The same record of another time, milliseconds since 1970.
+    #[must_use]
+    pub fn at(mut self, timestamp_ms: i64) -> Self {
+        self.timestamp_ms = Some(timestamp_ms);
         self
     }
 
@@ -68,6 +77,8 @@ pub struct Seen {
     pub value: Option<Vec<u8>>,
     /// Names and values.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Milliseconds since 1970, as its topic keeps time; -1 for none.
+    pub timestamp_ms: i64,
 }
 
 impl Seen {
@@ -351,6 +362,7 @@ fn found(message: &rdkafka::message::BorrowedMessage<'_>) -> Seen {
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         headers: headers.unwrap_or_default(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
     }
 }
 
@@ -431,6 +443,7 @@ impl Publisher {
         out.partition = record.partition;
         out.key = record.key.as_deref();
         out.payload = record.value.as_deref();
+        out.timestamp = record.timestamp_ms;
         loop {
             match self.producer.send(out) {
                 Ok(()) => break,

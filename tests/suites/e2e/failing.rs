@@ -1,5 +1,10 @@
 //! Records that fail on purpose, and what becomes of them on a real broker.
 
+#[path = "failing/copies.rs"]
+mod copies;
+#[path = "failing/topics.rs"]
+mod topics;
+
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;

@@ -24,7 +24,7 @@ fn open_letters_are_counted_and_listed() {
     records.extend((0..7).map(|_| Record::new("b", "").to(1)));
     with_letters(&rig, &records);
     let first = rig.witness.read(&rig.letter_topic()).into_iter().find(|seen| seen.partition == 0).unwrap();
-    let mut copy = Record { partition: Some(0), key: first.key, value: first.value, headers: Vec::new() };
+    let mut copy = Record { partition: Some(0), key: first.key, value: first.value, ..Record::default() };
     copy.headers = first.headers.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect();
     rig.witness.publish(&rig.letter_topic(), &[copy]);
 

@@ -1,0 +1,158 @@
+//! What may stand in a retry topic that no worker of this version wrote, and what records carry through it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use longshore_tests::harness::account::Fate;
+use longshore_tests::harness::{Account, Record, Rig, Seen, shared_broker, wait_until};
+
+use super::{numbered, origins, uncommitted_copies};
+
+const YEAR_MS: i64 = 365 * 86_400_000;
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+fn rig(bootstrap: &str, name: &str) -> Rig {
+    Rig::new(bootstrap, name)
+        .set("failure.retry.first=200ms")
+        .set("failure.retry.cap=2s")
+        .set("failure.retry.in_place=0ms")
+}
+
+/// Scenario: a backfill of records that are five years old; some fail for a while, some for good. Guarantee: copies and letters
+/// stand in their topics with the time of their arrival, so that no retention takes them for old, and tell the record's own
+/// time in a header.
+#[test]
+fn five_year_old_records_stand_in_retry_and_dead_letters_as_new_ones() {
+    const RECORDS: usize = 300;
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-backfill")
+        .steps(
+            "\n  - fail: { ratio: 20%, times: 1 }\n  - fail: { ratio: 10%, class: reject, seed: 1 }\n  - parse: { format: json }",
+        )
+        .with_own_topics(2);
+    // The input's own retention would take records of this age.
+    rig.witness.create_topic(&rig.topic, 2, &[("retention.ms", "-1")]);
+    let (began, old) = (now_ms(), now_ms() - 5 * YEAR_MS);
+    let records = numbered(0..RECORDS, 30).into_iter().map(|record| record.at(old));
+    rig.witness.publish(&rig.topic, &records.collect::<Vec<_>>());
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    wait_until("no copy waits any more", Duration::from_secs(60), || uncommitted_copies(&rig) == 0);
+    worker.stop();
+    let (copies, letters) = (rig.witness.read(&rig.retry_topic()), rig.witness.read(&rig.letter_topic()));
+    assert!(copies.len() > 30 && letters.len() > 10, "{} copies, {} letters", copies.len(), letters.len());
+    for seen in copies.iter().chain(&letters) {
+        assert!(seen.timestamp_ms >= began - 60_000, "{seen:?} would be deleted as old");
+        assert_eq!(seen.header("longshore.origin-timestamp"), Some(old.to_string()));
+    }
+    let rejected = origins(&letters, "step.failed");
+    let fate = |seen: &Seen| {
+        let origin = format!("{}/{}/{}/0", rig.topic, seen.partition, seen.offset);
+        if rejected.contains(&origin) { Fate::Letter("step.failed".to_owned()) } else { Fate::Row }
+    };
+    Account::take(&rig).assert_right(RECORDS as u64, fate);
+}
+
+/// Scenario: a copy that is not to be tried before the year 2200, of a record that the input lane is done with. Guarantee: its
+/// time is clipped to the longest wait of the pipeline, and its row is there within seconds.
+#[test]
+fn a_wait_of_centuries_is_clipped() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-clipped").with_topics(1);
+    rig.witness.publish(&rig.topic, &numbered(0..2, 2));
+    rig.witness.commit(&rig.group(), &rig.topic, 0, 1, "");
+    let copy = numbered(0..1, 2).remove(0).to(0);
+    let copy = copy
+        .header("longshore.origin", &format!("{}/0/0/0", rig.topic))
+        .header("longshore.attempt", "1")
+        .header("longshore.reason", "step.failed")
+        .header("longshore.not-before", "7258118400000");
+    rig.witness.publish(&rig.retry_topic(), &[copy]);
+    let worker = rig.working();
+    wait_until("its row is there", Duration::from_secs(30), || {
+        Account::take(&rig).rows.contains_key(&(0, 0))
+    });
+    wait_until("no copy waits any more", Duration::from_secs(30), || uncommitted_copies(&rig) == 0);
+    worker.stop();
+    Account::take(&rig).assert_right(2, |_| Fate::Row);
+}
+
+/// Scenario: records with a megabyte of headers that fail, for a while and for good. Guarantee: copy and letter have every one
+/// of the headers, byte for byte, and the records come through.
+#[test]
+fn a_megabyte_of_headers_goes_through_retry_and_dead_letters() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-headers").steps(
+        "\n  - fail: { times: 2 }\n  - fail: { when: 'key == \"key-1\"', class: reject }\n  - parse: { format: json }",
+    );
+    let room = ("max.message.bytes", "3000000");
+    rig.witness.create_topic(&rig.topic, 1, &[room]);
+    let with_room = |settings: &[(&'static str, &'static str)]| [settings, &[room]].concat();
+    let (retry, letter) = (rig.retry_topic(), rig.letter_topic());
+    rig.witness.create_topic(&retry, 1, &with_room(longshore_tests::harness::rig::RETRY_SETTINGS));
+    rig.witness.create_topic(&letter, 1, &with_room(longshore_tests::harness::rig::LETTER_SETTINGS));
+    rig.witness.create_topic(&rig.journal_topic(), 1, &[("cleanup.policy", "compact")]);
+    let padded = |record: Record| {
+        (0..100).fold(record, |record, n| record.header(&format!("own-{n}"), &"h".repeat(10_486)))
+    };
+    rig.witness.publish(&rig.topic, &numbered(0..4, 2).into_iter().map(padded).collect::<Vec<_>>());
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    wait_until("no copy waits any more", Duration::from_secs(60), || uncommitted_copies(&rig) == 0);
+    worker.stop();
+    let own = |seen: &Seen| {
+        let own = seen.headers.iter().filter(|(name, _)| !name.starts_with("longshore."));
+        own.cloned().collect::<Vec<_>>()
+    };
+    let first = own(&rig.witness.read(&rig.topic)[0]);
+    assert_eq!(first.len(), 100);
+    let letters = rig.witness.read(&letter);
+    assert_eq!(letters.len(), 2);
+    for seen in rig.witness.read(&retry).iter().chain(&letters) {
+        assert!(own(seen) == first, "headers of {:?} changed", seen.header("longshore.origin"));
+    }
+    let rejected = |seen: &Seen| seen.key.as_deref() == Some(b"key-1");
+    let fate = |seen: &Seen| if rejected(seen) { Fate::Letter("step.failed".to_owned()) } else { Fate::Row };
+    Account::take(&rig).assert_right(4, fate);
+}
+
+/// Scenario: the retry topic holds records that nobody of the fleet wrote: without an origin, with one that is no text of an origin,
+/// of a topic that does not exist, of another partition, of a child, with an attempt that is no number, and with two origins of
+/// which the last one counts. Guarantee: each stray is a letter with `retry.stray` and a place of its own, the lane reads on, and the
+/// records of the input are untouched.
+#[test]
+fn strays_of_the_retry_topic_are_letters() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-strays").with_topics(2);
+    rig.witness.publish(&rig.topic, &numbered(0..40, 10));
+    let stray = |n: usize| Record::new(&format!("stray-{n}"), format!("{{\"stray\":{n}}}")).to(0);
+    let origin = |n: usize, origin: &str| stray(n).header("longshore.origin", origin);
+    let own = format!("{}/0/3/0", rig.topic);
+    let strays = vec![
+        stray(0),
+        origin(1, "no origin at all"),
+        origin(2, "no.such.topic/0/0/0"),
+        origin(3, &format!("{}/1/0/0", rig.topic)),
+        origin(4, &format!("{}/0/0/7", rig.topic)),
+        origin(5, &own).header("longshore.attempt", "many"),
+        origin(6, &own).header("longshore.origin", "no.such.topic/0/0/0"),
+        origin(7, &format!("{}/0/-1/0", rig.topic)),
+    ];
+    let count = strays.len();
+    rig.witness.publish(&rig.retry_topic(), &strays);
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    wait_until("the strays are letters", Duration::from_secs(60), || {
+        uncommitted_copies(&rig) == 0 && rig.witness.read(&rig.letter_topic()).len() >= count
+    });
+    worker.stop();
+    let letters = rig.witness.read(&rig.letter_topic());
+    let found: Vec<_> = letters.iter().map(|letter| letter.header("longshore.reason")).collect();
+    assert_eq!(found, vec![Some("retry.stray".to_owned()); count]);
+    assert_eq!(origins(&letters, "retry.stray").len(), count, "each has a place of its own");
+    let rows = Account::take(&rig).rows;
+    assert_eq!(rows.len(), 40);
+    assert!(rows.values().flatten().all(|row| !row.contains("\"stray\":")), "a stray is in the files");
+}

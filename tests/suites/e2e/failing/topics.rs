@@ -1,0 +1,199 @@
+//! The topics for records that fail are themselves in trouble: too few replicas, no rights, gone. Nothing may be lost meanwhile.
+
+use std::process::Command;
+use std::time::Duration;
+
+use longshore_broker::{BrokerOptions, JvmBroker, Listener, SASL_PASSWORD, SASL_USER, Tool};
+use longshore_tests::harness::account::Fate;
+use longshore_tests::harness::rig::{LETTER_SETTINGS, RETRY_SETTINGS};
+use longshore_tests::harness::{Account, Rig, Seen, Worker, binary, shared_broker, start_broker, wait_until};
+
+use super::{numbered, origins, uncommitted_copies};
+
+const RECORDS: usize = 200;
+/// Records that fail until they are mended, or at once for good.
+const PASSING: &str = "\n  - fail: { ratio: 20%, times: 1 }\n  - parse: { format: json }";
+const REJECTED: &str = "\n  - fail: { ratio: 20%, class: reject }\n  - parse: { format: json }";
+
+fn rig(bootstrap: &str, name: &str, steps: &str) -> Rig {
+    Rig::new(bootstrap, name)
+        .steps(steps)
+        .set("failure.retry.first=100ms")
+        .set("failure.retry.cap=100ms")
+        .set("failure.retry.in_place=0ms")
+}
+
+/// Everything came through: rows, and letters for those that the step rejects.
+fn assert_all_there(rig: &Rig, worker: &Worker, records: usize) {
+    rig.wait_drained(Duration::from_secs(60), &[worker]);
+    wait_until("no copy waits any more", Duration::from_secs(60), || uncommitted_copies(rig) == 0);
+    let letters = origins(&rig.witness.read(&rig.letter_topic()), "step.failed");
+    let fate = |seen: &Seen| {
+        let origin = format!("{}/{}/{}/0", rig.topic, seen.partition, seen.offset);
+        if letters.contains(&origin) { Fate::Letter("step.failed".to_owned()) } else { Fate::Row }
+    };
+    Account::take(rig).assert_right(records as u64, fate);
+    let copies = rig.witness.read(&rig.retry_topic()).len();
+    assert!(
+        letters.len() + copies >= records / 10,
+        "{} letters and {copies} copies of {records}",
+        letters.len()
+    );
+}
+
+fn set(broker: &JvmBroker, topic: &str, setting: &str) {
+    let alter = ["--alter", "--entity-type", "topics", "--entity-name", topic, "--add-config", setting];
+    broker.tool(Tool::Configs, &alter).unwrap();
+}
+
+/// The offset is not past records that are nowhere.
+fn assert_offset_holds(rig: &Rig) {
+    let ends: i64 = rig.witness.ends(&rig.topic).iter().sum();
+    let committed: i64 =
+        rig.witness.committed(&rig.group(), &rig.topic).values().map(|position| position.offset).sum();
+    assert!(committed < ends, "committed {committed} of {ends} with failed records nowhere");
+}
+
+/// Scenario: three nodes, of which one dies; the pipelines' topics for failed records want all three in sync, the inputs two.
+/// Guarantee: the workers hold their offsets and say what is wrong, go on by themselves when the node is back, and nothing is lost.
+#[test]
+fn below_the_minimum_of_replicas_failed_records_wait() {
+    let Some(mut broker) = start_broker(BrokerOptions { brokers: 3, ..BrokerOptions::default() }) else {
+        return;
+    };
+    let letters = rig(&broker.bootstrap(), "e2e-dlq-isr", REJECTED).with_topics(2);
+    let copies = rig(&broker.bootstrap(), "e2e-retry-isr", PASSING).with_topics(2);
+    set(&broker, &letters.letter_topic(), "min.insync.replicas=3");
+    set(&broker, &copies.retry_topic(), "min.insync.replicas=3");
+    let mut workers = [letters.working(), copies.working()];
+    broker.kill9(3).unwrap();
+    for rig in [&letters, &copies] {
+        rig.witness.publish(&rig.topic, &numbered(0..RECORDS, 20));
+    }
+    for (rig, worker) in [&letters, &copies].into_iter().zip(&mut workers) {
+        worker.wait_until("it says why it takes no records", |worker| {
+            worker.process.transcript().contains("pair takes no records until this is over")
+        });
+        assert_offset_holds(rig);
+    }
+    broker.restart(3).unwrap();
+    for (rig, worker) in [&letters, &copies].into_iter().zip(workers) {
+        assert_all_there(rig, &worker, RECORDS);
+        worker.stop();
+    }
+}
+
+/// Scenario: the topic is deleted under a running worker while records fail, and made again by hand. Guarantee: the worker holds
+/// its offset and ends with 78 and the topic's name; the next one brings every record to where it belongs.
+fn deleted(name: &str, steps: &str, topic: impl Fn(&Rig) -> String, settings: &[(&str, &str)]) {
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), name, steps).with_topics(2);
+    let mut worker = rig.worker_with(&["limits.halt=3s"], &[]);
+    worker.wait_for_partitions();
+    rig.witness.delete_topic(&topic(&rig));
+    rig.witness.publish(&rig.topic, &numbered(0..RECORDS, 20));
+    let code = worker.exit_code(Duration::from_secs(60));
+    let said = worker.process.transcript();
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains(&format!("broker.topic-missing: topic {}", topic(&rig))), "{said}");
+    assert_offset_holds(&rig);
+    rig.witness.create_topic(&topic(&rig), 2, settings);
+    let next = rig.working();
+    assert_all_there(&rig, &next, RECORDS);
+    next.stop();
+}
+
+#[test]
+fn a_deleted_dead_letter_topic_loses_nothing() {
+    deleted("e2e-dlq-gone", REJECTED, Rig::letter_topic, LETTER_SETTINGS);
+}
+
+#[test]
+fn a_deleted_retry_topic_loses_nothing() {
+    deleted("e2e-retry-gone", PASSING, Rig::retry_topic, RETRY_SETTINGS);
+}
+
+/// Scenario: the right to write the topic is taken away under a running worker, and given back. Guarantee: the worker ends with
+/// 77 and names the right; nothing is lost.
+#[test]
+fn rights_that_are_taken_away_end_with_77_and_lose_nothing() {
+    let options =
+        BrokerOptions { listeners: vec![Listener::SaslPlain], acls: true, ..BrokerOptions::default() };
+    let Some(broker) = start_broker(options) else { return };
+    let user = format!("User:{SASL_USER}");
+    let acl = |arguments: &[&str]| broker.tool(Tool::Acls, arguments).unwrap();
+    for kind in ["--topic", "--group"] {
+        acl(&["--add", "--allow-principal", &user, "--operation", "All", kind, "*"]);
+    }
+    let sasl = format!("sasl: {{ mechanism: PLAIN, username: {SASL_USER}, password: \"{SASL_PASSWORD}\" }}");
+    let section =
+        format!("{{ brokers: \"{}\", security: {{ {sasl} }} }}", broker.bootstrap_of(Listener::SaslPlain));
+    for (name, steps, of) in [
+        ("e2e-dlq-denied", REJECTED, Rig::letter_topic as fn(&Rig) -> String),
+        ("e2e-retry-denied", PASSING, Rig::retry_topic),
+    ] {
+        let rig = rig(&broker.bootstrap(), name, steps).kafka(&section).with_topics(2);
+        let mut worker = rig.worker_with(&["limits.halt=3s"], &[]);
+        worker.wait_for_partitions();
+        let topic = of(&rig);
+        let rule = ["--deny-principal", user.as_str(), "--operation", "Write", "--topic", topic.as_str()];
+        acl(&[&["--add"][..], &rule].concat());
+        rig.witness.publish(&rig.topic, &numbered(0..RECORDS, 20));
+        assert_eq!(worker.exit_code(Duration::from_secs(60)), 77, "{}", worker.process.transcript());
+        assert!(
+            worker.process.transcript().contains("broker.authorization"),
+            "{}",
+            worker.process.transcript()
+        );
+        acl(&[&["--remove", "--force"][..], &rule].concat());
+        let next = rig.working();
+        assert_all_there(&rig, &next, RECORDS);
+        next.stop();
+    }
+}
+
+/// Scenario: two pipelines read one input topic, and each fails other records. Guarantee: each has its own retry topic, dead
+/// letters and journal, nothing of one is in the other's, and a replay of one's letters reaches that one alone.
+#[test]
+fn two_pipelines_on_one_topic_do_not_mix() {
+    let Some(broker) = shared_broker() else { return };
+    let first = rig(
+        &broker.bootstrap(),
+        "e2e-both-first",
+        "\n  - fail: { ratio: 20%, times: 1, seed: 1 }\n  - fail: { ratio: 5%, class: reject, seed: 2 }\n  - parse: { format: json }",
+    )
+    .with_topics(2);
+    let mut second = rig(&broker.bootstrap(), "e2e-both-second", REJECTED);
+    second.topic.clone_from(&first.topic);
+    let second = second.with_own_topics(2);
+    first.witness.publish(&first.topic, &numbered(0..RECORDS, 20));
+    let (one, two) = (first.working(), second.working());
+    assert_all_there(&first, &one, RECORDS);
+    assert_all_there(&second, &two, RECORDS);
+    let of = |topic: &str| -> Vec<String> {
+        let seen = first.witness.read(topic);
+        seen.iter().filter_map(|seen| seen.header("longshore.pipeline")).collect()
+    };
+    for (rig, other) in [(&first, &second.name), (&second, &first.name)] {
+        let both = [of(&rig.retry_topic()), of(&rig.letter_topic())].concat();
+        assert!(!both.is_empty() && both.iter().all(|by| by.starts_with(&rig.name)), "{other}: {both:?}");
+    }
+    assert!(second.witness.read(&second.retry_topic()).is_empty(), "nothing of the second is tried again");
+    one.stop();
+
+    // Mended, the first one's letters are sent again; the second one sees nothing of it.
+    let mended = first.steps("\n  - parse: { format: json }");
+    let worker = mended.working();
+    let letters = mended.witness.read(&mended.letter_topic()).len();
+    let mut replay = Command::new(binary());
+    let ran = replay.args(["dlq", "replay", "--yes", "-c"]).arg(mended.file()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    wait_until("the letters' records are in the files", Duration::from_secs(60), || {
+        uncommitted_copies(&mended) == 0 && Account::take(&mended).rows.len() == RECORDS
+    });
+    let replayed = origins(&mended.witness.read(&mended.retry_topic()), "step.failed").len();
+    assert!(replayed >= letters);
+    assert!(second.witness.read(&second.retry_topic()).is_empty());
+    worker.stop();
+    two.stop();
+}
