@@ -128,9 +128,14 @@ fn consumer(list: &mut Settings, memory: &ClientMemory, group: &str) {
     // event's offset), and after the next pause a record would be jumped over.
     set("enable.partition.eof", "false");
     set("allow.auto.create.topics", "false");
-    // The memory bound (I5): the default is 64 MiB.
+    // The memory bound (I5): the default is 64 MiB. At this mark nothing more is asked for, so what waits is this and one
+    // answer, never more.
     set("queued.max.messages.kbytes", &(memory.prefetch_bytes / 1024).max(1).to_string());
+    // One answer. A broker counts a record that is larger as all of it, so such a record comes alone.
     set("fetch.max.bytes", &memory.fetch_bytes.to_string());
+    // It bounds what a producer sends; a consumer only refuses to be made when it exceeds `fetch.max.bytes`, which it would
+    // when the pipeline file sets it for its topic sinks.
+    set("message.max.bytes", &memory.fetch_bytes.min(1_000_000).to_string());
     // Must exceed fetch.max.bytes, and the size of the largest record anybody sends.
     set("receive.message.max.bytes", &(memory.fetch_bytes + (128 << 20)).to_string());
 }
@@ -288,6 +293,22 @@ mod tests {
         }
         assert!(value(&producer, "message.max.bytes").is_some());
         assert!(value(&producer, "queue.buffering.max.kbytes").is_some());
+    }
+
+    /// Scenario: the pipeline file lets its topic sinks send records of 50 MB. Guarantee: the consumer, which refuses to be made
+    /// when it may send more than it fetches at once, still fetches as much as the memory budget says.
+    #[test]
+    fn what_a_producer_may_send_does_not_change_what_a_consumer_fetches() {
+        let mut options = KafkaOptions::plain("a:1");
+        options.client.insert("message.max.bytes".to_owned(), Scalar::Number(50_000_000));
+        let memory = ClientMemory::derive(64 << 20);
+        let member = settings(&options, &memory, Role::Member { group: "g" }).unwrap();
+        let number = |name| value(&member, name).and_then(|value| value.parse::<u64>().ok()).unwrap();
+        assert_eq!(number("fetch.max.bytes"), memory.fetch_bytes);
+        assert!(number("message.max.bytes") <= memory.fetch_bytes);
+        let tuning = ProducerTuning::default();
+        let producer = settings(&options, &memory, Role::Producer(&tuning)).unwrap();
+        assert_eq!(value(&producer, "message.max.bytes").as_deref(), Some("50000000"));
     }
 
     #[test]
