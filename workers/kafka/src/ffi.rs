@@ -4,18 +4,22 @@
 //! asynchronous commit, and has no topic ids. So the consumer and the producer drive librdkafka through its bindings,
 //! wrapped here into types that are safe to use. Everything handed out borrows from, or counts a reference on, the
 //! [`Client`]; librdkafka's handles are thread-safe (`INTRODUCTION.md`, "Threads and callbacks").
+//!
+//! The process's allocator for large blocks ([`Allocator`]) lives here as well, for the same reason.
 #![expect(unsafe_code, reason = "the bindings are C; every block states why it is sound")]
 
 mod admin;
 mod client;
 mod consume;
 mod list;
+mod pages;
 mod produce;
 
 pub(crate) use admin::NewTopic;
 pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
 pub(crate) use consume::{Change, MessageView, Messages};
 pub(crate) use list::{Entry, PartitionList};
+pub use pages::{ALLOCATOR, Allocator};
 #[cfg(test)]
 pub(crate) use produce::murmur2_partition;
 pub(crate) use produce::{Delivery, Outgoing, Topic};

@@ -14,9 +14,8 @@ use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::output::Output;
 
-/// Also librdkafka's, through the feature `override`: it allocates per record, on one thread what another frees.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: longshore_kafka::Allocator = longshore_kafka::ALLOCATOR;
 
 fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {

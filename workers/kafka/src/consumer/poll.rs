@@ -150,6 +150,8 @@ impl<'a> Poll<'a> {
             messages.poll(self.wait());
             self.compare_renewed();
             self.route(&messages);
+            // Its records are copied, and may be large.
+            messages.clear();
             self.pass_markers();
             self.take_notes();
         };

@@ -108,6 +108,7 @@ impl Client {
                 }
             }
             sys::rd_kafka_conf_set_opaque(conf, callbacks.as_ptr().cast());
+            super::pages::tidy_up(conf);
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
             sys::rd_kafka_conf_set_error_cb(conf, Some(on_error));
             sys::rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, Some(on_token));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::bindings as sys;
 
 use super::client::on_commit;
+use super::pages::give_back;
 use super::{Client, Code, Entry, OK, PartitionList, Queue, bytes, code_of, millis, take_error, text};
 
 /// What the group decided.
@@ -182,10 +183,15 @@ impl Messages {
         self.pointers.iter().map(|pointer| MessageView { message: unsafe { &**pointer } })
     }
 
-    fn clear(&mut self) {
+    /// Lets the batch go.
+    pub(crate) fn clear(&mut self) {
         for message in self.pointers.drain(..) {
-            // SAFETY: the message is ours and destroyed once.
-            unsafe { sys::rd_kafka_message_destroy(message) }
+            // SAFETY: the message is ours and destroyed once. Nobody else reads its payload, a part of the answer to a
+            // fetch, whose other messages lie beside it; librdkafka frees it unread.
+            unsafe {
+                give_back((*message).payload, (*message).len);
+                sys::rd_kafka_message_destroy(message);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rdkafka::bindings as sys;
 
 use super::client::callbacks;
+use super::pages::give_back;
 use super::{Client, Code, MessageView, OK, c_string, take_error};
 
 /// A record on its way out.
@@ -172,6 +173,8 @@ pub(super) unsafe extern "C" fn on_delivery(
     unsafe {
         let tag = (*message)._private as usize as u64;
         callbacks(opaque).delivered(Delivery { message: MessageView::of(&*message), tag });
+        // Librdkafka's own copy (`MSG_F_COPY`), which it frees unread right after this callback.
+        give_back((*message).payload, (*message).len);
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: &Run, output: &Output) -> Result<(), End> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("longshore-async")
+        .max_blocking_threads(blocking_threads())
         .build()
         .map_err(|error| End::new(Exit::Internal, format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(work(&loaded));
@@ -53,6 +54,12 @@ pub(crate) fn run(arguments: &Run, output: &Output) -> Result<(), End> {
 fn use_small_pages() {
     // A kernel or sandbox that refuses leaves things as they are; the worker only takes more memory.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+/// Threads for calls that block, which are the files sink's. Each keeps memory of its own, so their number must not grow with the
+/// partitions (I5); tokio's own bound is 512. More than the disk has use for: compression runs on as many as there are cores.
+fn blocking_threads() -> usize {
+    (2 * FleetOptions::cores()).clamp(4, 16)
 }
 
 fn start_logs(pipeline: &Pipeline, output: &Output) -> Result<(), End> {
