@@ -1,7 +1,7 @@
 //! The memory budget (I5): bytes that records and rows hold, counted where they are allocated and given back on drop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A bound on bytes, shared by everyone who holds records. Charging never fails and never waits: intake asks
 /// [`Budget::available`] before it takes more, so the overshoot is at most one chunk.
@@ -9,12 +9,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Budget {
     limit_bytes: u64,
     used_bytes: AtomicU64,
+    full: AtomicBool,
+    pauses: AtomicU64,
+    large_waiting: AtomicU64,
 }
 
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0) })
+        Arc::new(Self {
+            limit_bytes,
+            used_bytes: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            pauses: AtomicU64::new(0),
+            large_waiting: AtomicU64::new(0),
+        })
     }
 
     /// The bound in bytes.
@@ -36,6 +45,33 @@ impl Budget {
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
         Charge { budget: Arc::clone(self), bytes }
+    }
+
+    /// Notes whether intake stands still because the budget is used up, so that the metrics can tell (I6).
+    pub fn note_full(&self, full: bool) {
+        if self.full.swap(full, Ordering::Relaxed) != full && full {
+            self.pauses.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether intake stands still because the budget is used up.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// How often intake came to stand still.
+    pub fn pauses(&self) -> u64 {
+        self.pauses.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many partitions wait for room for a large record.
+    pub fn note_waiting(&self, partitions: u64) {
+        self.large_waiting.store(partitions, Ordering::Relaxed);
+    }
+
+    /// How many partitions wait for room for a large record.
+    pub fn large_waiting(&self) -> u64 {
+        self.large_waiting.load(Ordering::Relaxed)
     }
 }
 

@@ -15,7 +15,9 @@
 mod commits;
 mod credit;
 mod damage;
+mod flow;
 mod gap;
+mod gate;
 mod health;
 mod identity;
 mod inbox;

@@ -189,7 +189,11 @@ impl<'a> Output<'a> {
                 {
                     continue;
                 }
-                self.plan.encoders[at].encode(item, &mut self.blocks[at]).map_err(place)?;
+                let block = &mut self.blocks[at];
+                if work.items.len() == 1 {
+                    make_room(block, item);
+                }
+                self.plan.encoders[at].encode(item, block).map_err(place)?;
                 sinks.insert(sink);
             }
         }
@@ -240,6 +244,15 @@ impl<'a> Output<'a> {
         let blocks = self.blocks.into_iter().enumerate().filter(|(_, block)| !block.is_empty());
         let blocks = blocks.map(|(at, block)| (SinkIndex(at as u8), without_slack(block))).collect();
         UnitResult { units, verdicts: self.verdicts, blocks, children_filtered: self.children_filtered }
+    }
+}
+
+/// Makes room for the row of a large record, which is mostly about as large: a block that grows by doubling has three times
+/// the row's size at the last step (I5).
+fn make_room(block: &mut Block, item: &Item) {
+    let bytes = item.source.value().map_or(0, <[u8]>::len);
+    if bytes > RESERVE_BYTES {
+        block.bytes.reserve(bytes + bytes / 16 + 4096);
     }
 }
 

@@ -65,10 +65,15 @@ impl Credit {
         false
     }
 
+    /// Whether anything may be given.
+    pub(super) fn is_left(&self) -> bool {
+        let left = self.left();
+        left.records > 0 && left.bytes > 0
+    }
+
     /// Whether the pair waits for [`PATIENCE`] to end, so that the loop must look again soon.
     pub(super) fn waits(&self) -> bool {
-        let left = self.left();
-        !self.flowing && left.records > 0 && left.bytes > 0
+        !self.flowing && self.is_left()
     }
 
     fn left(&self) -> Amount {

@@ -37,7 +37,7 @@ impl Poll<'_> {
         let (now, age) = (Instant::now(), self.options.recommit);
         for pair in self.pairs.iter_mut() {
             let ours = match pair.state {
-                State::Waiting | State::Starting(_) | State::Flowing => true,
+                State::Waiting | State::Starting(_) | State::Flowing | State::InLine => true,
                 State::Looking(_) | State::Resting => false,
             };
             let Some(kept) = pair.kept.as_mut().filter(|kept| ours && kept.due <= now) else { continue };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use longshore_core::{Epoch, Lane, Offset, PairId, Partition, TopicName};
+use longshore_core::{Charge, Epoch, Lane, Offset, PairId, Partition, TopicName};
 
 use super::credit::Credit;
 use super::damage::Damage;
@@ -21,6 +21,8 @@ pub(super) enum State {
     Starting(Offset),
     /// Fetching, unless paused for want of credit.
     Flowing,
+    /// Paused in front of a large record, which is fetched again when there is room for it ([`super::gate`]).
+    InLine,
     /// The runtime let go of it, or it was refused: nothing flows until it is taken away or begun anew.
     Resting,
 }
@@ -38,6 +40,8 @@ pub(super) struct Pair {
     pub(super) credit: Credit,
     /// The lowest offset that may still come; what is below was handed over already.
     pub(super) next: Offset,
+    /// Room that is kept for the large record to come next, and since when.
+    pub(super) room: Option<(Charge, Instant)>,
     /// Whether the runtime has work for this pair, or a note of it, and so must hear when it goes.
     pub(super) told: bool,
     /// An error event may have moved librdkafka's position; a seek sets it right.
@@ -69,6 +73,7 @@ impl Pair {
             state,
             credit,
             next: Offset(0),
+            room: None,
             told: false,
             doubtful: false,
             damage: Damage::default(),

@@ -10,6 +10,8 @@ use longshore_core::source::{SourceCommand, SourceEvent};
 use longshore_core::{Epoch, Failure, Lane, PairId, Reason, TopicName};
 
 use super::commits::{Commit, Commits};
+use super::flow::Squeeze;
+use super::gate::Gate;
 use super::health::Health;
 use super::identity::Identity;
 use super::inbox::{Found, Inbox, Note};
@@ -60,6 +62,8 @@ pub(super) struct Poll<'a> {
     pub(super) rebalance: Rebalance,
     pub(super) health: Health,
     pub(super) markers: Markers,
+    pub(super) gate: Gate,
+    pub(super) squeeze: Squeeze,
     identity: Identity,
     pub(super) inbox: Arc<Inbox>,
     commands: Receiver<SourceCommand>,
@@ -68,8 +72,6 @@ pub(super) struct Poll<'a> {
     closing: Closing,
     /// Commits gathered in this turn, sent in one request.
     pub(super) to_commit: Vec<Commit>,
-    /// Whether everything is paused because the memory budget is used up.
-    squeezed: bool,
     ended: Option<Result<(), Failure>>,
 }
 
@@ -83,6 +85,7 @@ impl<'a> Poll<'a> {
         events: &'a Events,
     ) -> Self {
         let pairs = Pairs::new(&options.retry_topics);
+        let gate = Gate::new(Arc::clone(&options.budget));
         Self {
             options,
             queue,
@@ -92,6 +95,8 @@ impl<'a> Poll<'a> {
             rebalance: Rebalance::default(),
             health: Health::default(),
             markers: Markers::default(),
+            gate,
+            squeeze: Squeeze::default(),
             identity: Identity::default(),
             inbox,
             commands,
@@ -99,7 +104,6 @@ impl<'a> Poll<'a> {
             scout: None,
             closing: Closing::No,
             to_commit: Vec::new(),
-            squeezed: false,
             ended: None,
         }
     }
@@ -140,6 +144,7 @@ impl<'a> Poll<'a> {
             self.keep_offsets();
             self.send_commits();
             self.turn_rebalance();
+            self.let_in();
             self.start_pairs();
             self.ask_scout();
             self.set_flow();
@@ -163,14 +168,8 @@ impl<'a> Poll<'a> {
 
     /// How long the poll may wait for a record.
     fn wait(&mut self) -> Duration {
-        let restless = self.squeezed || self.rebalance.busy() || self.closing != Closing::No;
-        let soon = restless
-            || self.pairs.iter_mut().any(|pair| match pair.state {
-                State::Starting(_) => true,
-                State::Flowing => pair.credit.waits(),
-                State::Looking(_) | State::Waiting | State::Resting => false,
-            });
-        if soon { SOON } else { IDLE }
+        let restless = self.rebalance.busy() || self.closing != Closing::No || self.flow_is_restless();
+        if restless { SOON } else { IDLE }
     }
 
     fn take_commands(&mut self) {
@@ -297,7 +296,7 @@ impl<'a> Poll<'a> {
     fn start_pairs(&mut self) {
         let starting = |pair: &mut Pair| match pair.state {
             State::Starting(offset) => Some((pair.place(), offset)),
-            State::Looking(_) | State::Waiting | State::Flowing | State::Resting => None,
+            State::Looking(_) | State::Waiting | State::Flowing | State::InLine | State::Resting => None,
         };
         let wanted: Vec<_> = self.pairs.iter_mut().filter_map(starting).collect();
         if wanted.is_empty() {
@@ -401,46 +400,6 @@ impl<'a> Poll<'a> {
             && pair.state == State::Flowing
         {
             scout.ask(Ask::Suspect(pair.id.clone(), pair.epoch, failure));
-        }
-    }
-
-    /// Tells librdkafka which lanes to fetch: those with credit, and no input lane when the memory budget is used up (I5).
-    /// Retry lanes read to their end always. The consumer is polled all the same.
-    fn set_flow(&mut self) {
-        let budget = &self.options.budget;
-        let enough = if self.squeezed { budget.limit() / 8 } else { 0 };
-        self.squeezed = budget.available() <= enough;
-        let squeezed = self.squeezed;
-        let now = Instant::now();
-        let (mut pause, mut resume) = (Vec::new(), Vec::new());
-        for pair in self.pairs.iter_mut() {
-            let squeezed = squeezed && pair.lane == Lane::Input;
-            let wanted = pair.state == State::Flowing && pair.credit.wants_flow(now) && !squeezed;
-            if wanted != pair.credit.flowing {
-                pair.credit.flowing = wanted;
-                if wanted { &mut resume } else { &mut pause }.push(pair.place());
-            }
-        }
-        self.pause(&pause);
-        if resume.is_empty() {
-            return;
-        }
-        if let Some(list) = PartitionList::of(named(&resume))
-            && let Err(code) = self.client().resume(&list)
-        {
-            tracing::warn!(?code, "resume failed");
-        }
-        self.client().wake_brokers();
-    }
-
-    pub(super) fn pause(&self, places: &[Place]) {
-        if places.is_empty() {
-            return;
-        }
-        if let Some(list) = PartitionList::of(named(places))
-            && let Err(code) = self.client().pause(&list)
-        {
-            tracing::warn!(?code, "pause failed");
         }
     }
 

@@ -142,7 +142,7 @@ impl Poll<'_> {
                         lane.told = false;
                     });
                 }
-                State::Waiting | State::Starting(_) | State::Flowing => {}
+                State::Waiting | State::Starting(_) | State::Flowing | State::InLine => {}
             }
             if told {
                 self.say(SourceEvent::Revoking { pair: pair.clone(), epoch: *epoch });

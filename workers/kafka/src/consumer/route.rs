@@ -2,11 +2,12 @@
 
 use longshore_core::record::LARGE_RECORD_BYTES;
 use longshore_core::source::SourceEvent;
-use longshore_core::{Budget, ChunkBuilder, Failure, Lane, Offset, PairId, Reason};
+use longshore_core::{Charge, ChunkBuilder, Failure, Lane, Offset, PairId, Reason};
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use super::damage::is_damage;
+use super::gate::{Waiting, footprint};
 use super::pairs::{Pair, State};
 use super::poll::Poll;
 use crate::errors::{Meaning, failure, meaning};
@@ -62,32 +63,80 @@ impl Poll<'_> {
                 (mark, current) = (NOWHERE, usize::MAX);
                 continue;
             }
+            if message.bytes() > LARGE_RECORD_BYTES {
+                if !self.route_large(&message, fill) {
+                    // What was fetched behind it comes again as well.
+                    (mark, current) = (NOWHERE, usize::MAX);
+                }
+                continue;
+            }
             pair.next = offset.next();
-            let large = message.value().map_or(0, <[u8]>::len) > LARGE_RECORD_BYTES;
-            if large && !fill.builder.is_empty() {
-                let fresh = ChunkBuilder::new(pair.id.clone(), pair.lane, pair.epoch);
-                let full = std::mem::replace(&mut fill.builder, fresh);
-                let event = hand_over(pair, full, &self.options.budget);
-                (self.events)(event);
-            }
             copy(&message, &mut fill.builder);
-            if large {
-                let fresh = ChunkBuilder::new(pair.id.clone(), pair.lane, pair.epoch);
-                let full = std::mem::replace(&mut fill.builder, fresh);
-                let event = hand_over(pair, full, &self.options.budget);
-                (self.events)(event);
-            }
         }
-        for fill in filling {
-            if let Some(pair) = self.pairs.at(fill.topic, fill.partition)
-                && !fill.builder.is_empty()
-            {
-                let event = hand_over(pair, fill.builder, &self.options.budget);
-                (self.events)(event);
-            }
+        for mut fill in filling {
+            self.flush(&mut fill);
         }
         if received {
             self.all_well();
+        }
+    }
+
+    /// A record that gets a chunk of its own, so that it pins only itself. False when there is no room for it and it was let
+    /// go of.
+    fn route_large(&mut self, message: &MessageView<'_>, fill: &mut Filling) -> bool {
+        self.flush(fill);
+        let Some(pair) = self.pairs.at(fill.topic, fill.partition) else { return false };
+        let charge = match pair.lane {
+            Lane::Retry => None,
+            Lane::Input => match self.room_for(message, fill) {
+                Some(charge) => Some(charge),
+                None => return false,
+            },
+        };
+        let Some(pair) = self.pairs.at(fill.topic, fill.partition) else { return false };
+        pair.next = Offset(message.offset()).next();
+        let mut headers = 0;
+        message.headers(|name, value| headers += name.len() + value.map_or(0, <[u8]>::len));
+        fill.builder.reserve(1, message.bytes() + headers);
+        copy(message, &mut fill.builder);
+        let event = hand_over(pair, &mut fill.builder, charge);
+        self.say(event);
+        true
+    }
+
+    /// Room for a record of an input lane with a chunk of its own; a very large one has to pass the gate for it.
+    fn room_for(&mut self, message: &MessageView<'_>, fill: &Filling) -> Option<Charge> {
+        let (offset, bytes) = (Offset(message.offset()), message.bytes());
+        if !self.gate.is_large(bytes) {
+            return Some(self.options.budget.charge(footprint(bytes)));
+        }
+        let pair = self.pairs.at(fill.topic, fill.partition)?;
+        let charge = self.gate.enter(pair.room.take().map(|(room, _)| room), bytes);
+        if charge.is_none() {
+            pair.state = State::InLine;
+            let (pair, epoch) = (pair.id.clone(), pair.epoch);
+            self.gate.wait(Waiting { pair, epoch, offset, bytes }, Instant::now());
+        }
+        // Before the copy, which takes a while: until then librdkafka may ask for another one.
+        self.set_flow();
+        charge
+    }
+
+    /// Hands over what was gathered so far.
+    fn flush(&mut self, fill: &mut Filling) {
+        if fill.builder.is_empty() {
+            return;
+        }
+        if let Some(pair) = self.pairs.at(fill.topic, fill.partition) {
+            // The large record that room was kept for is gone from the log.
+            pair.room = None;
+            let bytes = fill.builder.bytes() as u64 + fill.builder.len() as u64 * RECORD_OVERHEAD_BYTES;
+            let charge = match pair.lane {
+                Lane::Input => Some(self.options.budget.charge(bytes)),
+                Lane::Retry => None,
+            };
+            let event = hand_over(pair, &mut fill.builder, charge);
+            self.say(event);
         }
     }
 
@@ -159,20 +208,20 @@ impl Poll<'_> {
     }
 }
 
-/// Makes room for a record and those of its partition that stand right behind it: an arena that grows by doubling copies
+/// Makes room for a small record and the small ones of its partition that stand right behind it: an arena that grows by doubling copies
 /// every byte once more, and keeps up to half of its room for nothing.
 fn reserve<'a>(
     first: &MessageView<'a>,
     ahead: impl Iterator<Item = MessageView<'a>>,
     builder: &mut ChunkBuilder,
 ) {
-    let of = |message: &MessageView<'_>| {
-        message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len)
-    };
+    if first.bytes() > LARGE_RECORD_BYTES {
+        return;
+    }
     let here = (first.topic_mark(), first.partition());
-    let (mut records, mut bytes) = (1, of(first));
+    let (mut records, mut bytes) = (1, first.bytes());
     for message in ahead.take_while(|next| (next.topic_mark(), next.partition()) == here) {
-        let size = of(&message);
+        let size = message.bytes();
         // A large record gets a chunk of its own.
         if size > LARGE_RECORD_BYTES {
             break;
@@ -183,18 +232,14 @@ fn reserve<'a>(
     builder.reserve(records, bytes);
 }
 
-/// Charges a chunk to its lane's credit, and to the budget if it came by the input. Copies that wait for their time are not
-/// charged: they may wait for hours, and neither lane may stop for them. The retry lane has to reach its end before the
-/// input begins, and what waits has to wait until the input has passed it, so a budget that they use up would never be
-/// free again. The machine bounds them by pausing the input beyond all that waits.
-fn hand_over(pair: &mut Pair, builder: ChunkBuilder, budget: &Arc<Budget>) -> SourceEvent {
-    let (records, bytes) = (builder.len() as u64, builder.bytes() as u64);
-    pair.credit.spend(records, bytes);
-    let charge = match pair.lane {
-        Lane::Input => Some(budget.charge(bytes + records * RECORD_OVERHEAD_BYTES)),
-        Lane::Retry => None,
-    };
-    SourceEvent::Received(builder.build(charge))
+/// What was gathered, as a chunk of its pair; an empty one takes its place. The input's chunks are charged to the memory
+/// budget. Copies that wait for their time are not: they may wait for hours, and neither lane may stop for them. The retry
+/// lane has to reach its end before the input begins, and what waits has to wait until the input has passed it, so a budget
+/// that they use up would never be free again. The machine bounds them by pausing the input beyond all that waits.
+fn hand_over(pair: &mut Pair, builder: &mut ChunkBuilder, charge: Option<Charge>) -> SourceEvent {
+    pair.credit.spend(builder.len() as u64, builder.bytes() as u64);
+    let fresh = ChunkBuilder::new(pair.id.clone(), pair.lane, pair.epoch);
+    SourceEvent::Received(std::mem::replace(builder, fresh).build(charge))
 }
 
 /// Copies a record out of librdkafka's fetch buffer, which would otherwise stay as long as the record.

@@ -259,6 +259,11 @@ impl<'a> MessageView<'a> {
         unsafe { bytes(self.message.payload, self.message.len) }
     }
 
+    /// The bytes of key and value.
+    pub(crate) fn bytes(&self) -> usize {
+        self.key().map_or(0, <[u8]>::len) + self.value().map_or(0, <[u8]>::len)
+    }
+
     /// Milliseconds since 1970; -1 when there is none.
     pub(crate) fn timestamp_ms(&self) -> i64 {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;

@@ -5,6 +5,7 @@
 mod pair;
 mod process;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -167,6 +168,9 @@ struct Families {
     drain_overruns: Counter,
     budget_used: Gauge,
     budget_limit: Gauge,
+    budget_full: Gauge,
+    budget_pauses: Counter,
+    large_waiting: Gauge,
 }
 
 impl Families {
@@ -202,6 +206,9 @@ impl Families {
             drain_overruns: Counter::default(),
             budget_used: Gauge::default(),
             budget_limit: Gauge::default(),
+            budget_full: Gauge::default(),
+            budget_pauses: Counter::default(),
+            large_waiting: Gauge::default(),
         };
         families.name_records(r);
         families.name_pairs(r);
@@ -269,6 +276,12 @@ impl Families {
         );
         r.register("budget_used_bytes", "Bytes charged to the memory budget", self.budget_used.clone());
         r.register("budget_limit_bytes", "The bound of the memory budget", self.budget_limit.clone());
+        let help = "1 while no partition is read because the memory budget is used up";
+        r.register("budget_full", help, self.budget_full.clone());
+        let help = "Times that no partition was read any more because the memory budget was used up";
+        r.register("budget_pauses", help, self.budget_pauses.clone());
+        let help = "Partitions that wait for room for a large record";
+        r.register("large_records_waiting", help, self.large_waiting.clone());
     }
 }
 
@@ -298,6 +311,9 @@ impl Metrics {
         if let Some(budget) = &*self.inner.budget.read().unwrap_or_else(PoisonError::into_inner) {
             families.budget_used.set(whole(budget.used()));
             families.budget_limit.set(whole(budget.limit()));
+            families.budget_full.set(i64::from(budget.is_full()));
+            families.budget_pauses.inner().store(budget.pauses(), Ordering::Relaxed);
+            families.large_waiting.set(whole(budget.large_waiting()));
         }
         for id in longshore_core::invariant::Invariant::ALL {
             let labels = OfInvariant { invariant: invariant_name(id) };
