@@ -2,6 +2,8 @@
 //! `LONGSHORE_FAULTS=full` (`make faults`) hits each named point at least 20 times and storms for ten minutes.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests; clippy spares only test functions")]
 
+#[path = "faults/failing.rs"]
+mod failing;
 #[path = "faults/letters.rs"]
 mod letters;
 #[path = "faults/memory.rs"]

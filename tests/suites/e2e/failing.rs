@@ -2,6 +2,8 @@
 
 #[path = "failing/copies.rs"]
 mod copies;
+#[path = "failing/guide.rs"]
+mod guide;
 #[path = "failing/topics.rs"]
 mod topics;
 

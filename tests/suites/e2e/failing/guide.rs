@@ -1,0 +1,210 @@
+//! `docs/when-records-fail.md`, typed again: every command of the guide, in its order, against a real broker.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use longshore_tests::harness::{Longshore, Witness, binary, shared_broker, wait_until};
+
+const GUIDE: &str = include_str!("../../../../docs/when-records-fail.md");
+const PIPELINE: &str = r##"pipeline: shop
+kind: logs
+kafka: { brokers: "${KAFKA_BOOTSTRAP}" }
+input: { topics: [shop.logs], order: key }
+steps:
+  - fail: { when: 'offset % 50 == 7', reason: step.deadline }
+  - parse: { format: json }
+sinks:
+  - files: { path: out, format: jsonl.zst, roll: { age: 1s } }
+failure: { retry: { first: 10m, cap: 1h } }
+http: { listen: off }
+"##;
+const LINES: usize = 2_000;
+const COMMENTS: usize = 5;
+
+/// A command of the guide and the lines that it shows.
+struct Shown {
+    command: String,
+    lines: Vec<String>,
+}
+
+/// The commands of the guide.
+fn shown() -> Vec<Shown> {
+    let mut all: Vec<Shown> = Vec::new();
+    let mut lines = GUIDE.lines();
+    let mut below_a_command = false;
+    while let Some(line) = lines.next() {
+        let Some(code) = line.strip_prefix("    ") else {
+            // An empty line may stand inside of what a command shows.
+            below_a_command &= line.is_empty();
+            continue;
+        };
+        if let Some(command) = code.strip_prefix("$ ") {
+            let mut command = command.to_owned();
+            while let Some(begun) = command.strip_suffix('\\') {
+                command = format!("{}{}", begun, lines.next().unwrap().trim_start());
+            }
+            all.push(Shown { command, lines: Vec::new() });
+            below_a_command = true;
+        } else if let Some(last) = all.last_mut().filter(|_| below_a_command) {
+            last.lines.push(code.to_owned());
+        }
+    }
+    all
+}
+
+/// A line without what differs from run to run: words with a digit in them, and how wide columns are.
+fn shape(line: &str) -> String {
+    let word = |word: &str| {
+        if word.contains(|c: char| c.is_ascii_digit()) { "#".to_owned() } else { word.to_owned() }
+    };
+    line.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Lines whose number or names differ from run to run.
+fn is_fixed(line: &str) -> bool {
+    !line.trim().is_empty() && line != "..." && !line.starts_with("user-") && !line.starts_with("who ")
+}
+
+struct Desk {
+    folder: tempfile::TempDir,
+    bootstrap: String,
+}
+
+impl Desk {
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).env("KAFKA_BOOTSTRAP", &self.bootstrap);
+        command
+    }
+
+    /// As a person types it.
+    fn typed(&self, line: &str) -> Output {
+        let home = binary().parent().map(Path::to_path_buf).unwrap();
+        let path = format!("{}:{}", home.display(), std::env::var("PATH").unwrap_or_default());
+        self.command("sh").args(["-c", line]).env("PATH", path).output().unwrap()
+    }
+
+    fn said(&self, line: &str) -> String {
+        let ran = self.typed(line);
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success(), "{line}: {}\n{said}", ran.status);
+        said
+    }
+
+    fn worker(&self) -> Longshore {
+        let mut command = self.command(binary());
+        command.args(["run", "-c", "shop/pipeline.yaml"]);
+        Longshore::start_command(command)
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.folder.path().join(file), text).unwrap();
+    }
+
+    /// Waits until nothing waits in the retry topic.
+    fn wait_for_retry(&self) {
+        wait_until("nothing waits in the retry topic", Duration::from_secs(60), || {
+            let said = self.said("longshore retry ls -c shop/pipeline.yaml");
+            said.lines().any(|line| line.starts_with("0 records wait in"))
+        });
+    }
+
+    /// The first line of a listing that holds these words.
+    fn first(&self, listing: &str, words: &str) -> String {
+        let said = self.said(listing);
+        let line =
+            said.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{words}: {said}"));
+        line.to_owned()
+    }
+
+    fn rows(&self) -> usize {
+        let mut folders: Vec<PathBuf> = vec![self.folder.path().join("out")];
+        let mut rows = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "zst") {
+                    let text = zstd::decode_all(&fs::read(path).unwrap()[..]).unwrap();
+                    rows += text.iter().filter(|byte| **byte == b'\n').count();
+                }
+            }
+        }
+        rows
+    }
+}
+
+/// 2,000 lines of 40 users, one in a hundred with single quotes, and five comments.
+fn lines() -> String {
+    let line = |n: usize| {
+        let user = format!("user-{:02}", n % 40);
+        match n {
+            _ if n % 100 == 13 => format!("{{'user': '{user}', 'level': 'info', 'message': 'order {n}'}}\n"),
+            _ if n % 400 == 99 => format!("# agent restarted ({n})\n"),
+            _ => format!("{{\"user\": \"{user}\", \"level\": \"info\", \"message\": \"order {n}\"}}\n"),
+        }
+    };
+    (0..LINES).map(line).collect()
+}
+
+/// Scenario: somebody on call types the guide from top to bottom. Guarantee: every command ends with 0 and shows the lines that the
+/// guide shows, apart from numbers, times and names; in the end no letter is open, nothing waits, and every record is in the
+/// files but those that were given up.
+#[test]
+fn the_guide_holds_from_top_to_bottom() {
+    let Some(broker) = shared_broker() else { return };
+    let desk = Desk { folder: tempfile::tempdir().unwrap(), bootstrap: broker.bootstrap() };
+    fs::create_dir(desk.folder.path().join("shop")).unwrap();
+    desk.write("shop/pipeline.yaml", PIPELINE);
+    desk.write("lines.txt", &lines());
+    let witness = Witness::new(&desk.bootstrap);
+    witness.create_topic("shop.logs", 4, &[]);
+    desk.said("longshore topics apply shop/pipeline.yaml");
+    let mut worker = desk.worker();
+    desk.said("longshore publish -c shop/pipeline.yaml --key user lines.txt");
+    let committed = || -> i64 {
+        witness.committed("longshore.shop", "shop.logs").values().map(|position| position.offset).sum()
+    };
+    wait_until("the input is committed", Duration::from_secs(60), || committed() == LINES as i64);
+
+    let shown = shown();
+    assert!(shown.len() >= 18, "{} commands", shown.len());
+    for Shown { command, lines } in shown {
+        let mut command = command;
+        if command.starts_with("cat quotes.yaml") {
+            desk.write("quotes.yaml", &(lines.join("\n") + "\n"));
+        } else if command.starts_with("longshore check") {
+            worker.signal(rustix::process::Signal::TERM);
+            assert!(worker.wait(Duration::from_secs(30)).success());
+            let mended: Vec<&str> = PIPELINE.lines().filter(|line| !line.contains("- fail:")).collect();
+            desk.write("shop/pipeline.yaml", &mended.join("\n"));
+            worker = desk.worker();
+        } else if let Some((show, _)) = command.split_once(" shop.logs.shop.dlq/") {
+            let of = desk.first("longshore dlq ls -c shop/pipeline.yaml -o ndjson", "at byte 1\"");
+            let letter: serde_json::Value = serde_json::from_str(&of).unwrap();
+            command = format!("{show} {}", letter["id"].as_str().unwrap());
+        } else if let Some((status, _)) = command.split_once("status -c shop/pipeline.yaml ") {
+            let run = desk.first("longshore dlq replay ls -c shop/pipeline.yaml", " replay ");
+            let id = run.split_whitespace().next().unwrap();
+            command = format!("{status}status -c shop/pipeline.yaml {id}");
+        } else if !command.starts_with("longshore ") {
+            continue;
+        }
+        let said = desk.said(&command);
+        let found: Vec<String> = said.lines().map(shape).collect();
+        for line in lines.iter().filter(|line| is_fixed(line)) {
+            assert!(found.contains(&shape(line)), "{command}: no line like\n{line}\nin\n{said}");
+        }
+        if command.contains("--yes") {
+            desk.wait_for_retry();
+        }
+    }
+    assert!(desk.said("longshore dlq ls -c shop/pipeline.yaml").contains("0 open letters"));
+    worker.signal(rustix::process::Signal::TERM);
+    assert!(worker.wait(Duration::from_secs(30)).success());
+    assert_eq!(desk.rows(), LINES - COMMENTS);
+}
