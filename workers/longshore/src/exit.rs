@@ -166,6 +166,8 @@ Every failure carries one of these codes: in a dead letter's headers, in the log
 failed. They are part of the interface: one that is renamed or given another meaning is a breaking change. Reasons of filtered
 records are not among them; the pipeline file names those.
 
+Which reason asks for what stands in [when records fail](when-records-fail.md#which-reason-asks-for-what).
+
 The exit code is that of a worker or command that ends with the reason. A record's own fault (`decode.*`, `encode.*`, most of
 `step.*`) ends no worker: the record becomes a dead letter and the worker goes on.
 
