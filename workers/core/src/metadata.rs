@@ -17,12 +17,16 @@ use wire::{Reader, Writer};
 /// The most bytes a broker takes by default (`offset.metadata.max.bytes`).
 pub const METADATA_BYTES: usize = 4096;
 
+/// The most notes of careful mode that one commit carries.
+pub const TRYING_MOST: usize = 8;
+
 const PREFIX: &str = "L1:";
 const CHECK_BYTES: usize = 4;
 const FORM_PAIRS: u8 = 0;
 const FORM_BITS: u8 = 1;
 const MARK_CLEAN: u8 = 1;
 const MARK_TRYING: u8 = 2;
+const MARK_TAKEOVERS: u8 = 4;
 
 /// What a commit says besides its offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +37,12 @@ pub struct Metadata {
     pub settled: RunSet,
     /// Whether the owner let go in good order.
     pub clean: bool,
-    /// The record that careful mode was about to try.
-    pub trying: Option<Trying>,
+    /// The record that careful mode is about to try, and others before it that ended their worker; at most [`TRYING_MOST`].
+    pub trying: Vec<Trying>,
+    /// Owners in a row that ended without letting go in good order, and without moving the offset.
+    pub takeovers: u32,
+    /// Records of the input lane that such an owner can have taken in at most.
+    pub careful: u64,
 }
 
 /// How far one sink's ledger was when the commit was made.
@@ -165,7 +173,7 @@ impl Metadata {
         if written_for != base {
             return Err(MetadataError::Base(written_for));
         }
-        let (clean, trying) = decode_marks(reader)?;
+        let marks = decode_marks(reader)?;
         let mut sinks = Vec::new();
         for _ in 0..reader.varint()? {
             let hash: [u8; 4] = reader.take(4)?.try_into().map_err(|_| MetadataError::Damaged)?;
@@ -185,13 +193,18 @@ impl Metadata {
             FORM_BITS => decode_bits(body, base)?,
             _ => return Err(MetadataError::Damaged),
         };
-        Ok(Self { sinks, settled, clean, trying })
+        Ok(Self { sinks, settled, ..marks })
     }
 
     fn encode_marks(&self, head: &mut Writer) {
-        let trying = if self.trying.is_some() { MARK_TRYING } else { 0 };
-        head.raw(&[trying | if self.clean { MARK_CLEAN } else { 0 }]);
-        if let Some(trying) = self.trying {
+        let trying = if self.trying.is_empty() { 0 } else { MARK_TRYING };
+        let clean = if self.clean { MARK_CLEAN } else { 0 };
+        let counts = if self.takeovers > 0 || self.careful > 0 { MARK_TAKEOVERS } else { 0 };
+        head.raw(&[trying | clean | counts]);
+        if !self.trying.is_empty() {
+            head.raw(&[self.trying.len().min(TRYING_MOST) as u8]);
+        }
+        for trying in self.trying.iter().take(TRYING_MOST) {
             let lane = match trying.lane {
                 Lane::Input => 0,
                 Lane::Retry => 1,
@@ -200,25 +213,40 @@ impl Metadata {
             head.varint(trying.offset.0 as u64);
             head.varint(trying.tries.into());
         }
+        if counts != 0 {
+            head.varint(self.takeovers.into());
+            head.varint(self.careful);
+        }
     }
 }
 
-fn decode_marks(reader: &mut Reader<'_>) -> Result<(bool, Option<Trying>), MetadataError> {
+/// The marks, in a [`Metadata`] that says nothing else.
+fn decode_marks(reader: &mut Reader<'_>) -> Result<Metadata, MetadataError> {
     let marks = reader.take(1)?[0];
-    if marks & !(MARK_CLEAN | MARK_TRYING) != 0 {
+    if marks & !(MARK_CLEAN | MARK_TRYING | MARK_TAKEOVERS) != 0 {
         return Err(MetadataError::Damaged);
     }
-    if marks & MARK_TRYING == 0 {
-        return Ok((marks & MARK_CLEAN != 0, None));
+    let mut metadata = Metadata { clean: marks & MARK_CLEAN != 0, ..Metadata::default() };
+    if marks & MARK_TRYING != 0 {
+        for _ in 0..reader.take(1)?[0] {
+            let lane = match reader.take(1)?[0] {
+                0 => Lane::Input,
+                1 => Lane::Retry,
+                _ => return Err(MetadataError::Damaged),
+            };
+            let offset = Offset(reader.varint()? as i64);
+            metadata.trying.push(Trying { lane, offset, tries: short(reader.varint()?)? });
+        }
     }
-    let lane = match reader.take(1)?[0] {
-        0 => Lane::Input,
-        1 => Lane::Retry,
-        _ => return Err(MetadataError::Damaged),
-    };
-    let offset = Offset(reader.varint()? as i64);
-    let tries = u32::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
-    Ok((marks & MARK_CLEAN != 0, Some(Trying { lane, offset, tries })))
+    if marks & MARK_TAKEOVERS != 0 {
+        metadata.takeovers = short(reader.varint()?)?;
+        metadata.careful = reader.varint()?;
+    }
+    Ok(metadata)
+}
+
+fn short(number: u64) -> Result<u32, MetadataError> {
+    u32::try_from(number).map_err(|_| MetadataError::Damaged)
 }
 
 fn check_of(bytes: &[u8]) -> [u8; CHECK_BYTES] {
@@ -337,8 +365,11 @@ mod tests {
 
     #[test]
     fn marks_for_careful_mode_travel() {
-        let trying = Some(Trying { lane: Lane::Retry, offset: Offset(77), tries: 2 });
-        let metadata = Metadata { clean: true, trying, ..Metadata::default() };
+        let trying = vec![
+            Trying { lane: Lane::Retry, offset: Offset(77), tries: 2 },
+            Trying { lane: Lane::Input, offset: Offset(5), tries: 1 },
+        ];
+        let metadata = Metadata { clean: true, trying, takeovers: 2, careful: 77_000, ..Metadata::default() };
         let text = metadata.encode(Offset(3)).text;
         assert_eq!(Metadata::decode(&text, Offset(3), Offset(100)), Ok(metadata));
     }

@@ -1,7 +1,7 @@
-//! Rules of the retry lane that a test build can switch off one at a time, to show that the simulation finds what each one
+//! Rules of the pair, most of them of its retry lane, that a test build can switch off one at a time, to show that the simulation finds what each one
 //! is for. Without the feature `rules-off` they all hold, and asking costs nothing.
 
-/// A rule of the retry lane or of parking (design section 4).
+/// A rule of the retry lane, of parking, or of crash loops (design section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// The input lane begins when the retry partition was read to its end.
@@ -30,11 +30,15 @@ pub enum Rule {
     DecidedStands,
     /// What waits is not carried forward for its own number.
     CarryWhatHelps,
+    /// Owners that crashed are counted, and after two of them records are tried alone.
+    CountCrashes,
+    /// The note about a record is committed before it runs.
+    NoteBeforeTry,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -48,6 +52,8 @@ impl Rule {
         Self::LaterCopyCounts,
         Self::DecidedStands,
         Self::CarryWhatHelps,
+        Self::CountCrashes,
+        Self::NoteBeforeTry,
     ];
 
     /// Whether it holds.

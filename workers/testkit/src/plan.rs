@@ -29,12 +29,14 @@ pub(crate) enum Kind {
     Outage(u32),
     /// It passes, but sinks without a ledger refuse its row.
     Refused,
+    /// It takes the whole process down, always.
+    Crasher,
 }
 
 impl Kind {
     /// Whether it can only end as a letter.
     pub(crate) fn is_doomed(self) -> bool {
-        matches!(self, Self::Poison | Self::Hopeless)
+        matches!(self, Self::Poison | Self::Hopeless | Self::Crasher)
     }
 }
 
@@ -109,14 +111,15 @@ fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
     let mut offset = if gaps { random.below(4) as i64 } else { 0 };
     let mut log = Vec::new();
     for _ in 0..random.pick(&[2, 3, 4, 6, 9, 14]) {
-        let kind = match random.below(13) {
-            0..=4 => Kind::Pass,
-            5 | 6 => Kind::Filter,
-            7 | 8 => Kind::Poison,
-            9 => Kind::Transient(1 + random.below(4) as u32),
-            10 => Kind::Hopeless,
-            11 => Kind::Outage(1 + random.below(2) as u32),
-            _ => Kind::Refused,
+        let kind = match random.below(27) {
+            0..=9 => Kind::Pass,
+            10..=13 => Kind::Filter,
+            14..=17 => Kind::Poison,
+            18 | 19 => Kind::Transient(1 + random.below(4) as u32),
+            20 | 21 => Kind::Hopeless,
+            22 | 23 => Kind::Outage(1 + random.below(2) as u32),
+            24 | 25 => Kind::Refused,
+            _ => Kind::Crasher,
         };
         let key = (!random.percent(15)).then(|| random.below(keys) as u8);
         log.push(Planned { offset: Offset(offset), key, kind, routes: routes(random, sinks) });

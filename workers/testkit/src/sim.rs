@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    fn crash(&mut self, at: usize) {
+    pub(crate) fn crash(&mut self, at: usize) {
         let incarnation = self.processes[at].incarnation;
         self.restart(at);
         if self.random.percent(50) {

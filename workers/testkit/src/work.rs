@@ -39,6 +39,9 @@ impl World {
         {
             units.push(self.processes[at].units.remove(place));
         }
+        if units.iter().flat_map(|unit| &unit.entries).any(|entry| self.crashes(entry)) {
+            return self.crash_by_record(at);
+        }
         let mut blocks: Vec<(SinkIndex, Block)> = Vec::new();
         let (mut verdicts, mut failed) = (Vec::new(), Vec::new());
         for entry in units.iter().flat_map(|unit| &unit.entries) {
@@ -68,6 +71,21 @@ impl World {
         self.tell(at, Event::UnitDone { epoch, result });
     }
 
+    fn crashes(&self, entry: &longshore_core::pair::UnitEntry) -> bool {
+        self.plan.record(entry.record.offset()).kind == Kind::Crasher
+    }
+
+    /// A record takes the process down; the group gives what it owned to another.
+    fn crash_by_record(&mut self, at: usize) {
+        self.note(format_args!("!! p{at} is taken down by its record"));
+        let owned = at == self.owner;
+        self.crash(at);
+        if owned {
+            let other = self.random.below(self.processes.len());
+            self.give_to(other);
+        }
+    }
+
     fn outcome(&mut self, offset: Offset) -> Verdict {
         let at = self.plan.log.partition_point(|record| record.offset < offset);
         let (record, runs) = (self.plan.log[at], &mut self.runs[at]);
@@ -80,7 +98,7 @@ impl World {
             Kind::Hopeless => failed(Failure::retry(Reason::StepFailed, "never")),
             Kind::Transient(times) if *runs <= times => failed(Failure::retry(Reason::StepFailed, "later")),
             Kind::Outage(times) if *runs <= times => failed(Failure::target(Reason::StepFailed, "away")),
-            Kind::Pass | Kind::Refused | Kind::Transient(_) | Kind::Outage(_) => routed,
+            Kind::Pass | Kind::Refused | Kind::Transient(_) | Kind::Outage(_) | Kind::Crasher => routed,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The world around the processes: the group and its commits, the sinks, the dead-letter topic, and what is on its way.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Arguments;
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) visible: usize,
     /// Letters in the dead-letter topic: which record, and the sink it names if any.
     pub(crate) letters: Vec<(Offset, String)>,
+    /// How often the notes of crashed owners named a record, at most.
+    pub(crate) blamed: HashMap<Offset, u32>,
     pub(crate) flights: Vec<Flight>,
     pub(crate) processes: Vec<Process>,
     /// How often each record was run, by its place in the log.
@@ -90,6 +92,7 @@ impl World {
             replayed: HashSet::new(),
             replayed_late: false,
             letters: Vec::new(),
+            blamed: HashMap::new(),
             flights: Vec::new(),
             sabotage,
             bug: None,
@@ -191,6 +194,10 @@ impl World {
             retry: self.plan.options.retry.map(|_| self.retry_assignment()),
         };
         if let Some(Ok(metadata)) = self.committed.as_ref().map(|c| self.read_metadata(c)) {
+            for trying in &metadata.trying {
+                let most = self.blamed.entry(trying.offset).or_default();
+                *most = trying.tries.max(*most);
+            }
             self.processes[at].skipped = metadata.settled;
         }
         self.tell(at, Event::Assigned { assignment, writer });

@@ -44,6 +44,8 @@ pub enum FailClass {
     Reject,
     /// A person: the partition stops.
     Halt,
+    /// The end of the worker process at once, as by a defect in native code: a rehearsal of crash loops.
+    Crash,
 }
 
 /// Who else is affected by a failure.
@@ -78,6 +80,7 @@ impl FailOptions {
             (FailClass::Retry, Some(FailScope::Target)) => "retry of the target",
             (FailClass::Reject, _) => "reject",
             (FailClass::Halt, _) => "halt",
+            (FailClass::Crash, _) => "crash",
         };
         let of = if self.when.is_some() { " of those that meet a condition" } else { "" };
         format!("{} {class}{of}", self.ratio)
@@ -92,11 +95,12 @@ impl FailOptions {
                 };
                 Ok(Class::Retry { scope, after: None })
             }
-            (FailClass::Reject | FailClass::Halt, Some(_)) => {
+            (FailClass::Reject | FailClass::Halt | FailClass::Crash, Some(_)) => {
                 Err(BuildError::new("scope", "only a failure of class `retry` has a scope"))
             }
             (FailClass::Reject, None) => Ok(Class::Reject),
-            (FailClass::Halt, None) => Ok(Class::Halt),
+            // Nobody sees the failure: the process ends before.
+            (FailClass::Halt | FailClass::Crash, None) => Ok(Class::Halt),
         }
     }
 }
@@ -118,12 +122,14 @@ pub fn fail(options: &FailOptions) -> Result<Box<dyn Step>, BuildError> {
         |text: &String| Condition::compile(text).map_err(|error| BuildError::condition("when", &error));
     let when = options.when.as_ref().map(compile).transpose()?;
     let times = options.times.unwrap_or(u32::MAX);
-    Ok(Box::new(Fail { ratio: options.ratio, class, when, times, reason, seed: options.seed }))
+    let crashes = options.class == FailClass::Crash;
+    Ok(Box::new(Fail { ratio: options.ratio, class, crashes, when, times, reason, seed: options.seed }))
 }
 
 struct Fail {
     ratio: Share,
     class: Class,
+    crashes: bool,
     when: Option<Condition>,
     times: u32,
     reason: Reason,
@@ -166,6 +172,9 @@ impl Step for Fail {
             && !when.matches(item)?
         {
             return Ok(Flow::Keep);
+        }
+        if self.crashes {
+            std::process::abort();
         }
         let detail = format_args!("a rehearsal: try {} fails on purpose", item.attempt);
         Err(Failure::new(self.class, self.reason, detail))

@@ -122,6 +122,7 @@ impl Pair {
         let settled = own.found.settled.end();
         own.known_end = ends.chain(settled).fold(own.tracker.position(), Offset::max);
         own.begun = true;
+        own.commits.note_changed();
         self.suspect_end = None;
         self.phase = Phase::Running;
         if let Some(lane) = &own.retry {

@@ -73,6 +73,15 @@ impl Commits {
         self.unsent > 0 || self.again
     }
 
+    pub(super) fn is_flying(&self) -> bool {
+        self.flying.is_some()
+    }
+
+    /// There is something to say, though nothing is settled.
+    pub(super) fn note_changed(&mut self) {
+        self.again = true;
+    }
+
     /// When the next commit is due by time.
     pub(super) fn due(&self, interval: std::time::Duration) -> Option<Moment> {
         (self.flying.is_none() && self.is_dirty()).then(|| self.last_sent.after(interval))
@@ -144,7 +153,8 @@ impl Pair {
         let Some(due) = self.own.commits.due(policy.interval) else { return };
         let many = self.own.commits.unsent >= policy.records.max(1);
         let pressed = self.own.commits.unsent > 0 && self.is_pressed_by_cap();
-        if due <= now || many || pressed {
+        if due <= now || many || pressed || self.own.careful.is_to_be_told() {
+            self.own.careful.told();
             self.commit(now, actions);
         }
     }
@@ -161,7 +171,7 @@ impl Pair {
             | Phase::Reassigning
             | Phase::Dropped => return,
         }
-        let pressed = self.is_pressed_by_cap();
+        let pressed = self.is_pressed_by_cap() || self.own.careful.is_on();
         let Some(lane) = &mut self.own.retry else { return };
         let Some(due) = lane.commits.due(policy.interval) else { return };
         let many = lane.commits.unsent >= policy.records.max(1);
@@ -172,14 +182,16 @@ impl Pair {
         }
     }
 
-    fn commit(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let (position, kept) = self.position_to_commit();
+    pub(super) fn commit(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        // Whoever begins anew because of another's segment has not crashed.
+        let clean = matches!(self.phase, Phase::Contested { .. });
+        let (position, kept) = self.position_to_commit(clean);
         self.own.commits.send(position.clone(), kept, now);
         actions.push(Action::Commit { lane: Lane::Input, position });
     }
 
     /// The watermark with its metadata, and which settled runs found room there.
-    fn position_to_commit(&self) -> (Position, RunSet) {
+    fn position_to_commit(&self, clean: bool) -> (Position, RunSet) {
         let own = &self.own;
         let offset = own.tracker.watermark();
         let marks = own.sinks.iter().zip(&self.options.sinks).filter(|(sink, _)| sink.ledger);
@@ -189,7 +201,8 @@ impl Pair {
             next: sink.next,
         });
         let settled = own.tracker.settled_beyond();
-        let metadata = Metadata { sinks: sinks.collect(), settled, clean: false, trying: None };
+        let mut metadata = Metadata { sinks: sinks.collect(), settled, ..Metadata::default() };
+        own.careful.mark(&mut metadata, self.has_moved(offset), clean);
         let encoded = metadata.encode(offset);
         // The tickets tell independently of the tracker what is not settled.
         for ticket in [&own.working, &own.finished] {
@@ -209,7 +222,7 @@ impl Pair {
 
     /// The last position of an ownership, none when the broker has it already.
     pub(super) fn last_position(&self) -> Option<Position> {
-        let (position, _) = self.position_to_commit();
+        let (position, _) = self.position_to_commit(true);
         self.own.commits.last(position)
     }
 
@@ -246,6 +259,9 @@ impl Pair {
         }
         if let (CommitResult::Done, Some(retry)) = (&result, &mut self.own.retry) {
             retry.cover(offset);
+        }
+        if result == CommitResult::Done {
+            self.careful_acknowledged(actions);
         }
         if let Phase::Contested { asked: true, unknown, .. } = self.phase {
             self.phase = match result {

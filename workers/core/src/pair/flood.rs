@@ -55,6 +55,8 @@ struct Probe {
     /// Probes in a row that were rejected.
     tries: u32,
     due: Moment,
+    /// Its time has come; from then on answers move it on, and no clock.
+    ripe: bool,
 }
 
 impl Breaker {
@@ -95,7 +97,7 @@ impl Breaker {
         }
         self.parts = Default::default();
         let due = now.after(PROBE_BASE);
-        self.open = Some(Probe { size: 1, sent: 0, count: Count::default(), tries: 1, due });
+        self.open = Some(Probe { size: 1, sent: 0, count: Count::default(), tries: 1, due, ripe: false });
         Some((sum.rejected, sum.rejected + sum.passed))
     }
 
@@ -107,12 +109,13 @@ impl Breaker {
     }
 
     /// How many records may be sent; `quiet` when nothing is under way.
-    pub(super) fn room(&self, quiet: bool, now: Moment) -> usize {
-        match &self.open {
-            None => usize::MAX,
-            Some(probe) if probe.due > now || (probe.sent == 0 && !quiet) => 0,
-            Some(probe) => (probe.size - probe.sent.min(probe.size)) as usize,
+    pub(super) fn room(&mut self, quiet: bool, now: Moment) -> usize {
+        let Some(probe) = &mut self.open else { return usize::MAX };
+        probe.ripe = probe.due <= now;
+        if !probe.ripe || (probe.sent == 0 && !quiet) {
+            return 0;
         }
+        (probe.size - probe.sent.min(probe.size)) as usize
     }
 
     /// So many records went to the steps.
@@ -122,9 +125,9 @@ impl Breaker {
         }
     }
 
-    /// When the next probe may go; none while one is under way, or when the breaker is closed.
+    /// When the next probe may go; none when its time has come, or when the breaker is closed.
     pub(super) fn due(&self) -> Option<Moment> {
-        self.open.as_ref().filter(|probe| probe.sent == 0).map(|probe| probe.due)
+        self.open.as_ref().filter(|probe| !probe.ripe).map(|probe| probe.due)
     }
 
     /// Nothing is under way: judges what was sent. Returns true when the breaker closes. `full` is what needs no further proof.
@@ -138,6 +141,7 @@ impl Breaker {
             probe.size = 1;
             let wait = Backoff { base: PROBE_BASE, cap: PROBE_CAP, floor: PROBE_BASE };
             probe.due = now.after(wait.delay(probe.tries, random));
+            probe.ripe = false;
             return false;
         }
         probe.size *= 2;

@@ -117,6 +117,7 @@ impl Pair {
         if done > 0 {
             actions.push(Action::Settled(Tally { already_held: done, ..Tally::default() }));
         }
+        self.own.careful.took(queued as u64 + done + waiting, self.own.tracker.position());
         self.own.commits.note_settled(done + waiting);
     }
 
@@ -178,9 +179,11 @@ impl Pair {
         }
         let window = self.options.window;
         let (used_records, used_bytes) = (self.own.window_records(), self.own.window_bytes());
+        let moved = self.has_moved(self.own.tracker.watermark());
         let grants = &mut self.own.grants;
         let records = grants.received_records + window.records.saturating_sub(used_records);
         let bytes = grants.received_bytes + window.bytes.saturating_sub(used_bytes);
+        let records = records.min(grants.received_records.saturating_add(self.own.careful.intake(moved)));
         let (records, bytes) = (records.max(grants.granted_records), bytes.max(grants.granted_bytes));
         let (more_records, more_bytes) = (records - grants.granted_records, bytes - grants.granted_bytes);
         let worth = more_records >= (window.records / 8).max(1) || more_bytes >= (window.bytes / 8).max(1);
@@ -193,6 +196,12 @@ impl Pair {
             (grants.granted_records, grants.granted_bytes) = (records, bytes);
             actions.push(Action::Grant { lane: Lane::Input, records, bytes });
         }
+    }
+
+    /// Whether no more comes in before the watermark moves, because owners before this one crashed.
+    pub(super) fn is_intake_spent(&self) -> bool {
+        let moved = self.has_moved(self.own.tracker.watermark());
+        self.own.careful.intake(moved) == 0
     }
 
     /// Whether so much waits in the retry lane that the input lane pauses. Only beyond the highest origin that waits: what

@@ -134,6 +134,13 @@ impl Pair {
     /// and its settling cannot make the record both a row and a letter.
     pub(super) fn decide(&mut self, doomed: Doomed, now: Moment, actions: &mut Vec<Action>) {
         match self.own.decider {
+            // Its row is there already, and others lack it: the letter is for those, and names the first.
+            Some(sink) if !doomed.entry.lettered && doomed.entry.held.contains(SinkIndex(sink as u8)) => {
+                let lacks = self.own.all_sinks().without(doomed.entry.held).iter().next();
+                let name = lacks.map_or("", |sink| self.options.sinks[usize::from(sink.0)].name.as_str());
+                let failure = doomed.failure.at(name);
+                self.post(Doomed { failure, ..doomed }, actions);
+            }
             Some(sink) if !doomed.entry.lettered => {
                 let open = &mut self.own.sinks[sink].open;
                 open.since.get_or_insert(now);
@@ -272,6 +279,9 @@ impl Pair {
             }
             Lane::Retry => {
                 own.letters.retried.remove_range(entry.offset, entry.offset.next());
+                if let Some(lane) = own.retry.as_mut().filter(|_| entry.lettered) {
+                    lane.note_relettered(entry.offset);
+                }
                 own.settle_retried(&RunSet::of(entry.offset, entry.offset.next()));
             }
         }

@@ -17,6 +17,7 @@ use crate::{Epoch, Failure, Moment, Offset, PairId, RunSet};
 
 mod action;
 mod assign;
+mod careful;
 mod commit;
 mod event;
 mod flood;
@@ -136,6 +137,7 @@ impl Pair {
             Phase::Idle => "idle",
             Phase::Recovering => "recovering",
             Phase::Running if self.own.holds.reason().is_some() => "held",
+            Phase::Running if self.own.careful.is_on() => "careful",
             Phase::Running => "running",
             Phase::Draining => "draining",
             Phase::Revoking => "revoking",

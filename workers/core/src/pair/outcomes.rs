@@ -201,28 +201,46 @@ impl Pair {
     /// Sends units while the scheduler has some and nothing holds the pair back.
     pub(super) fn send_units(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.judge_flood(now, actions);
-        while matches!(self.phase, Phase::Running | Phase::Draining)
-            && self.own.holds.lets_go(now, self.own.scheduler.running_units())
-        {
+        let runs = matches!(self.phase, Phase::Running | Phase::Draining);
+        if !runs || !self.own.careful.is_known() {
+            return;
+        }
+        if self.own.careful.is_on() {
+            return self.send_carefully(now, actions);
+        }
+        while self.own.holds.lets_go(now, self.own.scheduler.running_units()) {
             let probe = self.own.holds.breaker.room(self.is_quiet(), now);
             if probe == 0 {
                 return;
             }
             let room = self.repeat_room().min(probe);
             let Some(id) = self.next_unit(now, room, actions) else { return };
-            let own = &mut self.own;
-            own.holds.breaker.sent(own.scheduler.entries(id).len() as u64);
-            let entries = own.scheduler.entries(id).iter().filter_map(|entry| {
-                let record = own.record(entry)?;
-                Some(super::UnitEntry { record, held: entry.held, attempt: entry.attempt })
-            });
-            actions.push(Action::Run(super::Unit { id, epoch: own.epoch(), entries: entries.collect() }));
+            self.run(id, actions);
+        }
+    }
+
+    /// Gives a unit to the steps.
+    pub(super) fn run(&mut self, id: crate::UnitId, actions: &mut Vec<Action>) {
+        let own = &mut self.own;
+        own.holds.breaker.sent(own.scheduler.entries(id).len() as u64);
+        let entries = own.scheduler.entries(id).iter().filter_map(|entry| {
+            let record = own.record(entry)?;
+            Some(super::UnitEntry { record, held: entry.held, attempt: entry.attempt })
+        });
+        let entries: Vec<_> = entries.collect();
+        if !entries.is_empty() {
+            actions.push(Action::Run(super::Unit { id, epoch: own.epoch(), entries }));
         }
     }
 
     /// The next unit. Records of parked keys are not in it: those of the input lane follow their key into the retry lane,
     /// and of those in the retry lane only the first one is tried.
-    fn next_unit(&mut self, now: Moment, room: usize, actions: &mut Vec<Action>) -> Option<crate::UnitId> {
+    pub(super) fn next_unit(
+        &mut self,
+        now: Moment,
+        room: usize,
+        actions: &mut Vec<Action>,
+    ) -> Option<crate::UnitId> {
         loop {
             let Some(lane) = self.own.retry.as_ref().filter(|lane| !lane.parking.is_empty()) else {
                 return self.own.scheduler.next_unit(now, room);

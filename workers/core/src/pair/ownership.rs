@@ -10,6 +10,7 @@ use crate::tracker::{Ticket, Tracker};
 use crate::{Chunk, Epoch, Lane, Moment, Offset, PairId, RecordRef, RunSet, SinkIndex, SinkMask, WriterId};
 
 use super::PairOptions;
+use super::careful::Careful;
 use super::commit::Commits;
 use super::hold::Holds;
 use super::intake::Grants;
@@ -51,6 +52,7 @@ pub(super) struct Ownership {
     /// Records of the input lane that run again only to tell why their letter was decided.
     pub(super) relettering: BTreeSet<Offset>,
     pub(super) holds: Holds,
+    pub(super) careful: Careful,
 }
 
 impl Ownership {
@@ -67,7 +69,10 @@ impl Ownership {
         let decider = sinks.iter().position(|sink| sink.ledger);
         let repeats = sinks.iter().any(|sink| !sink.ledger);
         let units = options.units_in_flight as usize;
+        // Nobody of ours wrote an empty text.
+        let unmarked = assignment.committed.as_ref().is_none_or(|position| position.metadata.is_empty());
         let scheduler = Scheduler::new(options.order, options.grain, options.unit_records as usize, units);
+        let careful = Careful::new(&found, unmarked, options.window.records);
         Self {
             tracker: Tracker::new(epoch, start, found.settled.clone()),
             gaps: RunSet::default(),
@@ -90,6 +95,7 @@ impl Ownership {
             grants: Grants::default(),
             letters: Letters::default(),
             holds: Holds::default(),
+            careful,
         }
     }
 

@@ -50,6 +50,8 @@ pub(super) struct RetryLane {
     pub(super) joined: BTreeMap<Offset, Vec<Offset>>,
     /// Records that run again only to tell why their letter was decided, by origin.
     relettering: BTreeSet<Offset>,
+    /// Records whose decided letter was sent and acknowledged by this owner.
+    relettered: RunSet,
     /// Records with the scheduler.
     pub(super) at_work: u64,
     /// When copies that have grown old are looked for again.
@@ -76,6 +78,7 @@ impl RetryLane {
             uncovered: BTreeSet::new(),
             joined: BTreeMap::new(),
             relettering: BTreeSet::new(),
+            relettered: RunSet::default(),
             at_work: 0,
             sweep: Moment::default(),
         }
@@ -135,6 +138,11 @@ impl RetryLane {
         self.commits.note_finished(&copies);
     }
 
+    /// The decided letter of a record is acknowledged: another copy of it asks for nothing more.
+    pub(super) fn note_relettered(&mut self, origin: Offset) {
+        self.relettered.insert(origin);
+    }
+
     /// The copies that wait for this record's publish; they are forgotten here.
     pub(super) fn take_joined(&mut self, origin: Offset) -> Vec<Offset> {
         if self.joined.is_empty() { Vec::new() } else { self.joined.remove(&origin).unwrap_or_default() }
@@ -156,11 +164,13 @@ impl RetryLane {
 }
 
 impl Pair {
-    /// The input lane begins once the retry lane was read to the end that it had when the pair became ours.
+    /// The input lane begins once the retry lane was read to the end that it had when the pair became ours, and what is known
+    /// of crashes is committed.
     pub(super) fn start_input(&mut self, actions: &mut Vec<Action>) {
         let own = &mut self.own;
         if self.phase != Phase::Running
             || own.input_started
+            || !own.careful.is_known()
             || own.retry.as_ref().is_some_and(|lane| !lane.is_caught_up())
         {
             return;

@@ -223,8 +223,9 @@ impl Pair {
             | Phase::Dropped
             | Phase::Halted(_) => return,
         };
-        // A probe of the flood breaker is judged by what became of it, so that is to be known soon.
-        let probing = self.own.holds.breaker.is_open();
+        // What becomes of a probe of the flood breaker, or of a record that is tried alone, is to be known soon.
+        let spent = self.is_intake_spent() && self.own.scheduler.is_idle();
+        let probing = self.own.holds.breaker.is_open() || self.own.careful.is_on() || spent;
         let all_pressed = stopping || probing || self.is_pressed_by_cap();
         for at in 0..self.own.sinks.len() {
             let pressed = all_pressed || (self.own.decider == Some(at) && self.is_pressed_by_letters());

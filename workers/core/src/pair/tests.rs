@@ -12,6 +12,7 @@ use crate::{
 
 use super::*;
 
+mod careful;
 mod ends;
 mod flood;
 mod gaps;
@@ -77,6 +78,16 @@ impl Hand {
         self.tell(Event::Assigned { assignment, writer: WriterId(epoch.into()) });
         for (sink, ledger) in (0..).map(SinkIndex).zip(ledgers) {
             self.tell(Event::Recovered { epoch: Epoch(epoch), sink, ledger: Ok(ledger) });
+        }
+        self.mark_taken();
+    }
+
+    /// The broker takes the mark that every ownership begins with.
+    fn mark_taken(&mut self) {
+        let epoch = self.pair.epoch();
+        for Position { offset, .. } in self.commits() {
+            let (lane, result) = (Lane::Input, CommitResult::Done);
+            self.tell(Event::Committed { epoch, lane, offset, result });
         }
     }
 

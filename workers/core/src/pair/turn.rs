@@ -54,9 +54,13 @@ impl Pair {
 
     /// When a frozen key, or the probe of a target that was away, is due.
     fn next_unit_due(&self) -> Option<Moment> {
-        match self.own.holds.probe_due() {
-            Some(probe) => (self.own.scheduler.queued() > 0).then_some(probe),
-            None => self.own.scheduler.next_due(),
+        let own = &self.own;
+        match own.holds.probe_due() {
+            Some(probe) => (own.scheduler.queued() > 0).then_some(probe),
+            // One at a time: the answer that is awaited comes first.
+            None if own.holds.breaker.is_open() && !self.is_quiet() => None,
+            None if own.careful.is_on() && self.waits_carefully() => None,
+            None => own.scheduler.next_due(),
         }
     }
 }

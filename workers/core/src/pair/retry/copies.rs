@@ -93,6 +93,8 @@ impl Pair {
             } else {
                 lane.settle(origin, copy.offset, covered);
             }
+        } else if decided && lane.relettered.contains(origin) {
+            lane.settle(origin, copy.offset, covered);
         } else if decided {
             // The decision stands: whatever the steps say this time, they only tell the letter why.
             lane.join(origin, copy.offset);

@@ -45,6 +45,7 @@ fn assign_with(hand: &mut Hand, retry_end: i64, ledger: LedgerView) {
     };
     hand.tell(Event::Assigned { assignment, writer: WriterId(1) });
     hand.tell(Event::Recovered { epoch: Epoch(1), sink: SinkIndex(0), ledger: Ok(ledger) });
+    hand.mark_taken();
 }
 
 fn headers(origin: i64, attempt: u32) -> LetterHeaders {
