@@ -29,6 +29,8 @@ mod restart;
 mod retry;
 #[path = "e2e/retry_commands.rs"]
 mod retry_commands;
+#[path = "e2e/rewind.rs"]
+mod rewind;
 #[path = "e2e/said.rs"]
 mod said;
 #[path = "e2e/security.rs"]
@@ -41,5 +43,7 @@ mod slow;
 mod stopping;
 #[path = "e2e/troubles.rs"]
 mod troubles;
+#[path = "e2e/why.rs"]
+mod why;
 #[path = "e2e/zombie.rs"]
 mod zombie;

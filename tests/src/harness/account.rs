@@ -53,6 +53,20 @@ impl Account {
     /// When the broker or the folder cannot be read.
     #[must_use]
     pub fn take(rig: &Rig) -> Self {
+        Self::take_of(rig, None)
+    }
+
+    /// Counts one sink generation alone; the commits are those of the newest.
+    ///
+    /// # Panics
+    /// As [`Self::take`].
+    #[must_use]
+    pub fn take_generation(rig: &Rig, generation: u32) -> Self {
+        Self::take_of(rig, Some(generation))
+    }
+
+    fn take_of(rig: &Rig, generation: Option<u32>) -> Self {
+        let counts = |found: u32| generation.is_none_or(|wanted| wanted == found);
         // First what is committed: whatever it covers must be found afterwards.
         let mut account =
             Self { committed: rig.witness.committed(&rig.group(), &rig.topic), ..Self::default() };
@@ -60,6 +74,9 @@ impl Account {
         let mut row_places = Vec::new();
         let report = if rig.files().exists() {
             verify(&rig.files(), |row| {
+                if !counts(row.file.generation) {
+                    return;
+                }
                 let place = (row.origin.partition.0, row.origin.offset.0);
                 account.rows.entry(place).or_default().push(row.json.to_owned());
                 row_places.push((place, row.origin.index));
@@ -67,7 +84,9 @@ impl Account {
         } else {
             Ok(Report::default())
         };
-        let report = report.unwrap_or_else(|error| panic!("cannot read {}: {error}", rig.files().display()));
+        let mut report =
+            report.unwrap_or_else(|error| panic!("cannot read {}: {error}", rig.files().display()));
+        report.files.retain(|file| counts(file.file.generation));
         account.letters = rig.witness.read(&rig.letter_topic());
         account.ends = rig.witness.ends(&rig.topic);
         let input = rig.witness.read(&rig.topic);

@@ -89,6 +89,7 @@ reasons! {
     SinkDenied = "sink.denied", "The sink refuses our rights or credentials.";
     LedgerMissing = "ledger.missing", "The sink holds fewer segments than were committed.";
     LedgerForeign = "ledger.foreign", "The sink's ledger belongs to another topic, cluster or pipeline.";
+    LedgerGeneration = "ledger.generation", "The commits were made for a later sink generation than the pipeline file names.";
     LedgerBroken = "ledger.broken", "The sink's ledger cannot be read.";
     OffsetOutOfRange = "offset.out-of-range", "The committed offset no longer exists on the broker.";
     MetadataBroken = "offset.metadata", "The commit metadata does not fit its offset.";

@@ -200,6 +200,44 @@ impl Admin {
             .collect()
     }
 
+    /// Who is a member of a group, as `client at host`.
+    ///
+    /// # Errors
+    /// Reasons `broker.*`; the embedded broker cannot tell.
+    pub fn group_members(&self, group: &str) -> Result<Vec<String>, Failure> {
+        let members = self.session.client().group_members(group, self.deadline);
+        let members = members
+            .map_err(|(code, words)| self.failed(code, &words, &format!("members of group {group}")))?;
+        Ok(members
+            .into_iter()
+            .map(|(client, host)| format!("{client} at {}", host.trim_start_matches('/')))
+            .collect())
+    }
+
+    /// Commits these offsets, by topic, for a group that has no members, all in one request. The broker refuses it while somebody is one.
+    ///
+    /// # Errors
+    /// The first partition's failure, or that of the request: reasons `broker.*`.
+    pub fn commit_for(&self, group: &str, commits: &[(&str, Committed)]) -> Result<(), Failure> {
+        let session = self.session_of(group)?;
+        let mut list = PartitionList::empty().ok_or_else(no_memory)?;
+        for (topic, commit) in commits {
+            list.add(topic, commit.partition, commit.offset.unwrap_or(0), Some(&commit.metadata));
+        }
+        let what = || format!("commit for group {group}");
+        let told = session.client().commit_now(&list);
+        let refused = list.entries().into_iter().find(|entry| entry.code != OK);
+        match (told, refused) {
+            (Ok(()), None) => Ok(()),
+            (_, Some(entry)) => Err(self.failed(
+                entry.code,
+                "",
+                &format!("{} to {}/{}", what(), entry.topic, entry.partition),
+            )),
+            (Err(code), None) => Err(self.failed(code, "", &what())),
+        }
+    }
+
     fn session_of(&self, group: &str) -> Result<Arc<Session>, Failure> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = groups.get(group) {

@@ -2,6 +2,8 @@
 
 pub(crate) mod dlq;
 pub(crate) mod retry;
+pub(crate) mod rewind;
+pub(crate) mod why;
 
 use std::path::PathBuf;
 
@@ -96,9 +98,15 @@ pub(crate) enum Command {
     /// Find, understand, send again or give up dead letters.
     #[command(after_help = dlq::EXAMPLES)]
     Dlq(dlq::Dlq),
+    /// Tell the whole life of one record, and where it is now.
+    #[command(after_help = why::EXAMPLES)]
+    Why(why::Why),
     /// Show what waits for its next try, or make it due now.
     #[command(after_help = retry::EXAMPLES)]
     Retry(retry::Retry),
+    /// Process records again, into a new sink generation; prints its plan and asks.
+    #[command(after_help = rewind::EXAMPLES)]
+    Rewind(rewind::Rewind),
     /// Show or make the topics that a pipeline needs.
     Topics(Topics),
     /// Check the Avro schemas of a folder.

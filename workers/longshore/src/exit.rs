@@ -100,6 +100,7 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         Reason::SinkMissing
         | Reason::LedgerMissing
         | Reason::LedgerForeign
+        | Reason::LedgerGeneration
         | Reason::LedgerBroken
         | Reason::OffsetOutOfRange
         | Reason::MetadataBroken
@@ -131,6 +132,9 @@ fn hint_of(reason: Reason) -> &'static str {
         Reason::LedgerMissing => "the sink's folder lost segments (a pod-local disk?): mount the old folder",
         Reason::LedgerForeign => {
             "this sink holds another topic's records: give the pipeline a folder of its own"
+        }
+        Reason::LedgerGeneration => {
+            "the group was rewound: set `generation` in the pipeline file to the one that is committed, on all workers"
         }
         Reason::OffsetOutOfRange => {
             "retention ran past the group; choose a start with `input.start` and a new group"

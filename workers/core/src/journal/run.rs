@@ -17,6 +17,8 @@ pub enum RunKind {
     /// Records that waited in the retry topic were made due.
     #[serde(rename = "retry-now")]
     RetryNow,
+    /// The group was sent back, to a new sink generation.
+    Rewind,
 }
 
 impl RunKind {
@@ -27,6 +29,7 @@ impl RunKind {
             Self::Discard => "discard",
             Self::Trim => "trim",
             Self::RetryNow => "retry now",
+            Self::Rewind => "rewind",
         }
     }
 }

@@ -80,7 +80,9 @@ impl Pair {
         }
     }
 
-    /// The ledgers must hold what was committed (a pod-local disk does not), and be about this very topic (rule 8).
+    /// The ledgers must hold what was committed (a pod-local disk does not), and be about this very topic (rule 8). A worker
+    /// whose file names an earlier generation than the commits would mix two of them: what is new would go to the old folder,
+    /// and what a rewind wants again would be found there as held.
     fn check_ledgers(&self) -> Result<(), Refusal> {
         let assignment = &self.own.assignment;
         for (sink, spec) in self.own.sinks.iter().zip(&self.options.sinks) {
@@ -89,6 +91,13 @@ impl Pair {
             }
             let hash = SinkMark::hash_of(&spec.name);
             let mark = self.own.found.sinks.iter().find(|mark| mark.name_hash == hash);
+            if let Some(mark) = mark.filter(|mark| mark.generation > self.options.generation) {
+                let (theirs, ours) = (mark.generation.0, self.options.generation.0);
+                let detail =
+                    format_args!("the group is at generation {theirs}, the pipeline file says {ours}");
+                let failure = Failure::halt(Reason::LedgerGeneration, detail).at(&spec.name);
+                return Err(Refusal { failure, beyond: None });
+            }
             let promised = mark.filter(|mark| mark.generation == self.options.generation);
             if let Err(mismatch) = sink.view.check(assignment, promised.map(|mark| mark.next)) {
                 let beyond = match mismatch {

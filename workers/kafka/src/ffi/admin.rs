@@ -356,6 +356,49 @@ impl Client {
         }
     }
 
+    /// Client id and host of each member of a group; none when there is no such group.
+    ///
+    /// # Errors
+    /// Code and text of what went wrong.
+    pub(crate) fn group_members(
+        self: &Arc<Self>,
+        group: &str,
+        timeout: Duration,
+    ) -> Result<Vec<(String, String)>, (Code, String)> {
+        let queue = queue(self)?;
+        let options =
+            Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, timeout);
+        let name = c_string(group);
+        // SAFETY: all handles are alive through the calls; what the result points to lives as long as the event.
+        unsafe {
+            let mut names = [name.as_ptr()];
+            sys::rd_kafka_DescribeConsumerGroups(self.raw(), names.as_mut_ptr(), 1, options.0, queue.raw());
+            let event = answer(&queue, timeout)?;
+            let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.0);
+            let mut count = 0;
+            let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
+            if count == 0 {
+                return Ok(Vec::new());
+            }
+            let description = *groups;
+            let error = sys::rd_kafka_ConsumerGroupDescription_error(description);
+            if !error.is_null() {
+                return match sys::rd_kafka_error_code(error) {
+                    OK | Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => Ok(Vec::new()),
+                    code => Err((code, text(sys::rd_kafka_error_string(error)))),
+                };
+            }
+            let members = sys::rd_kafka_ConsumerGroupDescription_member_count(description);
+            Ok((0..members)
+                .map(|index| {
+                    let member = sys::rd_kafka_ConsumerGroupDescription_member(description, index);
+                    let client = text(sys::rd_kafka_MemberDescription_client_id(member));
+                    (client, text(sys::rd_kafka_MemberDescription_host(member)))
+                })
+                .collect())
+        }
+    }
+
     /// The names of all consumer groups.
     ///
     /// # Errors

@@ -246,6 +246,17 @@ impl Client {
         if code == OK { Ok(()) } else { Err(code) }
     }
 
+    /// Commits offsets with their metadata for the client's group, which nobody may be a member of, and waits for the answer.
+    /// What became of each partition stands in the list.
+    ///
+    /// # Errors
+    /// The code of what went wrong.
+    pub(crate) fn commit_now(&self, list: &PartitionList) -> Result<(), Code> {
+        // SAFETY: client and list are alive; 0 waits for the answer.
+        let code = unsafe { sys::rd_kafka_commit(self.raw(), list.raw(), 0) };
+        if code == OK { Ok(()) } else { Err(code) }
+    }
+
     /// Fills the list with the offsets behind what was handed out of each partition last, markers of transactions
     /// included; a logical offset where there was nothing yet. Asks nobody.
     ///

@@ -9,6 +9,8 @@ pub(crate) mod init;
 pub(crate) mod lag;
 pub(crate) mod publish;
 pub(crate) mod retry;
+pub(crate) mod rewind;
 pub(crate) mod schema;
 pub(crate) mod tap;
 pub(crate) mod topics;
+pub(crate) mod why;

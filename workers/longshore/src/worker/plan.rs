@@ -43,11 +43,7 @@ pub(crate) struct Built {
 /// Builds everything that a pipeline file names.
 pub(crate) fn build(pipeline: &Pipeline, version: &str, topics: &dyn TopicSinks) -> Result<Built, End> {
     let store = schema_store(pipeline.schemas.as_deref())?;
-    let mut steps = Vec::with_capacity(pipeline.steps.len());
-    for (number, options) in pipeline.steps.iter().enumerate() {
-        let built = step(options, number, pipeline.kind, &store);
-        steps.push(built.map_err(|error| configuration(format!("steps[{number}]: {error}")))?);
-    }
+    let steps = steps_of(pipeline)?;
     let mut routes = Vec::with_capacity(pipeline.sinks.len());
     let mut specs = Vec::with_capacity(pipeline.sinks.len());
     for entry in &pipeline.sinks {
@@ -68,6 +64,18 @@ pub(crate) fn rehearsal(pipeline: &Pipeline) -> Option<String> {
     });
     let fails: Vec<String> = fails.collect();
     (!fails.is_empty()).then(|| fails.join(", "))
+}
+
+/// The steps alone, in their order.
+pub(crate) fn steps_of(pipeline: &Pipeline) -> Result<Vec<AnyStep>, End> {
+    let store = schema_store(pipeline.schemas.as_deref())?;
+    let numbered = pipeline.steps.iter().enumerate();
+    numbered
+        .map(|(number, options)| {
+            let built = step(options, number, pipeline.kind, &store);
+            built.map_err(|error| configuration(format!("steps[{number}]: {error}")))
+        })
+        .collect()
 }
 
 fn configuration(message: impl std::fmt::Display) -> End {
@@ -138,7 +146,7 @@ fn sink(
     }
 }
 
-fn when(entry: &SinkEntry) -> Result<Option<Box<dyn Predicate>>, End> {
+pub(crate) fn when(entry: &SinkEntry) -> Result<Option<Box<dyn Predicate>>, End> {
     let Some(text) = &entry.when else { return Ok(None) };
     let condition = Condition::compile(text)
         .map_err(|error| configuration(format!("sink {}: when: {error}", entry.name)))?;

@@ -17,6 +17,7 @@ use longshore_core::Origin;
 pub use self::claim::{Claim, read_claim};
 pub use self::finding::{Finding, Problem};
 pub use self::listing::{Listing, SinkFile, list};
+pub use self::rows::lines_of;
 
 /// One row as it lies in a file.
 #[derive(Clone, Debug)]

@@ -43,6 +43,22 @@ pub(super) fn check(
     lines
 }
 
+/// The lines (from 1) of a file that hold rows of this record.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn lines_of(file: &SinkFile, offset: i64) -> io::Result<Vec<u64>> {
+    let (mut reader, mut line, mut number, mut found) = (unpacked(file)?, Vec::new(), 0, Vec::new());
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        number += 1;
+        if parse(&line).is_ok_and(|(_, origin)| origin.offset.0 == offset) {
+            found.push(number);
+        }
+        line.clear();
+    }
+    Ok(found)
+}
+
 fn unpacked(file: &SinkFile) -> io::Result<Box<dyn BufRead>> {
     let data = File::open(&file.path)?;
     if file.compressed {

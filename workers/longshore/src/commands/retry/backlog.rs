@@ -262,7 +262,7 @@ fn begin(admin: &Admin, lanes: &Lanes, topic: &str) -> Result<Vec<LaneStart>, En
 }
 
 /// Reads these partitions from these offsets to their present ends.
-pub(super) fn pass(
+pub(crate) fn pass(
     options: &KafkaOptions,
     topic: &str,
     from: Vec<(i32, i64)>,

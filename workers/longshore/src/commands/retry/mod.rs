@@ -8,7 +8,7 @@ use crate::cli::retry::{Retry, RetryAction};
 use crate::exit::End;
 use crate::output::Output;
 
-pub(crate) use backlog::{Backlog, Lanes, Waiting};
+pub(crate) use backlog::{Backlog, Lanes, Waiting, pass};
 
 pub(crate) fn run(arguments: &Retry, output: &Output) -> Result<(), End> {
     match &arguments.action {

@@ -1,0 +1,233 @@
+//! What is known about one record, gathered from where it can be.
+
+use longshore_core::headers::LetterHeaders;
+use longshore_core::journal::Run;
+use longshore_core::letter::LetterRef;
+use longshore_core::metadata::Metadata;
+use longshore_core::pair::Position;
+use longshore_core::retry::lane_start;
+use longshore_core::{Offset, Origin};
+use longshore_kafka::{
+    Admin, KafkaOptions, PartitionOffsets, ReadRecord, RecordView, dead_letter_topic, journal_topic,
+    retry_topic,
+};
+use longshore_settings::{Pipeline, SinkKind};
+use longshore_sinks::verify::{self, SinkFile};
+
+use super::computed::{self, Computed};
+use super::record_at;
+use crate::commands::common::journal;
+use crate::commands::retry::pass;
+use crate::exit::End;
+use crate::output::Output;
+
+/// All of it.
+pub(super) struct Facts {
+    /// The partition of the input.
+    pub(super) log: PartitionOffsets,
+    /// The record itself; none when it is gone or was never there.
+    pub(super) record: Option<ReadRecord>,
+    /// What the group has committed there.
+    pub(super) committed: Option<i64>,
+    /// Whether the commit covers the record.
+    pub(super) settled: bool,
+    pub(super) copies: Vec<CopySeen>,
+    pub(super) letters: Vec<LetterSeen>,
+    pub(super) sinks: Vec<SinkSeen>,
+    pub(super) computed: Option<Computed>,
+}
+
+/// A copy in the retry topic.
+pub(super) struct CopySeen {
+    pub(super) at: String,
+    pub(super) landed_ms: i64,
+    pub(super) said: LetterHeaders,
+    /// Whether the group has it behind it.
+    pub(super) settled: bool,
+}
+
+/// A letter in the dead-letter topic.
+pub(super) struct LetterSeen {
+    pub(super) at: String,
+    pub(super) landed_ms: i64,
+    pub(super) said: LetterHeaders,
+    /// What a person did with it.
+    pub(super) handled: Option<Run>,
+}
+
+/// What a sink says.
+pub(super) struct SinkSeen {
+    pub(super) name: String,
+    /// The files that hold the record or have decided its letter, of all generations; none when nothing can be told from here.
+    pub(super) files: Option<Vec<FileSeen>>,
+}
+
+/// A file that says something about the record.
+pub(super) struct FileSeen {
+    pub(super) path: String,
+    pub(super) generation: u32,
+    /// Its rows; empty when the record was filtered, or went to another sink.
+    pub(super) lines: Vec<u64>,
+    pub(super) holds: bool,
+    /// The replay number of the letter that was decided here.
+    pub(super) dead: Option<u32>,
+    /// Whether an offset outside `covers` is held: it came by retry or replay.
+    pub(super) also: bool,
+}
+
+impl Facts {
+    pub(super) fn gather(
+        origin: &Origin,
+        pipeline: &Pipeline,
+        options: &KafkaOptions,
+        admin: &Admin,
+        output: &Output,
+    ) -> Result<Self, End> {
+        let (topic, partition, offset) = (origin.topic.as_str(), origin.partition.0, origin.offset.0);
+        let commits = admin.commits(&pipeline.group(), topic)?;
+        let commit = commits.iter().find(|commit| commit.partition == partition);
+        let committed = commit.and_then(|commit| commit.offset);
+        let places = admin.offsets(topic)?;
+        let log = places.into_iter().find(|place| place.partition == partition);
+        let log = log.unwrap_or(PartitionOffsets { partition, start: 0, end: 0 });
+        let runs = commit.zip(committed).and_then(|(commit, base)| {
+            Metadata::decode(&commit.metadata, Offset(base), Offset(log.end.max(base))).ok()
+        });
+        let beyond = runs.is_some_and(|metadata| metadata.settled.contains(origin.offset));
+        let record = record_at(options, admin, origin)?;
+        let computed = record.as_ref().map(|record| computed::run(record, topic, pipeline)).transpose()?;
+        Ok(Self {
+            settled: beyond || committed.is_some_and(|committed| offset < committed),
+            copies: copies(origin, pipeline, options, admin, output)?,
+            letters: letters(origin, pipeline, options, admin, output)?,
+            sinks: pipeline.sinks.iter().map(|sink| sink_seen(sink, origin)).collect::<Result<_, _>>()?,
+            log,
+            record,
+            committed,
+            computed,
+        })
+    }
+}
+
+/// Hands each record of a partition whose headers name the origin to `each`; the topic may be missing.
+fn of_origin(
+    origin: &Origin,
+    topic: &str,
+    options: &KafkaOptions,
+    admin: &Admin,
+    output: &Output,
+    each: &mut dyn FnMut(&RecordView<'_>, LetterHeaders),
+) -> Result<(), End> {
+    if admin.topic(topic)?.is_none() {
+        return Ok(());
+    }
+    let places = admin.offsets(topic)?;
+    let Some(place) = places.iter().find(|place| place.partition == origin.partition.0) else {
+        return Ok(());
+    };
+    if place.start >= place.end {
+        return Ok(());
+    }
+    pass(options, topic, vec![(place.partition, place.start)], output, &mut |record| {
+        let mut letter = LetterRef::default();
+        record.headers(|name, value| letter.take(name, value));
+        let same = letter.place().ok().flatten().is_some_and(|place| {
+            place.topic == origin.topic.as_str()
+                && place.partition == origin.partition.0
+                && place.offset == origin.offset.0
+        });
+        if same && let Ok(Some(said)) = letter.headers() {
+            each(&record, said);
+        }
+    })
+}
+
+fn copies(
+    origin: &Origin,
+    pipeline: &Pipeline,
+    options: &KafkaOptions,
+    admin: &Admin,
+    output: &Output,
+) -> Result<Vec<CopySeen>, End> {
+    let topic = retry_topic(origin.topic.as_str(), &pipeline.pipeline);
+    let mut found = Vec::new();
+    let partition = origin.partition.0;
+    if admin.topic(&topic)?.is_none() {
+        return Ok(found);
+    }
+    let commits = admin.commits(&pipeline.group(), &topic)?;
+    let places = admin.offsets(&topic)?;
+    let position = commits.into_iter().find(|commit| commit.partition == partition).and_then(|commit| {
+        commit.offset.map(|offset| Position { offset: Offset(offset), metadata: commit.metadata })
+    });
+    let place = places.iter().find(|place| place.partition == partition);
+    let (from, settled) = place.map_or((Offset(0), Default::default()), |place| {
+        lane_start(position.as_ref(), Offset(place.start), Offset(place.end))
+    });
+    of_origin(origin, &topic, options, admin, output, &mut |record, said| {
+        let offset = Offset(record.offset());
+        found.push(CopySeen {
+            at: format!("{topic}/{partition}/{offset}"),
+            landed_ms: record.timestamp_ms(),
+            said,
+            settled: offset < from || settled.contains(offset),
+        });
+    })?;
+    Ok(found)
+}
+
+fn letters(
+    origin: &Origin,
+    pipeline: &Pipeline,
+    options: &KafkaOptions,
+    admin: &Admin,
+    output: &Output,
+) -> Result<Vec<LetterSeen>, End> {
+    let topic = dead_letter_topic(origin.topic.as_str(), &pipeline.pipeline);
+    let journal = journal::read(options, &journal_topic(&pipeline.pipeline))?.unwrap_or_default();
+    let mut found = Vec::new();
+    of_origin(origin, &topic, options, admin, output, &mut |record, said| {
+        found.push(LetterSeen {
+            at: format!("{topic}/{}/{}", record.partition(), record.offset()),
+            landed_ms: record.timestamp_ms(),
+            said,
+            handled: journal.handled_by(&topic, record.partition(), record.offset()).cloned(),
+        });
+    })?;
+    Ok(found)
+}
+
+fn sink_seen(sink: &longshore_settings::SinkEntry, origin: &Origin) -> Result<SinkSeen, End> {
+    let files = match &sink.kind {
+        SinkKind::Files(options) if options.path.is_dir() => {
+            let listing = verify::list(&options.path)?;
+            let own = |file: &&SinkFile| {
+                file.topic == origin.topic.as_str() && file.partition == origin.partition.0
+            };
+            let mut seen = Vec::new();
+            for file in listing.files.iter().filter(own) {
+                seen.extend(file_seen(file, origin.offset.0)?);
+            }
+            Some(seen)
+        }
+        SinkKind::Files(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
+    };
+    Ok(SinkSeen { name: sink.name.clone(), files })
+}
+
+/// None when the file says nothing about the record, or cannot be read: `sink verify` and the worker judge that.
+fn file_seen(file: &SinkFile, offset: i64) -> Result<Option<FileSeen>, End> {
+    let Ok(claim) = verify::read_claim(file) else { return Ok(None) };
+    let (holds, dead) = (claim.holds(offset), claim.dead.get(&offset).copied());
+    if !holds && dead.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(FileSeen {
+        path: file.path.display().to_string(),
+        generation: file.generation,
+        lines: if holds { verify::lines_of(file, offset)? } else { Vec::new() },
+        holds,
+        dead,
+        also: claim.also.iter().any(|(first, end)| (*first..*end).contains(&offset)),
+    }))
+}
