@@ -189,7 +189,7 @@ impl Pair {
         }
     }
 
-    /// Whether nothing is committed yet beyond what this owner began with.
+    /// Whether an offset lies beyond the one that this owner began with.
     pub(super) fn has_moved(&self, offset: Offset) -> bool {
         let assignment = &self.own.assignment;
         offset > assignment.committed.as_ref().map_or(assignment.start, |position| position.offset)
