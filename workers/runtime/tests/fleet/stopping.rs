@@ -21,8 +21,8 @@ impl Drop for Dropped {
 }
 
 /// Scenario: a pair is revoked while a waiting step hangs on one record; later it comes back.
-/// Guarantees: the step is dropped, the pair is released in time, the commit does not pass the record (I4), nothing is
-/// held twice after it came back (I2) and nothing is missing (I1).
+/// Guarantees: the step is dropped, the pair is released by the revoke's deadline and not by the much longer one of a drain or
+/// a step, the commit does not pass the record (I4), nothing is held twice after it came back (I2) and nothing is missing (I1).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoke_cancels_what_is_unfinished() {
     let (dropped, calls) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -37,14 +37,14 @@ async fn a_revoke_cancels_what_is_unfinished() {
             Ok(Flow::Keep)
         }
     });
-    let limits = Limits { revoke: Duration::from_millis(300), ..Limits::default() };
+    let limits =
+        Limits { revoke: Duration::from_millis(300), drain: Duration::from_secs(30), ..Limits::default() };
     let world = World::start(Setup { steps: vec![step], limits, ..Setup::default() });
     let pair = world.feed(numbered(200, 20));
     until("all other keys are held", || world.store().offsets(&pair).len() == 190).await;
-    let began = Instant::now();
     world.source.revoke(&pair);
+    // Nothing else ends within the ten seconds that this waits.
     until("the pair is released", || world.source.read(&pair, |log| log.released == 1)).await;
-    assert!(began.elapsed() < Duration::from_millis(300), "took {:?}", began.elapsed());
     until("the step is dropped", || dropped.load(Ordering::SeqCst) == 1).await;
     assert_eq!(world.source.committed(&pair), 3);
     until("the pair is off the list", || world.status.pairs().is_empty()).await;
@@ -81,18 +81,19 @@ async fn a_drain_finishes_what_was_received() {
     let world = World::start(Setup::default());
     *world.store().publish_time.lock().unwrap() = Duration::from_millis(50);
     let pair = world.feed(numbered(50_000, 20));
-    until("records arrive", || world.source.read(&pair, |log| log.delivered.0 > 1000)).await;
+    // What the pair itself says that it took: what the source has sent may still be on its way to it.
+    let taken = || world.status.pairs().iter().map(|told| told.received).sum::<u64>();
+    until("the pair has taken records", || taken() > 1000).await;
+    let taken = taken() as i64;
     let (source, store) = (Arc::clone(&world.source), Arc::clone(&world.stores[0]));
-    let began = Instant::now();
     assert_eq!(world.stop().await, Ok(FleetEnd::Stopped { overran: false }));
-    assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
     let committed = source.committed(&pair);
-    assert!(committed > 1000, "{committed}");
+    assert!(committed >= taken, "{committed} of {taken} are committed");
     assert_eq!(sorted(store.offsets(&pair)), (0..committed).collect::<Vec<_>>());
 }
 
 /// Scenario: SIGTERM while the sink refuses everything.
-/// Guarantees: the worker ends soon after the drain deadline, says that it overran, and committed nothing unsettled.
+/// Guarantees: the worker ends by its drain deadline, says that it overran, and committed nothing unsettled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_against_a_dead_sink_ends_by_its_deadline() {
     let limits = Limits { drain: Duration::from_millis(300), ..Limits::default() };
@@ -101,9 +102,8 @@ async fn a_drain_against_a_dead_sink_ends_by_its_deadline() {
     let pair = world.feed(numbered(100, 10));
     until("records arrive", || world.source.read(&pair, |log| log.delivered.0 > 0)).await;
     let source = Arc::clone(&world.source);
-    let began = Instant::now();
+    // Without the deadline it would never end: the sink does not mend.
     assert_eq!(world.stop().await, Ok(FleetEnd::Stopped { overran: true }));
-    assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
     assert!(source.committed(&pair) <= 0);
 }
 

@@ -1,7 +1,7 @@
 //! Many records in waiting steps at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore_core::item::Flow;
 use longshore_runtime::fleet::Limits;
@@ -55,7 +55,7 @@ async fn a_panic_in_a_waiting_step_is_its_records_alone() {
 }
 
 /// Scenario: hundreds of records come out of a waiting step at once into one that computes; meanwhile the pair is revoked.
-/// Guarantees: the pair lets go in time, and what it committed is settled.
+/// Guarantees: the pair lets go without waiting for what is still to be computed, and what it committed is settled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn steps_that_compute_do_not_hold_up_a_revoke() {
     let computed = std::sync::Arc::new(AtomicU64::new(0));
@@ -75,10 +75,10 @@ async fn steps_that_compute_do_not_hold_up_a_revoke() {
     let world = World::start(Setup { steps, limits, ..Setup::default() });
     let pair = world.feed(numbered(1_000, 1_000));
     until("the step computes", || computed.load(Ordering::Relaxed) > 0).await;
-    let began = Instant::now();
     world.source.revoke(&pair);
     until("the pair is released", || world.source.read(&pair, |log| log.released == 1)).await;
-    assert!(began.elapsed() < Duration::from_millis(300), "took {:?}", began.elapsed());
+    let computed = computed.load(Ordering::Relaxed);
+    assert!(computed < 1_000, "it let go when all {computed} were computed");
     let held = sorted(world.store().offsets(&pair));
     let committed = world.source.committed(&pair);
     assert!((0..committed).all(|offset| held.contains(&offset)), "committed {committed}, held {held:?}");
