@@ -1,7 +1,5 @@
 //! Numbers, kept exact: a 64-bit integer, a float that prints as it was written, or the text itself.
 
-use std::io::Write as _;
-
 use longshore_core::Value;
 
 use super::{Fault, Kind, Parser};
@@ -93,20 +91,17 @@ fn integer(text: &str, negative: bool, whole: u64, digits: usize) -> Value {
     }
 }
 
-/// A fraction with more digits than always fit: a float only if it prints the same.
+/// A fraction with more digits than always fit: a float only if [`Value::write_json`] prints it the same. Another printer
+/// would not do: of two shortest forms that read back as the same float, each may choose its own (`70400000000000.13`).
 fn long_fraction(text: &str) -> Value {
-    let mut printed = [0u8; 32];
     let Ok(float) = text.parse::<f64>() else { return verbatim(text) };
     if !(SMALLEST_PLAIN..1e15).contains(&float.abs()) {
         return verbatim(text);
     }
-    let mut rest = &mut printed[..];
-    if write!(rest, "{float:?}").is_err() {
-        return verbatim(text);
-    }
-    let unused = rest.len();
-    let same = &printed[..printed.len() - unused] == text.as_bytes();
-    if same { Value::Float(float) } else { verbatim(text) }
+    let value = Value::Float(float);
+    let mut printed = Vec::with_capacity(text.len());
+    let same = value.write_json(&mut printed).is_ok() && printed == text.as_bytes();
+    if same { value } else { verbatim(text) }
 }
 
 fn verbatim(text: &str) -> Value {
