@@ -42,6 +42,8 @@ fn the_culprit_is_found_and_the_others_go_on() {
         crashes += 1;
         assert!(crashes <= 5, "{}", worker.process.transcript());
     };
+    let said = worker.process.transcript();
+    assert!(said.contains("its records are tried one at a time"), "{said}");
     worker.stop();
     assert_eq!(crashes, 5);
     Account::take(&rig).assert_right(RECORDS as u64, fate);

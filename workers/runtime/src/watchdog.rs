@@ -62,7 +62,7 @@ impl Watchdog {
 /// Whether a pair should be moving. Held and halted ones have said why they do not, and stopping ones have a deadline.
 fn has_work(figures: &Figures) -> bool {
     match figures.state {
-        PairState::Starting | PairState::Running => figures.busy,
+        PairState::Starting | PairState::Running | PairState::Careful => figures.busy,
         PairState::Held | PairState::Halted | PairState::Stopping => false,
     }
 }

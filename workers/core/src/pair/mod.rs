@@ -153,6 +153,11 @@ impl Pair {
         self.phase == Phase::Running
     }
 
+    /// Whether records are tried alone, because owners before this one crashed.
+    pub fn is_careful(&self) -> bool {
+        self.own.careful.is_on()
+    }
+
     /// Why the pair is halted, none when it is not.
     pub fn halted(&self) -> Option<&Failure> {
         match &self.phase {

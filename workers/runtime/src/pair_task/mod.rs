@@ -11,6 +11,7 @@ use std::time::Duration;
 use longshore_core::pair::{Action, CommitResult, Event, LetterId, Pair, PairOptions, Unit, UnitResult};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl};
 use longshore_core::{Budget, Chunk, Epoch, Failure, Lane, Moment, Offset, PairId, Reason, UnitId};
+use longshore_telemetry::metrics::PairState;
 use longshore_telemetry::{Metrics, PairMetrics, SinkMetrics};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::{JoinError, JoinSet};
@@ -417,6 +418,9 @@ impl PairTask {
         self.machine.handle(event, self.shared.clock.now(), &mut actions);
         for action in actions.drain(..) {
             self.perform(action);
+        }
+        if self.machine.is_careful() != (self.figures.state == PairState::Careful) {
+            self.derive_state();
         }
         self.hand_units();
         self.actions = actions;

@@ -185,6 +185,7 @@ impl PairTask {
             (Some(failure), _) => (PairState::Halted, Some(failure)),
             (None, _) if self.stop.is_some() => (PairState::Stopping, None),
             (None, Some(failure)) => (PairState::Held, Some(failure)),
+            (None, None) if self.started && self.machine.is_careful() => (PairState::Careful, None),
             (None, None) if self.started => (PairState::Running, None),
             (None, None) => (PairState::Starting, None),
         };
@@ -196,6 +197,12 @@ impl PairTask {
             (PairState::Held, PairState::Held, _) => {}
             (_, PairState::Held, Some(failure)) => {
                 tracing::warn!(pair = %self.id, %failure, "pair takes no records until this is over");
+            }
+            (_, PairState::Careful, _) => {
+                tracing::warn!(pair = %self.id, "workers crashed with this pair: its records are tried one at a time");
+            }
+            (PairState::Careful, PairState::Running, _) => {
+                tracing::info!(pair = %self.id, "pair is past the crash and takes many records at a time again");
             }
             (PairState::Held, PairState::Running, _) => {
                 tracing::info!(pair = %self.id, "pair takes records again")

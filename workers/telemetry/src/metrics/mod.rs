@@ -94,6 +94,8 @@ pub enum PairState {
     Starting,
     /// Taking records.
     Running,
+    /// Trying records alone, because workers before this one crashed.
+    Careful,
     /// Not taking records until something outside is well again.
     Held,
     /// Stopped until a person mends something.
@@ -104,13 +106,15 @@ pub enum PairState {
 
 impl PairState {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Starting, Self::Running, Self::Held, Self::Halted, Self::Stopping];
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Running, Self::Careful, Self::Held, Self::Halted, Self::Stopping];
 
     /// The label, also the word in `/readyz`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Careful => "careful",
             Self::Held => "held",
             Self::Halted => "halted",
             Self::Stopping => "stopping",
