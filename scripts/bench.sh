@@ -58,7 +58,7 @@ build_rooflines() {
     mkdir -p "$target/rooflines"
     cp "$folder/rdkafka_performance" "$target/rooflines/"
     local name
-    for name in loop topic; do
+    for name in latency loop topic; do
         if [[ benches/rooflines/$name.c -nt $target/rooflines/$name \
             || benches/rooflines/common.h -nt $target/rooflines/$name ]]; then
             link "$folder" "$target/rooflines" "benches/rooflines/$name.c" "$name"

@@ -1,8 +1,8 @@
 //! From samples to rows: medians, ranges, goals.
 
-use crate::rounds::{Results, Sample};
+use crate::rounds::{Comparison, Results, Sample};
 use crate::statistics::Spread;
-use crate::workloads::Workload;
+use crate::workloads::{Group, Workload};
 
 /// `limits.memory` when a pipeline file does not set it, in bytes.
 const BUDGET_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
@@ -71,15 +71,32 @@ pub(crate) struct RooflineCheck {
     pub(crate) sound: bool,
 }
 
-/// The rows, goals judged by the medians.
-pub(crate) fn rows(results: &Results) -> Vec<Row> {
+/// The rows of a table, goals judged by the medians.
+pub(crate) fn rows(results: &Results, group: Group) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (workload, samples) in &results.workloads {
+    for (workload, samples) in results.workloads.iter().filter(|(workload, _)| workload.group == group) {
         rows.extend(rate_row(workload, samples));
         rows.extend(workload.cpu_goal.and_then(|goal| cpu_row(workload, samples, goal)));
     }
-    rows.extend(memory_row(results));
+    match group {
+        Group::Engine => rows.extend(memory_row(results)),
+        Group::Failure => rows.extend(results.comparisons.iter().filter_map(comparison_row)),
+    }
     rows
+}
+
+fn comparison_row(comparison: &Comparison) -> Option<Row> {
+    let samples = &comparison.samples;
+    Some(Row {
+        name: comparison.name.to_owned(),
+        bound_name: comparison.bound_name.to_owned(),
+        bound: median(samples.iter().map(|(bound, _)| *bound))?,
+        ours: median(samples.iter().map(|(_, ours)| *ours))?,
+        ratio: Spread::of(samples.iter().map(|(bound, ours)| ours / bound))?,
+        goal: comparison.goal,
+        cpu: None,
+        peak_mib: None,
+    })
 }
 
 fn rate_row(workload: &Workload, samples: &[Sample]) -> Option<Row> {
@@ -111,9 +128,10 @@ fn cpu_row(workload: &Workload, samples: &[Sample], goal: f64) -> Option<Row> {
     })
 }
 
-/// The highest peak of all runs against the budget that every run had.
+/// The highest peak of the table's runs against the budget that every run had.
 fn memory_row(results: &Results) -> Option<Row> {
-    let samples = results.workloads.iter().flat_map(|(_, samples)| samples);
+    let engine = results.workloads.iter().filter(|(workload, _)| workload.group == Group::Engine);
+    let samples = engine.flat_map(|(_, samples)| samples);
     let peaks: Vec<f64> = samples.map(|sample| sample.ours.cost.peak_bytes as f64).collect();
     let spread = Spread::of(peaks.iter().map(|peak| peak / BUDGET_BYTES))?;
     Some(Row {

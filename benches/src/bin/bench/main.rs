@@ -4,6 +4,8 @@
 mod bare;
 mod cluster;
 mod judge;
+mod latency;
+mod letters;
 mod machine;
 mod options;
 mod page;
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use options::Options;
+use workloads::Group;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -39,12 +42,17 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     let machine = machine::describe(&cluster.versions());
     report::block(&machine);
     let results = rounds::run(options, &cluster)?;
-    let judged = judge::rows(&results);
     let check = judge::rooflines(&results);
-    report::block(&page::table(&judged));
-    report::block(&page::roofline_table(&check));
-    if let Some(path) = &options.page {
-        page::write(path, &page::section(options, &machine, &judged, &check))?;
+    for group in Group::ALL {
+        let rows = judge::rows(&results, group);
+        if rows.is_empty() {
+            continue;
+        }
+        report::block(&page::table(&rows));
+        if let Some(path) = options.page.as_ref().filter(|_| options.whole(group)) {
+            page::write(path, group, &page::section(options, &machine, group, (&rows, &check)))?;
+        }
     }
+    report::block(&page::roofline_table(&check));
     Ok(check.sound)
 }

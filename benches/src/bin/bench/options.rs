@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::letters;
+use crate::workloads::Group;
+
 /// Rooflines and our worker, interleaved, on a real broker.
 #[derive(Debug, Parser)]
 #[command(name = "bench", max_term_width = 80)]
@@ -23,7 +26,8 @@ pub(crate) struct Options {
     /// A tenth of the records and one round: to see that everything works. The figures mean little.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only these workloads, by their names with commas between.
+    /// Only these workloads or tables (engine, failure), by their names with commas between. A table of the page is
+    /// replaced only when the whole of it was measured.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// Heap of the broker in MiB.
@@ -45,8 +49,18 @@ impl Options {
         if self.quick { records / 10 } else { records }
     }
 
-    /// Whether a workload was asked for.
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    /// Whether a workload of a table was asked for.
+    pub(crate) fn wants_of(&self, group: Group, name: &str) -> bool {
+        self.whole(group) || self.only.iter().any(|only| only == name)
+    }
+
+    /// Whether a whole table was asked for.
+    pub(crate) fn whole(&self, group: Group) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == group.name())
+    }
+
+    /// Whether any figure about letters was asked for: they are all of the same letters.
+    pub(crate) fn wants_letters(&self) -> bool {
+        letters::NAMES.iter().any(|name| self.wants_of(Group::Failure, name))
     }
 }

@@ -8,9 +8,13 @@ use anyhow::Context;
 
 use crate::judge::{Goal, RooflineCheck, Row};
 use crate::options::Options;
+use crate::workloads::Group;
 
-const BEGIN: &str = "<!-- bench:begin, written by make bench -->";
-const END: &str = "<!-- bench:end -->";
+/// Between what a table of `docs/benchmarks.md` stands.
+fn markers(group: Group) -> [String; 2] {
+    let name = group.name();
+    [format!("<!-- bench:{name}, written by make bench -->"), format!("<!-- bench:{name} end -->")]
+}
 
 /// The table of ratios.
 pub(crate) fn table(rows: &[Row]) -> String {
@@ -35,12 +39,13 @@ pub(crate) fn table(rows: &[Row]) -> String {
             figure(row.ours)
         );
     }
-    out.push_str("\nCPU-seconds for a million records, whole process, start and end included:\n");
-    for row in rows {
-        if let Some((bound, ours)) = row.cpu {
-            let bound = bound.map_or("-".to_owned(), |bound| format!("{bound:.2}"));
-            let _ = writeln!(out, "{:<15} bound {bound:>6}   ours {ours:>6.2}", row.name);
-        }
+    let costs: Vec<_> = rows.iter().filter_map(|row| Some((&row.name, row.cpu?))).collect();
+    if !costs.is_empty() {
+        out.push_str("\nCPU-seconds for a million records, whole process, start and end included:\n");
+    }
+    for (name, (bound, ours)) in costs {
+        let bound = bound.map_or("-".to_owned(), |bound| format!("{bound:.2}"));
+        let _ = writeln!(out, "{name:<15} bound {bound:>6}   ours {ours:>6.2}");
     }
     out
 }
@@ -73,28 +78,40 @@ pub(crate) fn roofline_table(check: &RooflineCheck) -> String {
     out
 }
 
-/// What stands between the markers.
-pub(crate) fn section(options: &Options, machine: &str, rows: &[Row], check: &RooflineCheck) -> String {
+/// What stands between the markers of a table. The rooflines' own table comes with the engine, which runs them all.
+pub(crate) fn section(
+    options: &Options,
+    machine: &str,
+    group: Group,
+    (rows, check): (&[Row], &RooflineCheck),
+) -> String {
     let missed: Vec<&str> =
         rows.iter().filter(|row| !row.goal.met(row.ratio.median)).map(|row| row.name.as_str()).collect();
     let missed = if missed.is_empty() { "none".to_owned() } else { missed.join(", ") };
     let rounds = options.rounds();
     let quick =
         if options.quick { " A quick run: a tenth of the records; these figures mean little." } else { "" };
-    format!(
-        "Rounds: {rounds}, after one that is thrown away.{quick} Goals missed: {missed}.\n\n```text\n{}\n```\n\n```text\n{}\n```\n\n\
+    let mut section = format!(
+        "Rounds: {rounds}, after one that is thrown away.{quick} Goals missed: {missed}.\n\n```text\n{}\n```\n\n\
          ```text\n{}\n```\n",
         machine.trim_end(),
         table(rows).trim_end(),
-        roofline_table(check).trim_end(),
-    )
+    );
+    match group {
+        Group::Engine => {
+            let _ = write!(section, "\n```text\n{}\n```\n", roofline_table(check).trim_end());
+        }
+        Group::Failure => {}
+    }
+    section
 }
 
 /// Replaces what stands between the markers; the rest of the page is written by people.
-pub(crate) fn write(path: &Path, section: &str) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, group: Group, section: &str) -> anyhow::Result<()> {
     let page = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let markers = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = markers.with_context(|| format!("{} has no markers", path.display()))?;
-    fs::write(path, format!("{before}{BEGIN}\n{section}{END}{after}"))?;
+    let [begin, end] = markers(group);
+    let found = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    let (before, after) = found.with_context(|| format!("{} has no {begin}", path.display()))?;
+    fs::write(path, format!("{before}{begin}\n{section}{end}{after}"))?;
     Ok(())
 }

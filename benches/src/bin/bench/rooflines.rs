@@ -59,6 +59,17 @@ impl Measure {
     }
 }
 
+/// An open loop.
+pub(crate) struct Pace {
+    /// Records a second.
+    pub(crate) rate: u64,
+    /// Not counted.
+    pub(crate) warm_up: Duration,
+    pub(crate) measured: Duration,
+    /// So many of the 1,000 keys count.
+    pub(crate) healthy: u64,
+}
+
 /// Runs the programs.
 pub(crate) struct Rooflines<'a> {
     cluster: &'a Cluster,
@@ -78,15 +89,19 @@ impl<'a> Rooflines<'a> {
         Ok(Measure { records, wall: performance_time(&output)?, cost })
     }
 
-    /// P0: writes constant payloads.
+    /// P0: writes constant payloads with these headers, each `NAME=VALUE`.
     pub(crate) fn produce(
         &self,
         topic: &str,
         records: u64,
         bytes: u32,
         codec: &str,
+        headers: &[&str],
     ) -> anyhow::Result<Measure> {
         let mut command = self.performance(PRODUCER);
+        headers.iter().for_each(|header| {
+            command.args(["-H", header]);
+        });
         command.args(["-P", "-t", topic, "-c", &records.to_string(), "-s", &bytes.to_string(), "-z", codec]);
         let (output, cost) = self.run("rdkafka_performance", command)?;
         Ok(Measure { records, wall: performance_time(&output)?, cost })
@@ -108,6 +123,21 @@ impl<'a> Rooflines<'a> {
         let (output, cost) = self.run("loop", command)?;
         let seconds = output.split_whitespace().nth(1).context("`loop` printed no time")?;
         Ok(Measure { records, wall: Duration::from_secs_f64(seconds.parse()?), cost })
+    }
+
+    /// The 99th percentile of the time from when a record of a healthy key was due to when it was read again.
+    pub(crate) fn latency(&self, from: &str, to: &str, pace: &Pace) -> anyhow::Result<Duration> {
+        let consumer = "group.id=bench-latency,enable.auto.commit=false,fetch.wait.max.ms=10,check.crcs=true";
+        let producer = PRODUCER.join(",").replace("linger.ms=10", "linger.ms=1");
+        let mut command = Command::new(self.programs.join("latency"));
+        command.args([&self.cluster.bootstrap(), consumer, &producer, from, to]);
+        let seconds = pace.warm_up + pace.measured;
+        command.args(
+            [pace.rate, seconds.as_secs(), pace.warm_up.as_secs(), pace.healthy].map(|n| n.to_string()),
+        );
+        let (output, _) = self.run("latency", command)?;
+        let micros = output.split_whitespace().nth(2).context("`latency` printed no figure")?;
+        Ok(Duration::from_micros(micros.parse()?))
     }
 
     fn performance(&self, settings: &[&str]) -> Command {

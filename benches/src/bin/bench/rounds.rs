@@ -8,12 +8,15 @@ use longshore_benches::lines::log_lines;
 
 use crate::bare;
 use crate::cluster::{Cluster, Contents};
+use crate::judge::Goal;
+use crate::latency::{self, Latency};
+use crate::letters::Letters;
 use crate::options::Options;
 use crate::process::Cost;
 use crate::report;
 use crate::rooflines::{Measure, Rooflines};
 use crate::worker::Workers;
-use crate::workloads::{ALL, Bound, Input, LARGE, SMALL, Workload};
+use crate::workloads::{ALL, Bound, Group, Input, LARGE, LETTERS, PACED, Proof, SMALL, Workload};
 
 /// Records that P0 writes.
 const PRODUCED: u64 = 1_000_000;
@@ -28,10 +31,23 @@ pub(crate) struct Sample {
     pub(crate) ours: Measure,
 }
 
+/// Two figures of one kind, of every round.
+#[derive(Clone, Debug)]
+pub(crate) struct Comparison {
+    pub(crate) name: &'static str,
+    /// What ours is compared with, with its unit.
+    pub(crate) bound_name: &'static str,
+    pub(crate) goal: Goal,
+    /// The bound's figure and ours.
+    pub(crate) samples: Vec<(f64, f64)>,
+}
+
 /// All that was measured.
 #[derive(Default)]
 pub(crate) struct Results {
     pub(crate) workloads: Vec<(Workload, Vec<Sample>)>,
+    /// What is no rate of a worker.
+    pub(crate) comparisons: Vec<Comparison>,
     /// Processor seconds for a million records of each roofline that the design gives figures for.
     pub(crate) rooflines: Vec<(&'static str, Vec<f64>)>,
 }
@@ -45,10 +61,13 @@ pub(crate) fn run(options: &Options, cluster: &Cluster) -> anyhow::Result<Result
         options,
         lines: log_lines(10_000),
     };
-    let wanted: Vec<Workload> = ALL.into_iter().filter(|workload| options.wants(workload.name)).collect();
-    let inputs = bench.fill(&wanted)?;
-    for workload in &wanted {
-        bench.workers.prepare(workload)?;
+    let wanted: Vec<Workload> =
+        ALL.into_iter().filter(|workload| options.wants_of(workload.group, workload.name)).collect();
+    let mut needed: Vec<Input> = wanted.iter().map(|workload| workload.input).collect();
+    needed.extend(options.wants_letters().then_some(LETTERS));
+    let inputs = bench.fill(&needed)?;
+    if options.wants_of(Group::Failure, latency::NAME) {
+        cluster.create(PACED.input.topic)?;
     }
     let mut results = Results::default();
     results.workloads.extend(wanted.into_iter().map(|workload| (workload, Vec::new())));
@@ -74,9 +93,9 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn fill(&self, wanted: &[Workload]) -> anyhow::Result<Inputs> {
+    fn fill(&self, needed: &[Input]) -> anyhow::Result<Inputs> {
         let mut inputs = Inputs::new();
-        for Input { topic, records, kind, keys, codec } in wanted.iter().map(|workload| workload.input) {
+        for &Input { topic, records, kind, keys, codec } in needed {
             if inputs.contains_key(topic) {
                 continue;
             }
@@ -96,7 +115,7 @@ impl Bench<'_> {
             if ours_first {
                 ours = Some(self.workers.measure(workload, contents, round)?);
             }
-            let (bound_rate, bound_cpu) = self.bound(workload, contents.records, round)?;
+            let (bound_rate, bound_cpu) = self.bound(workload, contents, round)?;
             let ours = match ours {
                 Some(ours) => ours,
                 None => self.workers.measure(workload, contents, round)?,
@@ -109,14 +128,36 @@ impl Bench<'_> {
             report::line(&progress(round, workload, &sample));
             samples.push(sample);
         }
+        if self.options.wants_letters() {
+            let contents = *inputs.get(LETTERS.topic).context("a topic that was not filled")?;
+            let letters =
+                Letters { cluster: self.cluster, rooflines: &self.rooflines, workers: &self.workers };
+            letters.measure(contents, round)?.into_iter().for_each(|found| compare(results, found, round));
+        }
+        if self.options.wants_of(Group::Failure, latency::NAME) {
+            let latency =
+                Latency { rooflines: &self.rooflines, workers: &self.workers, options: self.options };
+            compare(results, latency.measure(round)?, round);
+        }
         self.produce(round, results)
     }
 
-    fn bound(&self, workload: &Workload, records: u64, round: u32) -> anyhow::Result<(f64, Option<f64>)> {
+    fn bound(
+        &self,
+        workload: &Workload,
+        contents: Contents,
+        round: u32,
+    ) -> anyhow::Result<(f64, Option<f64>)> {
+        let records = contents.records;
         let topic = workload.input.topic;
         let group = format!("bench.roofline.{}.{round}", workload.name);
         match workload.bound {
             Bound::Arithmetic(rate) => Ok((rate, None)),
+            Bound::Clean { name, steps } => {
+                let clean = Workload { name, steps, proof: Proof::EvenHalf, ..*workload };
+                let measure = self.workers.measure(&clean, contents, round)?;
+                Ok((measure.rate(), Some(measure.cpu())))
+            }
             Bound::Consume => {
                 let measure = self.rooflines.consume(topic, records, &group)?;
                 Ok((measure.rate(), Some(measure.cpu())))
@@ -145,18 +186,32 @@ impl Bench<'_> {
 
     /// P0, to compare the machine with the one of the design.
     fn produce(&self, round: u32, results: &mut Results) -> anyhow::Result<()> {
-        if !self.options.only.is_empty() {
+        if !self.options.whole(Group::Engine) {
             return Ok(());
         }
         for (name, input, bytes) in [("P0 100 B", SMALL, 100), ("P0 1 KB lz4", LARGE, 1024)] {
             let topic = format!("bench.produced.{bytes}.{round}");
             self.cluster.create(&topic)?;
             let records = self.options.scaled(PRODUCED);
-            let measure = self.rooflines.produce(&topic, records, bytes, input.codec)?;
+            let measure = self.rooflines.produce(&topic, records, bytes, input.codec, &[])?;
             self.cluster.delete(&topic)?;
             note(&mut results.rooflines, name, Some(measure.cpu()));
         }
         Ok(())
+    }
+}
+
+fn compare(results: &mut Results, found: Comparison, round: u32) {
+    for (bound, ours) in &found.samples {
+        let (name, kind) = (found.name, found.bound_name);
+        report::line(&format!(
+            "round {round}  {name:<12} {bound:.1} {kind}, ours {ours:.1}  {:.2}",
+            ours / bound
+        ));
+    }
+    match results.comparisons.iter_mut().find(|known| known.name == found.name) {
+        Some(known) => known.samples.extend(found.samples),
+        None => results.comparisons.push(found),
     }
 }
 

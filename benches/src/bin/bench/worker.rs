@@ -30,10 +30,12 @@ pub(crate) struct Workers<'a> {
 }
 
 /// One run.
-struct Run<'a> {
+pub(crate) struct Run<'a> {
     workload: &'a Workload,
+    /// Of the pipeline.
+    name: String,
     group: String,
-    output: String,
+    pub(crate) output: String,
     page: SocketAddr,
     pipeline: PathBuf,
 }
@@ -43,10 +45,8 @@ impl<'a> Workers<'a> {
         Self { cluster, binary }
     }
 
-    /// Makes the topics that the workload's pipeline needs beside its input.
-    pub(crate) fn prepare(&self, workload: &Workload) -> anyhow::Result<()> {
-        // No round has this number: `topics apply` makes the output topic too, and rounds make their own.
-        let run = self.run_of(workload, u32::MAX)?;
+    /// Makes the topics that a run needs beside its input.
+    fn apply(&self, run: &Run<'_>) -> anyhow::Result<()> {
         let mut command = Command::new(&self.binary);
         command.args(["topics", "apply"]).arg(&run.pipeline);
         let output = command.args(["--partitions", &PARTITIONS.to_string(), "--replicas", "1"]).output()?;
@@ -65,36 +65,61 @@ impl<'a> Workers<'a> {
         contents: Contents,
         round: u32,
     ) -> anyhow::Result<Measure> {
-        let run = self.run_of(workload, round)?;
-        let writes = workload.proof != Proof::AllFiltered;
-        if writes {
-            self.cluster.create(&run.output)?;
-        }
-        let log = self.cluster.folder().join(format!("{}-{round}.log", workload.name));
-        let measure = self.timed(&run, contents, &log);
-        let measure = measure.with_context(|| format!("{}; its log ends:\n{}", workload.name, tail(&log)))?;
-        self.prove(&run, contents)?;
-        if writes {
-            self.cluster.delete(&run.output)?;
-        }
+        let run = self.prepared(workload, round)?;
+        let measure = self.drain(&run, contents)?;
+        self.clear(&run)?;
         Ok(measure)
     }
 
-    fn timed(&self, run: &Run<'_>, contents: Contents, log: &Path) -> anyhow::Result<Measure> {
+    /// A run of a pipeline of its own, so that no round finds copies or letters of another.
+    pub(crate) fn prepared<'w>(&self, workload: &'w Workload, round: u32) -> anyhow::Result<Run<'w>> {
+        let run = self.run_of(workload, round)?;
+        self.apply(&run)?;
+        Ok(run)
+    }
+
+    /// Drains the input of a prepared run and proves what came out.
+    pub(crate) fn drain(&self, run: &Run<'_>, contents: Contents) -> anyhow::Result<Measure> {
+        let measure = self.timed(run, contents);
+        let log = run.log();
+        let measure =
+            measure.with_context(|| format!("{}; its log ends:\n{}", run.workload.name, tail(&log)))?;
+        self.prove(run, contents)?;
+        Ok(measure)
+    }
+
+    /// Takes the topics of a run away.
+    pub(crate) fn clear(&self, run: &Run<'_>) -> anyhow::Result<()> {
+        let mut topics = vec![run.letters(), run.copies(), format!("longshore.{}.journal", run.name)];
+        if run.writes() {
+            topics.push(run.output.clone());
+        }
+        topics.iter().try_for_each(|topic| self.cluster.delete(topic))
+    }
+
+    /// A command of ours about a run's pipeline.
+    pub(crate) fn command(&self, words: &[&str], run: &Run<'_>) -> Command {
         let mut command = Command::new(&self.binary);
-        command.arg("run").arg("--with-parent").arg("-c").arg(&run.pipeline);
-        let stdout = log.with_extension("out");
-        let mut process = Running::start("longshore run", command, &stdout, log)?;
+        command.args(words).arg("-c").arg(&run.pipeline);
+        command
+    }
+
+    /// Starts the worker of a run.
+    pub(crate) fn start(&self, run: &Run<'_>) -> anyhow::Result<Running> {
+        let log = run.log();
+        let command = self.command(&["run", "--with-parent"], run);
+        Running::start("longshore run", command, &log.with_extension("out"), &log)
+    }
+
+    fn timed(&self, run: &Run<'_>, contents: Contents) -> anyhow::Result<Measure> {
+        let mut process = self.start(run)?;
         let wall = run.drained(&mut process, contents.records)?;
         process.glance();
-        if run.workload.proof == Proof::AllFiltered {
-            let filtered = filtered(&run.ask("/metrics")?);
-            ensure!(filtered == contents.records, "{filtered} of {} records filtered", contents.records);
-        }
+        run.prove_counts(contents.records)?;
         process.terminate()?;
         let cost = process.finish(END)?;
         ensure!(
-            run.workload.proof != Proof::AllFiltered || fs::metadata(&stdout)?.len() == 0,
+            run.writes() || fs::metadata(run.log().with_extension("out"))?.len() == 0,
             "a record that was filtered came out"
         );
         Ok(Measure { records: contents.records, wall, cost })
@@ -106,11 +131,15 @@ impl<'a> Workers<'a> {
         ensure!(committed == end && end == contents.records, "committed {committed}, end {end}");
         match run.workload.proof {
             Proof::AllFiltered => {}
+            Proof::AllDead => {
+                let letters = self.cluster.sum(&run.letters(), None)?;
+                ensure!(letters == contents, "the letters differ: {letters:?}, input {contents:?}");
+            }
             Proof::SameValues => {
                 let found = self.cluster.sum(&run.output, None)?;
                 ensure!(found == contents, "the output differs: {found:?}, input {contents:?}");
             }
-            Proof::EvenHalf => {
+            Proof::EvenHalf | Proof::EvenHalfRetried(_) => {
                 let found = self.cluster.sum(&run.output, Some("seq"))?;
                 let kept = contents.records.div_ceil(2);
                 ensure!(
@@ -125,21 +154,22 @@ impl<'a> Workers<'a> {
     fn run_of<'w>(&self, workload: &'w Workload, round: u32) -> anyhow::Result<Run<'w>> {
         // The port may be taken by another until the worker binds it; then the run fails and says so.
         let page = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let name = format!("bench-{}-{round}", workload.name);
         let group = format!("bench.{}.{round}", workload.name);
         let output = format!("bench.out.{}.{round}", workload.name);
         let text = format!(
-            "pipeline: bench-{}\nkind: logs\nkafka: {{ brokers: \"{}\" }}\ninput: {{ topics: [{}], order: {}, group: {group} \
-             }}\nsteps: {}\nsinks: [{}]\nhttp: {{ listen: \"{page}\" }}\n",
-            workload.name,
+            "pipeline: {name}\nkind: logs\nkafka: {{ brokers: \"{}\" }}\ninput: {{ topics: [{}], order: {}, group: {group} \
+             }}\nsteps: {}\nsinks: [{}]\nfailure: {}\nhttp: {{ listen: \"{page}\" }}\n",
             self.cluster.bootstrap(),
             workload.input.topic,
             workload.order,
             workload.steps,
             workload.sink.replace("OUT", &output),
+            workload.failure,
         );
-        let pipeline = self.cluster.folder().join(format!("{}-{round}.yaml", workload.name));
+        let pipeline = self.cluster.folder().join(format!("{name}.yaml"));
         fs::write(&pipeline, text)?;
-        Ok(Run { workload, group, output, page, pipeline })
+        Ok(Run { workload, name, group, output, page, pipeline })
     }
 }
 
@@ -153,6 +183,58 @@ struct Progress {
 }
 
 impl Run<'_> {
+    /// Its dead-letter topic.
+    pub(crate) fn letters(&self) -> String {
+        format!("{}.{}.dlq", self.workload.input.topic, self.name)
+    }
+
+    /// Its retry topic.
+    pub(crate) fn copies(&self) -> String {
+        format!("{}.{}.retry", self.workload.input.topic, self.name)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.pipeline.with_extension("log")
+    }
+
+    fn writes(&self) -> bool {
+        match self.workload.proof {
+            Proof::AllFiltered | Proof::AllDead => false,
+            Proof::SameValues | Proof::EvenHalf | Proof::EvenHalfRetried(_) => true,
+        }
+    }
+
+    /// The worker's own counts say what the workload means.
+    fn prove_counts(&self, records: u64) -> anyhow::Result<()> {
+        match self.workload.proof {
+            Proof::AllFiltered => {
+                let filtered = counted(&self.ask("/metrics")?, "records_filtered_total");
+                ensure!(filtered == records, "{filtered} of {records} records filtered");
+            }
+            Proof::EvenHalfRetried(share) => {
+                let retried = counted(&self.ask("/metrics")?, "records_retried_total") as f64;
+                let wanted = share * records as f64;
+                ensure!(
+                    (0.9 * wanted..1.1 * wanted).contains(&retried),
+                    "{retried} records retried, not {wanted}"
+                );
+            }
+            Proof::SameValues | Proof::EvenHalf | Proof::AllDead => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until it owns all partitions.
+    pub(crate) fn ready(&self, process: &mut Running) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while self.progress().unwrap_or_default().pairs < PARTITIONS as usize {
+            process.must_live()?;
+            ensure!(began.elapsed() < STALLED, "not all partitions were assigned");
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
     /// Waits until everything is committed; returns the time from the first record read to the last one settled.
     fn drained(&self, process: &mut Running, records: u64) -> anyhow::Result<Duration> {
         let (mut began, mut wall) = (None, None);
@@ -166,7 +248,7 @@ impl Run<'_> {
             if began.is_none() && now.read > 0 {
                 began = Some(looked);
             }
-            if wall.is_none() && now.read == records && now.unsettled == 0 {
+            if wall.is_none() && now.read == records && now.unsettled == 0 && self.has_settled(records)? {
                 wall = began.map(|began| looked - began);
             }
             if let Some(wall) = wall
@@ -186,6 +268,18 @@ impl Run<'_> {
                 );
             }
             std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Whether copies in the retry topic have ended too; what waits there is settled for the input.
+    fn has_settled(&self, records: u64) -> anyhow::Result<bool> {
+        match self.workload.proof {
+            Proof::EvenHalfRetried(_) => {
+                let page = self.ask("/metrics")?;
+                let ended = counted(&page, "records_settled_total");
+                Ok(ended == records)
+            }
+            Proof::AllFiltered | Proof::SameValues | Proof::EvenHalf | Proof::AllDead => Ok(true),
         }
     }
 
@@ -209,11 +303,11 @@ impl Run<'_> {
     }
 }
 
-/// The sum over all reasons of filtered records in a page of metrics.
-fn filtered(metrics: &str) -> u64 {
-    let counters = metrics.lines().filter(|line| line.starts_with("longshore_records_filtered_total{"));
-    let values = counters.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-    values.map(|value| value as u64).sum()
+/// A counter's sum over all its labels in a page of metrics.
+fn counted(metrics: &str, counter: &str) -> u64 {
+    let name = format!("longshore_{counter}{{");
+    let values = metrics.lines().filter(|line| line.starts_with(&name));
+    values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).map(|value| value as u64).sum()
 }
 
 fn tail(log: &Path) -> String {

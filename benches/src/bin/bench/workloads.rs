@@ -28,6 +28,9 @@ const WAIT_1: Input =
 const WAIT_10: Input = Input { topic: "bench.wait10", records: 300_000, ..WAIT_1 };
 const WAIT_100: Input = Input { topic: "bench.wait100", records: 50_000, ..WAIT_1 };
 
+/// What becomes letters, and what comes in at a fixed rate.
+pub(crate) const LETTERS: Input = Input { topic: "bench.letters", records: 1_000_000, ..JSON };
+
 /// Keys in every topic.
 const KEYS: f64 = 1000.0;
 /// Records that may wait at once.
@@ -44,6 +47,8 @@ pub(crate) enum Bound {
     LoopAndFilter,
     /// So many records a second, by arithmetic.
     Arithmetic(f64),
+    /// Ours with other steps, on the same topic: the run in which nothing fails.
+    Clean { name: &'static str, steps: &'static str },
 }
 
 impl Bound {
@@ -53,12 +58,13 @@ impl Bound {
             Self::Loop => "CP0",
             Self::LoopAndFilter => "CP0+F0",
             Self::Arithmetic(_) => "keys/wait",
+            Self::Clean { .. } => "clean",
         }
     }
 }
 
 /// What must come out of a run of ours, beside committed offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Proof {
     /// Every record filtered, none written.
     AllFiltered,
@@ -66,18 +72,45 @@ pub(crate) enum Proof {
     SameValues,
     /// The output holds the records with even `seq`, each once.
     EvenHalf,
+    /// The same, and this share of all records went through the retry topic.
+    EvenHalfRetried(f64),
+    /// Every record became a letter.
+    AllDead,
+}
+
+/// The tables of `docs/benchmarks.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Reading, working, writing.
+    Engine,
+    /// What records that fail cost the others, and the tools for them.
+    Failure,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 2] = [Self::Engine, Self::Failure];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Failure => "failure",
+        }
+    }
 }
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
+    pub(crate) group: Group,
     pub(crate) input: Input,
     pub(crate) order: &'static str,
     /// YAML of the steps.
     pub(crate) steps: &'static str,
     /// YAML of the sink; `OUT` stands for the output topic.
     pub(crate) sink: &'static str,
+    /// YAML of `failure`.
+    pub(crate) failure: &'static str,
     pub(crate) bound: Bound,
     pub(crate) proof: Proof,
     /// Of the bound's rate.
@@ -88,10 +121,12 @@ pub(crate) struct Workload {
 
 const DROP: Workload = Workload {
     name: "drop-100b",
+    group: Group::Engine,
     input: SMALL,
     order: "none",
     steps: "[{ filter: { drop: 'true' } }]",
     sink: "{ stdout: {} }",
+    failure: "{}",
     bound: Bound::Consume,
     proof: Proof::AllFiltered,
     goal: 1.0,
@@ -112,8 +147,64 @@ const fn waiting(name: &'static str, input: Input, steps: &'static str, seconds:
     }
 }
 
-/// All of them.
-pub(crate) const ALL: [Workload; 8] = [
+const PARSE_HALF: &str = "[{ parse: { format: json } }, { filter: { drop: 'severity_number < 9' } }]";
+
+/// A share of the records fails once, waits up to 100 ms in the retry topic and goes through. Without order, since with it
+/// the records of a thousand busy keys would nearly all wait behind one that failed: then it is their order that is measured.
+const fn retried(
+    name: &'static str,
+    clean: &'static str,
+    steps: &'static str,
+    (share, goal): (f64, f64),
+) -> Workload {
+    Workload {
+        name,
+        group: Group::Failure,
+        input: JSON,
+        steps,
+        sink: "{ topic: { name: OUT } }",
+        failure: "{ retry: { first: 100ms, in_place: 0ms } }",
+        bound: Bound::Clean { name: clean, steps: PARSE_HALF },
+        proof: Proof::EvenHalfRetried(share),
+        goal,
+        cpu_goal: None,
+        ..DROP
+    }
+}
+
+/// Every record becomes a letter; the breaker must not stop that.
+pub(crate) const REJECT: Workload = Workload {
+    name: "letters",
+    group: Group::Failure,
+    input: LETTERS,
+    steps: "[{ fail: { class: reject } }]",
+    failure: "{ flood: { min: 1000000000 } }",
+    proof: Proof::AllDead,
+    ..DROP
+};
+
+/// Half of the keys are healthy; of the records of the others none fails.
+pub(crate) const PACED: Workload = Workload {
+    name: "paced",
+    input: Input { topic: "bench.paced", ..LETTERS },
+    group: Group::Failure,
+    order: "key",
+    steps: "[]",
+    sink: "{ topic: { name: OUT, format: raw } }",
+    failure: "{ retry: { first: 200ms, in_place: 0ms } }",
+    proof: Proof::SameValues,
+    ..DROP
+};
+
+/// The same, but of the records of the others a tenth fails once, and what comes later of their keys waits behind them.
+pub(crate) const PACED_FAILING: Workload = Workload {
+    name: "failing-p99",
+    steps: "[{ fail: { ratio: 10%, times: 1, when: 'key >= \"key-0500\"' } }]",
+    ..PACED
+};
+
+/// All that are measured by their rate.
+pub(crate) const ALL: [Workload; 10] = [
     DROP,
     Workload { name: "drop-1kb", input: LARGE, ..DROP },
     Workload {
@@ -130,7 +221,7 @@ pub(crate) const ALL: [Workload; 8] = [
     Workload {
         name: "json-half",
         input: JSON,
-        steps: "[{ parse: { format: json } }, { filter: { drop: 'severity_number < 9' } }]",
+        steps: PARSE_HALF,
         sink: "{ topic: { name: OUT } }",
         bound: Bound::LoopAndFilter,
         proof: Proof::EvenHalf,
@@ -142,4 +233,16 @@ pub(crate) const ALL: [Workload; 8] = [
     waiting("key-1ms", WAIT_1, "[{ delay: { for: 1ms } }, { filter: { drop: 'true' } }]", 0.001),
     waiting("key-10ms", WAIT_10, "[{ delay: { for: 10ms } }, { filter: { drop: 'true' } }]", 0.01),
     waiting("key-100ms", WAIT_100, "[{ delay: { for: 100ms } }, { filter: { drop: 'true' } }]", 0.1),
+    retried(
+        "retry-1pct",
+        "clean-1pct",
+        "[{ parse: { format: json } }, { fail: { ratio: 1%, times: 1 } }, { filter: { drop: 'severity_number < 9' } }]",
+        (0.01, 0.97),
+    ),
+    retried(
+        "retry-10pct",
+        "clean-10pct",
+        "[{ parse: { format: json } }, { fail: { ratio: 10%, times: 1 } }, { filter: { drop: 'severity_number < 9' } }]",
+        (0.1, 0.85),
+    ),
 ];
