@@ -31,7 +31,7 @@ fn options(order: Order) -> PairOptions {
         version: "1".into(),
         order,
         grain: Grain::Batch,
-        sinks: vec![SinkSpec { name: "out".into(), ledger: false, seal }],
+        sinks: vec![SinkSpec { name: "out".into(), ledger: false, refuses: true, seal }],
         unit_records: 512,
         units_in_flight: 8,
         window: Window { records: 20_000, bytes: 64 << 20 },

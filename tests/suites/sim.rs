@@ -12,7 +12,7 @@ use longshore_testkit::sim::{self, Broken};
 /// Enough for about twenty seconds in the dev profile on two cores.
 const SEEDS: u64 = 150_000;
 /// Every planted mistake must be found within so many seeds.
-const SABOTAGE_SEEDS: u64 = 60_000;
+const SABOTAGE_SEEDS: u64 = 100_000;
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -101,6 +101,7 @@ fn schedules_reach_the_rare_corners() {
         "person: replays",
         "Run UnitId(5) [r",
         "crash.loop",
+        "refused rows",
         "decided before a restart",
     ];
     let lines: Vec<String> = (0..1000).flat_map(sim::trace).collect();

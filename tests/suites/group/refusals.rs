@@ -80,6 +80,7 @@ fn trailer() -> Trailer {
         dead: BTreeMap::new(),
         rows: 101,
         filtered: BTreeMap::new(),
+        decides: None,
     }
 }
 

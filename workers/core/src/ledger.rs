@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use holdings::Holdings;
 
+use crate::rules::Rule;
 use crate::source::Assignment;
 use crate::{Failure, Generation, Offset, Reason, RunSet, Sequence, WriterId};
 
@@ -53,6 +54,26 @@ pub struct Trailer {
     pub rows: u64,
     /// Records filtered, by reason.
     pub filtered: BTreeMap<String, u64>,
+    /// Some in the ledger that decides dead letters: the replay numbers above 0 of the segment's records, for
+    /// [`Trailer::refuse`]. What the pair tells its writer; never stored.
+    #[serde(skip)]
+    pub decides: Option<BTreeMap<Offset, u32>>,
+}
+
+impl Trailer {
+    /// Takes out records that the sink refuses, of which `rows` rows were counted: the segment does not hold them, and
+    /// where this ledger decides dead letters they are letters from here on. The sink does this to what it stores and the
+    /// pair to what it folds, so that both say the same (see [`crate::sink`]).
+    pub fn refuse(&mut self, refused: &[Offset], rows: u64) {
+        let gone = RunSet::collect(refused.iter().map(|offset| (offset.0, offset.next().0)).collect());
+        self.also.subtract(&gone);
+        self.except.union(&gone.clipped(self.covers.0, self.covers.1));
+        self.rows = self.rows.saturating_sub(rows);
+        if let Some(replays) = self.decides.as_ref().filter(|_| Rule::RefusalDecides.holds()) {
+            self.dead
+                .extend(refused.iter().map(|offset| (*offset, replays.get(offset).copied().unwrap_or(0))));
+        }
+    }
 }
 
 /// What a sink holds of a pair: all trailers folded.

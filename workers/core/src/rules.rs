@@ -1,7 +1,7 @@
 //! Rules of the pair, most of them of its retry lane, that a test build can switch off one at a time, to show that the simulation finds what each one
 //! is for. Without the feature `rules-off` they all hold, and asking costs nothing.
 
-/// A rule of the retry lane, of parking, or of crash loops (design section 4).
+/// A rule of the retry lane, of parking, of crash loops, or of refused rows (design section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// The input lane begins when the retry partition was read to its end.
@@ -34,11 +34,13 @@ pub enum Rule {
     CountCrashes,
     /// The note about a record is committed before it runs.
     NoteBeforeTry,
+    /// A record that the deciding ledger refuses is a dead letter from that very segment on.
+    RefusalDecides,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -54,6 +56,7 @@ impl Rule {
         Self::CarryWhatHelps,
         Self::CountCrashes,
         Self::NoteBeforeTry,
+        Self::RefusalDecides,
     ];
 
     /// Whether it holds.

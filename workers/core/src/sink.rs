@@ -3,6 +3,21 @@
 //! Every sink, with a ledger or without, has segments. A sink **with** a ledger makes publish an atomic
 //! create-if-absent of the next sequence number, so it holds each record once (I2). A sink **without** one (topic,
 //! stdout) sends rows at append; its publish means "all rows of the segment are acknowledged", and repeats are possible.
+//!
+//! # Refused rows
+//!
+//! A sink may refuse single rows for good when it publishes (a constraint of a table, a payload above a broker's limit), and the rest
+//! of the segment is held all the same. It says so in [`Sink::may_refuse`], since the pair then keeps the records
+//! of its rows until the publish: a refused one becomes a dead letter that names the sink. Such a sink may keep the rows of its
+//! segments in memory: the size that `append` returns counts against the pair's memory.
+//!
+//! - A record is refused as a whole. When one row of several children of a record is refused, none of them is held.
+//! - With a ledger the sink stores the trailer after [`Trailer::refuse`], in the same atomic publish as the rows that it took:
+//!   the refused records are not held there and, in the ledger that decides dead letters, are letters from that moment. So a
+//!   crash before the letter is sent cannot bring such a record back as a row behind younger ones of its key (I1, I3).
+//! - An earlier try of the same segment that turns out to be published is answered with what *it* refused, read from the
+//!   stored trailer: the answer is the ledger's word, whatever a later try would refuse.
+//! - A failure that concerns the segment as a whole is never a refusal; it is the error of the call, with its class.
 
 use std::ops::Range;
 
@@ -121,6 +136,11 @@ pub trait Sink: Send + Sync {
     /// Whether it keeps a ledger, so holds each record once.
     fn has_ledger(&self) -> bool;
 
+    /// Whether it may refuse single rows at publish; a sink without a ledger always may.
+    fn may_refuse(&self) -> bool {
+        !self.has_ledger()
+    }
+
     /// How its rows are made.
     fn encoder(&self) -> std::sync::Arc<dyn Encode>;
 
@@ -150,10 +170,11 @@ pub trait SegmentWriter: Send {
 /// How a publish ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// The segment is held. Rows that the sink refused one by one, by offset, each with its own failure (none with a
-    /// ledger, which takes a segment whole).
+    /// The segment is held, but for the rows that the sink refused one by one: offsets, each with its own failure of class
+    /// [`crate::Class::Reject`]. None unless [`Sink::may_refuse`].
     Done(Vec<(crate::Offset, Failure)>),
-    /// The number is taken by our own writer id: an unanswered earlier try of this very segment.
+    /// The number is taken by our own writer id: an unanswered earlier try of this very segment, which refused nothing. One
+    /// that refused rows is `Done` with them.
     TakenByUs,
     /// The number is taken by another writer.
     TakenByOther(WriterId),

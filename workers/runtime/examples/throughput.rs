@@ -217,7 +217,7 @@ fn options(units_in_flight: u32) -> PairOptions {
         version: "1".into(),
         order: Order::None,
         grain: Grain::Batch,
-        sinks: vec![SinkSpec { name: "discard".into(), ledger: true, seal }],
+        sinks: vec![SinkSpec { name: "discard".into(), ledger: true, refuses: false, seal }],
         unit_records: 1024,
         units_in_flight,
         window: MemoryShares::of(256 << 20).window(1),

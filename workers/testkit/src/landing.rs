@@ -5,7 +5,9 @@ use longshore_core::pair::{CommitResult, Event, Position};
 use longshore_core::sink::Published;
 use longshore_core::{Epoch, Failure, Lane, Offset, Reason, SinkIndex};
 
+use crate::plan::Kind;
 use crate::process::Stored;
+use crate::sabotage::Sabotage;
 use crate::world::{Flight, Load, World};
 
 impl World {
@@ -94,14 +96,31 @@ impl World {
     }
 
     fn put(&mut self, at: usize, sink: SinkIndex, trailer: &Trailer, rows: &[Offset]) -> Published {
+        let refused = self.refused_rows(sink, rows);
         let store = &mut self.stores[usize::from(sink.0)];
         let place = trailer.sequence.0 as usize;
         let outcome = match store.segments.get(place) {
             None if place == store.segments.len() => {
-                store.segments.push(Stored { trailer: trailer.clone(), rows: rows.to_vec() });
-                Published::Done(Vec::new())
+                let (mut trailer, mut rows) = (trailer.clone(), rows.to_vec());
+                rows.retain(|row| !refused.contains(row));
+                if self.sabotage != Some(Sabotage::RefusedStaysHeld) {
+                    trailer.refuse(&refused, refused.len() as u64);
+                }
+                for offset in &refused {
+                    *store.refusals.entry(*offset).or_default() += 1;
+                }
+                let outcome = refusals(&refused);
+                store.segments.push(Stored { trailer, rows, refused });
+                outcome
             }
-            Some(taken) if taken.trailer.writer == trailer.writer => Published::TakenByUs,
+            Some(taken) if taken.trailer.writer == trailer.writer => {
+                let forgotten = self.sabotage == Some(Sabotage::RefusalForgotten);
+                if taken.refused.is_empty() || forgotten {
+                    Published::TakenByUs
+                } else {
+                    refusals(&taken.refused)
+                }
+            }
             Some(taken) => Published::TakenByOther(taken.trailer.writer),
             None => {
                 self.broken(format!(
@@ -111,10 +130,38 @@ impl World {
                 Published::Done(Vec::new())
             }
         };
+        if matches!(&outcome, Published::Done(refused) if !refused.is_empty()) {
+            self.note(format_args!("   sink {}: refused rows of #{place}", sink.0));
+        }
         self.note(format_args!(
             "   sink {}: #{place} by p{at} {outcome:?} rows={rows:?} covers=[{},{}) except={:?} also={:?} dead={:?}",
             sink.0, trailer.covers.0, trailer.covers.1, trailer.except, trailer.also, trailer.dead
         ));
         outcome
     }
+
+    /// The rows that a sink refuses if it is given them now.
+    fn refused_rows(&self, sink: SinkIndex, rows: &[Offset]) -> Vec<Offset> {
+        if !self.plan.options.sinks[usize::from(sink.0)].refuses {
+            return Vec::new();
+        }
+        let refusals = &self.stores[usize::from(sink.0)].refusals;
+        let refuses = |offset: &&Offset| match self.plan.record(**offset).kind {
+            Kind::Refused => true,
+            Kind::Picky(times) => refusals.get(offset).copied().unwrap_or(0) < times,
+            Kind::Pass
+            | Kind::Filter
+            | Kind::Poison
+            | Kind::Transient(_)
+            | Kind::Hopeless
+            | Kind::Outage(_)
+            | Kind::Crasher => false,
+        };
+        rows.iter().filter(refuses).copied().collect()
+    }
+}
+
+fn refusals(refused: &[Offset]) -> Published {
+    let refusal = |offset: &Offset| (*offset, Failure::reject(Reason::SinkRejected, "refused"));
+    Published::Done(refused.iter().map(refusal).collect())
 }

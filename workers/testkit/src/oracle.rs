@@ -67,7 +67,7 @@ impl World {
             let routed = record.routes.contains(SinkIndex(place as u8)) && record.kind != Kind::Filter;
             let sent = || self.stores[place].sent.iter().any(|(_, _, offset)| *offset == record.offset);
             if spec.ledger {
-                views[place].holdings.holds(record.offset)
+                views[place].holdings.holds(record.offset) || (spec.refuses && lettered(&spec.name))
             } else {
                 !routed || sent() || (record.kind == Kind::Refused && lettered(&spec.name))
             }
@@ -139,6 +139,9 @@ impl World {
             if copies > 0 && (!is_held || !wanted || record.kind.is_doomed()) {
                 self.broken(format!("I1 record {offset} has a row in sink {place} that it should not have"));
             }
+            if copies > 0 && record.kind == Kind::Refused && self.plan.options.sinks[place].refuses {
+                self.broken(format!("record {offset} has a row in sink {place}, which refused it"));
+            }
             let to_letter = record.kind.is_doomed() || lettered.contains(&offset);
             if !is_held && !to_letter {
                 self.broken(format!("I1 record {offset} is in no final place of sink {place}"));
@@ -194,7 +197,12 @@ impl World {
             for earlier in &rows[..at] {
                 let (a, b) = (*self.plan.record(*earlier), *self.plan.record(*later));
                 // A letter leaves the order, and its replay comes late; so does every retry that keeps no order.
+                // A ledger that decides no letters does not remember what it refused, so after a crash it may take that late.
+                let decides = self.plan.options.sinks.iter().position(|spec| spec.ledger) == Some(place);
                 let late = |record: &Planned| {
+                    if matches!(record.kind, Kind::Picky(_)) && !decides {
+                        return true;
+                    }
                     let retried = !self.plan.is_retry_ordered() && matches!(record.kind, Kind::Transient(_));
                     retried || self.replayed.contains(&record.offset)
                 };
@@ -217,18 +225,25 @@ impl World {
                 Kind::Poison | Kind::Hopeless | Kind::Crasher => at.is_empty(),
                 // Which run is the last allowed try depends on the worker, so it may pass elsewhere.
                 Kind::Transient(_) => at.is_empty(),
-                Kind::Refused => names.contains(&at),
+                // What a ledger decided is told again after a crash without the sink's name.
+                Kind::Refused | Kind::Picky(_) => {
+                    let decided = decider.and_then(|sink| views[sink].holdings.letter(offset));
+                    names.contains(&at) || (at.is_empty() && decided.is_some())
+                }
                 Kind::Pass | Kind::Filter | Kind::Outage(_) => false,
             };
             if !allowed {
                 self.broken(format!("I1 record {offset} ({:?}) became a letter of {at:?}", record.kind));
             }
             let held = decider.is_some_and(|sink| views[sink].holdings.holds(offset));
-            if at.is_empty() && held && !self.replayed.contains(&offset) {
+            let decides = decider.is_some_and(|sink| at == names[sink]);
+            if (at.is_empty() || decides) && held && !self.replayed.contains(&offset) {
                 self.broken(format!("I1 record {offset} is a letter and held by the sink that decides"));
             }
         }
-        for record in self.plan.log.clone().iter().filter(|record| record.kind.is_doomed()) {
+        let plan = self.plan.clone();
+        let doomed = |record: &&Planned| record.kind.is_doomed() || plan.is_refused(record);
+        for record in plan.log.iter().filter(doomed) {
             if !self.lettered().contains(&record.offset) {
                 self.broken(format!("I1 record {} should be a letter", record.offset));
             }

@@ -27,8 +27,10 @@ pub(crate) enum Kind {
     Hopeless,
     /// The target behind a step is away so many times, then the record passes.
     Outage(u32),
-    /// It passes, but sinks without a ledger refuse its row.
+    /// It passes, but sinks that may refuse rows refuse its row.
     Refused,
+    /// It passes, but sinks with a ledger that may refuse rows refuse its row so many times over all owners.
+    Picky(u32),
     /// It takes the whole process down, always.
     Crasher,
 }
@@ -89,6 +91,13 @@ impl Plan {
         self.options.retry.is_none_or(|policy| policy.ordered)
     }
 
+    /// Whether a sink of the record always refuses its row.
+    pub(crate) fn is_refused(&self, record: &Planned) -> bool {
+        let refuses =
+            |sink: SinkIndex| self.options.sinks.get(usize::from(sink.0)).is_some_and(|spec| spec.refuses);
+        record.kind == Kind::Refused && record.routes.iter().any(refuses)
+    }
+
     /// Whether two records must not overtake each other.
     pub(crate) fn ordered(&self, a: &Planned, b: &Planned) -> bool {
         match self.options.order {
@@ -102,7 +111,8 @@ impl Plan {
 fn sink(random: &mut Random, n: usize) -> SinkSpec {
     let rows = random.pick(&[1, 2, 3, 100]);
     let seal = SealPolicy { bytes: 1000, rows, age: Duration::from_secs(10) };
-    SinkSpec { name: format!("sink{n}"), ledger: random.percent(70), seal }
+    let ledger = random.percent(70);
+    SinkSpec { name: format!("sink{n}"), ledger, refuses: !ledger || random.percent(50), seal }
 }
 
 fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
@@ -111,7 +121,7 @@ fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
     let mut offset = if gaps { random.below(4) as i64 } else { 0 };
     let mut log = Vec::new();
     for _ in 0..random.pick(&[2, 3, 4, 6, 9, 14]) {
-        let kind = match random.below(27) {
+        let kind = match random.below(29) {
             0..=9 => Kind::Pass,
             10..=13 => Kind::Filter,
             14..=17 => Kind::Poison,
@@ -119,6 +129,7 @@ fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
             20 | 21 => Kind::Hopeless,
             22 | 23 => Kind::Outage(1 + random.below(2) as u32),
             24 | 25 => Kind::Refused,
+            26 | 27 => Kind::Picky(1 + random.below(2) as u32),
             _ => Kind::Crasher,
         };
         let key = (!random.percent(15)).then(|| random.below(keys) as u8);

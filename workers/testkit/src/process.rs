@@ -1,6 +1,6 @@
 //! One worker process: a real [`Pair`] and the little runtime around it, as far as a schedule can tell them apart.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use longshore_core::ledger::Trailer;
 use longshore_core::pair::{Pair, Unit};
@@ -114,12 +114,16 @@ impl Writer {
 pub(crate) struct Stored {
     pub(crate) trailer: Trailer,
     pub(crate) rows: Vec<Offset>,
+    /// Records whose rows were refused.
+    pub(crate) refused: Vec<Offset>,
 }
 
 /// A sink's memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     pub(crate) segments: Vec<Stored>,
+    /// How often rows of these records were refused, by put segments.
+    pub(crate) refusals: HashMap<Offset, u32>,
     /// Rows that a sink without a ledger got: by whom, under which ownership, which record.
     pub(crate) sent: Vec<(u64, Epoch, Offset)>,
 }

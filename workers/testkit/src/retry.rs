@@ -120,10 +120,13 @@ impl World {
         }
         let decider = self.plan.options.sinks.iter().position(|spec| spec.ledger);
         let held = decider.map(|sink| self.stores[sink].view().holdings).unwrap_or_default();
+        let name = decider.map_or("", |sink| self.plan.options.sinks[sink].name.as_str());
         let open: Vec<Offset> = self
             .letters
             .iter()
-            .filter(|(offset, at)| at.is_empty() && !held.holds(*offset) && !self.replayed.contains(offset))
+            .filter(|(offset, at)| {
+                (at.is_empty() || at == name) && !held.holds(*offset) && !self.replayed.contains(offset)
+            })
             .map(|(offset, _)| *offset)
             .collect();
         if open.is_empty() {

@@ -47,13 +47,17 @@ pub enum Sabotage {
     UnknownAsDone,
     /// A copy forgets how often its record was tried.
     AttemptForgotten,
+    /// The trailer of a segment claims the records whose rows were refused.
+    RefusedStaysHeld,
+    /// A writer that finds its earlier try published says that nothing was refused.
+    RefusalForgotten,
     /// A rule of the retry lane does not hold.
     Without(Rule),
 }
 
 impl Sabotage {
     /// All of them, but those that switch a rule off ([`Rule::ALL`]).
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::SettleBeforePublish,
         Self::CommitMaximum,
         Self::CommitAfterRefused,
@@ -71,6 +75,8 @@ impl Sabotage {
         Self::StartPassesOver,
         Self::UnknownAsDone,
         Self::AttemptForgotten,
+        Self::RefusedStaysHeld,
+        Self::RefusalForgotten,
     ];
 
     /// What the machine is told instead, none when it is told nothing.

@@ -98,7 +98,12 @@ impl World {
             Kind::Hopeless => failed(Failure::retry(Reason::StepFailed, "never")),
             Kind::Transient(times) if *runs <= times => failed(Failure::retry(Reason::StepFailed, "later")),
             Kind::Outage(times) if *runs <= times => failed(Failure::target(Reason::StepFailed, "away")),
-            Kind::Pass | Kind::Refused | Kind::Transient(_) | Kind::Outage(_) | Kind::Crasher => routed,
+            Kind::Pass
+            | Kind::Refused
+            | Kind::Picky(_)
+            | Kind::Transient(_)
+            | Kind::Outage(_)
+            | Kind::Crasher => routed,
         }
     }
 

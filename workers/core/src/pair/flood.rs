@@ -102,9 +102,18 @@ impl Breaker {
     }
 
     /// Rows that passed the steps were refused by their sink: their records did not pass after all.
-    fn turned(&mut self, records: u64) {
+    fn turned(&mut self, mut records: u64) {
         if let Some(probe) = &mut self.open {
             probe.count.passed = probe.count.passed.saturating_sub(records);
+            return;
+        }
+        // Else a table that refuses everything would look like one that refuses every other row.
+        let mut parts: Vec<&mut Part> = self.parts.iter_mut().collect();
+        parts.sort_unstable_by_key(|part| std::cmp::Reverse(part.number));
+        for part in parts {
+            let turned = part.count.passed.min(records);
+            part.count.passed -= turned;
+            records -= turned;
         }
     }
 

@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use crate::scheduler::Entry;
 use crate::{Class, Failure, Lane, Moment, Offset, RecordRef, RunSet, SinkIndex};
 
-use super::segments::Doomed;
+use super::segments::{Doomed, Sent};
 use super::{Action, Destination, Letter, LetterId, Pair, Tally};
 
 /// Letters on their way.
@@ -151,18 +151,20 @@ impl Pair {
         }
     }
 
-    /// A sink without a ledger refused the row of a record that may well be in other sinks: the letter names that sink.
+    /// A sink refused the row of a record that may well be in other sinks: the letter names that sink. Where that sink's ledger
+    /// decides letters, the decision was published with the refusal.
     pub(super) fn refuse(
         &mut self,
-        entry: Entry,
+        sent: Sent,
         sink: SinkIndex,
         failure: Failure,
         actions: &mut Vec<Action>,
     ) {
+        let Sent { entry, replays } = sent;
         let Some(record) = self.own.record(&entry) else { return };
         let name = &self.options.sinks[usize::from(sink.0)].name;
         self.own.need(&entry);
-        self.post(Doomed { entry, record, failure: failure.at(name), holds: false, replays: 0 }, actions);
+        self.post(Doomed { entry, record, failure: failure.at(name), holds: false, replays }, actions);
     }
 
     /// Produces a dead letter.

@@ -46,6 +46,9 @@ pub struct SinkSpec {
     pub name: String,
     /// Whether it holds each record once.
     pub ledger: bool,
+    /// Whether it may refuse single rows when a segment is published. The records of its rows are kept until then, and with a
+    /// ledger the rows as well, so both count against the window, and near its end the segment is sealed.
+    pub refuses: bool,
     /// When to seal. Without a ledger a segment is sealed as soon as the one before it is acknowledged.
     pub seal: SealPolicy,
 }

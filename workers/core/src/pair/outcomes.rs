@@ -64,11 +64,12 @@ impl Pair {
         }
     }
 
-    /// A record is through the steps: what stands behind it may go.
-    fn through(&mut self, entry: &Entry) {
+    /// A record is through the steps: what stands behind it may go. Returns its replay number.
+    fn through(&mut self, entry: &Entry) -> u32 {
         self.own.scheduler.complete(entry);
-        if entry.lane == Lane::Retry {
-            self.tried(entry, true);
+        match entry.lane {
+            Lane::Input => 0,
+            Lane::Retry => self.tried(entry, true).map_or(0, |copy| copy.replays),
         }
     }
 
@@ -90,8 +91,8 @@ impl Pair {
                 self.doom(entry, failure, false, now, actions);
             }
             Verdict::Routed { sinks } => {
-                self.through(&entry);
-                finished.routed(&entry, sinks);
+                let replays = self.through(&entry);
+                finished.routed(&entry, replays, sinks);
             }
             Verdict::Filtered(reason) => {
                 self.through(&entry);
@@ -290,6 +291,7 @@ impl Pair {
             && !self.own.commits.is_under_way()
             && !self.own.retry.as_ref().is_some_and(|lane| lane.commits.is_under_way())
             && self.own.sinks.iter().all(|sink| sink.is_empty())
+            && self.own.letters.count() == 0
         {
             room.max(1) as usize
         } else {

@@ -1,6 +1,6 @@
 //! Segments: what waits to be published to one sink, when it is sealed, and what its trailer says.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::ledger::{LedgerView, TRAILER_VERSION, Trailer};
 use crate::scheduler::Entry;
@@ -25,6 +25,14 @@ pub(super) struct Doomed {
     pub(super) replays: u32,
 }
 
+/// A record whose row may still be refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) entry: Entry,
+    /// Its replay number.
+    pub(super) replays: u32,
+}
+
 /// What waits to be published, or is being published.
 #[derive(Debug, Default)]
 pub(super) struct Segment {
@@ -38,8 +46,8 @@ pub(super) struct Segment {
     pub(super) rows: u64,
     pub(super) filtered: Vec<(FilterReason, u64)>,
     pub(super) dead: Vec<Doomed>,
-    /// Records whose rows may still be refused one by one (sinks without a ledger).
-    pub(super) sent: Vec<Entry>,
+    /// Records whose rows may still be refused one by one.
+    pub(super) sent: Vec<Sent>,
     pub(super) tally: Tally,
     pub(super) bytes: u64,
     pub(super) since: Option<Moment>,
@@ -48,6 +56,33 @@ pub(super) struct Segment {
 impl Segment {
     fn is_empty(&self) -> bool {
         self.finished.is_empty() && self.retried.is_empty() && self.dead.is_empty()
+    }
+
+    /// The replay numbers of those records whose rows may be refused, where there is one.
+    fn replayed(&self) -> BTreeMap<Offset, u32> {
+        let replayed = self.sent.iter().filter(|sent| sent.replays > 0);
+        replayed.map(|sent| (sent.entry.offset, sent.replays)).collect()
+    }
+
+    /// Those of the refused records whose rows were in this segment, each once: several children of one record may be refused,
+    /// and its letter is the record.
+    fn refused(&mut self, mut refused: Vec<(Offset, Failure)>) -> Vec<(Sent, Failure)> {
+        if refused.is_empty() {
+            return Vec::new();
+        }
+        self.sent.sort_unstable_by_key(|sent| sent.entry.offset);
+        refused.sort_by_key(|(offset, _)| *offset);
+        refused.dedup_by_key(|(offset, _)| *offset);
+        let find = |(offset, failure)| {
+            let place = self.sent.binary_search_by_key(&offset, |sent| sent.entry.offset);
+            crate::invariant!(
+                I1,
+                place.is_ok(),
+                "a sink refused record {offset}, of which it was given no row"
+            );
+            Some((self.sent[place.ok()?], failure))
+        };
+        refused.into_iter().filter_map(find).collect()
     }
 }
 
@@ -64,6 +99,7 @@ struct Appending {
 pub(super) struct SinkState {
     pub(super) index: SinkIndex,
     pub(super) ledger: bool,
+    pub(super) refuses: bool,
     pub(super) recovered: bool,
     pub(super) recover_tries: u32,
     pub(super) recover_again: Option<Moment>,
@@ -83,6 +119,7 @@ impl SinkState {
         Self {
             index,
             ledger: spec.ledger,
+            refuses: spec.refuses,
             recovered: false,
             recover_tries: 0,
             recover_again: None,
@@ -159,13 +196,16 @@ impl SinkState {
     pub(super) fn window_records(&self) -> u64 {
         let sealed = self.sealed.as_ref().map_or(0, |(_, _, s)| s.sent.len() + s.dead.len());
         let waiting = (self.open.sent.len() + self.open.dead.len() + sealed) as u64;
-        let rows = if self.ledger { self.appending.iter().map(|appending| appending.rows).sum() } else { 0 };
+        let rows =
+            if !self.refuses { self.appending.iter().map(|appending| appending.rows).sum() } else { 0 };
         waiting + rows
     }
 
-    /// Bytes of rows that no segment took yet.
+    /// Bytes of rows that no segment took yet, and of those that a sink keeps until it knows which ones are refused.
     pub(super) fn window_bytes(&self) -> u64 {
-        self.appending.iter().map(|appending| appending.bytes).sum()
+        let keeps = self.ledger && self.refuses;
+        let kept: u64 = if keeps { self.segments().map(|segment| segment.bytes).sum() } else { 0 };
+        kept + self.appending.iter().map(|appending| appending.bytes).sum::<u64>()
     }
 
     fn appended(&mut self, bytes: u64) {
@@ -228,19 +268,19 @@ impl Pair {
         let probing = self.own.holds.breaker.is_open() || self.own.careful.is_on() || spent;
         let all_pressed = stopping || probing || self.is_pressed_by_cap();
         for at in 0..self.own.sinks.len() {
-            let pressed = all_pressed || (self.own.decider == Some(at) && self.is_pressed_by_letters());
+            let pressed = all_pressed || self.is_pressed_by_window(at);
             if self.own.sinks[at].is_due(&self.options.sinks[at], now, pressed) {
                 self.seal(at, now, actions);
             }
         }
     }
 
-    /// Letters that wait for a publish hold their records, which count against the window: near its end, seal. At once when
-    /// records behind one of them wait for the decision.
-    fn is_pressed_by_letters(&self) -> bool {
+    /// Letters that wait for a publish hold their records, and so do rows that may be refused. These count against the window:
+    /// near its end, seal. At once when records behind a letter wait for the decision.
+    fn is_pressed_by_window(&self, at: usize) -> bool {
         let window = self.options.window;
-        let Some(open) = self.own.decider.map(|sink| &self.own.sinks[sink].open) else { return false };
-        let waiting = open.dead.len() as u64;
+        let open = &self.own.sinks[at].open;
+        let waiting = (open.dead.len() + open.sent.len()) as u64;
         let near = waiting >= (window.records / 4).max(1) || self.own.window_bytes() >= window.bytes / 2;
         waiting > 0 && (near || open.dead.iter().any(|doomed| doomed.holds))
     }
@@ -294,6 +334,7 @@ impl Pair {
                 .iter()
                 .map(|(reason, count)| (reason.0.as_ref().to_owned(), *count))
                 .collect(),
+            decides: (state.refuses && own.decider == Some(at)).then(|| segment.replayed()),
         }
     }
 
@@ -320,20 +361,17 @@ impl Pair {
     fn publish_done(
         &mut self,
         sink: SinkIndex,
-        mut refused: Vec<(Offset, Failure)>,
+        refused: Vec<(Offset, Failure)>,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
         let Some(state) = self.own.sinks.get_mut(usize::from(sink.0)) else { return };
-        let Some((_, trailer, mut segment)) = state.sealed.take() else { return };
+        let Some((_, mut trailer, mut segment)) = state.sealed.take() else { return };
         state.next = state.next.next();
+        let refused = segment.refused(refused);
         if state.ledger {
-            crate::invariant!(
-                I2,
-                refused.is_empty(),
-                "a ledger sink refused rows of segment {sequence}",
-                sequence = trailer.sequence
-            );
+            let offsets: Vec<Offset> = refused.iter().map(|(sent, _)| sent.entry.offset).collect();
+            trailer.refuse(&offsets, 0);
             state.view.fold(&trailer);
         }
         for doomed in segment.dead.drain(..) {
@@ -342,22 +380,12 @@ impl Pair {
             }
             self.post(doomed, actions);
         }
-        if !refused.is_empty() {
-            segment.sent.sort_unstable_by_key(|entry| entry.offset);
-            // Several children of one record may be refused: its letter is the record.
-            refused.sort_by_key(|(offset, _)| *offset);
-            refused.dedup_by_key(|(offset, _)| *offset);
+        self.count_refused(refused.len() as u64, now, actions);
+        for (sent, failure) in refused {
+            segment.tally.sunk = segment.tally.sunk.saturating_sub(1);
+            self.refuse(sent, sink, failure, actions);
         }
-        let refusals = refused.len() as u64;
-        for (offset, failure) in refused {
-            let sent = segment.sent.binary_search_by_key(&offset, |entry| entry.offset);
-            if let Ok(at) = sent {
-                segment.tally.sunk = segment.tally.sunk.saturating_sub(1);
-                self.refuse(segment.sent[at], sink, failure, actions);
-            }
-        }
-        self.count_refused(refusals, now, actions);
-        for entry in &segment.sent {
+        for Sent { entry, .. } in &segment.sent {
             self.own.release(entry.lane, entry.chunk, 1);
         }
         self.own.settle(segment.finished);

@@ -16,12 +16,13 @@ mod careful;
 mod ends;
 mod flood;
 mod gaps;
+mod refusals;
 mod retry;
 mod speed;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {
     let seal = SealPolicy { bytes: 1 << 20, rows: 1000, age: Duration::from_secs(10) };
-    SinkSpec { name: name.into(), ledger, seal }
+    SinkSpec { name: name.into(), ledger, refuses: !ledger, seal }
 }
 
 fn options(sinks: Vec<SinkSpec>) -> PairOptions {

@@ -44,6 +44,7 @@ fn trailer() -> Trailer {
         dead: Default::default(),
         rows: 1,
         filtered: Default::default(),
+        decides: None,
     }
 }
 

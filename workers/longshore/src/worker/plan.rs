@@ -48,7 +48,12 @@ pub(crate) fn build(pipeline: &Pipeline, version: &str, topics: &dyn TopicSinks)
     let mut specs = Vec::with_capacity(pipeline.sinks.len());
     for entry in &pipeline.sinks {
         let sink = sink(pipeline, entry, &store, topics)?;
-        specs.push(SinkSpec { name: entry.name.clone(), ledger: sink.has_ledger(), seal: seal(&entry.kind) });
+        specs.push(SinkSpec {
+            name: entry.name.clone(),
+            ledger: sink.has_ledger(),
+            refuses: sink.may_refuse(),
+            seal: seal(&entry.kind),
+        });
         routes.push(Route { sink, when: when(entry)? });
     }
     let plan = Plan::new(steps, routes, pipeline.input.order, pipeline.limits.step.get())?;

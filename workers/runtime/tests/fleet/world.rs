@@ -202,7 +202,8 @@ pub(crate) fn brief() -> Backoff {
 
 fn pair_options(sinks: usize, attempts: u32) -> PairOptions {
     let seal = SealPolicy { bytes: 1 << 20, rows: 500, age: Duration::from_millis(20) };
-    let sinks = (0..sinks).map(|at| SinkSpec { name: format!("memory.{at}"), ledger: true, seal }).collect();
+    let spec = |at| SinkSpec { name: format!("memory.{at}"), ledger: true, refuses: false, seal };
+    let sinks = (0..sinks).map(spec).collect();
     PairOptions {
         pipeline: "test".into(),
         version: "1".into(),

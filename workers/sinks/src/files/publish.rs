@@ -184,6 +184,7 @@ mod tests {
             dead: std::collections::BTreeMap::new(),
             rows: 0,
             filtered: std::collections::BTreeMap::new(),
+            decides: None,
         };
         Job { layout, trailer, stored: 0, hash: blake3::hash(b"") }
     }

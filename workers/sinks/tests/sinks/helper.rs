@@ -81,6 +81,7 @@ pub(crate) fn trailer(sequence: u64, writer: u128, covers: Range<i64>) -> Traile
         dead: BTreeMap::new(),
         rows: (covers.end - covers.start) as u64,
         filtered: BTreeMap::new(),
+        decides: None,
     }
 }
 

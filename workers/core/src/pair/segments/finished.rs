@@ -6,16 +6,18 @@ use crate::pair::ownership::Ownership;
 use crate::scheduler::Entry;
 use crate::{FilterReason, Lane, Moment, RunSet, SinkMask};
 
-use super::{SinkState, count_reason};
+use super::{Sent, SinkState, count_reason};
 
 /// Finished records of one unit, by the sinks they wait for. Nearly all records of a unit wait for the same sinks, so
 /// spans are gathered by set of sinks.
 pub(in crate::pair) struct Finished {
     ledgers: SinkMask,
+    /// Sinks that may refuse rows.
+    refusing: SinkMask,
     groups: Vec<Group>,
     last: usize,
-    /// Records that have rows in sinks without a ledger, with those sinks.
-    sent: Vec<(Entry, SinkMask)>,
+    /// Records that have rows in sinks that may refuse them, with those sinks.
+    sent: Vec<(Sent, SinkMask)>,
     /// How many records of which chunk finished, neighbours joined.
     chunks: Vec<(Lane, u32, usize)>,
 }
@@ -38,12 +40,17 @@ enum End {
 
 impl Finished {
     pub(in crate::pair) fn new(sinks: &[SinkState]) -> Self {
-        let mut ledgers = SinkMask::NONE;
+        let (mut ledgers, mut refusing) = (SinkMask::NONE, SinkMask::NONE);
         sinks.iter().filter(|sink| sink.ledger).for_each(|sink| ledgers.insert(sink.index));
-        Self { ledgers, groups: Vec::new(), last: 0, sent: Vec::new(), chunks: Vec::new() }
+        sinks.iter().filter(|sink| sink.refuses).for_each(|sink| refusing.insert(sink.index));
+        Self { ledgers, refusing, groups: Vec::new(), last: 0, sent: Vec::new(), chunks: Vec::new() }
     }
 
-    pub(in crate::pair) fn routed(&mut self, entry: &Entry, sinks: SinkMask) {
+    pub(in crate::pair) fn routed(&mut self, entry: &Entry, replays: u32, sinks: SinkMask) {
+        let sends = SinkMask(sinks.0 & self.refusing.0).without(entry.held);
+        if !sends.is_empty() {
+            self.sent.push((Sent { entry: *entry, replays }, sends));
+        }
         let waits = SinkMask(self.ledgers.0 | sinks.0).without(entry.held);
         self.add(entry, waits, End::Routed(sinks));
     }
@@ -66,10 +73,6 @@ impl Finished {
                 }
             };
         }
-        let sends = waits.without(self.ledgers);
-        if !sends.is_empty() {
-            self.sent.push((*entry, sends));
-        }
         match self.chunks.last_mut() {
             Some((lane, chunk, records)) if (*lane, *chunk) == (entry.lane, entry.chunk) => *records += 1,
             _ => self.chunks.push((entry.lane, entry.chunk, 1)),
@@ -91,11 +94,11 @@ impl Finished {
     /// Puts the records into the open segments they wait in; what waits for none is given back. Records whose rows no
     /// sink can refuse any more let go of their chunks.
     pub(in crate::pair) fn hand_out(self, own: &mut Ownership, now: Moment) -> Immediate {
-        for (entry, sends) in self.sent {
+        for (sent, sends) in self.sent {
             for sink in sends.iter().map(|sink| usize::from(sink.0)) {
                 if sink < own.sinks.len() {
-                    own.need(&entry);
-                    own.sinks[sink].open.sent.push(entry);
+                    own.need(&sent.entry);
+                    own.sinks[sink].open.sent.push(sent);
                 }
             }
         }
