@@ -8,5 +8,5 @@ if pkg-config --exists openssl 2>/dev/null; then
     cargo build --workspace --all-targets
 else
     echo "build: no OpenSSL headers (Debian: libssl-dev), so without TLS and SCRAM: enough for the demo" >&2
-    cargo build --package longshore --no-default-features
+    cargo build --package longshore --no-default-features --features postgres
 fi

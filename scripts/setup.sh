@@ -41,6 +41,7 @@ find_missing() {
     have mvn || test_packages+=(maven)
     have jq || test_packages+=(jq)
     have zstd || test_packages+=(zstd)
+    { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb; } || test_packages+=(postgresql)
 }
 
 # How this user may run apt-get, or nothing.

@@ -6,6 +6,7 @@ pub mod flow;
 pub mod http;
 pub mod longshore;
 pub mod ports;
+pub mod postgres;
 mod report;
 pub mod rig;
 pub mod wait;

@@ -86,6 +86,7 @@ reasons! {
     SinkUnavailable = "sink.unavailable", "The sink cannot be reached or is overloaded.";
     SinkNoSpace = "sink.no-space", "The sink has no space left.";
     SinkMissing = "sink.missing", "The sink's target does not exist.";
+    SinkUnfit = "sink.unfit", "The sink's target does not fit what is written to it.";
     SinkDenied = "sink.denied", "The sink refuses our rights or credentials.";
     LedgerMissing = "ledger.missing", "The sink holds fewer segments than were committed.";
     LedgerForeign = "ledger.foreign", "The sink's ledger belongs to another topic, cluster or pipeline.";

@@ -98,6 +98,7 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         Reason::SinkUnavailable | Reason::SinkNoSpace | Reason::BrokerUnavailable => Exit::Unavailable,
         Reason::SinkDenied | Reason::BrokerAuthentication | Reason::BrokerAuthorization => Exit::Rights,
         Reason::SinkMissing
+        | Reason::SinkUnfit
         | Reason::LedgerMissing
         | Reason::LedgerForeign
         | Reason::LedgerGeneration

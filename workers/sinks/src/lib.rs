@@ -1,4 +1,4 @@
-//! Sinks that write outside Kafka: [`files`] keeps a ledger and holds each record once, [`stdout`] does not.
+//! Sinks that write outside Kafka: [`files`] and `postgres` keep a ledger and hold each record once, [`stdout`] does not.
 //!
 //! **Architecture invariant:** nothing here knows Kafka, the runtime or the settings file. A sink is given its options
 //! and implements `longshore_core::sink`; when to seal is the pair's business. [`verify`] judges what lies in a folder
@@ -9,6 +9,8 @@ mod blocking;
 pub mod files;
 pub mod io;
 pub mod jsonl;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod stdout;
 #[cfg(feature = "files")]
 pub mod verify;

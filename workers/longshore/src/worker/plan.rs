@@ -17,6 +17,7 @@ use longshore_runtime::{AnyStep, Plan, Predicate, Route};
 use longshore_settings::{Kind, Pipeline, SinkEntry, SinkKind, StepOptions, TopicFormat};
 
 use super::delay::Delay;
+use super::postgres;
 use crate::exit::{End, Exit};
 
 /// A sink's `when:`.
@@ -83,7 +84,7 @@ pub(crate) fn steps_of(pipeline: &Pipeline) -> Result<Vec<AnyStep>, End> {
         .collect()
 }
 
-fn configuration(message: impl std::fmt::Display) -> End {
+pub(super) fn configuration(message: impl std::fmt::Display) -> End {
     End::new(Exit::Configuration, message)
 }
 
@@ -132,6 +133,7 @@ fn sink(
                 longshore_sinks::FilesSink::new(&entry.name, &pipeline.pipeline, generation, options.clone());
             Ok(Arc::new(sink.map_err(|error| configuration(format!("{}: {error}", entry.name)))?))
         }
+        SinkKind::Postgres(options) => postgres::sink(pipeline, entry, options),
         SinkKind::Stdout(_) => {
             let output = Box::new(std::io::stdout());
             Ok(Arc::new(longshore_sinks::StdoutSink::new(&entry.name, output)))
@@ -162,6 +164,10 @@ pub(crate) fn when(entry: &SinkEntry) -> Result<Option<Box<dyn Predicate>>, End>
 fn seal(kind: &SinkKind) -> SealPolicy {
     match kind {
         SinkKind::Files(options) => {
+            let roll = options.roll;
+            SealPolicy { bytes: roll.bytes.get(), rows: roll.rows, age: roll.age.get() }
+        }
+        SinkKind::Postgres(options) => {
             let roll = options.roll;
             SealPolicy { bytes: roll.bytes.get(), rows: roll.rows, age: roll.age.get() }
         }

@@ -6,6 +6,8 @@ use longshore_sinks::files::FilesOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PostgresSinkOptions;
+
 /// One sink: its kind's options, and what all kinds share.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Wire", into = "Wire")]
@@ -25,6 +27,8 @@ pub struct SinkEntry {
 pub enum SinkKind {
     /// Files with a ledger: each record once.
     Files(FilesOptions),
+    /// A Postgres table with a ledger: each record once.
+    Postgres(Box<PostgresSinkOptions>),
     /// A Kafka topic: at least once.
     Topic(TopicSinkOptions),
     /// JSON lines on standard output: at least once.
@@ -36,6 +40,7 @@ impl SinkKind {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Files(_) => "files",
+            Self::Postgres(_) => "postgres",
             Self::Topic(_) => "topic",
             Self::Stdout(_) => "stdout",
         }
@@ -79,6 +84,8 @@ pub enum TopicFormat {
 enum Wire {
     /// Writes records to files, each record once.
     Files(Named<FilesOptions>),
+    /// Writes records to a Postgres table, each record once.
+    Postgres(Box<PostgresSinkOptions>),
     /// Writes records to a Kafka topic, at least once.
     Topic(TopicSinkOptions),
     /// Writes records to standard output, at least once.
@@ -104,6 +111,11 @@ impl From<Wire> for SinkEntry {
                 when: options.when.clone(),
                 kind: SinkKind::Files(options),
             },
+            Wire::Postgres(mut options) => Self {
+                name: options.name.take().unwrap_or_else(|| "postgres".to_owned()),
+                when: options.when.clone(),
+                kind: SinkKind::Postgres(options),
+            },
             Wire::Topic(options) => Self {
                 name: options.name.clone(),
                 when: options.when.clone(),
@@ -122,6 +134,10 @@ impl From<SinkEntry> for Wire {
     fn from(entry: SinkEntry) -> Self {
         match entry.kind {
             SinkKind::Files(options) => Self::Files(Named { name: Some(entry.name), options }),
+            SinkKind::Postgres(mut options) => {
+                options.name = Some(entry.name);
+                Self::Postgres(options)
+            }
             SinkKind::Topic(options) => Self::Topic(options),
             SinkKind::Stdout(options) => Self::Stdout(Named { name: Some(entry.name), options }),
         }

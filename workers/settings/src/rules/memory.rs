@@ -14,6 +14,8 @@ const CLIENT: Bytes = Bytes::mebi(6);
 const RECORDS: Bytes = Bytes::mebi(16);
 /// Compression and open segments of one `files` sink: zstd's tables for its writers and some dozen segments.
 const FILES_SINK: Bytes = Bytes::mebi(8);
+/// Rows of a `postgres` sink that wait for their transaction, beside the records at work, and its connections.
+const POSTGRES_SINK: Bytes = Bytes::mebi(4);
 /// Any other sink's rows.
 const OTHER_SINK: Bytes = Bytes::mebi(1);
 
@@ -39,6 +41,7 @@ impl MemoryNeed {
         for (name, kind) in sinks {
             let bytes = match kind {
                 SinkKind::Files(_) => FILES_SINK,
+                SinkKind::Postgres(_) => POSTGRES_SINK,
                 SinkKind::Topic(_) | SinkKind::Stdout(_) => OTHER_SINK,
             };
             parts.push((format!("sink `{name}`"), bytes));

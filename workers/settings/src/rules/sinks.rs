@@ -2,11 +2,11 @@
 
 use std::path::{Component, Path as FilePath};
 
-use longshore_conditions::Condition;
+use longshore_conditions::{Condition, Expression};
 use longshore_sinks::files::OptionsError;
 
 use super::{Context, at, names};
-use crate::model::{SinkEntry, SinkKind};
+use crate::model::{PostgresSinkOptions, SinkEntry, SinkKind};
 use crate::path::Path;
 use crate::report::Code;
 use crate::source::Place;
@@ -51,6 +51,7 @@ fn kind(context: &mut Context<'_>, path: &Path, entry: &SinkEntry) {
                 context.push(finding);
             }
         }
+        SinkKind::Postgres(options) => postgres(context, path, options),
         SinkKind::Topic(options) => {
             let name = path.key("name");
             names::check_topic(context, &options.name, &name);
@@ -58,6 +59,50 @@ fn kind(context: &mut Context<'_>, path: &Path, entry: &SinkEntry) {
         }
         SinkKind::Stdout(_) => {}
     }
+}
+
+fn postgres(context: &mut Context<'_>, path: &Path, options: &PostgresSinkOptions) {
+    let mut refuse = |place: &Path, message: &str| {
+        let finding = context.find(Code::Value, place, message);
+        context.push(finding);
+    };
+    if !is_table(&options.table) {
+        refuse(&path.key("table"), "expected `table` or `schema.table`, each name of at most 63 bytes");
+    }
+    let roll = path.key("roll");
+    if options.roll.bytes.get() == 0 {
+        refuse(&roll.key("bytes"), "roll.bytes must be above zero");
+    }
+    if options.roll.age.get().is_zero() {
+        refuse(&roll.key("age"), "roll.age must be above zero");
+    }
+    if options.roll.rows == 0 {
+        refuse(&roll.key("rows"), "roll.rows must be above zero");
+    }
+    if !(1..=64).contains(&options.connections) {
+        refuse(&path.key("connections"), "expected 1 to 64");
+    }
+    if let Some(tls) = options.tls.as_ref().filter(|tls| tls.certificate.is_some() != tls.key.is_some()) {
+        let given = if tls.key.is_some() { "key" } else { "certificate" };
+        refuse(&path.key("tls").key(given), "`certificate` and `key` go together");
+    }
+    if let Some(record) = options.record.as_ref().filter(|record| options.columns.contains_key(*record)) {
+        let message = format!("`columns` writes to {record} as well");
+        refuse(&path.key("record"), &message);
+    }
+    for (column, text) in &options.columns {
+        if let Err(error) = Expression::compile(text) {
+            let place = path.key("columns").key(column);
+            context.inside(&place, text, Some((error.offset, error.len)), &error.message);
+        }
+    }
+}
+
+/// Whether a text is `table` or `schema.table`.
+fn is_table(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    let fits = |part: &&str| (1..=63).contains(&part.len()) && !part.contains(['"', '\0']);
+    parts.len() <= 2 && parts.iter().all(fits)
 }
 
 /// A sink that writes to what the pipeline reads would go round for ever.

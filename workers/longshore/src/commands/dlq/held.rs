@@ -18,7 +18,7 @@ impl Held {
     pub(super) fn of(pipeline: &Pipeline) -> Option<Self> {
         let folder = pipeline.sinks.iter().find_map(|sink| match &sink.kind {
             SinkKind::Files(options) => Some(&options.path),
-            SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
+            SinkKind::Postgres(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
         })?;
         let listing = list(folder).ok().filter(|listing| !listing.files.is_empty())?;
         let mut held = Self::default();

@@ -59,6 +59,15 @@ impl Place {
     }
 }
 
+/// A new generation writes into the same table, where the rows of the old one are.
+fn rewinds_no_table(sink: &str) -> End {
+    let words = format!(
+        "sink {sink} writes to a table, and what is read again would be in it twice\n  next: give the pipeline another name and \
+         table, and start it where you want to begin (`input.start`)"
+    );
+    End::new(Exit::Configuration, words)
+}
+
 /// What would be done.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -98,6 +107,7 @@ impl Plan {
         for sink in &pipeline.sinks {
             match &sink.kind {
                 SinkKind::Files(options) => ledgers.push((sink.name.clone(), options.path.clone())),
+                SinkKind::Postgres(_) => return Err(rewinds_no_table(&sink.name)),
                 SinkKind::Topic(_) | SinkKind::Stdout(_) => without_ledger.push(sink.name.clone()),
             }
         }

@@ -210,7 +210,7 @@ fn sink_seen(sink: &longshore_settings::SinkEntry, origin: &Origin) -> Result<Si
             }
             Some(seen)
         }
-        SinkKind::Files(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
+        SinkKind::Files(_) | SinkKind::Postgres(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
     };
     Ok(SinkSeen { name: sink.name.clone(), files })
 }

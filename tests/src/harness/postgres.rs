@@ -1,0 +1,262 @@
+//! A real Postgres of the test's own: a fresh cluster in a temporary folder, on a free port, run by a user that is not root.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::ports::free_port;
+use super::report;
+use super::wait::wait_until;
+
+/// A server that is not there within this never will be.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The superuser of the cluster.
+pub const ADMIN: &str = "tester";
+
+/// Ends the server when whoever holds its standard input is gone, and takes the folder along unless a file `keep` is in it.
+const GUARD: &str = r#"dir=$1; shift; "$@" </dev/null & server=$!; cat >/dev/null
+kill -QUIT $server 2>/dev/null; wait $server; [ -e "$dir/keep" ] || rm -rf "$dir""#;
+
+/// A Postgres server.
+#[derive(Debug)]
+pub struct Postgres {
+    folder: PathBuf,
+    programs: PathBuf,
+    /// User and group that it runs as, when we are root.
+    owner: Option<(u32, u32)>,
+    port: u16,
+    guard: Option<Child>,
+}
+
+/// One server for the whole suite, or `None` where none is installed; use a database of your own ([`Postgres::database`]).
+///
+/// # Panics
+/// As [`Postgres::start`].
+#[must_use]
+pub fn shared_postgres() -> Option<&'static Postgres> {
+    static SHARED: OnceLock<Option<Postgres>> = OnceLock::new();
+    SHARED.get_or_init(Postgres::start).as_ref()
+}
+
+impl Postgres {
+    /// A fresh cluster, started. None where Postgres is not installed: then the test returns, and is counted as skipped.
+    ///
+    /// # Panics
+    /// When it is installed and does not start, and with `CI=true` when it is not installed.
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        let Some(programs) = programs() else {
+            assert!(std::env::var("CI").is_err(), "CI is set, and Postgres is not installed");
+            report::skipped("no Postgres");
+            return None;
+        };
+        let folder =
+            tempfile::tempdir().unwrap_or_else(|error| panic!("no folder for Postgres: {error}")).keep();
+        let mut server = Self { folder, programs, owner: owner(), port: free_port(), guard: None };
+        let mode = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(&server.folder, mode).unwrap_or_else(|error| panic!("postgres: {error}"));
+        if let Some((user, group)) = server.owner {
+            chown(&server.folder, Some(user), Some(group))
+                .unwrap_or_else(|error| panic!("postgres: {error}"));
+        }
+        let data = server.data();
+        let arguments =
+            ["-D", path(&data), "-U", ADMIN, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
+        let made = server.command("initdb").args(arguments).output();
+        check("initdb", &made.unwrap_or_else(|error| panic!("initdb: {error}")));
+        // The role `writer` needs its password, everybody else is let in.
+        let hba = data.join("pg_hba.conf");
+        let rest = fs::read_to_string(&hba).unwrap_or_default();
+        let rules = format!("host all writer 127.0.0.1/32 scram-sha-256\n{rest}");
+        fs::write(&hba, rules).unwrap_or_else(|error| panic!("pg_hba.conf: {error}"));
+        server.run();
+        let version = server.sql("postgres", "show server_version");
+        report::used(&format!("Postgres {version}"));
+        Some(server)
+    }
+
+    /// Starts the server again after [`Self::kill`].
+    pub fn run(&mut self) {
+        let _ = fs::remove_file(self.folder.join("keep"));
+        let (data, port) = (self.data(), self.port.to_string());
+        let mut command = Command::new("sh");
+        command.args(["-c", GUARD, "guard"]).arg(&self.folder).arg(self.programs.join("postgres"));
+        command.args(["-D", path(&data), "-p", &port, "-k", path(&self.folder)]);
+        // The machine does not lose its power in a test; the process does, and its files survive that.
+        command.args(["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=60"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        let log = fs::File::options().create(true).append(true).open(self.folder.join("log"));
+        command.stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
+        if let Some((user, group)) = self.owner {
+            command.uid(user).gid(group);
+            let _ = chown(self.folder.join("log"), Some(user), Some(group));
+        }
+        let guard = command.current_dir(&self.folder).spawn();
+        self.guard = Some(guard.unwrap_or_else(|error| panic!("postgres: {error}")));
+        wait_until("Postgres answers", PATIENCE, || self.try_sql("postgres", "select 1").is_ok());
+    }
+
+    /// Kills the server with SIGKILL; its backends find out and go.
+    pub fn kill(&mut self) {
+        fs::write(self.folder.join("keep"), "").unwrap_or_else(|error| panic!("postgres: {error}"));
+        self.signal(Signal::KILL);
+        if let Some(mut guard) = self.guard.take() {
+            drop(guard.stdin.take());
+            let _ = guard.wait();
+        }
+        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+    }
+
+    /// Stops the server and all its backends in their tracks (SIGSTOP), or lets them go on (SIGCONT).
+    pub fn signal_all(&self, signal: Signal) {
+        let Some(server) = self.pid() else { return };
+        let children = Command::new("pgrep").args(["-P", &server.as_raw_nonzero().to_string()]).output();
+        let children = children.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let _ = kill_process(server, signal);
+        for child in children.unwrap_or_default().lines() {
+            if let Some(child) = child.trim().parse().ok().and_then(Pid::from_raw) {
+                let _ = kill_process(child, signal);
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Makes an empty database.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn database(&self, name: &str) {
+        self.sql("postgres", &format!("create database \"{name}\""));
+    }
+
+    /// Runs statements as the superuser and gives the rows, columns between `|`.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    #[track_caller]
+    #[must_use = "the rows are what is asked for"]
+    pub fn rows(&self, database: &str, text: &str) -> Vec<String> {
+        let found = self.try_sql(database, text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        found.lines().map(str::to_owned).collect()
+    }
+
+    /// Runs statements as the superuser and gives what they print.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    #[track_caller]
+    pub fn sql(&self, database: &str, text: &str) -> String {
+        self.try_sql(database, text).unwrap_or_else(|error| panic!("{text}: {error}")).trim_end().to_owned()
+    }
+
+    /// The same with its error.
+    ///
+    /// # Errors
+    /// What `psql` says.
+    pub fn try_sql(&self, database: &str, text: &str) -> Result<String, String> {
+        let port = self.port.to_string();
+        let output = Command::new(self.programs.join("psql"))
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                ADMIN,
+            ])
+            .args(["-d", database, "-c", text])
+            .env("PGCONNECT_TIMEOUT", "5")
+            .output()
+            .map_err(|error| error.to_string())?;
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir(&self.folder).stdin(Stdio::null());
+        if let Some((user, group)) = self.owner {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        match self.guard.take() {
+            Some(mut guard) => {
+                drop(guard.stdin.take());
+                let _ = guard.wait();
+            }
+            None => {
+                let _ = fs::remove_dir_all(&self.folder);
+            }
+        }
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
+}
+
+fn check(what: &str, output: &Output) {
+    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The folder of the newest server's programs: Debian's place, or wherever `pg_config` says.
+fn programs() -> Option<PathBuf> {
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = debian.map(|entry| entry.path().join("bin")).collect();
+    found.sort();
+    let told = Command::new("pg_config").arg("--bindir").output().ok();
+    let told = told.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
+    let all = found.into_iter().rev().chain(told);
+    all.into_iter().find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
+}
+
+/// Postgres refuses to run as root, so a root's test runs it as the user that the package made, or as nobody.
+fn owner() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let find = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    find("postgres").or_else(|| find("nobody"))
+}

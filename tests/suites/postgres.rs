@@ -1,0 +1,13 @@
+//! The `postgres` sink on a real Postgres: its contract against the writer itself, and whole workers on a real Apache Kafka.
+#![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
+
+#[path = "postgres/contract.rs"]
+mod contract;
+#[path = "postgres/cut.rs"]
+mod cut;
+#[path = "postgres/fit.rs"]
+mod fit;
+#[path = "postgres/table.rs"]
+mod table;
+#[path = "postgres/worker.rs"]
+mod worker;

@@ -1,0 +1,101 @@
+//! A connection that breaks after `COMMIT` was sent: the server commits, and nobody hears of it.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use longshore_core::{Class, Scope};
+use longshore_tests::harness::postgres::shared_postgres;
+
+use super::table::{TABLE, options, refused, seal, sink, trailer, writer};
+
+/// The message that commits, as the simple query protocol writes it.
+const COMMIT: &[u8] = b"COMMIT\0";
+
+/// Stands between a client and the server. When armed, it passes the next `COMMIT` on, waits for the server's answer, and
+/// hangs up without passing that on.
+struct Cutter {
+    port: u16,
+    armed: Arc<AtomicBool>,
+}
+
+impl Cutter {
+    fn start(server: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (port, armed) = (listener.local_addr().unwrap().port(), Arc::<AtomicBool>::default());
+        let own = Arc::clone(&armed);
+        // Ends with the process: a thread that waits for connections holds nothing else.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).unwrap();
+                pass(client, server, &own);
+            }
+        });
+        Self { port, armed }
+    }
+}
+
+fn pass(client: TcpStream, server: TcpStream, armed: &Arc<AtomicBool>) {
+    let cut = Arc::<AtomicBool>::default();
+    let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    let (own_cut, armed) = (Arc::clone(&cut), Arc::clone(armed));
+    thread::spawn(move || {
+        let mut bytes = [0; 65_536];
+        while let Ok(count @ 1..) = from_client.read(&mut bytes) {
+            let commits = bytes[..count].windows(COMMIT.len()).any(|window| window == COMMIT);
+            if commits && armed.swap(false, Ordering::AcqRel) {
+                own_cut.store(true, Ordering::Release);
+            }
+            if to_server.write_all(&bytes[..count]).is_err() {
+                break;
+            }
+        }
+        let _ = to_server.shutdown(Shutdown::Write);
+    });
+    thread::spawn(move || {
+        let (mut from_server, mut to_client) = (server, client);
+        let mut bytes = [0; 65_536];
+        while let Ok(count @ 1..) = from_server.read(&mut bytes) {
+            // The answer is here, so the server has committed.
+            if cut.load(Ordering::Acquire) || to_client.write_all(&bytes[..count]).is_err() {
+                break;
+            }
+        }
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
+}
+
+/// Scenario: the connection breaks after `COMMIT` was sent, for a segment with good rows alone and for one with a row that is
+/// refused; the runtime publishes the same segment again.
+/// Guarantee (I1, I2): the first try is told as an outage; the second finds the first one's segment, with what it refused and
+/// why, and no row is there twice.
+#[tokio::test]
+async fn a_commit_that_nobody_heard_of_is_found() {
+    let Some(server) = shared_postgres() else { return };
+    server.database("cut");
+    server.sql("cut", TABLE);
+    let cutter = Cutter::start(server.port());
+    let options = options(server, "cut", &["id", "name"]);
+    let sink = sink(longshore_sinks::postgres::PostgresOptions { port: cutter.port, ..options });
+    let mut writer = writer(&sink, 1);
+    writer.recover().await.unwrap();
+    for (sequence, lines, expected) in [
+        (0, [(0, "1\ta"), (1, "2\tb")], vec![]),
+        (1, [(2, "3\tbad"), (3, "4\td")], vec![(2, "sink.rejected")]),
+    ] {
+        let first = sequence as i64 * 2;
+        let asked = trailer(sequence, 1, first..first + 2);
+        seal(&mut *writer, &lines).await;
+        cutter.armed.store(true, Ordering::Release);
+        let failure = writer.publish(&asked).await.unwrap_err();
+        assert!(matches!(failure.class, Class::Retry { scope: Scope::Target, .. }), "{failure}");
+        assert!(!cutter.armed.load(Ordering::Acquire), "no commit was sent");
+        let published = writer.publish(&asked).await.unwrap();
+        let told = format!("{published:?}");
+        assert_eq!(refused(published), expected);
+        assert!(expected.is_empty() || told.contains("23514"), "{told}");
+    }
+    assert_eq!(server.rows("cut", "select id, name from t order by id"), ["1|a", "2|b", "4|d"]);
+}

@@ -1,0 +1,96 @@
+//! A Postgres table with a ledger: each record once, whatever dies.
+//!
+//! A pair's rows gather in memory. Publishing is one transaction: the claim on the pair is checked and held, the segment's
+//! number is taken in the ledger, the rows go in by `COPY`, and the commit makes all of it visible at once.
+//!
+//! **Who may write.** Every ownership claims its pair by raising an epoch. A transaction holds the claim's row `for share`, so
+//! a claim waits for transactions under way and finds what they wrote; none of an earlier epoch commits after it. The number is unique
+//! besides.
+//!
+//! **An answer that was not heard** (the connection broke after `COMMIT` was sent) is no question: the next try meets the number
+//! in the ledger, whose row says whether it is ours and what was refused.
+//!
+//! **Refused rows** are found by halves behind savepoints, so a bad row costs about two tries for each halving of its segment, and
+//! the trailer is changed in the same transaction.
+
+mod connect;
+mod encode;
+mod ledger;
+mod options;
+mod publish;
+mod schema;
+mod sqlstate;
+mod writer;
+
+use std::sync::Arc;
+
+use longshore_core::sink::{SegmentWriter, Sink, WriterContext};
+use longshore_core::{Encode, Generation};
+
+use self::connect::Pool;
+use self::encode::{CopyLines, Kinds};
+use self::ledger::Ledger;
+use self::options::quoted;
+use self::writer::PostgresWriter;
+
+pub use self::options::{Column, Extract, PostgresOptions, Source, Table, Tls};
+
+/// What all writers of a sink share.
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    options: PostgresOptions,
+    ledger: Ledger,
+    /// The `COPY` statement.
+    copy: String,
+    kinds: Kinds,
+    pool: Arc<Pool>,
+}
+
+/// A `postgres` sink of one pipeline.
+#[derive(Debug)]
+pub struct PostgresSink {
+    shared: Arc<Shared>,
+}
+
+impl PostgresSink {
+    /// A sink under its name in the pipeline file. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates, or encryption that this build does not have.
+    pub fn new(
+        name: &str,
+        pipeline: &str,
+        generation: Generation,
+        options: PostgresOptions,
+    ) -> Result<Self, String> {
+        let pool = Pool::new(&options, &format!("longshore {pipeline}"))?;
+        let ledger = Ledger::new(pipeline, generation, name, &options.table);
+        let names: Vec<String> = options.columns.iter().map(|column| quoted(&column.name)).collect();
+        let copy = format!("COPY {} ({}) FROM STDIN", options.table.quoted(), names.join(", "));
+        let (name, kinds) = (name.to_owned(), Kinds::default());
+        Ok(Self { shared: Arc::new(Shared { name, options, ledger, copy, kinds, pool }) })
+    }
+}
+
+impl Sink for PostgresSink {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn has_ledger(&self) -> bool {
+        true
+    }
+
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
+    fn encoder(&self) -> Arc<dyn Encode> {
+        Arc::new(CopyLines::new(self.shared.options.columns.clone(), Arc::clone(&self.shared.kinds)))
+    }
+
+    fn open(&self, context: WriterContext) -> Box<dyn SegmentWriter> {
+        Box::new(PostgresWriter::new(Arc::clone(&self.shared), context))
+    }
+}

@@ -1,0 +1,177 @@
+//! What has to be there: our own tables, made here, and the target table, which is looked at and never changed.
+
+use longshore_core::{Failure, Reason};
+use tokio_postgres::{Client, Row};
+
+use super::encode::Kind;
+use super::options::{Column, Source, Table};
+use super::sqlstate::failure;
+
+/// One row for each pair of each pipeline and sink: who owns it.
+pub(super) const PAIRS: &str = "longshore_pairs";
+/// One row for each published segment: its trailer.
+pub(super) const LEDGER: &str = "longshore_ledger";
+/// One row for each pair: the ledger folded up to a number.
+pub(super) const CHECKPOINTS: &str = "longshore_checkpoints";
+
+/// Makes our tables if they are not there. Needs no right to make tables when they are.
+pub(super) async fn make(client: &Client, table: &Table) -> Result<(), Failure> {
+    let fail = |error| failure("make the ledger's tables", &error);
+    let names = [PAIRS, LEDGER, CHECKPOINTS].map(|name| table.beside(name));
+    let [pairs, ledger, checkpoints] = &names;
+    let ask = "SELECT count(*) FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL";
+    let found: i64 = client.query_one(ask, &[&names.to_vec()]).await.map_err(fail)?.get(0);
+    if found == names.len() as i64 {
+        return Ok(());
+    }
+    // Two workers that make the same table at once get in each other's way in the catalog, `if not exists` or not.
+    let text = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock(hashtext('longshore tables')); \
+         CREATE TABLE IF NOT EXISTS {pairs} ( \
+             id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+             pipeline text NOT NULL, generation integer NOT NULL, sink text NOT NULL, \
+             topic text NOT NULL, partition integer NOT NULL, \
+             epoch bigint NOT NULL, writer text NOT NULL, claimed timestamptz NOT NULL DEFAULT now(), \
+             UNIQUE (pipeline, generation, sink, topic, partition)); \
+         CREATE TABLE IF NOT EXISTS {ledger} ( \
+             pair bigint NOT NULL REFERENCES {pairs}, sequence bigint NOT NULL, \
+             writer text NOT NULL, epoch bigint NOT NULL, trailer jsonb NOT NULL, \
+             published timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (pair, sequence)); \
+         CREATE TABLE IF NOT EXISTS {checkpoints} ( \
+             pair bigint PRIMARY KEY REFERENCES {pairs}, next bigint NOT NULL, view text NOT NULL); \
+         COMMIT"
+    );
+    // After an error the caller drops the connection, and with it the transaction.
+    client.batch_execute(&text).await.map_err(fail)
+}
+
+/// Looks at the target table and says how each column's values are to be written.
+///
+/// # Errors
+/// Everything that does not fit, in one failure.
+pub(super) async fn look(client: &Client, table: &Table, columns: &[Column]) -> Result<Vec<Kind>, Failure> {
+    let fail = |error| failure("look at the table", &error);
+    let found = client.query_opt(FIND_TABLE, &[&table.schema, &table.name]).await.map_err(fail)?;
+    let Some(found) = found else {
+        return Err(Failure::halt(Reason::SinkMissing, format_args!("table {table} does not exist")));
+    };
+    let mut findings = Findings::default();
+    if !matches!(found.get::<_, &str>(1), "r" | "p") {
+        findings.unfit(format!("{table} is no table"));
+    }
+    if !found.get::<_, bool>(2) {
+        findings.denied(format!("no right to use schema {}", table.schema));
+    }
+    let oid: u32 = found.get(0);
+    let rows = client.query(FIND_COLUMNS, &[&oid]).await.map_err(fail)?;
+    let kinds = columns.iter().map(|column| findings.column(column, &rows)).collect();
+    for row in &rows {
+        findings.left_out(row, columns);
+    }
+    // Without the right to the schema nothing in it may even be asked about.
+    if found.get(2) {
+        rights(client, table, found.get(3), &mut findings).await.map_err(fail)?;
+    }
+    match findings.failure(table) {
+        Some(failure) => Err(failure),
+        None => Ok(kinds),
+    }
+}
+
+const FIND_TABLE: &str = "SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), \
+        has_schema_privilege(n.oid, 'CREATE') \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+
+const FIND_COLUMNS: &str = "SELECT attname::text, format_type(atttypid, NULL), attnotnull, atthasdef, \
+        attidentity::text, attgenerated::text, has_column_privilege(attrelid, attnum, 'INSERT') \
+    FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+
+/// The rights on our own tables, or the right to make them.
+async fn rights(
+    client: &Client,
+    table: &Table,
+    may_make: bool,
+    findings: &mut Findings,
+) -> Result<(), tokio_postgres::Error> {
+    let ask = "SELECT to_regclass($1) IS NOT NULL, \
+        CASE WHEN to_regclass($1) IS NULL THEN '' ELSE concat_ws(', ', \
+            CASE WHEN NOT has_table_privilege(to_regclass($1), 'SELECT') THEN 'select' END, \
+            CASE WHEN NOT has_table_privilege(to_regclass($1), 'INSERT') THEN 'insert' END, \
+            CASE WHEN NOT has_table_privilege(to_regclass($1), 'UPDATE') THEN 'update' END, \
+            CASE WHEN NOT has_table_privilege(to_regclass($1), 'DELETE') THEN 'delete' END) END";
+    for name in [PAIRS, LEDGER, CHECKPOINTS] {
+        let row = client.query_one(ask, &[&table.beside(name)]).await?;
+        let (there, lacks): (bool, &str) = (row.get(0), row.get(1));
+        if !there && !may_make {
+            findings.denied(format!("no right to make {name} in schema {}", table.schema));
+        }
+        if !lacks.is_empty() {
+            findings.denied(format!("no right to {lacks} in {name}"));
+        }
+    }
+    Ok(())
+}
+
+/// What does not fit, all of it.
+#[derive(Default)]
+struct Findings {
+    missing: Vec<String>,
+    unfit: Vec<String>,
+    denied: Vec<String>,
+}
+
+impl Findings {
+    fn unfit(&mut self, what: String) {
+        self.unfit.push(what);
+    }
+
+    fn denied(&mut self, what: String) {
+        self.denied.push(what);
+    }
+
+    /// Whether a column takes what is written to it.
+    fn column(&mut self, column: &Column, rows: &[Row]) -> Kind {
+        let name = &column.name;
+        let Some(row) = rows.iter().find(|row| row.get::<_, &str>(0) == name) else {
+            self.missing.push(format!("column {name} does not exist"));
+            return Kind::Plain;
+        };
+        let (kind, identity, generated): (&str, &str, &str) = (row.get(1), row.get(4), row.get(5));
+        if identity == "a" || !generated.is_empty() {
+            self.unfit(format!("column {name} is generated by the database"));
+        }
+        if !row.get::<_, bool>(6) {
+            self.denied(format!("no right to insert into column {name}"));
+        }
+        if matches!(column.source, Source::Record) && !matches!(kind, "json" | "jsonb" | "text") {
+            self.unfit(format!("column {name} is {kind}, a whole record needs jsonb, json or text"));
+        }
+        match kind {
+            "json" | "jsonb" => Kind::Json,
+            "timestamp with time zone" | "timestamp without time zone" => Kind::Time,
+            _ => Kind::Plain,
+        }
+    }
+
+    /// Whether a column that nothing is written to can be left out.
+    fn left_out(&mut self, row: &Row, columns: &[Column]) {
+        let name: &str = row.get(0);
+        let (identity, generated): (&str, &str) = (row.get(4), row.get(5));
+        let needed =
+            row.get::<_, bool>(2) && !row.get::<_, bool>(3) && identity.is_empty() && generated.is_empty();
+        if needed && !columns.iter().any(|column| column.name == name) {
+            self.unfit(format!("column {name} must have a value, and nothing is written to it"));
+        }
+    }
+
+    fn failure(self, table: &Table) -> Option<Failure> {
+        let reason = match (&self.missing[..], &self.unfit[..], &self.denied[..]) {
+            ([], [], []) => return None,
+            ([], [], _) => Reason::SinkDenied,
+            ([], _, _) => Reason::SinkUnfit,
+            (_, _, _) => Reason::SinkMissing,
+        };
+        let all: Vec<String> = [self.missing, self.unfit, self.denied].concat();
+        Some(Failure::halt(reason, format_args!("table {table}: {}", all.join("; "))))
+    }
+}

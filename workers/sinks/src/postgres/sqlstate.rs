@@ -1,0 +1,216 @@
+//! What an error of Postgres means, in one table by SQLSTATE
+//! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+
+use longshore_core::{Failure, Reason};
+
+/// What is to be done about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// One of the rows is refused, the rest may pass.
+    Row(Reason),
+    /// The same transaction may pass when it is tried again; nothing is wrong with the server.
+    Again(Reason),
+    /// The server is away or overloaded: the pair pauses and probes.
+    Away(Reason),
+    /// Only a person can mend it.
+    Halt(Reason),
+}
+
+/// What a code means. A code that this table does not know is outside, temporary or unknown, so it is tried again.
+pub(super) fn verdict(code: &str) -> Verdict {
+    use Reason::{EncodeValue, Internal, SinkDenied, SinkMissing, SinkNoSpace, SinkRejected};
+    use Reason::{SinkTooLarge, SinkUnavailable, SinkUnfit};
+    use Verdict::{Again, Away, Halt, Row};
+    let class = code.get(..2).unwrap_or_default();
+    match (class, code) {
+        // Success, warning and "no data" are no errors; whoever sends them as one is not understood.
+        ("00" | "01" | "02" | "03", _) => Away(Internal),
+        ("08", _) => Away(SinkUnavailable),
+        // A view, a foreign table or a partition that cannot take rows.
+        ("0A", _) => Halt(SinkUnfit),
+        // Features of SQL that we never use, and statements in an order in which we never send them.
+        (
+            "09" | "0B" | "0F" | "0Z" | "10" | "20" | "21" | "24" | "26" | "2B" | "2D" | "2F" | "34" | "38"
+            | "39" | "3B",
+            _,
+        ) => Halt(Internal),
+        ("0L" | "0P" | "28", _) => Halt(SinkDenied),
+        // Lines that are no rows of this table: its columns are not those that were checked.
+        ("22", "22P04") => Halt(SinkUnfit),
+        ("22", _) => Row(EncodeValue),
+        ("23", _) => Row(SinkRejected),
+        // A standby, or a primary that was told to take no more.
+        ("25", "25006") => Away(SinkUnavailable),
+        // The server ended a transaction that stood still for too long.
+        ("25", "25P03" | "25P04") => Again(SinkUnavailable),
+        ("25", _) => Halt(Internal),
+        // A trigger changes what is being written, or says no.
+        ("27" | "P0", _) => Row(SinkRejected),
+        ("3D" | "3F", _) => Halt(SinkMissing),
+        // Serialization failure, deadlock.
+        ("40", _) => Again(SinkUnavailable),
+        ("42", "42501") => Halt(SinkDenied),
+        ("42", "42P01" | "42703" | "42704" | "42883") => Halt(SinkMissing),
+        ("42", _) => Halt(SinkUnfit),
+        ("44", _) => Row(SinkRejected),
+        ("53", "53100") => Away(SinkNoSpace),
+        ("53", _) => Away(SinkUnavailable),
+        // A row too large for a page, an index entry too large.
+        ("54", _) => Row(SinkTooLarge),
+        ("55", "55006" | "55P03") => Again(SinkUnavailable),
+        ("55", _) => Halt(SinkUnfit),
+        ("57", "57P04") => Halt(SinkMissing),
+        ("57", _) => Away(SinkUnavailable),
+        ("58" | "72" | "F0" | "HV", _) => Away(SinkUnavailable),
+        // Corrupted data or index.
+        ("XX", "XX001" | "XX002") => Halt(SinkUnavailable),
+        ("XX", _) => Away(SinkUnavailable),
+        _ => Away(SinkUnavailable),
+    }
+}
+
+/// The verdict of an error. What is no word of the server's is a connection that broke.
+pub(super) fn judge(error: &tokio_postgres::Error) -> Verdict {
+    error.code().map_or(Verdict::Away(Reason::SinkUnavailable), |code| verdict(code.code()))
+}
+
+/// The failure that an error is. `doing` says what was tried.
+pub(super) fn failure(doing: &str, error: &tokio_postgres::Error) -> Failure {
+    let detail = format!("{doing}: {}", words(error));
+    match judge(error) {
+        Verdict::Row(reason) => Failure::reject(reason, detail),
+        Verdict::Again(reason) => Failure::retry(reason, detail),
+        Verdict::Away(reason) => Failure::target(reason, detail),
+        Verdict::Halt(reason) => Failure::halt(reason, detail),
+    }
+}
+
+/// An error in words that hold nothing of a row (I9): the server quotes values in double quotes, and what a trigger raises
+/// may say anything.
+fn words(error: &tokio_postgres::Error) -> String {
+    let Some(server) = error.as_db_error() else {
+        let source = std::error::Error::source(error).map_or(String::new(), |source| format!(": {source}"));
+        return format!("{error}{source}");
+    };
+    let code = server.code().code();
+    let mut words = code.to_owned();
+    if !code.starts_with("P0") {
+        words.push(' ');
+        words.push_str(&unquoted(server.message()));
+    }
+    let names = [("constraint", server.constraint()), ("table", server.table()), ("column", server.column())];
+    for (what, name) in names {
+        if let Some(name) = name {
+            words.push_str(&format!(", {what} {name}"));
+        }
+    }
+    words
+}
+
+/// A message without what stands between its first and its last quote.
+fn unquoted(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}\"...\"{}", &message[..first], &message[last + 1..])
+        }
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The classes of the appendix for Postgres 17, and what a code of each that has no word of its own means.
+    const CLASSES: [(&str, Verdict); 43] = {
+        use Reason::*;
+        use Verdict::*;
+        [
+            ("00", Away(Internal)),
+            ("01", Away(Internal)),
+            ("02", Away(Internal)),
+            ("03", Away(Internal)),
+            ("08", Away(SinkUnavailable)),
+            ("09", Halt(Internal)),
+            ("0A", Halt(SinkUnfit)),
+            ("0B", Halt(Internal)),
+            ("0F", Halt(Internal)),
+            ("0L", Halt(SinkDenied)),
+            ("0P", Halt(SinkDenied)),
+            ("0Z", Halt(Internal)),
+            ("10", Halt(Internal)),
+            ("20", Halt(Internal)),
+            ("21", Halt(Internal)),
+            ("22", Row(EncodeValue)),
+            ("23", Row(SinkRejected)),
+            ("24", Halt(Internal)),
+            ("25", Halt(Internal)),
+            ("26", Halt(Internal)),
+            ("27", Row(SinkRejected)),
+            ("28", Halt(SinkDenied)),
+            ("2B", Halt(Internal)),
+            ("2D", Halt(Internal)),
+            ("2F", Halt(Internal)),
+            ("34", Halt(Internal)),
+            ("38", Halt(Internal)),
+            ("39", Halt(Internal)),
+            ("3B", Halt(Internal)),
+            ("3D", Halt(SinkMissing)),
+            ("3F", Halt(SinkMissing)),
+            ("40", Again(SinkUnavailable)),
+            ("42", Halt(SinkUnfit)),
+            ("44", Row(SinkRejected)),
+            ("53", Away(SinkUnavailable)),
+            ("54", Row(SinkTooLarge)),
+            ("55", Halt(SinkUnfit)),
+            ("57", Away(SinkUnavailable)),
+            ("58", Away(SinkUnavailable)),
+            ("72", Away(SinkUnavailable)),
+            ("F0", Away(SinkUnavailable)),
+            ("HV", Away(SinkUnavailable)),
+            ("P0", Row(SinkRejected)),
+        ]
+    };
+
+    /// Guarantee: every class has its meaning, codes with a meaning of their own have that, and what is no code at all is
+    /// tried again and never taken for a row's fault.
+    #[test]
+    fn every_class_has_its_verdict() {
+        for (class, meaning) in CLASSES {
+            assert_eq!(verdict(&format!("{class}ZZZ")), meaning, "{class}");
+        }
+        let own = [
+            ("22P04", Verdict::Halt(Reason::SinkUnfit)),
+            ("23505", Verdict::Row(Reason::SinkRejected)),
+            ("23514", Verdict::Row(Reason::SinkRejected)),
+            ("25006", Verdict::Away(Reason::SinkUnavailable)),
+            ("25P03", Verdict::Again(Reason::SinkUnavailable)),
+            ("40001", Verdict::Again(Reason::SinkUnavailable)),
+            ("40P01", Verdict::Again(Reason::SinkUnavailable)),
+            ("42501", Verdict::Halt(Reason::SinkDenied)),
+            ("42P01", Verdict::Halt(Reason::SinkMissing)),
+            ("42703", Verdict::Halt(Reason::SinkMissing)),
+            ("53100", Verdict::Away(Reason::SinkNoSpace)),
+            ("55P03", Verdict::Again(Reason::SinkUnavailable)),
+            ("57P01", Verdict::Away(Reason::SinkUnavailable)),
+            ("57P04", Verdict::Halt(Reason::SinkMissing)),
+            ("XX000", Verdict::Away(Reason::SinkUnavailable)),
+            ("XX001", Verdict::Halt(Reason::SinkUnavailable)),
+        ];
+        for (code, meaning) in own {
+            assert_eq!(verdict(code), meaning, "{code}");
+        }
+        for code in ["", "?", "ZZ000", "é"] {
+            assert_eq!(verdict(code), Verdict::Away(Reason::SinkUnavailable), "{code}");
+        }
+    }
+
+    /// Guarantee (I9): no value of a row is in the words.
+    #[test]
+    fn values_are_cut_out_of_messages() {
+        let cut = unquoted(r#"invalid input syntax for type integer: "a"b""#);
+        assert_eq!(cut, r#"invalid input syntax for type integer: "...""#);
+        assert_eq!(unquoted("integer out of range"), "integer out of range");
+        assert_eq!(unquoted("one \" alone"), "one \" alone");
+    }
+}

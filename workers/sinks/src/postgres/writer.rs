@@ -1,0 +1,139 @@
+//! One ownership of one pair: rows gather in memory, and a publish is one transaction.
+
+use std::sync::Arc;
+
+use longshore_core::ledger::{LedgerView, Trailer};
+use longshore_core::sink::{Published, SegmentWriter, WriterContext};
+use longshore_core::{Block, BoxFuture, Failure, Reason};
+
+use super::Shared;
+use super::connect::{CALL, late};
+use super::ledger::{Claim, EVERY_SEGMENTS};
+use super::publish::{Job, Rows, Sealed};
+use super::schema;
+
+/// Writes the segments of one pair for one ownership.
+pub(super) struct PostgresWriter {
+    shared: Arc<Shared>,
+    context: WriterContext,
+    /// The claim and the ledger as far as this writer knows it; none until it was recovered.
+    owned: Option<(Claim, LedgerView)>,
+    open: Rows,
+    sealed: Option<Sealed>,
+}
+
+impl PostgresWriter {
+    pub(super) fn new(shared: Arc<Shared>, context: WriterContext) -> Self {
+        Self { shared, context, owned: None, open: Rows::default(), sealed: None }
+    }
+
+    fn place(&self, failure: Failure) -> Failure {
+        failure.at(&self.shared.name)
+    }
+
+    fn defect(&self, detail: &str) -> Failure {
+        self.place(Failure::halt(Reason::Internal, detail))
+    }
+
+    async fn recover_ledger(&self) -> Result<(Claim, LedgerView), Failure> {
+        let shared = &self.shared;
+        let lease = shared.pool.lend().await?;
+        let client = lease.client();
+        // Once for a worker is enough: what changes later is told by the statement that meets it.
+        if shared.kinds.get().is_none() {
+            let kinds = schema::look(client, &shared.options.table, &shared.options.columns).await?;
+            schema::make(client, &shared.options.table).await?;
+            let _ = shared.kinds.set(kinds);
+        }
+        let claim = shared.ledger.claim(client, &self.context).await?;
+        let view = shared.ledger.recover(client, claim).await?;
+        lease.give_back();
+        Ok((claim, view))
+    }
+
+    /// A trailer that does not continue the ledger would make a gap in it, or stand for another pair's rows.
+    fn check(&self, trailer: &Trailer) -> Result<Claim, Failure> {
+        let Some((claim, view)) = &self.owned else {
+            return Err(self.defect("publish: the ledger was not read"));
+        };
+        if trailer.sequence > view.next_sequence {
+            return Err(self.defect("publish: the number would leave a gap"));
+        }
+        let (ledger, pair) = (&self.shared.ledger, &self.context.pair);
+        let ours = (ledger.pipeline.as_str(), ledger.generation, pair.topic.as_str(), pair.partition.0);
+        let theirs =
+            (trailer.pipeline.as_str(), trailer.generation, trailer.topic.as_str(), trailer.partition);
+        if ours != theirs || trailer.writer != self.context.writer {
+            return Err(self.defect("publish: the trailer is not this writer's"));
+        }
+        Ok(*claim)
+    }
+
+    async fn publish_sealed(&mut self, trailer: &Trailer) -> Result<Published, Failure> {
+        let claim = self.check(trailer)?;
+        let shared = Arc::clone(&self.shared);
+        let job = Job { ledger: &shared.ledger, claim, copy: &shared.copy, trailer };
+        let mut lease = shared.pool.lend().await?;
+        let (published, stored) = match &mut self.sealed {
+            Some(sealed) => job.run(&mut lease, sealed).await?,
+            // An earlier publish has come through and its answer was not heard.
+            None => job.ask(&mut lease, None).await?,
+        };
+        if let Some(stored) = stored {
+            self.sealed = None;
+            self.note(&lease, &stored).await;
+        }
+        lease.give_back();
+        Ok(published)
+    }
+
+    /// Folds what was published in, and writes a checkpoint now and then.
+    async fn note(&mut self, lease: &super::connect::Lease, stored: &Trailer) {
+        let Some((claim, view)) = &mut self.owned else { return };
+        if stored.sequence != view.next_sequence {
+            return;
+        }
+        view.fold(stored);
+        if !view.next_sequence.0.is_multiple_of(EVERY_SEGMENTS) {
+            return;
+        }
+        if let Err(failure) = self.shared.ledger.checkpoint(lease.client(), *claim, view).await {
+            // The segment is published all the same, and the next recovery reads some rows more.
+            tracing::warn!(pair = %self.context.pair, %failure, "checkpoint not written");
+        }
+    }
+}
+
+impl SegmentWriter for PostgresWriter {
+    fn recover(&mut self) -> BoxFuture<'_, Result<LedgerView, Failure>> {
+        Box::pin(async move {
+            (self.owned, self.open, self.sealed) = (None, Rows::default(), None);
+            let recovered = tokio::time::timeout(CALL, self.recover_ledger()).await;
+            let (claim, view) =
+                recovered.unwrap_or_else(|_| Err(late("recover"))).map_err(|failure| self.place(failure))?;
+            self.owned = Some((claim, view.clone()));
+            Ok(view)
+        })
+    }
+
+    fn append<'a>(&'a mut self, block: &'a Block) -> BoxFuture<'a, Result<u64, Failure>> {
+        self.open.append(block);
+        let size = self.open.size();
+        Box::pin(std::future::ready(Ok(size)))
+    }
+
+    fn seal(&mut self) -> Result<(), Failure> {
+        if self.sealed.is_some() {
+            return Err(self.defect("seal: the segment before is not published"));
+        }
+        self.sealed = Some(std::mem::take(&mut self.open).into());
+        Ok(())
+    }
+
+    fn publish<'a>(&'a mut self, trailer: &'a Trailer) -> BoxFuture<'a, Result<Published, Failure>> {
+        Box::pin(async move {
+            let published = tokio::time::timeout(CALL, self.publish_sealed(trailer)).await;
+            published.unwrap_or_else(|_| Err(late("publish"))).map_err(|failure| self.place(failure))
+        })
+    }
+}
