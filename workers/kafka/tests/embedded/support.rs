@@ -17,8 +17,10 @@ pub const DEADLINE: Duration = Duration::from_secs(15);
 
 pub fn kafka(broker: &EmbeddedBroker) -> KafkaOptions {
     let mut options = KafkaOptions::plain(broker.bootstrap());
-    // The mock cluster waits almost this long for a member that has left.
-    options.client.insert("session.timeout.ms".into(), longshore_kafka::Scalar::Number(3_000));
+    // The mock cluster waits almost this long for a member that has left. It must be longer than the three seconds that the first
+    // member of a group waits for others: who waits sends no heartbeats, and at three seconds a moment's delay of the timers
+    // decides whether the member is thrown out, with the answer to its join, before it is let in.
+    options.client.insert("session.timeout.ms".into(), longshore_kafka::Scalar::Number(4_500));
     options.client.insert("heartbeat.interval.ms".into(), longshore_kafka::Scalar::Number(300));
     options
 }
