@@ -40,6 +40,8 @@ pub struct Account {
     pub rows: BTreeMap<Place, Vec<String>>,
     /// What was committed before anything else was looked at.
     pub committed: BTreeMap<i32, Committed>,
+    /// The same of the retry topic.
+    pub committed_copies: BTreeMap<i32, Committed>,
     /// The ends of the partitions.
     pub ends: Vec<i64>,
     /// Everything that is wrong whatever the workers still have to do.
@@ -68,8 +70,11 @@ impl Account {
     fn take_of(rig: &Rig, generation: Option<u32>) -> Self {
         let counts = |found: u32| generation.is_none_or(|wanted| wanted == found);
         // First what is committed: whatever it covers must be found afterwards.
-        let mut account =
-            Self { committed: rig.witness.committed(&rig.group(), &rig.topic), ..Self::default() };
+        let mut account = Self {
+            committed: rig.witness.committed(&rig.group(), &rig.topic),
+            committed_copies: committed_copies(rig),
+            ..Self::default()
+        };
         let mut order = Order::default();
         let mut row_places = Vec::new();
         let report = if rig.files().exists() {
@@ -129,7 +134,7 @@ impl Account {
         for claim in report.files.iter().filter_map(|file| file.claim.as_ref()) {
             held.entry(claim.partition).or_default().extend(claim.runs());
         }
-        let mut filtered = 0;
+        let (mut filtered, mut nowhere) = (0, Vec::new());
         for place in self.published.keys() {
             let held = held.get(&place.0).into_iter().flatten().any(|run| (run.0..run.1).contains(&place.1));
             let (row, letter) = (self.rows.contains_key(place), letters.get(place));
@@ -150,15 +155,32 @@ impl Account {
             }
             let committed = self.committed.get(&place.0).is_some_and(|position| place.1 < position.offset);
             if committed && !self.fates.contains_key(place) {
-                self.problems.push(format!("I4: {place:?} is committed and has no final place"));
+                nowhere.push(*place);
             }
         }
+        self.check_copies(rig, nowhere);
         let counted: u64 = self.filtered.values().sum();
         if counted != filtered {
             self.problems.push(format!("I1: {filtered} records were filtered, the trailers count {counted}"));
         }
         for place in self.rows.keys().filter(|place| !self.published.contains_key(place)) {
             self.problems.push(format!("a row of {place:?}, which was never published"));
+        }
+    }
+
+    /// I4: what is committed and has no final place waits in the retry topic, as a copy that is not committed.
+    fn check_copies(&mut self, rig: &Rig, places: Vec<Place>) {
+        if places.is_empty() {
+            return;
+        }
+        let copies = if has_retry(rig) { rig.witness.read(&rig.retry_topic()) } else { Vec::new() };
+        let from =
+            |partition: i32| self.committed_copies.get(&partition).map_or(0, |position| position.offset);
+        let open = copies.iter().filter(|copy| copy.offset >= from(copy.partition));
+        let waiting: BTreeSet<Place> = open.filter_map(|copy| place_of(copy, &rig.topic)).collect();
+        for place in places.into_iter().filter(|place| !waiting.contains(place)) {
+            self.problems
+                .push(format!("I4: {place:?} is committed, has no final place, and waits in no open copy"));
         }
     }
 
@@ -224,6 +246,14 @@ impl Order {
         }
         *last = place.1.max(*last);
     }
+}
+
+fn has_retry(rig: &Rig) -> bool {
+    rig.witness.partitions(&rig.retry_topic()) > 0
+}
+
+fn committed_copies(rig: &Rig) -> BTreeMap<i32, Committed> {
+    if has_retry(rig) { rig.witness.committed(&rig.group(), &rig.retry_topic()) } else { BTreeMap::new() }
 }
 
 fn place_of(letter: &Seen, topic: &str) -> Option<Place> {

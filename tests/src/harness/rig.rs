@@ -229,6 +229,22 @@ impl Rig {
         }
     }
 
+    /// How many copies of the retry topic are not committed.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    #[must_use]
+    pub fn uncommitted_copies(&self) -> i64 {
+        let committed = self.witness.committed(&self.group(), &self.retry_topic());
+        let at = |partition: usize| committed.get(&(partition as i32)).map_or(0, |position| position.offset);
+        self.witness
+            .ends(&self.retry_topic())
+            .iter()
+            .enumerate()
+            .map(|(partition, end)| end - at(partition))
+            .sum()
+    }
+
     fn is_drained(&self, seen: &mut String) -> bool {
         let ends = self.witness.ends(&self.topic);
         let committed = self.witness.committed(&self.group(), &self.topic);

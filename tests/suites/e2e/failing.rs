@@ -14,13 +14,6 @@ use std::time::Duration;
 use longshore_tests::harness::account::Fate;
 use longshore_tests::harness::{Account, Record, Rig, Seen, binary, shared_broker, wait_until};
 
-/// How many copies of the retry topic are not committed.
-fn uncommitted_copies(rig: &Rig) -> i64 {
-    let committed = rig.witness.committed(&rig.group(), &rig.retry_topic());
-    let at = |partition: usize| committed.get(&(partition as i32)).map_or(0, |position| position.offset);
-    rig.witness.ends(&rig.retry_topic()).iter().enumerate().map(|(partition, end)| end - at(partition)).sum()
-}
-
 /// Records `{"n": N}` over `keys` keys.
 fn numbered(range: std::ops::Range<usize>, keys: usize) -> Vec<Record> {
     range.map(|n| Record::new(&format!("key-{}", n % keys), format!("{{\"n\":{n}}}"))).collect()
@@ -55,7 +48,7 @@ fn a_rehearsal_fails_the_same_records_before_and_after_a_kill() {
     let next = rig.working();
     assert!(next.process.transcript().contains("rehearsal step in force"), "{}", next.process.transcript());
     rig.wait_drained(Duration::from_secs(60), &[&next]);
-    wait_until("no copy waits any more", Duration::from_secs(60), || uncommitted_copies(&rig) == 0);
+    wait_until("no copy waits any more", Duration::from_secs(60), || rig.uncommitted_copies() == 0);
     next.stop();
 
     let copies = rig.witness.read(&rig.retry_topic());

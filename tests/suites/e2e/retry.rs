@@ -35,13 +35,6 @@ fn fast_key(seen: &Seen) -> bool {
     !key.trim_start_matches("key-").parse::<usize>().unwrap().is_multiple_of(5)
 }
 
-/// How many copies wait for a commit.
-fn uncommitted_copies(rig: &Rig) -> i64 {
-    let committed = rig.witness.committed(&rig.group(), &rig.retry_topic());
-    let at = |partition: usize| committed.get(&(partition as i32)).map_or(0, |position| position.offset);
-    rig.witness.ends(&rig.retry_topic()).iter().enumerate().map(|(partition, end)| end - at(partition)).sum()
-}
-
 /// Scenario: a record of each fifth key fails for as long as a bug is there; the worker is killed while they and what
 /// stands behind them wait; the next worker is mended. Guarantee: the other keys went on at once, and in the end every record
 /// is in the files once, each key in its order (I1, I2, I3), and the retry topic is committed to its end.
@@ -62,11 +55,11 @@ fn retried_records_keep_their_keys_order_over_a_kill() {
         },
     );
     assert!(worker.metric("longshore_records_retried_total{") > 0.0);
-    assert!(uncommitted_copies(&rig) > 0, "nothing waits");
+    assert!(rig.uncommitted_copies() > 0, "nothing waits");
     worker.process.kill9();
     let mended = rig.worker_with(&["steps.1.delay.for=1ms"], &[]);
     rig.wait_drained(Duration::from_secs(60), &[&mended]);
-    wait_until("no copy waits any more", Duration::from_secs(90), || uncommitted_copies(&rig) == 0);
+    wait_until("no copy waits any more", Duration::from_secs(90), || rig.uncommitted_copies() == 0);
     mended.stop();
     Account::take(&rig).assert_right((KEYS * ROUNDS) as u64, |_| Fate::Row);
 }
@@ -81,7 +74,7 @@ fn the_last_try_makes_a_letter_and_frees_the_key() {
     let worker = rig.working();
     rig.wait_drained(Duration::from_secs(60), &[&worker]);
     wait_until("no copy waits any more", Duration::from_secs(90), || {
-        uncommitted_copies(&rig) == 0 && rig.witness.read(&rig.letter_topic()).len() >= KEYS / 5
+        rig.uncommitted_copies() == 0 && rig.witness.read(&rig.letter_topic()).len() >= KEYS / 5
     });
     worker.stop();
     let slow = |seen: &Seen| seen.value.as_deref().is_some_and(|value| value.ends_with(b"\"slow\":true}"));
@@ -122,7 +115,7 @@ fn a_backlog_of_copies_beyond_the_budget_is_worked_off() {
     }
     let worker = rig.working();
     rig.wait_drained(Duration::from_secs(90), &[&worker]);
-    wait_until("no copy waits any more", Duration::from_secs(60), || uncommitted_copies(&rig) == 0);
+    wait_until("no copy waits any more", Duration::from_secs(60), || rig.uncommitted_copies() == 0);
     worker.stop();
     Account::take(&rig).assert_right(120, |_| Fate::Row);
 }

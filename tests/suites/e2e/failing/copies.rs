@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use longshore_tests::harness::account::Fate;
 use longshore_tests::harness::{Account, Record, Rig, Seen, shared_broker, wait_until};
 
-use super::{numbered, origins, uncommitted_copies};
+use super::{numbered, origins};
 
 const YEAR_MS: i64 = 365 * 86_400_000;
 
@@ -39,7 +39,7 @@ fn five_year_old_records_stand_in_retry_and_dead_letters_as_new_ones() {
     rig.witness.publish(&rig.topic, &records.collect::<Vec<_>>());
     let worker = rig.working();
     rig.wait_drained(Duration::from_secs(60), &[&worker]);
-    wait_until("no copy waits any more", Duration::from_secs(60), || uncommitted_copies(&rig) == 0);
+    wait_until("no copy waits any more", Duration::from_secs(60), || rig.uncommitted_copies() == 0);
     worker.stop();
     let (copies, letters) = (rig.witness.read(&rig.retry_topic()), rig.witness.read(&rig.letter_topic()));
     assert!(copies.len() > 30 && letters.len() > 10, "{} copies, {} letters", copies.len(), letters.len());
@@ -74,7 +74,7 @@ fn a_wait_of_centuries_is_clipped() {
     wait_until("its row is there", Duration::from_secs(30), || {
         Account::take(&rig).rows.contains_key(&(0, 0))
     });
-    wait_until("no copy waits any more", Duration::from_secs(30), || uncommitted_copies(&rig) == 0);
+    wait_until("no copy waits any more", Duration::from_secs(30), || rig.uncommitted_copies() == 0);
     worker.stop();
     Account::take(&rig).assert_right(2, |_| Fate::Row);
 }
@@ -100,7 +100,7 @@ fn a_megabyte_of_headers_goes_through_retry_and_dead_letters() {
     rig.witness.publish(&rig.topic, &numbered(0..4, 2).into_iter().map(padded).collect::<Vec<_>>());
     let worker = rig.working();
     rig.wait_drained(Duration::from_secs(60), &[&worker]);
-    wait_until("no copy waits any more", Duration::from_secs(60), || uncommitted_copies(&rig) == 0);
+    wait_until("no copy waits any more", Duration::from_secs(60), || rig.uncommitted_copies() == 0);
     worker.stop();
     let own = |seen: &Seen| {
         let own = seen.headers.iter().filter(|(name, _)| !name.starts_with("longshore."));
@@ -145,7 +145,7 @@ fn strays_of_the_retry_topic_are_letters() {
     let worker = rig.working();
     rig.wait_drained(Duration::from_secs(60), &[&worker]);
     wait_until("the strays are letters", Duration::from_secs(60), || {
-        uncommitted_copies(&rig) == 0 && rig.witness.read(&rig.letter_topic()).len() >= count
+        rig.uncommitted_copies() == 0 && rig.witness.read(&rig.letter_topic()).len() >= count
     });
     worker.stop();
     let letters = rig.witness.read(&rig.letter_topic());

@@ -8,7 +8,7 @@ use longshore_tests::harness::account::Fate;
 use longshore_tests::harness::rig::{LETTER_SETTINGS, RETRY_SETTINGS};
 use longshore_tests::harness::{Account, Rig, Seen, Worker, binary, shared_broker, start_broker, wait_until};
 
-use super::{numbered, origins, uncommitted_copies};
+use super::{numbered, origins};
 
 const RECORDS: usize = 200;
 /// Records that fail until they are mended, or at once for good.
@@ -26,7 +26,7 @@ fn rig(bootstrap: &str, name: &str, steps: &str) -> Rig {
 /// Everything came through: rows, and letters for those that the step rejects.
 fn assert_all_there(rig: &Rig, worker: &Worker, records: usize) {
     rig.wait_drained(Duration::from_secs(60), &[worker]);
-    wait_until("no copy waits any more", Duration::from_secs(60), || uncommitted_copies(rig) == 0);
+    wait_until("no copy waits any more", Duration::from_secs(60), || rig.uncommitted_copies() == 0);
     let letters = origins(&rig.witness.read(&rig.letter_topic()), "step.failed");
     let fate = |seen: &Seen| {
         let origin = format!("{}/{}/{}/0", rig.topic, seen.partition, seen.offset);
@@ -189,7 +189,7 @@ fn two_pipelines_on_one_topic_do_not_mix() {
     let ran = replay.args(["dlq", "replay", "--yes", "-c"]).arg(mended.file()).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     wait_until("the letters' records are in the files", Duration::from_secs(60), || {
-        uncommitted_copies(&mended) == 0 && Account::take(&mended).rows.len() == RECORDS
+        mended.uncommitted_copies() == 0 && Account::take(&mended).rows.len() == RECORDS
     });
     let replayed = origins(&mended.witness.read(&mended.retry_topic()), "step.failed").len();
     assert!(replayed >= letters);
