@@ -10,6 +10,10 @@ mod letters;
 mod memory;
 #[path = "faults/points.rs"]
 mod points;
+#[path = "faults/replay_points.rs"]
+mod replay_points;
+#[path = "faults/retry_storm.rs"]
+mod retry_storm;
 #[path = "faults/storm.rs"]
 mod storm;
 
@@ -26,6 +30,15 @@ fn is_full() -> bool {
 /// One broker for the suite; its groups notice a dead member within a second.
 fn broker() -> Option<&'static JvmBroker> {
     static BROKER: OnceLock<Option<JvmBroker>> = OnceLock::new();
-    let start = || start_broker(BrokerOptions { heap_mib: 768, ..BrokerOptions::default() });
+    // Of members that speak the new protocol the broker decides how soon they are missed.
+    let properties = [
+        ("group.consumer.min.session.timeout.ms", "1000"),
+        ("group.consumer.session.timeout.ms", "2500"),
+        ("group.consumer.min.heartbeat.interval.ms", "200"),
+        ("group.consumer.heartbeat.interval.ms", "300"),
+    ];
+    let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let options = BrokerOptions { heap_mib: 768, properties, ..BrokerOptions::default() };
+    let start = || start_broker(options);
     BROKER.get_or_init(start).as_ref()
 }

@@ -1,9 +1,12 @@
-//! Dying at a named point, for the fault suite: `LONGSHORE_CRASH_AT=publish.after:3` ends a worker by SIGKILL when it
+//! Dying at a named point, for the fault suite: `LONGSHORE_CRASH_AT=publish.after:3` ends the process by SIGKILL when it
 //! comes by that point for the third time. Debug builds alone; a release build has no such points.
 
-/// Where a worker can be made to die.
+use longshore_core::pair::{Destination, Letter, Unit};
+use longshore_core::{Lane, Reason};
+
+/// Where a worker, or a replay of dead letters, can be made to die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Point {
+pub enum Point {
     /// A sink is about to take rows.
     AppendBefore,
     /// It has taken them.
@@ -24,18 +27,63 @@ pub(crate) enum Point {
     LetterBefore,
     /// The broker acknowledged a dead letter.
     LetterAfter,
+    /// The copy of a record that failed is about to go to the retry topic.
+    HandOverBefore,
+    /// The broker acknowledged that copy.
+    HandOverAfter,
+    /// The copy of a record that stands behind a failed one of its key is about to follow into the retry topic.
+    ParkBefore,
+    /// The broker acknowledged that copy.
+    ParkAfter,
+    /// The next copy of a record that failed once more is about to go to the retry topic.
+    AgainBefore,
+    /// The broker acknowledged that copy.
+    AgainAfter,
+    /// A record that stood behind another one is about to be tried for the first time.
+    ReleaseBefore,
+    /// The steps have it.
+    ReleaseAfter,
+    /// A copy is about to be carried forward to the end of the retry topic.
+    CarryBefore,
+    /// The broker acknowledged the copy there.
+    CarryAfter,
+    /// A replay is about to send letters.
+    ReplayBefore,
+    /// The broker acknowledged them, and the journal does not know it.
+    ReplaySent,
+    /// The journal knows the letters, and not how far the run is.
+    ReplayNoted,
+}
+
+/// The points before and after a letter of this kind is sent.
+pub(crate) fn around(letter: &Letter) -> (Point, Point) {
+    let again = letter.record.chunk().lane() == Lane::Retry;
+    match letter.to {
+        Destination::DeadLetters => (Point::LetterBefore, Point::LetterAfter),
+        Destination::Tail => (Point::CarryBefore, Point::CarryAfter),
+        Destination::Retry { .. } if again => (Point::AgainBefore, Point::AgainAfter),
+        Destination::Retry { .. } if letter.failure.reason == Reason::RetryParked => {
+            (Point::ParkBefore, Point::ParkAfter)
+        }
+        Destination::Retry { .. } => (Point::HandOverBefore, Point::HandOverAfter),
+    }
+}
+
+/// Whether a unit has a record that waited in the retry lane without having failed.
+pub(crate) fn releases(unit: &Unit) -> bool {
+    unit.entries.iter().any(|entry| entry.attempt == 1 && entry.record.chunk().lane() == Lane::Retry)
 }
 
 /// Comes by a point; does not return from the time that was asked for.
 #[cfg(debug_assertions)]
-pub(crate) fn at(point: Point) {
+pub fn at(point: Point) {
     armed::pass(point);
 }
 
 /// Nothing in a release build.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-pub(crate) fn at(_: Point) {}
+pub fn at(_: Point) {}
 
 #[cfg(debug_assertions)]
 mod armed {
@@ -85,6 +133,19 @@ mod armed {
             Point::CommitAfter => "commit.after",
             Point::LetterBefore => "letter.before",
             Point::LetterAfter => "letter.after",
+            Point::HandOverBefore => "handover.before",
+            Point::HandOverAfter => "handover.after",
+            Point::ParkBefore => "park.before",
+            Point::ParkAfter => "park.after",
+            Point::AgainBefore => "again.before",
+            Point::AgainAfter => "again.after",
+            Point::ReleaseBefore => "release.before",
+            Point::ReleaseAfter => "release.after",
+            Point::CarryBefore => "carry.before",
+            Point::CarryAfter => "carry.after",
+            Point::ReplayBefore => "replay.before",
+            Point::ReplaySent => "replay.sent",
+            Point::ReplayNoted => "replay.noted",
         }
     }
 }

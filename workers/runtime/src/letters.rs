@@ -9,7 +9,7 @@ use longshore_core::pair::{Letter, LetterId};
 use longshore_core::{BoxFuture, Class, Failure, Reason};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::crash::{self, Point};
+use crate::crash;
 use crate::mailbox::Input;
 use crate::trouble::{Pause, Pauses};
 
@@ -81,10 +81,11 @@ fn unanswered(patience: Duration) -> Failure {
 
 /// A panic in the sink is a defect of ours, not of the letter.
 async fn send_once(sink: &dyn LetterSink, letter: Letter) -> Result<(), Failure> {
-    crash::at(Point::LetterBefore);
+    let (before, after) = crash::around(&letter);
+    crash::at(before);
     let sent = AssertUnwindSafe(async move { sink.send(letter).await }).catch_unwind().await;
     if matches!(sent, Ok(Ok(()))) {
-        crash::at(Point::LetterAfter);
+        crash::at(after);
     }
     sent.unwrap_or_else(|_| Err(Failure::halt(Reason::Internal, "the letter sink panicked")))
 }

@@ -11,7 +11,7 @@
 
 pub mod budget;
 mod clock;
-mod crash;
+pub mod crash;
 mod entropy;
 mod execute;
 pub mod fleet;

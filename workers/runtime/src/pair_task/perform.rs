@@ -90,6 +90,11 @@ impl PairTask {
     }
 
     fn run_unit(&mut self, unit: Unit) {
+        // Units are looked through for this in debug builds alone.
+        let releases = cfg!(debug_assertions) && crash::releases(&unit);
+        if releases {
+            crash::at(Point::ReleaseBefore);
+        }
         match self.options.grain {
             Grain::Batch => {
                 self.flight.pooled.insert(unit.id, self.shared.clock.now());
@@ -101,6 +106,9 @@ impl PairTask {
                 });
             }
             Grain::Record => self.outgoing.push(unit),
+        }
+        if releases {
+            crash::at(Point::ReleaseAfter);
         }
     }
 

@@ -18,6 +18,7 @@ use longshore_core::letter::{LetterRef, is_foreign};
 use longshore_core::{Class, Offset};
 use longshore_kafka as kafka;
 use longshore_kafka::{BatchTicket, OwnedRecord, Producer, ReadFrom, ReadUntil, Reader, RecordView};
+use longshore_runtime::crash::{self, Point};
 use tokio::runtime::Runtime;
 
 use super::plan::Inputs;
@@ -221,6 +222,7 @@ impl Sender<'_> {
             while at < records.len() {
                 let count = way.producer.fitting(&records[at..]);
                 let part = &records[at..at + count];
+                crash::at(Point::ReplayBefore);
                 let given = way.producer.send_batch(&topic, part);
                 let ticket = wait(&self.runtime, &way.producer, &topic, given)?;
                 let places = list[at..at + count].iter().map(|(_, place)| place.clone()).collect();
@@ -282,6 +284,7 @@ impl Sender<'_> {
     /// Waits for all answers and writes what is handled, unless somebody else has the run now.
     fn note(&mut self, way: &mut Way) -> Result<Option<Relief>, End> {
         let answered = self.confirm_all(way);
+        crash::at(Point::ReplaySent);
         way.noted = Instant::now();
         let relief = self.writer.relieved(&self.run)?;
         if relief == Some(Relief::Taken) {
@@ -292,6 +295,7 @@ impl Sender<'_> {
         let places: Vec<_> =
             touched.map(|(topic, partition, base)| (topic.to_string(), partition, base)).collect();
         self.writer.blocks(&self.runtime, &self.run.id, Which::Handled, &self.handled, &places)?;
+        crash::at(Point::ReplayNoted);
         answered?;
         if relief.is_some() {
             return Ok(relief);
