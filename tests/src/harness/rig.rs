@@ -326,9 +326,7 @@ impl Worker {
     /// When it gets none, or ends.
     #[track_caller]
     pub fn wait_for_partitions(&mut self) {
-        self.wait_until("it works on a partition", |worker| {
-            worker.pairs().iter().any(|pair| pair.state == "running")
-        });
+        self.wait_until("it works on a partition", |worker| worker.pairs().iter().any(PairSeen::works));
     }
 
     /// Waits for a condition on this worker.
@@ -420,4 +418,12 @@ pub struct PairSeen {
     pub committed: i64,
     /// Records received and not settled.
     pub unsettled: i64,
+}
+
+impl PairSeen {
+    /// Whether it takes records, be it one at a time.
+    #[must_use]
+    pub fn works(&self) -> bool {
+        self.state == "running" || self.state == "careful"
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use longshore_tests::harness::account::Fate;
+use longshore_tests::harness::rig::PairSeen;
 use longshore_tests::harness::{Account, Record, Rig, Worker, wait_until};
 
 use super::{broker, is_full};
@@ -73,7 +74,7 @@ impl Crew<'_> {
     fn all_run(&mut self) {
         wait_until("every partition runs", PATIENCE, || {
             let pairs = self.members.iter_mut().flat_map(Worker::pairs);
-            let running = pairs.filter(|pair| pair.state == "running").map(|pair| pair.partition);
+            let running = pairs.filter(PairSeen::works).map(|pair| pair.partition);
             running.collect::<BTreeSet<_>>().len() == PARTITIONS as usize
         });
     }
