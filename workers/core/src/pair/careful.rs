@@ -170,15 +170,27 @@ impl Pair {
 
     /// Whether all that the crashed owner can have had was tried: the records it took in, and the copies that were due.
     fn is_past_the_crash(&mut self, now: Moment) -> bool {
+        let input = self.is_input_past_the_crash();
         let own = &mut self.own;
-        let end = own.careful.end.unwrap_or(own.assignment.log_end).min(own.assignment.log_end);
-        let input = own.tracker.watermark() >= end;
         let Some(lane) = &own.retry else { return input };
         if !lane.is_caught_up() {
             return false;
         }
         let until = *own.careful.due_until.get_or_insert(now);
         input && lane.at_work == 0 && lane.index.next_due().is_none_or(|due| due > until)
+    }
+
+    fn is_input_past_the_crash(&self) -> bool {
+        let own = &self.own;
+        let end = own.careful.end.unwrap_or(own.assignment.log_end).min(own.assignment.log_end);
+        own.tracker.watermark() >= end
+    }
+
+    /// Up to when copies may be due to be tried, none for any. Those that are due later than the suspects wait until records run at
+    /// once again: where copies come quicker than they can be tried alone, careful mode would go on for ever if they joined
+    /// the others. Not before the input is past the crash, since it may wait for copies to be worked off.
+    pub(super) fn last_due(&self) -> Option<Moment> {
+        self.own.careful.due_until.filter(|_| self.is_input_past_the_crash())
     }
 
     /// The broker has the last commit of the input lane.

@@ -12,6 +12,7 @@ impl Pair {
     /// first one (design section 4, ordered retry, rule 4). At most half of the window, so that the input lane goes on.
     pub(in crate::pair) fn queue_due(&mut self, now: Moment) {
         let most = (self.options.window.records / 2).max(1);
+        let now = self.last_due().map_or(now, |until| until.min(now));
         let own = &mut self.own;
         let all = crate::SinkMask::first(own.sinks.len());
         let position = if Rule::WaitForInput.holds() { own.tracker.position() } else { Offset(i64::MAX) };
@@ -49,8 +50,9 @@ impl Pair {
         if self.phase != Phase::Running || !lane.is_caught_up() {
             return None;
         }
-        // With the window full, the next answer makes room.
-        let due = lane.index.next_due().filter(|_| lane.at_work < most);
+        // With the window full, the next answer makes room; what has to wait for the end of careful mode is woken by it.
+        let may_go = |due: &Moment| lane.at_work < most && self.last_due().is_none_or(|until| *due <= until);
+        let due = lane.index.next_due().filter(may_go);
         due.into_iter().chain(self.next_sweep()).min()
     }
 
