@@ -153,6 +153,13 @@ impl Moment {
         Self(self.0.saturating_add(span))
     }
 
+    /// The first multiple of `step` that is not before this moment. With a step of zero it is this moment.
+    #[must_use]
+    pub fn rounded_up(self, step: Duration) -> Self {
+        let past = self.0.as_nanos().checked_rem(step.as_nanos()).unwrap_or(0);
+        if past == 0 { self } else { self.after(step.saturating_sub(Duration::from_nanos(past as u64))) }
+    }
+
     /// How long ago `earlier` was; zero if it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
@@ -188,4 +195,21 @@ pub enum Lane {
     Input,
     /// The pipeline's retry topic.
     Retry,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_round_up_to_a_step() {
+        let at = |ms| Moment(Duration::from_millis(ms));
+        let step = Duration::from_millis(10);
+        assert_eq!(at(0).rounded_up(step), at(0));
+        assert_eq!(at(20).rounded_up(step), at(20));
+        assert_eq!(at(21).rounded_up(step), at(30));
+        assert_eq!(Moment(Duration::from_nanos(1)).rounded_up(step), at(10));
+        assert_eq!(at(21).rounded_up(Duration::ZERO), at(21));
+        assert_eq!(Moment(Duration::MAX).rounded_up(step), Moment(Duration::MAX));
+    }
 }

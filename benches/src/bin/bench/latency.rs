@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::cluster::Cluster;
 use crate::judge::Goal;
 use crate::options::Options;
 use crate::rooflines::{Pace, Rooflines};
@@ -24,6 +25,7 @@ const END: Duration = Duration::from_secs(30);
 
 /// Measures it.
 pub(crate) struct Latency<'a> {
+    pub(crate) cluster: &'a Cluster,
     pub(crate) rooflines: &'a Rooflines<'a>,
     pub(crate) workers: &'a Workers<'a>,
     pub(crate) options: &'a Options,
@@ -39,16 +41,20 @@ impl Latency<'_> {
     }
 
     fn percentile(&self, workload: &Workload, round: u32) -> anyhow::Result<f64> {
+        let topic = workload.input.topic;
+        self.cluster.create(topic)?;
         let run = self.workers.prepared(workload, round)?;
         let mut process = self.workers.start(&run)?;
         run.ready(&mut process)?;
         let rate = self.options.scaled(RATE);
         let pace = Pace { rate, warm_up: WARM_UP, measured: MEASURED, healthy: 500 };
-        let found = self.rooflines.latency(workload.input.topic, &run.output, &pace);
+        let found = self.rooflines.latency(topic, &run.output, &pace);
         let found = found.with_context(|| workload.name)?;
         process.terminate()?;
         process.finish(END)?;
         self.workers.clear(&run)?;
+        // The next worker would read what this one has read.
+        self.cluster.delete(topic)?;
         Ok(found.as_secs_f64() * 1000.0)
     }
 }

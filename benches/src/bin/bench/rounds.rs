@@ -16,7 +16,7 @@ use crate::process::Cost;
 use crate::report;
 use crate::rooflines::{Measure, Rooflines};
 use crate::worker::Workers;
-use crate::workloads::{ALL, Bound, Group, Input, LARGE, LETTERS, PACED, Proof, SMALL, Workload};
+use crate::workloads::{ALL, Bound, Group, Input, LARGE, LETTERS, Proof, SMALL, Workload};
 
 /// Records that P0 writes.
 const PRODUCED: u64 = 1_000_000;
@@ -66,9 +66,6 @@ pub(crate) fn run(options: &Options, cluster: &Cluster) -> anyhow::Result<Result
     let mut needed: Vec<Input> = wanted.iter().map(|workload| workload.input).collect();
     needed.extend(options.wants_letters().then_some(LETTERS));
     let inputs = bench.fill(&needed)?;
-    if options.wants_of(Group::Failure, latency::NAME) {
-        cluster.create(PACED.input.topic)?;
-    }
     let mut results = Results::default();
     results.workloads.extend(wanted.into_iter().map(|workload| (workload, Vec::new())));
     // A topic just written and a JVM just started behave unlike themselves: the first round is thrown away.
@@ -135,8 +132,12 @@ impl Bench<'_> {
             letters.measure(contents, round)?.into_iter().for_each(|found| compare(results, found, round));
         }
         if self.options.wants_of(Group::Failure, latency::NAME) {
-            let latency =
-                Latency { rooflines: &self.rooflines, workers: &self.workers, options: self.options };
+            let latency = Latency {
+                cluster: self.cluster,
+                rooflines: &self.rooflines,
+                workers: &self.workers,
+                options: self.options,
+            };
             compare(results, latency.measure(round)?, round);
         }
         self.produce(round, results)

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
 use longshore_core::pair::{Action, CommitResult, Event, LetterId, Pair, PairOptions, Unit, UnitResult};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl};
-use longshore_core::{Budget, Chunk, Epoch, Failure, Lane, Moment, Offset, PairId, Reason, UnitId};
+use longshore_core::{
+    BoxFuture, Budget, Chunk, Epoch, Failure, Lane, Moment, Offset, PairId, Reason, UnitId,
+};
 use longshore_telemetry::metrics::PairState;
 use longshore_telemetry::{Metrics, PairMetrics, SinkMetrics};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::{self, Clock};
@@ -31,6 +34,9 @@ use crate::writer::Writer;
 
 /// How many messages are taken before the figures are told again.
 const INBOX: usize = 64;
+
+/// A letter on its way.
+type Delivery = BoxFuture<'static, (LetterId, Result<(), Failure>)>;
 
 /// What all pairs share.
 pub(crate) struct Shared {
@@ -93,7 +99,8 @@ pub(crate) struct PairTask {
     topic_id: String,
     writers: Vec<Option<Writer>>,
     flight: Flight,
-    letters: JoinSet<(LetterId, Result<(), Failure>)>,
+    /// Polled by this task: a failed record costs no task of its own.
+    letters: FuturesUnordered<Delivery>,
     letters_in_trouble: u64,
     started: bool,
     /// Where reading was to begin, until something came.
@@ -132,7 +139,7 @@ impl PairTask {
             topic_id: String::new(),
             writers: shared.plan.routes.iter().map(|_| None).collect(),
             flight: Flight::new(0),
-            letters: JoinSet::new(),
+            letters: FuturesUnordered::new(),
             letters_in_trouble: 0,
             started: false,
             begins: None,
@@ -165,11 +172,11 @@ impl PairTask {
             }
             let wake = self.wake();
             let stop = self.stop.as_ref().filter(|stop| !stop.overrun).map(|stop| stop.until);
-            // Every branch is cancel-safe: `recv_many`, `ended` and `join_next` lose nothing, sleeps are made anew.
+            // Every branch is cancel-safe: `recv_many`, `ended` and `next` lose nothing, sleeps are made anew.
             tokio::select! {
                 _ = mailbox.recv_many(&mut inbox, INBOX) => {}
                 Some(_) = self.flight.waiting.ended() => self.defect("a task of the waiting steps ended"),
-                Some(letter) = self.letters.join_next() => self.letter_came(letter),
+                Some(letter) = self.letters.next() => self.letters_came(letter),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.handle(Event::Tick),
                 () = sleep_until(stop.unwrap_or_else(Instant::now)), if stop.is_some() => self.overrun(),
             }
@@ -350,15 +357,18 @@ impl PairTask {
         self.handle(Event::UnitDone { epoch: self.epoch, result });
     }
 
-    fn letter_came(&mut self, letter: Result<(LetterId, Result<(), Failure>), JoinError>) {
-        match letter {
-            Ok((letter, result)) => {
-                self.figures.progress += 1;
-                self.handle(Event::LetterDelivered { epoch: self.epoch, letter, result });
-            }
-            Err(error) if error.is_cancelled() => {}
-            Err(_) => self.defect("a letter's task panicked"),
+    /// Takes an answer and those that came with it.
+    fn letters_came(&mut self, first: (LetterId, Result<(), Failure>)) {
+        self.letter_came(first);
+        for _ in 1..INBOX {
+            let Some(Some(next)) = self.letters.next().now_or_never() else { return };
+            self.letter_came(next);
         }
+    }
+
+    fn letter_came(&mut self, (letter, result): (LetterId, Result<(), Failure>)) {
+        self.figures.progress += 1;
+        self.handle(Event::LetterDelivered { epoch: self.epoch, letter, result });
     }
 
     fn defect(&mut self, detail: &str) {
@@ -401,7 +411,7 @@ impl PairTask {
     /// Cancels units, letters and writers; nothing of them is visible afterwards.
     fn drop_work(&mut self) {
         self.cancel_units();
-        self.letters = JoinSet::new();
+        self.letters = FuturesUnordered::new();
         self.letters_in_trouble = 0;
         self.letters_hold = None;
         self.writers.iter_mut().for_each(|writer| *writer = None);

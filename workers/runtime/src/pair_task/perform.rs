@@ -133,8 +133,9 @@ impl PairTask {
     fn send_letter(&mut self, letter: Letter) {
         let (sink, pauses) = (Arc::clone(&self.shared.letters), self.shared.pauses);
         let (patience, mailbox) = (self.shared.letter_patience, self.mailbox.clone());
-        self.letters
-            .spawn(async move { letters::deliver(sink.as_ref(), letter, pauses, patience, mailbox).await });
+        self.letters.push(Box::pin(async move {
+            letters::deliver(sink.as_ref(), letter, pauses, patience, mailbox).await
+        }));
     }
 
     fn commit(&mut self, lane: Lane, position: Position) {

@@ -183,6 +183,10 @@ fn identify(record: &RecordRef, pair: &PairId) -> Result<LetterHeaders, Failure>
     Ok(headers)
 }
 
+/// Copies that wait come due in steps of this, so that those of about the same time are tried as one unit: a unit costs as much
+/// for one record as for many, and a wait is random anyway (full jitter).
+const DUE_STEP: Duration = Duration::from_millis(10);
+
 /// A copy with its times, on the pair's clock. A time far ahead is clipped (rule 7), whatever it says.
 fn timed(
     policy: &RetryPolicy,
@@ -200,7 +204,7 @@ fn timed(
         && policy.max_age.is_some_and(|most| Duration::from_millis(failing_ms).saturating_add(wait) >= most);
     Copy {
         offset: Offset(0),
-        due: now.after(wait),
+        due: if wait.is_zero() { now } else { now.after(wait).rounded_up(DUE_STEP) },
         stale: now.after(policy.carry_age.saturating_sub(age)),
         key: None,
         attempt: headers.attempt,
