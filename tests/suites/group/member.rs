@@ -155,7 +155,10 @@ impl Work {
                     look(&self.world, |seen| seen.lost.push((pair, words)));
                 }
                 SourceEvent::Ended(result) => return result.unwrap(),
-                SourceEvent::Passed { .. } | SourceEvent::Trouble(_) | SourceEvent::Well => {}
+                SourceEvent::Passed { .. }
+                | SourceEvent::EndFound { .. }
+                | SourceEvent::Trouble(_)
+                | SourceEvent::Well => {}
             }
         }
     }

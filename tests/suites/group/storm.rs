@@ -110,6 +110,7 @@ impl Work {
             SourceEvent::Refused { pair, failure } => println!("@ refusal {} {failure}", pair.partition),
             SourceEvent::CopiesLost { pair, words } => println!("@ copies-lost {} {words}", pair.partition),
             SourceEvent::Passed { .. }
+            | SourceEvent::EndFound { .. }
             | SourceEvent::Trouble(_)
             | SourceEvent::Well
             | SourceEvent::Ended(_) => {}

@@ -18,7 +18,7 @@ pub enum Rule {
     WaitForInput,
     /// The caps on what waits pause the input lane only beyond the highest origin that waits.
     CapsBeyondOrigins,
-    /// A copy of what the input lane has at work is no new work.
+    /// A copy of what the input lane has at work, or is through with, is no new work.
     SupersedeAtWork,
     /// A copy of what waits in a segment settles at its publish, not at once.
     JoinAtPublish,
@@ -30,6 +30,12 @@ pub enum Rule {
     DecidedStands,
     /// What waits is not carried forward for its own number.
     CarryWhatHelps,
+    /// A copy that waits is compared with its record when the input lane comes to it.
+    CompareCopies,
+    /// A copy that names what is beyond the end of the input is not believed before that end is asked for.
+    AskBeyondEnd,
+    /// The input's commit waits for a stray's.
+    CommitBehindStrays,
     /// Owners that crashed are counted, and after two of them records are tried alone.
     CountCrashes,
     /// The note about a record is committed before it runs.
@@ -40,7 +46,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -54,6 +60,9 @@ impl Rule {
         Self::LaterCopyCounts,
         Self::DecidedStands,
         Self::CarryWhatHelps,
+        Self::CompareCopies,
+        Self::AskBeyondEnd,
+        Self::CommitBehindStrays,
         Self::CountCrashes,
         Self::NoteBeforeTry,
         Self::RefusalDecides,

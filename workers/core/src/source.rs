@@ -38,6 +38,15 @@ pub enum SourceEvent {
         /// The end of the log as far as records can be read.
         offset: Offset,
     },
+    /// The answer to [`SourceCommand::FindEnd`].
+    EndFound {
+        /// The pair.
+        pair: PairId,
+        /// Its ownership.
+        epoch: Epoch,
+        /// The offset behind the input's last record; none when nobody could say.
+        end: Option<Offset>,
+    },
     /// The pair is being taken away: seal what fits, cancel the rest, and answer with [`SourceCommand::Release`]
     /// within `limits.revoke`; the poll thread waits for it.
     Revoking {
@@ -171,6 +180,13 @@ pub enum SourceCommand {
         /// The pair.
         pair: PairId,
         /// The ownership to end.
+        epoch: Epoch,
+    },
+    /// Ask the broker where the pair's input ends by now; the answer comes as [`SourceEvent::EndFound`].
+    FindEnd {
+        /// The pair.
+        pair: PairId,
+        /// Its ownership.
         epoch: Epoch,
     },
     /// All pairs are released or hopeless: leave the group, close, end.

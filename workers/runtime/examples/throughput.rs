@@ -92,7 +92,10 @@ impl SourceControl for Source {
             SourceCommand::Shutdown => {
                 let _ = self.events.send(SourceEvent::Ended(Ok(())));
             }
-            SourceCommand::Start { .. } | SourceCommand::Release { .. } | SourceCommand::Reassign { .. } => {}
+            SourceCommand::Start { .. }
+            | SourceCommand::Release { .. }
+            | SourceCommand::Reassign { .. }
+            | SourceCommand::FindEnd { .. } => {}
         }
     }
 }

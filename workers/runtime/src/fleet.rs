@@ -246,6 +246,9 @@ impl Fleet {
             SourceEvent::Passed { pair, epoch, lane, offset } => {
                 self.forward(&pair, Event::Passed { epoch, lane, offset });
             }
+            SourceEvent::EndFound { pair, epoch, end } => {
+                self.forward(&pair, Event::EndFound { epoch, end });
+            }
             SourceEvent::Committed { pair, epoch, lane, offset, result } => {
                 self.forward(&pair, Event::Committed { epoch, lane, offset, result });
             }

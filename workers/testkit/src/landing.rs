@@ -41,6 +41,15 @@ impl World {
                     self.tell(at, Event::LetterDelivered { epoch, letter: letter.id, result: Ok(()) });
                 }
             }
+            Load::End(None) if alive => {
+                let end = (!self.storm || self.random.percent(90)).then(|| self.log_end());
+                match end {
+                    Some(end) => self.send(at, epoch, Load::End(Some(end))),
+                    None => self.tell(at, Event::EndFound { epoch, end }),
+                }
+            }
+            Load::End(Some(end)) if alive => self.tell(at, Event::EndFound { epoch, end: Some(end) }),
+            Load::End(_) => {}
             Load::Commit { generation, lane, position } => {
                 let offset = position.offset;
                 let lost_on_the_way = self.storm && self.random.percent(5);

@@ -7,6 +7,7 @@ use longshore_core::pair::Position;
 use longshore_core::{Epoch, Offset, SinkIndex};
 
 use crate::plan::{Kind, Planned};
+use crate::retry::StoredCopy;
 use crate::world::World;
 
 impl World {
@@ -47,7 +48,8 @@ impl World {
             Some(position) => (position.offset, Metadata::decode(&position.metadata, position.offset, end)?),
         };
         let open = |place: &i64| Offset(*place) >= from && !settled.settled.contains(Offset(*place));
-        Ok((0..end.0).filter(open).map(|place| self.copies[place as usize].origin()).collect())
+        let copies = (0..end.0).filter(open).map(|place| &self.copies[place as usize]);
+        Ok(copies.filter(|copy| !copy.forged).map(StoredCopy::origin).collect())
     }
 
     /// Whether a record's notes allow a letter for crashes.
@@ -112,6 +114,17 @@ impl World {
             }
         }
         self.check_letters();
+        self.check_strays();
+    }
+
+    /// A forged copy of what was never written is found among the letters. One whose record came to be written may have been
+    /// read after that record, which needed no copy.
+    fn check_strays(&mut self) {
+        let forged = (0..).map(Offset).zip(&self.copies).filter(|(_, copy)| copy.forged);
+        let never = forged.filter(|(_, copy)| copy.origin() >= self.plan.end).map(|(place, _)| place);
+        if let Some(place) = { never }.find(|place| !self.strays.contains(place)) {
+            self.broken(format!("I1 the forged copy {place} is no letter"));
+        }
     }
 
     fn check_ledger_sink(&mut self, place: usize) {
@@ -184,7 +197,8 @@ impl World {
         for mut rows in by_owner.into_values() {
             // A copy that landed twice is tried twice, since no ledger tells that it is done; one of a former owner may also
             // come late.
-            let copied = |offset: &Offset| self.copies.iter().any(|copy| copy.origin() == *offset);
+            let copied =
+                |offset: &Offset| self.copies.iter().any(|copy| !copy.forged && copy.origin() == *offset);
             let mut seen = HashSet::new();
             rows.retain(|offset| !copied(offset) || (!self.plan.faulty && seen.insert(*offset)));
             self.check_order(place, &rows);
@@ -203,7 +217,9 @@ impl World {
                     if matches!(record.kind, Kind::Picky(_)) && !decides {
                         return true;
                     }
-                    let retried = !self.plan.is_retry_ordered() && matches!(record.kind, Kind::Transient(_));
+                    let fails =
+                        matches!(record.kind, Kind::Transient(_)) || self.spared.contains(&record.offset);
+                    let retried = !self.plan.is_retry_ordered() && fails;
                     retried || self.replayed.contains(&record.offset)
                 };
                 if self.plan.ordered(&a, &b) && earlier >= later && !late(&a) && !late(&b) {

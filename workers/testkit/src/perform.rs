@@ -36,6 +36,7 @@ impl World {
                     source.granted = records;
                 }
             }
+            Action::FindEnd => self.send(at, epoch, Load::End(None)),
             Action::Run(unit) => self.start_unit(at, unit),
             Action::CancelUnits => {
                 // A unit that is nearly done may end all the same.

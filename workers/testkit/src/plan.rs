@@ -60,6 +60,8 @@ pub(crate) struct Plan {
     pub(crate) options: Arc<PairOptions>,
     pub(crate) processes: usize,
     pub(crate) faults: usize,
+    /// Somebody writes copies to the retry partition that are nobody's.
+    pub(crate) forger: bool,
     /// Whether anything goes wrong at all.
     pub(crate) faulty: bool,
     pub(crate) steps: usize,
@@ -73,7 +75,9 @@ impl Plan {
         let end = log.last().map_or(Offset(0), |record| record.offset.next());
         let (options, processes) = (Arc::new(options(random, specs)), random.pick(&[2, 2, 3]));
         let faults = random.pick(&[0, 1, 2, 3, 4, 6]);
-        Self { log, end, options, processes, faults, faulty: faults > 0, steps: random.pick(&[60, 120, 240]) }
+        let steps = random.pick(&[60, 120, 240]);
+        let forger = options.retry.is_some() && random.percent(30);
+        Self { log, end, options, processes, faults, forger, faulty: faults > 0, steps }
     }
 
     pub(crate) fn record(&self, offset: Offset) -> &Planned {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use longshore_core::headers::LetterHeaders;
 use longshore_core::pair::{Destination, Event, Letter};
 use longshore_core::source::RetryAssignment;
-use longshore_core::{ChunkBuilder, Failure, Lane, Offset, Origin, PairId, Partition, Reason, TopicName};
+use longshore_core::{
+    ChunkBuilder, Failure, Lane, Offset, Origin, PairId, Partition, Reason, RecordRef, TopicName,
+};
 
 use crate::sabotage::Sabotage;
 use crate::world::World;
@@ -19,6 +21,17 @@ pub(crate) struct StoredCopy {
     pub(crate) headers: LetterHeaders,
     pub(crate) key: Option<u8>,
     pub(crate) landed_ms: i64,
+    /// It is no copy of anything.
+    pub(crate) forged: bool,
+}
+
+/// What the records of the input hold, and what a forger writes.
+const VALUE: &[u8] = b"v";
+const FORGED: &[u8] = b"f";
+
+/// Whether a record is a forger's.
+pub(crate) fn is_forged(record: &RecordRef) -> bool {
+    record.value() == Some(FORGED)
 }
 
 impl StoredCopy {
@@ -43,8 +56,17 @@ impl World {
 
     /// A letter arrives at the topic that it is for.
     pub(crate) fn store_letter(&mut self, at: usize, letter: &Letter) {
-        let Some(origin) = letter.origin else {
-            return self.broken(format!("p{at} takes a copy for a stray: {}", letter.failure));
+        let origin = match letter.origin {
+            None if is_forged(&letter.record) => {
+                self.note(format_args!("   broker: stray {} from p{at}", letter.record.lane_offset()));
+                self.strays.insert(letter.record.lane_offset());
+                return;
+            }
+            Some(origin) if !is_forged(&letter.record) => origin,
+            Some(origin) => {
+                return self.broken(format!("I1 p{at} takes a forged copy for record {origin}"));
+            }
+            None => return self.broken(format!("p{at} takes a copy for a stray: {}", letter.failure)),
         };
         match letter.to {
             Destination::DeadLetters => {
@@ -82,7 +104,41 @@ impl World {
             headers.attempt, headers.replays
         ));
         let (key, landed_ms) = (self.plan.record(origin).key, self.wall_ms());
-        self.copies.push(StoredCopy { headers, key, landed_ms });
+        self.copies.push(StoredCopy { headers, key, landed_ms, forged: false });
+    }
+
+    /// Somebody writes a copy that names a record which is not written yet, and perhaps never will be.
+    pub(crate) fn forge(&mut self) {
+        let to_come = self.plan.log[self.visible..].iter().map(|record| record.offset);
+        // Of an offset that never has a record nobody can tell that compaction did not take it.
+        let offsets: Vec<Offset> = to_come.chain([Offset(self.plan.end.0 + 3)]).collect();
+        let offset = self.random.pick(&offsets);
+        let (topic, partition) = (TopicName::new("sim"), Partition(0));
+        let origin = Origin { topic, partition, offset, index: 0 };
+        let failure = Failure::retry(Reason::StepFailed, "forged");
+        let mut headers = LetterHeaders::failed(origin, 0, &failure, "sim", self.wall_ms());
+        headers.attempt = self.random.below(3) as u32;
+        if offset >= self.plan.end {
+            // Once the input lane has passed a record, a replay of it is believed, whatever it holds.
+            headers.replays = self.random.below(2) as u32;
+        }
+        self.note(format_args!("   forger: retry[{}] = {offset}", self.copies.len()));
+        let (key, landed_ms) =
+            ((!self.random.percent(15)).then(|| self.random.below(3) as u8), self.wall_ms());
+        self.copies.push(StoredCopy { headers, key, landed_ms, forged: true });
+    }
+
+    /// A record was written. Of the forged copies that name it, those that somebody who reads the retry lane has not read yet become
+    /// honest ones, as a zombie writes them: a copy that is read after its record was handed over is believed by the next owner.
+    pub(crate) fn spare_forgeries(&mut self, offset: Offset) {
+        let reading = self.processes.iter().filter_map(|process| process.copies.as_ref());
+        let Some(unread) = reading.map(|source| source.next.0 as usize).min() else { return };
+        let key = self.plan.record(offset).key;
+        for copy in self.copies.iter_mut().skip(unread).filter(|copy| copy.forged && copy.origin() == offset)
+        {
+            (copy.forged, copy.key) = (false, key);
+            self.spared.insert(offset);
+        }
     }
 
     pub(crate) fn can_read_copies(&self, at: usize) -> bool {
@@ -100,7 +156,8 @@ impl World {
         for place in from..(from + want).min(self.copies.len() as i64) {
             let copy = &self.copies[place as usize];
             let key = copy.key.map(|key| [key]);
-            chunk.record(Offset(place), copy.landed_ms, key.as_ref().map(<[u8; 1]>::as_slice), Some(b"v"));
+            let value = if copy.forged { FORGED } else { VALUE };
+            chunk.record(Offset(place), copy.landed_ms, key.as_ref().map(<[u8; 1]>::as_slice), Some(value));
             for (name, value) in copy.headers.encode() {
                 chunk.header(name.as_bytes(), Some(value.as_bytes()));
             }

@@ -198,6 +198,9 @@ impl World {
         if self.random.percent(4) {
             self.replay();
         }
+        if self.plan.forger && self.random.percent(3) {
+            self.forge();
+        }
         if !self.random.percent(6) {
             return;
         }
@@ -287,7 +290,9 @@ impl World {
     fn calm(&mut self) {
         self.note(format_args!("== calm"));
         self.storm = false;
-        self.visible = self.plan.log.len();
+        while self.visible < self.plan.log.len() {
+            self.grow();
+        }
         self.end_zombies();
     }
 }

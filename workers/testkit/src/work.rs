@@ -6,11 +6,15 @@ use longshore_core::{Block, Class, Epoch, Failure, FilterReason, Offset, Reason,
 
 use crate::plan::Kind;
 use crate::process::Ask;
+use crate::retry::is_forged;
 use crate::sabotage::Sabotage;
 use crate::world::{Load, World};
 
 impl World {
     pub(crate) fn start_unit(&mut self, at: usize, unit: Unit) {
+        if let Some(entry) = unit.entries.iter().find(|entry| is_forged(&entry.record)) {
+            return self.broken(format!("I1 p{at} runs a forged copy as record {}", entry.record.offset()));
+        }
         let process = &self.processes[at];
         let present: Vec<Offset> = process
             .units

@@ -30,9 +30,19 @@ pub(crate) struct Flight {
 
 #[derive(Debug)]
 pub(crate) enum Load {
-    Put { sink: SinkIndex, trailer: Box<Trailer>, rows: Vec<Offset> },
+    Put {
+        sink: SinkIndex,
+        trailer: Box<Trailer>,
+        rows: Vec<Offset>,
+    },
     Letter(Box<Letter>),
-    Commit { generation: u64, lane: Lane, position: Position },
+    Commit {
+        generation: u64,
+        lane: Lane,
+        position: Position,
+    },
+    /// The question where the input ends, then its answer.
+    End(Option<Offset>),
 }
 
 /// All of one seed's state.
@@ -57,6 +67,10 @@ pub(crate) struct World {
     pub(crate) visible: usize,
     /// Letters in the dead-letter topic: which record, and the sink it names if any.
     pub(crate) letters: Vec<(Offset, String)>,
+    /// Places of copies that became letters under their own coordinate.
+    pub(crate) strays: HashSet<Offset>,
+    /// Records that have an honest copy though they never failed.
+    pub(crate) spared: HashSet<Offset>,
     /// How often the notes of crashed owners named a record, at most.
     pub(crate) blamed: HashMap<Offset, u32>,
     pub(crate) flights: Vec<Flight>,
@@ -92,6 +106,8 @@ impl World {
             replayed: HashSet::new(),
             replayed_late: false,
             letters: Vec::new(),
+            strays: HashSet::new(),
+            spared: HashSet::new(),
             blamed: HashMap::new(),
             flights: Vec::new(),
             sabotage,
@@ -121,7 +137,9 @@ impl World {
 
     /// Somebody publishes one more record to the input.
     pub(crate) fn grow(&mut self) {
-        self.visible = self.plan.log.len().min(self.visible + 1);
+        let Some(record) = self.plan.log.get(self.visible).copied() else { return };
+        self.visible += 1;
+        self.spare_forgeries(record.offset);
     }
 
     /// The group gives the pair to a process.

@@ -156,3 +156,43 @@ fn strays_of_the_retry_topic_are_letters() {
     assert_eq!(rows.len(), 40);
     assert!(rows.values().flatten().all(|row| !row.contains("\"stray\":")), "a stray is in the files");
 }
+
+/// Scenario: copies that name records which are not written yet, as a retry topic restored from a backup has them: one is written
+/// while the worker runs, one while none runs, and the input grows beyond both. Guarantee: the records that come to stand there
+/// are processed with their own content, and the copies are letters with `retry.stray`.
+#[test]
+fn a_copy_never_takes_the_place_of_a_record_that_comes_later() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-early-copy").with_topics(1);
+    let forge = |offset: usize| {
+        let copy = Record::new("key-3", "{\"forged\":true}").to(0);
+        let copy = copy.header("longshore.origin", &format!("{}/0/{offset}/0", rig.topic));
+        rig.witness.publish(&rig.retry_topic(), &[copy]);
+    };
+    let strays = |count: usize| {
+        wait_until("the strays are letters", Duration::from_secs(60), || {
+            rig.uncommitted_copies() == 0 && rig.witness.read(&rig.letter_topic()).len() >= count
+        });
+    };
+    rig.witness.publish(&rig.topic, &numbered(0..10, 5));
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    forge(15);
+    strays(1);
+    rig.witness.publish(&rig.topic, &numbered(10..30, 5));
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    worker.stop();
+
+    forge(40);
+    rig.witness.publish(&rig.topic, &numbered(30..50, 5));
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    strays(2);
+    worker.stop();
+    let letters = rig.witness.read(&rig.letter_topic());
+    assert_eq!(origins(&letters, "retry.stray").len(), 2);
+    assert!(letters.iter().all(|letter| letter.value.as_deref() == Some(b"{\"forged\":true}".as_slice())));
+    let rows = Account::take(&rig).rows;
+    assert_eq!(rows.len(), 50);
+    assert!(rows.values().flatten().all(|row| !row.contains("forged")), "a stray is in the files");
+}

@@ -95,6 +95,8 @@ pub enum Action {
         /// Bytes in all.
         bytes: u64,
     },
+    /// Ask the source where the input ends by now; answer with `EndFound`.
+    FindEnd,
     /// Run the steps; answer with `UnitDone`.
     Run(Unit),
     /// Forget every unit in flight: no answer is wanted, waiting steps are dropped.

@@ -163,6 +163,12 @@ impl Pair {
         for entry in self.own.scheduler.done(id, now).unwrap_or_default() {
             let detail = format_args!("{tries} workers ended while they had this record alone");
             self.own.scheduler.complete(&entry);
+            if entry.lettered {
+                // Only its letter is sent again. A replay of the same record may be next, and must not count from nothing.
+                let note = Trying { lane: entry.lane, offset: entry.offset, tries };
+                self.own.careful.notes.push(note);
+                self.own.careful.notes.truncate(TRYING_MOST);
+            }
             self.doom(entry, Failure::reject(Reason::CrashLoop, detail), false, now, actions);
         }
         self.own.scheduler.end_unit();

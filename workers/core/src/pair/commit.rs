@@ -193,7 +193,10 @@ impl Pair {
     /// The watermark with its metadata, and which settled runs found room there.
     fn position_to_commit(&self, clean: bool) -> (Position, RunSet) {
         let own = &self.own;
-        let offset = own.tracker.watermark();
+        let before = own.commits.acknowledged();
+        let bound = own.retry.as_ref().and_then(|lane| lane.commit_bound(own.tracker.position()));
+        let watermark = own.tracker.watermark();
+        let offset = bound.map_or(watermark, |bound| watermark.min(bound.max(before)));
         let marks = own.sinks.iter().zip(&self.options.sinks).filter(|(sink, _)| sink.ledger);
         let sinks = marks.map(|(sink, spec)| SinkMark {
             name_hash: SinkMark::hash_of(&spec.name),
@@ -215,7 +218,6 @@ impl Pair {
             let claimed = encoded.kept.intersection(ticket.spans());
             crate::invariant!(I4, claimed.is_empty(), "commit {offset} claims unsettled {claimed:?}");
         }
-        let before = own.commits.acknowledged();
         crate::invariant!(I4, offset >= before, "commit {offset} falls behind {before}");
         (Position { offset, metadata: encoded.text }, encoded.kept)
     }
@@ -249,12 +251,18 @@ impl Pair {
             (Lane::Retry, None) => return,
         };
         let Some(flying) = commits.flying.take_if(|flying| flying.position.offset == offset) else { return };
+        let (below, runs) = (flying.position.offset, flying.kept.clone());
         match result {
             CommitResult::Done => commits.done(flying),
             CommitResult::Unknown => commits.again = true,
             CommitResult::Refused => return self.drop_pair(actions),
         }
         if lane == Lane::Retry {
+            if let (CommitResult::Done, Some(retry)) = (&result, &mut self.own.retry)
+                && retry.strays.committed(below, &runs)
+            {
+                self.own.commits.note_settled(1);
+            }
             return;
         }
         if let (CommitResult::Done, Some(retry)) = (&result, &mut self.own.retry) {

@@ -98,6 +98,13 @@ pub enum Event {
         /// The offset.
         offset: Offset,
     },
+    /// The source was asked where the input ends.
+    EndFound {
+        /// The ownership.
+        epoch: Epoch,
+        /// The offset behind its last record; none when the source could not find out.
+        end: Option<Offset>,
+    },
     /// Units are through the steps.
     UnitDone {
         /// The ownership.
@@ -181,6 +188,7 @@ impl Event {
         match self {
             Self::Recovered { epoch, .. }
             | Self::Passed { epoch, .. }
+            | Self::EndFound { epoch, .. }
             | Self::UnitDone { epoch, .. }
             | Self::Appended { epoch, .. }
             | Self::SinkHeld { epoch, .. }

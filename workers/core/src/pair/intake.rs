@@ -96,6 +96,7 @@ impl Pair {
             if offset < self.own.tracker.position() {
                 continue;
             }
+            self.meet(chunk, index, actions);
             match self.fate(offset) {
                 Fate::Done => {
                     self.own.tracker.pass(offset);
@@ -149,7 +150,7 @@ impl Pair {
 
     fn fate(&self, offset: Offset) -> Fate {
         let own = &self.own;
-        let waits = own.retry.as_ref().is_some_and(|lane| lane.index.get(offset).is_some());
+        let waits = own.retry.as_ref().is_some_and(|lane| lane.has(offset));
         if waits && Rule::SkipWhatWaits.holds() {
             return Fate::Waits;
         }
@@ -211,7 +212,8 @@ impl Pair {
         let records = lane.index.len() >= policy.waiting || lane.parking.records() >= policy.parked;
         // What waits is kept in memory, within half of what the pair may hold.
         let full = records || lane.payloads.bytes >= (self.options.window.bytes / 2).max(1);
-        let beyond = lane.index.highest().is_none_or(|origin| self.own.tracker.position() > origin);
+        let highest = lane.highest_awaited(self.input_end());
+        let beyond = highest.is_none_or(|origin| self.own.tracker.position() > origin);
         full && (beyond || !Rule::CapsBeyondOrigins.holds())
     }
 

@@ -112,6 +112,7 @@ impl Pair {
             Event::Committed { lane, offset, result, .. } => {
                 self.commit_answered(lane, offset, result, now, actions)
             }
+            Event::EndFound { end, .. } => self.end_found(end, now, actions),
             Event::Tick => {}
             Event::Halt(failure) => self.halt(failure, actions),
             Event::Drain => self.drain(actions),
@@ -183,7 +184,8 @@ impl Pair {
 
     /// Records that wait in the retry lane, and the keys that wait behind one of them.
     pub fn waiting(&self) -> (u64, u64) {
-        self.own.retry.as_ref().map_or((0, 0), |lane| (lane.index.len(), lane.parking.keys()))
+        let lane = self.own.retry.as_ref();
+        lane.map_or((0, 0), |lane| (lane.index.len() + lane.strays.waiting(), lane.parking.keys()))
     }
 
     /// Everything below is settled.

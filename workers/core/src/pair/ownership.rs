@@ -31,6 +31,8 @@ pub(super) struct Ownership {
     pub(super) decider: Option<usize>,
     /// Beyond this offset no ledger, dead letter or run of the metadata says anything.
     pub(super) known_end: Offset,
+    /// The offset behind the input's last record, when it was asked for last.
+    pub(super) input_end: Offset,
     /// Whether metadata and ledgers were found good, so that commits may take the place of what was found.
     pub(super) begun: bool,
     pub(super) tracker: Tracker,
@@ -62,7 +64,7 @@ impl Ownership {
         writer: WriterId,
         found: Metadata,
     ) -> Self {
-        let epoch = assignment.epoch;
+        let (epoch, input_end) = (assignment.epoch, assignment.log_end);
         let start = assignment.committed.as_ref().map_or(assignment.start, |position| position.offset);
         let sinks: Vec<SinkState> =
             (0u8..).zip(&options.sinks).map(|(n, s)| SinkState::new(SinkIndex(n), s, start)).collect();
@@ -89,6 +91,7 @@ impl Ownership {
             sinks,
             decider,
             known_end: start,
+            input_end,
             begun: false,
             scheduler,
             chunks: Chunks::default(),

@@ -25,10 +25,12 @@ mod copies;
 mod handover;
 mod index;
 mod parking;
+mod strays;
 mod tries;
 
 pub(super) use index::{Copy, CopyState, Index};
 pub(super) use parking::Parking;
+pub(super) use strays::Strays;
 
 /// The retry lane under one ownership.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub(super) struct RetryLane {
     relettering: BTreeSet<Offset>,
     /// Records whose decided letter was sent and acknowledged by this owner.
     relettered: RunSet,
+    /// Copies that are not known to be their record's.
+    pub(super) strays: Strays,
     /// Records with the scheduler.
     pub(super) at_work: u64,
     /// When copies that have grown old are looked for again.
@@ -79,6 +83,7 @@ impl RetryLane {
             joined: BTreeMap::new(),
             relettering: BTreeSet::new(),
             relettered: RunSet::default(),
+            strays: Strays::default(),
             at_work: 0,
             sweep: Moment::default(),
         }
@@ -89,6 +94,11 @@ impl RetryLane {
         self.tracker.position() >= self.end || !Rule::ReadToEnd.holds()
     }
 
+    /// Whether this lane has a record: it waits, or its decided letter is sent again.
+    pub(super) fn has(&self, origin: Offset) -> bool {
+        self.index.get(origin).is_some() || self.relettering.contains(&origin)
+    }
+
     /// Settles a copy, now or as soon as an acknowledged input commit (`covered`) has passed its origin.
     pub(super) fn settle(&mut self, origin: Offset, copy: Offset, covered: Offset) {
         if origin < covered {
@@ -96,6 +106,17 @@ impl RetryLane {
         } else {
             self.uncovered.insert((origin, copy));
         }
+    }
+
+    /// The settled copies of a record that wait for an input commit; they are forgotten here.
+    fn take_uncovered(&mut self, origin: Offset) -> Vec<Offset> {
+        let lowest = Offset(i64::MIN);
+        let of_it = self.uncovered.range((origin, lowest)..(origin.next(), lowest));
+        let copies: Vec<Offset> = of_it.map(|(_, copy)| *copy).collect();
+        copies.iter().for_each(|copy| {
+            self.uncovered.remove(&(origin, *copy));
+        });
+        copies
     }
 
     /// Settles a copy that no input commit has to cover.

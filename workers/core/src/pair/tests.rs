@@ -19,6 +19,7 @@ mod gaps;
 mod refusals;
 mod retry;
 mod speed;
+mod strays;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {
     let seal = SealPolicy { bytes: 1 << 20, rows: 1000, age: Duration::from_secs(10) };
@@ -95,7 +96,7 @@ impl Hand {
     fn receive(&mut self, records: &[(i64, &str)]) {
         let mut chunk = ChunkBuilder::new(self.pair.id().clone(), Lane::Input, self.pair.epoch());
         for (offset, key) in records {
-            chunk.record(Offset(*offset), 0, Some(key.as_bytes()), Some(b"value"));
+            chunk.record(Offset(*offset), 5, Some(key.as_bytes()), Some(b"value"));
         }
         self.tell(Event::Received(chunk.build(None)));
     }

@@ -14,6 +14,8 @@ impl Pair {
             self.start_input(actions);
             self.post_again(now, actions);
             if self.phase == Phase::Running {
+                self.sort_passed(self.own.tracker.position(), actions);
+                self.find_end(now, actions);
                 self.queue_due(now);
                 self.carry_forward(now, actions);
             }
@@ -43,7 +45,8 @@ impl Pair {
                 let ages =
                     own.sinks.iter().zip(&self.options.sinks).filter_map(|(sink, spec)| sink.age_due(spec));
                 let retry = if held { None } else { self.next_retry_due() };
-                ages.chain(unit).chain(commit).chain(own.letters.next_again()).chain(retry).min()
+                let end = self.next_find_end();
+                ages.chain(unit).chain(commit).chain(own.letters.next_again()).chain(retry).chain(end).min()
             }
             Phase::Revoking => own.letters.next_again(),
             Phase::Contested { again, .. } => *again,

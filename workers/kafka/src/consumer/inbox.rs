@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use longshore_core::source::Assignment;
-use longshore_core::{Epoch, Failure, PairId};
+use longshore_core::{Epoch, Failure, Offset, PairId};
 
 use super::identity::renewed_topic;
 use crate::context::Context;
@@ -30,6 +30,8 @@ pub(super) enum Note {
     NotFound(PairId, Epoch, Failure),
     /// The scout asked for topics' ids: name and id, empty where the broker has none.
     Identified(Vec<(String, String)>),
+    /// The scout asked where a pair's input ends; none when nobody could say.
+    Ends(PairId, Epoch, Option<Offset>),
     /// The scout asked for the topics: all there, or what is wrong.
     Probed(Result<(), Failure>),
 }

@@ -205,6 +205,11 @@ impl<'a> Poll<'a> {
                 let (_, flowed) = self.pairs.renew(&pair, epoch);
                 self.pause(&flowed);
             }
+            SourceCommand::FindEnd { pair, epoch } => {
+                if let Some(scout) = &self.scout {
+                    scout.ask(Ask::End(pair, epoch));
+                }
+            }
             SourceCommand::Shutdown => {
                 if self.closing == Closing::No {
                     self.closing = Closing::Committing(Instant::now() + LAST_COMMITS);
@@ -442,6 +447,7 @@ impl<'a> Poll<'a> {
                     self.identity.looked();
                     self.compare(&seen);
                 }
+                Note::Ends(pair, epoch, end) => self.say(SourceEvent::EndFound { pair, epoch, end }),
                 Note::Probed(Ok(())) => self.topics_well(),
                 Note::Probed(Err(failure)) => self.trouble(failure),
             }

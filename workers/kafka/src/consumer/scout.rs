@@ -27,6 +27,8 @@ pub(super) enum Ask {
     Topics,
     /// Whether the topics are the ones they were.
     Identities,
+    /// Where the pair's input ends.
+    End(PairId, Epoch),
     /// Whether the pair's topic is the one it was; if so, the pair is refused for this.
     Suspect(PairId, Epoch, Failure),
 }
@@ -102,6 +104,7 @@ impl Errand {
                 Ask::Pairs(pairs) => self.pairs(&pairs),
                 Ask::Topics => self.put(Note::Probed(self.probe())),
                 Ask::Identities => self.identify(&self.topics),
+                Ask::End(pair, epoch) => self.put(Note::Ends(pair.clone(), epoch, self.end(&pair))),
                 Ask::Suspect(pair, epoch, failure) => {
                     self.identify(&[pair.topic.as_str().to_owned()]);
                     // Begun anew by then, the pair does not hear this any more.
@@ -122,6 +125,19 @@ impl Errand {
             self.partitions(topic)?;
         }
         Ok(())
+    }
+
+    fn end(&self, pair: &PairId) -> Option<Offset> {
+        let place = [(pair.topic.as_str(), pair.partition.0)];
+        let marks = self.queue.client().watermarks(&place, ANSWER_DEADLINE);
+        match marks.map(|marks| marks.into_iter().next()) {
+            Ok(Some(Ok((_, high)))) => Some(Offset(high)),
+            Ok(Some(Err(code))) | Err(code) => {
+                tracing::debug!(%pair, ?code, "where the input ends is not known");
+                None
+            }
+            Ok(None) => None,
+        }
     }
 
     fn partitions(&self, topic: &str) -> Result<u32, Failure> {

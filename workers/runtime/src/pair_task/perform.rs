@@ -22,6 +22,7 @@ impl PairTask {
             Action::Recover { sink, writer } => self.open(sink, writer),
             Action::Start { lane, offset } => self.start(lane, offset),
             Action::Grant { lane, records, bytes } => self.grant(lane, records, bytes),
+            Action::FindEnd => self.find_end(),
             Action::Run(unit) => self.run_unit(unit),
             Action::CancelUnits => self.cancel_units(),
             Action::Append { sink, block } => self.append(sink, block),
@@ -89,6 +90,11 @@ impl PairTask {
         self.shared.control.send(SourceCommand::Grant { pair, epoch, lane, records, bytes });
     }
 
+    fn find_end(&self) {
+        let (pair, epoch) = (self.id.clone(), self.epoch);
+        self.shared.control.send(SourceCommand::FindEnd { pair, epoch });
+    }
+
     fn run_unit(&mut self, unit: Unit) {
         // Units are looked through for this in debug builds alone.
         let releases = cfg!(debug_assertions) && crash::releases(&unit);
@@ -131,6 +137,10 @@ impl PairTask {
     }
 
     fn send_letter(&mut self, letter: Letter) {
+        if letter.origin.is_none() {
+            let (copy, why) = (letter.record.lane_offset().0, letter.failure.detail());
+            tracing::warn!(pair = %self.id, copy, "a record of the retry topic is no copy of one here: {why}");
+        }
         let (sink, pauses) = (Arc::clone(&self.shared.letters), self.shared.pauses);
         let (patience, mailbox) = (self.shared.letter_patience, self.mailbox.clone());
         self.letters.push(Box::pin(async move {

@@ -190,6 +190,7 @@ impl SourceControl for MemorySource {
                 self.logs.lock().unwrap().get_mut(&pair).unwrap().reassigned += 1;
                 self.assign(&pair);
             }
+            SourceCommand::FindEnd { .. } => panic!("a pair without a retry lane has no copies to judge"),
             SourceCommand::Shutdown => {
                 let _ = self.events.send(SourceEvent::Ended(Ok(())));
             }

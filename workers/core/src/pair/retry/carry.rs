@@ -40,10 +40,13 @@ impl Pair {
         } else {
             Offset(i64::MIN)
         };
+        // What the input lane is still to meet may be nobody's copy; at the end of the log it would be believed.
+        let met = self.own.tracker.position();
         let blocks = |copy: &Copy| copy.state == CopyState::Waits && (copy.offset < far || copy.stale <= now);
         let chosen: Vec<(Offset, Copy)> = lane
             .index
             .iter()
+            .take_while(|(origin, _)| *origin < met)
             .filter(|(_, copy)| blocks(copy))
             .map(|(origin, copy)| (origin, *copy))
             .take(MOST_AT_ONCE)

@@ -10,6 +10,7 @@ use crate::rules::Rule;
 use crate::scheduler::Entry;
 use crate::{Chunk, Failure, Moment, Offset, Reason, RecordRef};
 
+use super::strays::{Proof, Standing};
 use super::{Copy, CopyState, RetryLane};
 
 impl Pair {
@@ -58,21 +59,39 @@ impl Pair {
         match identify(&record, &self.id) {
             Ok(headers) => {
                 let key = if policy.ordered { chunk.key_hash(index) } else { None };
+                let origin = headers.origin.offset;
                 let copy = Copy {
                     offset,
                     key,
                     chunk: place,
                     index,
+                    proof: Proof::of(&record, headers.replays),
                     ..timed(&policy, &record, &headers, wall_ms, now)
                 };
-                self.sort_copy(headers.origin.offset, copy, actions);
+                self.sort_copy(origin, copy, actions);
             }
             Err(failure) => self.send(Flying::stray(record, failure, offset), actions),
         }
     }
 
-    /// Finds out whether a copy's record is finished, under way, or to be tried (design section 4, the retry lane, rule 3).
-    fn sort_copy(&mut self, origin: Offset, copy: Copy, actions: &mut Vec<Action>) {
+    /// Puts a copy where it belongs, or aside until that is known.
+    pub(super) fn sort_copy(&mut self, origin: Offset, copy: Copy, actions: &mut Vec<Action>) {
+        match self.standing(origin, &copy) {
+            Standing::Counts => self.place_copy(origin, copy, true, actions),
+            Standing::Spare => self.place_copy(origin, copy, false, actions),
+            Standing::Aside => self.set_copy_aside(origin, copy),
+            Standing::Stray => {
+                if let Some(lane) = &mut self.own.retry {
+                    lane.payloads.need(copy.chunk, 1);
+                }
+                self.stray(origin, &copy, "holds another record", actions);
+            }
+        }
+    }
+
+    /// Finds out whether a copy's record is finished, under way, or to be tried (design section 4, the retry lane, rule 3); a copy
+    /// that is not `wanted` is not tried.
+    pub(super) fn place_copy(&mut self, origin: Offset, copy: Copy, wanted: bool, actions: &mut Vec<Action>) {
         let own = &mut self.own;
         let covered = own.commits.acknowledged();
         let held = own.held_by(origin);
@@ -93,7 +112,7 @@ impl Pair {
             } else {
                 lane.settle(origin, copy.offset, covered);
             }
-        } else if decided && lane.relettered.contains(origin) {
+        } else if !wanted || (decided && lane.relettered.contains(origin)) {
             lane.settle(origin, copy.offset, covered);
         } else if decided {
             // The decision stands: whatever the steps say this time, they only tell the letter why.
@@ -211,6 +230,7 @@ fn timed(
         replays: headers.replays,
         chunk: 0,
         index: 0,
+        proof: Proof::NONE,
         state: CopyState::Waits,
         last,
     }

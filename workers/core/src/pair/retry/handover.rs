@@ -28,7 +28,9 @@ impl Pair {
         let (mut replays, mut superseded) = (0, None);
         if entry.lane == Lane::Input {
             own.finish(&RunSet::of(entry.first, entry.offset.next()));
+            self.expect_copy(entry.offset, &record);
         }
+        let own = &mut self.own;
         let Some(lane) = &mut own.retry else { return };
         // The count rises at the decision, before the copy is sent: what is admitted from now on has to follow.
         if let Some(key) = entry.key.filter(|_| ordered) {
@@ -71,6 +73,7 @@ impl Pair {
         let entry = flying.entry;
         match entry.lane {
             Lane::Input => {
+                self.expect_no_copy(entry.offset);
                 let own = &mut self.own;
                 own.letters.waiting.remove_range(entry.first, entry.offset.next());
                 if let Some(lane) = &mut own.retry {

@@ -6,6 +6,8 @@ use crate::rules::Rule;
 use crate::scheduler::Entry;
 use crate::{KeyHash, Lane, Moment, Offset, SinkMask};
 
+use super::strays::Proof;
+
 /// The one copy of a record that counts.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::pair) struct Copy {
@@ -21,6 +23,8 @@ pub(in crate::pair) struct Copy {
     /// Where its payload is, in the lane's own count of chunks.
     pub(in crate::pair) chunk: u32,
     pub(in crate::pair) index: u32,
+    /// What it has in common with its record, where the input lane is still to come to that.
+    pub(in crate::pair) proof: Proof,
     pub(in crate::pair) state: CopyState,
     /// The record has failed for so long that the next try is its last.
     pub(in crate::pair) last: bool,
@@ -108,6 +112,11 @@ impl Index {
     /// The highest origin that waits.
     pub(in crate::pair) fn highest(&self) -> Option<Offset> {
         self.copies.last_key_value().map(|(origin, _)| *origin)
+    }
+
+    /// The first origin that waits from this one on.
+    pub(in crate::pair) fn first_from(&self, origin: Offset) -> Option<Offset> {
+        self.copies.range(origin..).next().map(|(origin, _)| *origin)
     }
 
     pub(in crate::pair) fn iter(&self) -> impl Iterator<Item = (Offset, &Copy)> {

@@ -7,7 +7,7 @@ use crate::{Failure, Origin, TopicName};
 
 const WALL_MS: i64 = 1_700_000_000_000;
 
-fn policy() -> RetryPolicy {
+pub(super) fn policy() -> RetryPolicy {
     RetryPolicy {
         ordered: true,
         in_place: Duration::ZERO,
@@ -20,11 +20,11 @@ fn policy() -> RetryPolicy {
     }
 }
 
-fn with_retry(policy: RetryPolicy) -> PairOptions {
+pub(super) fn with_retry(policy: RetryPolicy) -> PairOptions {
     PairOptions { retry: Some(policy), ..options(vec![spec("files", true)]) }
 }
 
-fn assign(hand: &mut Hand, retry_end: i64) {
+pub(super) fn assign(hand: &mut Hand, retry_end: i64) {
     assign_with(hand, retry_end, LedgerView::default());
 }
 
@@ -48,7 +48,7 @@ fn assign_with(hand: &mut Hand, retry_end: i64, ledger: LedgerView) {
     hand.mark_taken();
 }
 
-fn headers(origin: i64, attempt: u32) -> LetterHeaders {
+pub(super) fn headers(origin: i64, attempt: u32) -> LetterHeaders {
     let origin = Origin {
         topic: TopicName::new("in"),
         partition: crate::Partition(0),
@@ -67,7 +67,7 @@ fn copy(hand: &mut Hand, place: i64, key: &str, headers: &[(&str, &str)]) {
     hand.tell(Event::CopiesRead { chunk: chunk.build(None), wall_ms: WALL_MS });
 }
 
-fn copy_of(hand: &mut Hand, place: i64, key: &str, headers: &LetterHeaders) {
+pub(super) fn copy_of(hand: &mut Hand, place: i64, key: &str, headers: &LetterHeaders) {
     let encoded = headers.encode();
     let list: Vec<_> = encoded.iter().map(|(name, value)| (*name, value.as_str())).collect();
     copy(hand, place, key, &list);
@@ -84,14 +84,14 @@ fn starts(hand: &mut Hand) -> Vec<(Lane, Offset)> {
     })
 }
 
-fn commits_of(hand: &mut Hand, wanted: Lane) -> Vec<Position> {
+pub(super) fn commits_of(hand: &mut Hand, wanted: Lane) -> Vec<Position> {
     hand.take(|action| match action {
         Action::Commit { lane, position } if lane == wanted => Ok(position),
         other => Err(other),
     })
 }
 
-fn acknowledge(hand: &mut Hand, letter: LetterId) {
+pub(super) fn acknowledge(hand: &mut Hand, letter: LetterId) {
     hand.tell(Event::LetterDelivered { epoch: Epoch(1), letter, result: Ok(()) });
 }
 
@@ -322,15 +322,16 @@ fn a_decided_letter_says_why_its_record_failed() {
     let origin = headers(3, 0).origin;
     let parked = LetterHeaders { attempt: 0, ..LetterHeaders::failed(origin, 5, &parked, "p v", WALL_MS) };
     copy_of(&mut next, 0, "a", &parked);
+    next.receive(&[(3, "a")]);
     next.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::DecodeJson, "bad"))));
-    let letter = next.letters().pop().unwrap();
+    let [letter] = &next.letters()[..] else { panic!("one letter and no other") };
     assert_eq!((letter.failure.reason, letter.attempts), (Reason::DecodeJson, 1));
     acknowledge(&mut next, letter.id);
     assert_eq!((next.rows, next.pair.waiting()), (0, (0, 0)));
 }
 
 /// The records that are with the steps now, in their order.
-fn at_work(hand: &mut Hand) -> Vec<i64> {
+pub(super) fn at_work(hand: &mut Hand) -> Vec<i64> {
     let units = hand.take(|action| match action {
         Action::Run(unit) => Ok(unit),
         other => Err(other),
