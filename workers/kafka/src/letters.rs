@@ -140,7 +140,19 @@ impl Letters {
             headers: &list,
         };
         let failed = self.producer.send_batch(topic, &[record]).await?.await?;
-        failed.into_iter().next().map_or(Ok(()), |failed| Err(failed.failure))
+        failed.into_iter().next().map_or(Ok(()), |failed| Err(until_made_again(failed.failure)))
+    }
+}
+
+/// A letter waits for its topic when that is gone: whoever deleted it in error makes it again, and the worker goes on by itself.
+/// Librdkafka looks for a missing topic every second. A pair that waits is held and says why, and a worker that only waits ends with
+/// that reason's exit code (I6).
+fn until_made_again(failure: Failure) -> Failure {
+    match failure.class {
+        Class::Halt if failure.reason == Reason::BrokerTopicMissing => {
+            Failure::target(failure.reason, failure.detail())
+        }
+        Class::Halt | Class::Retry { .. } | Class::Reject => failure,
     }
 }
 

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::FutureExt;
-use longshore_core::pair::{Letter, LetterId};
+use longshore_core::pair::{Destination, Letter, LetterId};
 use longshore_core::{BoxFuture, Class, Failure, Reason};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -38,13 +38,14 @@ pub(crate) async fn deliver(
     patience: Duration,
     mailbox: UnboundedSender<Input>,
 ) -> (LetterId, Result<(), Failure>) {
-    let id = letter.id;
+    let (id, what) = (letter.id, word(letter.to));
     let mut pause = Pause::new(pauses);
-    let mut told = false;
+    let mut told = None;
     // A closed mailbox means that the pair is gone, and this future with it.
     let mut tell = |failure: Failure| {
-        if !std::mem::replace(&mut told, true) {
-            let _ = mailbox.send(Input::LetterTrouble(failure));
+        if told != Some(failure.reason) {
+            let first = told.replace(failure.reason).is_none();
+            let _ = mailbox.send(Input::LetterTrouble { failure, first });
         }
     };
     let result = loop {
@@ -52,7 +53,7 @@ pub(crate) async fn deliver(
         let sent = match tokio::time::timeout(patience, &mut sending).await {
             Ok(sent) => sent,
             Err(_) => {
-                tell(sink.trouble().unwrap_or_else(|| unanswered(patience)));
+                tell(sink.trouble().unwrap_or_else(|| unanswered(what, patience)));
                 sending.await
             }
         };
@@ -68,14 +69,22 @@ pub(crate) async fn deliver(
         tell(failure.clone());
         pause.after(&failure).await;
     };
-    if told {
+    if told.is_some() {
         let _ = mailbox.send(Input::LetterWell);
     }
     (id, result)
 }
 
-fn unanswered(patience: Duration) -> Failure {
-    let detail = format!("a dead letter was not acknowledged within {} s", patience.as_secs_f32());
+/// What a letter is, for people.
+fn word(to: Destination) -> &'static str {
+    match to {
+        Destination::DeadLetters => "a dead letter",
+        Destination::Retry { .. } | Destination::Tail => "a copy for the retry topic",
+    }
+}
+
+fn unanswered(what: &str, patience: Duration) -> Failure {
+    let detail = format!("{what} was not acknowledged within {} s", patience.as_secs_f32());
     Failure::target(Reason::BrokerUnavailable, detail)
 }
 

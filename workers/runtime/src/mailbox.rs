@@ -35,8 +35,14 @@ pub(crate) enum Input {
     },
     /// The letter sink did not take a letter and is tried again.
     LetterRetried(Failure),
-    /// A letter has trouble from now on: it was not taken, or has no answer for long. Said once for each letter.
-    LetterTrouble(Failure),
+    /// A letter has trouble: it was not taken, or has no answer for long. Said when its trouble begins, and again when it is
+    /// another one.
+    LetterTrouble {
+        /// What is known of it.
+        failure: Failure,
+        /// It begins.
+        first: bool,
+    },
     /// A letter that had trouble came through.
     LetterWell,
     /// Stop by SIGTERM.

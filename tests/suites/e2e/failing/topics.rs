@@ -21,6 +21,7 @@ fn rig(bootstrap: &str, name: &str, steps: &str) -> Rig {
         .set("failure.retry.first=100ms")
         .set("failure.retry.cap=100ms")
         .set("failure.retry.in_place=0ms")
+        .set("kafka.client.topic.metadata.propagation.max.ms=2000")
 }
 
 /// Everything came through: rows, and letters for those that the step rejects.
@@ -83,8 +84,8 @@ fn below_the_minimum_of_replicas_failed_records_wait() {
     }
 }
 
-/// Scenario: the topic is deleted under a running worker while records fail, and made again by hand. Guarantee: the worker holds
-/// its offset and ends with 78 and the topic's name; the next one brings every record to where it belongs.
+/// Scenario: the topic is deleted under a running worker while records fail, and made again when the worker has given up. Guarantee:
+/// it holds its offset and ends with 78 and the topic's name; the next one brings every record to where it belongs.
 fn deleted(name: &str, steps: &str, topic: impl Fn(&Rig) -> String, settings: &[(&str, &str)]) {
     let Some(broker) = shared_broker() else { return };
     let rig = rig(&broker.bootstrap(), name, steps).with_topics(2);
@@ -101,6 +102,33 @@ fn deleted(name: &str, steps: &str, topic: impl Fn(&Rig) -> String, settings: &[
     let next = rig.working();
     assert_all_there(&rig, &next, RECORDS);
     next.stop();
+}
+
+/// Scenario: the topic is deleted under a running worker while records fail, and made again a little later. Guarantee: the worker
+/// says which topic is missing, takes no records meanwhile, and goes on by itself; every record comes to where it belongs.
+fn made_again(name: &str, steps: &str, topic: impl Fn(&Rig) -> String, settings: &[(&str, &str)]) {
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), name, steps).with_topics(2);
+    let mut worker = rig.working();
+    let topic = topic(&rig);
+    rig.witness.delete_topic(&topic);
+    rig.witness.publish(&rig.topic, &numbered(0..RECORDS, 20));
+    let missing = format!("broker.topic-missing: topic {topic}");
+    worker.wait_until("it says what is missing", |worker| worker.process.transcript().contains(&missing));
+    assert_offset_holds(&rig);
+    rig.witness.create_topic(&topic, 2, settings);
+    assert_all_there(&rig, &worker, RECORDS);
+    worker.stop();
+}
+
+#[test]
+fn a_worker_goes_on_when_its_dead_letter_topic_is_made_again() {
+    made_again("e2e-dlq-again", REJECTED, Rig::letter_topic, LETTER_SETTINGS);
+}
+
+#[test]
+fn a_worker_goes_on_when_its_retry_topic_is_made_again() {
+    made_again("e2e-retry-again", PASSING, Rig::retry_topic, RETRY_SETTINGS);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use longshore_core::ledger::{TRAILER_VERSION, Trailer};
 use longshore_core::pair::{Destination, Letter, LetterId};
 use longshore_core::sink::{Block, Encode, Published, Sink, WriterContext};
 use longshore_core::{
-    ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Reason, RecordRef, RunSet,
-    Sequence, WriterId,
+    ChunkBuilder, Class, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Reason, RecordRef, RunSet,
+    Scope, Sequence, WriterId,
 };
 use longshore_kafka::{
     ClientMemory, EmbeddedBroker, Letters, PartitionBy, Producer, ProducerRecord, ProducerTuning,
@@ -272,5 +272,7 @@ fn a_letter_without_its_partition_is_not_settled() {
         replays: 0,
     };
     let failure = futures_wait(letters.send(&letter)).unwrap_err();
+    // It may be made again, so the letter is worth another try.
+    assert!(matches!(failure.class, Class::Retry { scope: Scope::Target, .. }), "{failure:?}");
     assert_eq!(failure.reason, Reason::BrokerTopicMissing);
 }

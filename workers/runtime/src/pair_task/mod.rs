@@ -214,9 +214,13 @@ impl PairTask {
                 drop(charge);
             }
             Input::LetterRetried(failure) => self.metrics.letter_retried(&failure),
-            Input::LetterTrouble(failure) => {
-                self.letters_in_trouble += 1;
-                self.letters_hold.get_or_insert(failure);
+            Input::LetterTrouble { failure, first } => {
+                self.letters_in_trouble += u64::from(first);
+                // That there is no answer is only said until more is known.
+                let vague = |known: &Failure| known.reason == Reason::BrokerUnavailable;
+                if self.letters_hold.as_ref().is_none_or(vague) {
+                    self.letters_hold = Some(failure);
+                }
                 self.derive_state();
             }
             Input::LetterWell => {

@@ -213,7 +213,8 @@ impl PairTask {
             return;
         }
         match (was, state, reason) {
-            (PairState::Held, PairState::Held, _) => {}
+            (PairState::Held, PairState::Held, Some(failure))
+                if self.figures.reason.as_ref().is_some_and(|known| known.reason == failure.reason) => {}
             (_, PairState::Held, Some(failure)) => {
                 tracing::warn!(pair = %self.id, %failure, "pair takes no records until this is over");
             }
