@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use longshore_broker::JvmBroker;
-use longshore_tests::harness::{Longshore, binary};
+use longshore_tests::harness::{Longshore, binary, packed_files};
 
 /// A demo takes half a minute; on a machine that does other things as well it may take three.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -191,19 +191,8 @@ fn two_of_a_key(rows: &[String]) -> (usize, usize) {
 }
 
 fn largest(folder: &Path) -> PathBuf {
-    let mut folders = vec![folder.to_path_buf()];
-    let mut files = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "zst") {
-                files.push((entry.metadata().unwrap().len(), path));
-            }
-        }
-    }
-    files.into_iter().max().unwrap().1
+    let size = |path: &PathBuf| fs::metadata(path).unwrap().len();
+    packed_files(folder).into_iter().max_by_key(size).unwrap()
 }
 
 /// The README's check: origins that stand twice, by tools that are not ours.

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod broker;
+pub mod files;
 pub mod flow;
 pub mod http;
 pub mod longshore;
@@ -14,6 +15,7 @@ pub mod witness;
 
 pub use account::Account;
 pub use broker::{shared_broker, start_broker};
+pub use files::packed_files;
 pub use flow::Flow;
 pub use longshore::{Longshore, binary};
 pub use ports::free_port;
