@@ -95,8 +95,8 @@ fn on_the_embedded_broker_the_account_holds() {
     assert!(clean.status.success(), "{}", text(&clean));
 }
 
-/// Scenario: a twentieth of the records fails on purpose while a worker is killed; then the cause is mended and the letters are sent
-/// again. Guarantee: the account names who went through the retry topic, who waited there, and which letters were sent again, each
+/// Scenario: a twentieth of the records fails on purpose while a worker is killed, then every record for a while; the cause is mended and
+/// the letters are sent again. Guarantee: the breaker holds, and opens again by itself; the account names who went through the retry topic, who waited there, and which letters were sent again, each
 /// as many as the seed says; nothing waits, and it adds up, also when it is counted again. A copy that is not settled, and a record
 /// that never went through retry, are found.
 fn rehearsed(broker: &str) {
@@ -106,6 +106,11 @@ fn rehearsed(broker: &str) {
     assert!(retried[0] > 30_000 * 4 / 100, "{told}");
     assert!(replayed[0] > 30_000 * 4 / 1_000 && letters[0] > replayed[0], "{told}");
     assert!(row(&told, "parked")[0] > 0, "{told}");
+    for words in ["partitions hold: reject.flood", "the same workers go on by themselves"] {
+        assert!(told.contains(words), "{words:?} is missing in\n{told}");
+    }
+    let [flooded] = row(&told, "flood")[..] else { panic!("one pipeline is flooded\n{told}") };
+    assert!(flooded > 0 && replayed[0] > flooded, "{told}");
     let clean = verify(&dir);
     assert!(clean.status.success(), "{}", text(&clean));
     let run = dir.join("run.json");

@@ -1,5 +1,7 @@
 //! `fail`: a step for rehearsals that fails records on purpose, the same ones whenever they are read.
 
+use std::path::PathBuf;
+
 use longshore_core::failure::{Class, Scope};
 use longshore_core::human::Share;
 use longshore_core::{Failure, Flow, Item, Reason, RecordRef, Step};
@@ -31,6 +33,9 @@ pub struct FailOptions {
     pub reason: String,
     /// Another seed chooses other records.
     pub seed: u64,
+    /// Nothing fails while this file is not there: an outage or a mistake that is over when the file is removed.
+    #[serde(rename = "while", skip_serializing_if = "Option::is_none")]
+    pub while_file: Option<PathBuf>,
 }
 
 /// What a failure asks for.
@@ -68,6 +73,7 @@ impl Default for FailOptions {
             times: None,
             reason: Reason::StepFailed.code().to_owned(),
             seed: 0,
+            while_file: None,
         }
     }
 }
@@ -83,7 +89,9 @@ impl FailOptions {
             (FailClass::Crash, _) => "crash",
         };
         let of = if self.when.is_some() { " of those that meet a condition" } else { "" };
-        format!("{} {class}{of}", self.ratio)
+        let while_file = self.while_file.as_ref();
+        let until = while_file.map(|file| format!(" while {} is there", file.display())).unwrap_or_default();
+        format!("{} {class}{of}{until}", self.ratio)
     }
 
     fn class(&self) -> Result<Class, BuildError> {
@@ -123,7 +131,8 @@ pub fn fail(options: &FailOptions) -> Result<Box<dyn Step>, BuildError> {
     let when = options.when.as_ref().map(compile).transpose()?;
     let times = options.times.unwrap_or(u32::MAX);
     let crashes = options.class == FailClass::Crash;
-    Ok(Box::new(Fail { ratio: options.ratio, class, crashes, when, times, reason, seed: options.seed }))
+    let (ratio, seed, while_file) = (options.ratio, options.seed, options.while_file.clone());
+    Ok(Box::new(Fail { ratio, class, crashes, when, times, reason, seed, while_file }))
 }
 
 struct Fail {
@@ -134,6 +143,7 @@ struct Fail {
     times: u32,
     reason: Reason,
     seed: u64,
+    while_file: Option<PathBuf>,
 }
 
 impl Fail {
@@ -171,6 +181,10 @@ impl Step for Fail {
         if let Some(when) = &self.when
             && !when.matches(item)?
         {
+            return Ok(Flow::Keep);
+        }
+        // Last, since it asks the file system.
+        if self.while_file.as_ref().is_some_and(|file| !file.exists()) {
             return Ok(Flow::Keep);
         }
         if self.crashes {

@@ -51,6 +51,22 @@ fn all_or_none_may_fail() {
     assert_eq!(failing(&*fail(&ratio(0)).unwrap(), &mut items("t", 0, 0..1_000)), [0_i64; 0]);
 }
 
+/// Scenario: a mistake that is mended while the worker runs. Guarantee: records fail while the file is there, and neither before
+/// nor after; the step says so.
+#[test]
+fn nothing_fails_while_the_file_is_not_there() {
+    let folder = std::env::temp_dir();
+    let file = folder.join(format!("longshore-mistake-{}", std::process::id()));
+    let options = FailOptions { while_file: Some(file.clone()), ..FailOptions::default() };
+    assert_eq!(options.words(), format!("100% retry while {} is there", file.display()));
+    let step = fail(&options).unwrap();
+    assert_eq!(failing(&*step, &mut items("t", 0, 0..10)), [0_i64; 0]);
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(failing(&*step, &mut items("t", 0, 0..10)).len(), 10);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(failing(&*step, &mut items("t", 0, 0..10)), [0_i64; 0]);
+}
+
 /// Scenario: two tries fail. Guarantee: the third one and all later ones do not.
 #[test]
 fn a_passing_failure_ends_with_its_try() {

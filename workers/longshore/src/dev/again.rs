@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::expect::REHEARSED;
+use super::expect::{FLOODED, REHEARSED};
 use super::{Demo, crew::Worker};
 use crate::exit::{End, Exit};
 use crate::output::Output;
@@ -30,9 +30,12 @@ impl Demo<'_> {
 
 fn replay(file: &Path, output: &Output) -> Result<(), End> {
     let binary = std::env::current_exe()?;
-    output.note(format_args!("$ longshore dlq replay -c {} --reason {REHEARSED} --yes", file.display()));
+    let file_name = file.display();
+    output.note(format_args!(
+        "$ longshore dlq replay -c {file_name} --reason {REHEARSED} --reason {FLOODED} --yes"
+    ));
     let mut command = Command::new(binary);
-    command.args(["dlq", "replay", "--reason", REHEARSED, "--yes", "-c"]).arg(file);
+    command.args(["dlq", "replay", "--reason", REHEARSED, "--reason", FLOODED, "--yes", "-c"]).arg(file);
     let ran = command.output()?;
     let told = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     for line in told.lines() {

@@ -15,6 +15,9 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct PairSeen {
     pub(crate) partition: i32,
+    pub(crate) state: String,
+    /// Why it is held or halted.
+    pub(crate) reason: Option<String>,
     /// The offset behind the last record received.
     pub(crate) position: i64,
     /// Records received and not settled, those in open segments included.

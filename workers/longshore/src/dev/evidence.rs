@@ -50,6 +50,9 @@ pub(crate) struct Pipeline {
     /// Which records failed on purpose.
     #[serde(default)]
     pub(crate) rehearsal: Option<Rehearsal>,
+    /// By partition, the first offset of what came while everything was rejected; empty when nothing was.
+    #[serde(default)]
+    pub(crate) flood_from: Vec<i64>,
 }
 
 /// Where the group stood at the end.

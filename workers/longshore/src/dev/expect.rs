@@ -48,6 +48,8 @@ pub(crate) const RETRY_SEED: u64 = 1;
 pub(crate) const REJECT_SEED: u64 = 2;
 /// The reason code of both.
 pub(crate) const REHEARSED: &str = "step.failed";
+/// The reason code of the step that rejects everything for a while.
+pub(crate) const FLOODED: &str = "step.expression";
 
 impl Rehearsal {
     /// One in ten of those that fail is rejected.

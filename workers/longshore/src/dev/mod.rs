@@ -6,6 +6,7 @@ mod broker;
 mod crew;
 mod evidence;
 mod expect;
+mod flood;
 mod folder;
 mod found;
 mod generate;
@@ -31,6 +32,7 @@ use crate::output::{Output, grouped};
 use broker::Broker;
 use crew::Worker;
 use expect::Rehearsal;
+use flood::Flood;
 use folder::Folder;
 use pipelines::Prepared;
 
@@ -77,13 +79,23 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
         arguments.workers,
         demo.logs.display()
     ));
-    let published = demo.publish_and_kill(arguments, input, output)?;
+    let mut published = demo.publish_and_kill(arguments, input, output)?;
     demo.drain(output)?;
+    let flood = if rehearsal.is_some() { demo.flood(arguments, output)? } else { Flood::default() };
+    published[0] += flood.published;
     demo.stop(output)?;
     if rehearsal.is_some() {
         demo.mend_and_replay(dir, &broker.bootstrap(), output)?;
     }
-    let run = readback::read_back(dir, &target.options, &broker.words(), &demo.prepared, &published, output)?;
+    let run = readback::read_back(
+        dir,
+        &target.options,
+        &broker.words(),
+        &demo.prepared,
+        &published,
+        &flood,
+        output,
+    )?;
     output.note(format_args!(
         "read back {} topics; counting from files and topics alone\n",
         run.pipelines.len() * 3

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use longshore_core::human::Share;
 
-use super::expect::{Demo, QUIET, REJECT_SEED, RETRY_SEED, Rehearsal, SHORT_DOCUMENT_CHARS};
+use super::expect::{Demo, FLOODED, QUIET, REJECT_SEED, RETRY_SEED, Rehearsal, SHORT_DOCUMENT_CHARS};
 
 /// One of the demo's pipelines, before it runs.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Prepared {
     pub(crate) file: PathBuf,
     /// Where its rows go, relative to the run's folder.
     pub(crate) files: PathBuf,
+    /// While this file is there, a rehearsal's steps reject every record.
+    pub(crate) mistake: PathBuf,
 }
 
 /// Writes both pipeline files into the run's folder.
@@ -39,6 +41,7 @@ pub(crate) fn write(
         rehearsal,
         file: folder.join("logs.yaml"),
         files: PathBuf::from("out/logs"),
+        mistake: folder.join("logs.mistake"),
     };
     let documents = Prepared {
         name: "demo-documents",
@@ -49,6 +52,7 @@ pub(crate) fn write(
         rehearsal,
         file: folder.join("documents.yaml"),
         files: PathBuf::from("out/documents"),
+        mistake: folder.join("documents.mistake"),
     };
     let prepared = vec![logs, documents];
     for pipeline in &prepared {
@@ -69,20 +73,23 @@ impl Prepared {
 }
 
 /// The steps that fail records on purpose, first of all, and waits that are short enough to look on.
-fn failing(fails: Option<Rehearsal>) -> (String, &'static str) {
-    let Some(Rehearsal { retry, reject }) = fails else { return (String::new(), "") };
+fn failing(pipeline: &Prepared, fails: Option<Rehearsal>) -> (String, String) {
+    let Some(Rehearsal { retry, reject }) = fails else { return Default::default() };
     let (retry, reject) = (Share::millionths(retry), Share::millionths(reject));
+    let mistake = quoted(&pipeline.mistake);
     let steps = format!(
         "  - fail: {{ ratio: {retry}, times: 1, seed: {RETRY_SEED} }}
   - fail: {{ ratio: {reject}, class: reject, seed: {REJECT_SEED} }}
+  - fail: {{ class: reject, reason: {FLOODED}, while: {mistake} }}
 "
     );
-    (steps, "failure: { retry: { first: 50ms, cap: 50ms, in_place: 1ms } }\n")
+    let retry = "retry: { first: 50ms, cap: 50ms, in_place: 1ms }";
+    (steps, format!("failure: {{ {retry}, flood: {{ min: 20, window: 2s }} }}\n"))
 }
 
 fn logs_yaml(pipeline: &Prepared, dir: &Path, brokers: &str, fails: Option<Rehearsal>) -> String {
     let (name, topic, files) = (pipeline.name, pipeline.topic, quoted(&dir.join(&pipeline.files)));
-    let (fail_steps, failure) = failing(fails);
+    let (fail_steps, failure) = failing(pipeline, fails);
     format!(
         "pipeline: {name}
 kind: logs
@@ -101,7 +108,7 @@ sinks:
 
 fn documents_yaml(pipeline: &Prepared, dir: &Path, brokers: &str, fails: Option<Rehearsal>) -> String {
     let (name, topic, files) = (pipeline.name, pipeline.topic, quoted(&dir.join(&pipeline.files)));
-    let (fail_steps, failure) = failing(fails);
+    let (fail_steps, failure) = failing(pipeline, fails);
     format!(
         "pipeline: {name}
 kind: dataset

@@ -8,6 +8,7 @@ use longshore_core::{Origin, Partition, TopicName};
 use longshore_kafka::{Admin, KafkaOptions, ReadFrom, ReadRecord, ReadUntil, Reader};
 
 use super::evidence::{self, Committed, Copy, Letter, Pipeline, Published, Run, digest};
+use super::flood::Flood;
 use super::pipelines::Prepared;
 use crate::exit::{End, Exit};
 use crate::output::Output;
@@ -25,11 +26,13 @@ pub(crate) fn read_back(
     broker: &str,
     prepared: &[Prepared],
     published: &[u64],
+    flood: &Flood,
     output: &Output,
 ) -> Result<Run, End> {
     let admin = Admin::new(options)?;
     let mut pipelines = Vec::new();
     for (pipeline, published) in prepared.iter().zip(published) {
+        let flooded = pipeline.name == flood.pipeline;
         let payloads = input(dir, options, pipeline, output)?;
         letters(dir, options, pipeline, &payloads)?;
         copies(dir, options, pipeline, &payloads)?;
@@ -44,6 +47,7 @@ pub(crate) fn read_back(
             retry: Some(pipeline.retry.to_owned()),
             retry_committed: committed(&admin, pipeline, pipeline.retry)?,
             rehearsal: pipeline.rehearsal,
+            flood_from: if flooded { flood.from.clone() } else { Vec::new() },
         });
     }
     let run = Run { broker: broker.to_owned(), pipelines };

@@ -68,6 +68,14 @@ fn on_the_way(account: &Account, output: &Output) {
     row(output, "waiting now", way.waiting, "in the retry topic, and not settled");
     row(output, "letters made", way.letters, "dead letters, those that were sent again included");
     row(output, "replayed", way.replayed, "dead letters that were sent again");
+    if let Some(flood) = way.flood {
+        let held = grouped(flood.came - flood.letters);
+        let words = format!(
+            "dead letters of {} records that came while all were rejected; the breaker held back {held}",
+            grouped(flood.came)
+        );
+        row(output, "flood", flood.letters, &words);
+    }
 }
 
 fn row(output: &Output, name: &str, number: u64, words: &str) {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::account::Account;
 use super::evidence::{self, Copy, Letter, Pipeline, Published};
-use super::expect::{Place, REHEARSED, Rehearsal};
+use super::expect::{FLOODED, Place, REHEARSED, Rehearsal};
 
 /// The reason of a copy that waits behind another record.
 const PARKED: &str = "retry.parked";
@@ -27,6 +27,18 @@ pub(crate) struct Way {
     pub(crate) letters: u64,
     /// Dead letters that were sent again.
     pub(crate) replayed: u64,
+    /// Records that came while everything was rejected, and how many of them became letters; none when nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) flood: Option<Flooded>,
+}
+
+/// What a flood of rejects did.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Flooded {
+    /// Records that came meanwhile.
+    pub(crate) came: u64,
+    /// Those that became dead letters before the breaker held, or by its probes.
+    pub(crate) letters: u64,
 }
 
 /// What stood in the retry topic and the dead-letter topic of one record.
@@ -46,6 +58,8 @@ struct Steps {
 pub(super) struct Ways {
     records: HashMap<Origin, Steps>,
     rehearsal: Option<Rehearsal>,
+    /// By partition, the first offset of what came while everything was rejected.
+    flood_from: Vec<i64>,
 }
 
 impl Ways {
@@ -56,7 +70,8 @@ impl Ways {
         published: &HashMap<Origin, Published>,
         account: &mut Account,
     ) -> anyhow::Result<Self> {
-        let mut ways = Self { records: HashMap::new(), rehearsal: pipeline.rehearsal };
+        let flood_from = pipeline.flood_from.clone();
+        let mut ways = Self { records: HashMap::new(), rehearsal: pipeline.rehearsal, flood_from };
         if let Some(retry) = &pipeline.retry {
             for copy in evidence::rows::<Copy>(&evidence::topic_file(folder, retry))? {
                 ways.copy(copy, published, account);
@@ -107,6 +122,8 @@ impl Ways {
         let rehearsed = letter.reason == REHEARSED
             && letter.replays == 0
             && self.rehearsal.is_some_and(|rehearsal| rehearsal.rejects(&origin));
+        let rehearsed =
+            rehearsed || letter.reason == FLOODED && letter.replays == 0 && self.is_flooded(&origin);
         let steps = self.records.entry(origin.clone()).or_default();
         if steps.letters.contains_key(&letter.replays) {
             account.letter_copies += 1;
@@ -130,6 +147,35 @@ impl Ways {
         steps.letters.insert(letter.replays, letter.reason);
     }
 
+    /// Whether the record came while everything was rejected.
+    fn is_flooded(&self, origin: &Origin) -> bool {
+        let from =
+            usize::try_from(origin.partition.0).ok().and_then(|partition| self.flood_from.get(partition));
+        from.is_some_and(|from| origin.offset.0 >= *from)
+    }
+
+    /// How many records came while everything was rejected, and how many of them the breaker let become letters.
+    fn flooded(&self, published: &HashMap<Origin, Published>, account: &mut Account) {
+        if self.flood_from.is_empty() {
+            return;
+        }
+        let came = published.keys().filter(|origin| self.is_flooded(origin));
+        let lettered = |origin: &Origin| {
+            let steps = self.records.get(origin);
+            steps.is_some_and(|steps| steps.letters.get(&0).is_some_and(|reason| reason == FLOODED))
+        };
+        let mut flood = Flooded::default();
+        for origin in came {
+            flood.came += 1;
+            flood.letters += u64::from(lettered(origin));
+        }
+        account.way.flood = Some(flood);
+        if flood.letters == 0 || flood.letters == flood.came {
+            let Flooded { came, letters } = flood;
+            account.fault(format!("flood: {letters} of {came} records became letters, so no breaker held"));
+        }
+    }
+
     /// Whether a replay sent the record, so that it may stand behind younger ones of its key.
     pub(super) fn is_replayed(&self, origin: &Origin) -> bool {
         self.records.get(origin).is_some_and(|steps| steps.replays > 0)
@@ -147,6 +193,7 @@ impl Ways {
         for steps in self.records.values() {
             account.way.replayed += steps.letters.range(..steps.replays).count() as u64;
         }
+        self.flooded(published, account);
         let mut wrong = Vec::new();
         for origin in published.keys() {
             let steps = self.records.get(origin);
