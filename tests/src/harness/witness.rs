@@ -35,6 +35,12 @@ pub struct Record {
     pub timestamp_ms: Option<i64>,
 }
 
+/// The time, in milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
 impl Record {
     /// A record with key and value.
     #[must_use]
@@ -54,6 +60,15 @@ impl Record {
     pub fn at(mut self, timestamp_ms: i64) -> Self {
         self.timestamp_ms = Some(timestamp_ms);
         self
+    }
+
+    /// The copy of this record that a worker writes into the retry topic after the first try, for the record's coordinate
+    /// there (`topic/partition/offset/0`) and its time: a copy of another time is a stray.
+    #[must_use]
+    pub fn copy_of(self, origin: &str, timestamp_ms: i64) -> Self {
+        self.header("longshore.origin", origin)
+            .header("longshore.origin-timestamp", &timestamp_ms.to_string())
+            .header("longshore.attempt", "1")
     }
 
     /// The same record with one more header.

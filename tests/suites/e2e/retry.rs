@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longshore_tests::harness::account::Fate;
+use longshore_tests::harness::witness::now_ms;
 use longshore_tests::harness::{Account, Record, Rig, Seen, shared_broker, wait_until};
 
 const KEYS: usize = 20;
@@ -103,12 +104,11 @@ fn a_backlog_of_copies_beyond_the_budget_is_worked_off() {
         .set("limits.memory=64MiB")
         .with_topics(1);
     let text = "x".repeat(1024 * 1024);
-    let record =
-        |n: usize| Record::new(&format!("key-{n}"), format!("{{\"n\":{n},\"text\":\"{text}\"}}")).to(0);
-    let copy = |n: usize| {
-        let origin = format!("{}/0/{n}/0", rig.topic);
-        record(n).header("longshore.origin", &origin).header("longshore.attempt", "1")
+    let now = now_ms();
+    let record = |n: usize| {
+        Record::new(&format!("key-{n}"), format!("{{\"n\":{n},\"text\":\"{text}\"}}")).to(0).at(now)
     };
+    let copy = |n: usize| record(n).copy_of(&format!("{}/0/{n}/0", rig.topic), now);
     for start in (0..120).step_by(20) {
         rig.witness.publish(&rig.topic, &(start..start + 20).map(record).collect::<Vec<_>>());
         rig.witness.publish(&rig.retry_topic(), &(start..start + 20).map(copy).collect::<Vec<_>>());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use longshore_broker::{JvmBroker, Tool};
 use longshore_tests::harness::account::Fate;
 use longshore_tests::harness::wait::pass_time;
+use longshore_tests::harness::witness::now_ms;
 use longshore_tests::harness::{Account, Record, Rig, Worker};
 
 use super::{broker, is_full};
@@ -140,14 +141,14 @@ fn large_copies_and_large_records_are_all_worked_off() {
         .set(&format!("limits.memory={BUDGET_MIB}MiB"))
         .with_topics(4);
     let publisher = rig.witness.publisher();
+    let now = now_ms();
     for number in 0..8 {
-        let large = |number: usize| record(LARGE, number, number as i32 % 4);
+        let large = |number: usize| record(LARGE, number, number as i32 % 4).at(now);
         publisher.publish(&rig.topic, &[large(number)]);
         // A copy of the first record of each partition.
         if number < 4 {
             let origin = format!("{}/{}/0/0", rig.topic, number % 4);
-            let copy = large(number).header("longshore.origin", &origin).header("longshore.attempt", "1");
-            publisher.publish(&rig.retry_topic(), &[copy]);
+            publisher.publish(&rig.retry_topic(), &[large(number).copy_of(&origin, now)]);
         }
     }
     let worker = rig.worker();

@@ -1,17 +1,14 @@
 //! What may stand in a retry topic that no worker of this version wrote, and what records carry through it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use longshore_tests::harness::account::Fate;
+use longshore_tests::harness::witness::now_ms;
 use longshore_tests::harness::{Account, Record, Rig, Seen, shared_broker, wait_until};
 
 use super::{numbered, origins};
 
 const YEAR_MS: i64 = 365 * 86_400_000;
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
-}
 
 fn rig(bootstrap: &str, name: &str) -> Rig {
     Rig::new(bootstrap, name)
