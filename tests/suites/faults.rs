@@ -4,6 +4,8 @@
 
 #[path = "faults/failing.rs"]
 mod failing;
+#[path = "faults/lane_points.rs"]
+mod lane_points;
 #[path = "faults/letters.rs"]
 mod letters;
 #[path = "faults/memory.rs"]
@@ -20,7 +22,7 @@ mod storm;
 use std::sync::OnceLock;
 
 use longshore_broker::{BrokerOptions, JvmBroker};
-use longshore_tests::harness::start_broker;
+use longshore_tests::harness::{soon_missed, start_broker};
 
 /// Whether the long form is asked for.
 fn is_full() -> bool {
@@ -30,15 +32,7 @@ fn is_full() -> bool {
 /// One broker for the suite; its groups notice a dead member within a second.
 fn broker() -> Option<&'static JvmBroker> {
     static BROKER: OnceLock<Option<JvmBroker>> = OnceLock::new();
-    // Of members that speak the new protocol the broker decides how soon they are missed.
-    let properties = [
-        ("group.consumer.min.session.timeout.ms", "1000"),
-        ("group.consumer.session.timeout.ms", "2500"),
-        ("group.consumer.min.heartbeat.interval.ms", "200"),
-        ("group.consumer.heartbeat.interval.ms", "300"),
-    ];
-    let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let options = BrokerOptions { heap_mib: 768, properties, ..BrokerOptions::default() };
+    let options = BrokerOptions { heap_mib: 768, properties: soon_missed(), ..BrokerOptions::default() };
     let start = || start_broker(options);
     BROKER.get_or_init(start).as_ref()
 }
