@@ -106,6 +106,7 @@ static void send_paced(struct loop *loop, rd_kafka_t *producer, const char *from
                         send_one(producer, topic, start + (int64_t)((double)sent / rate * 1e9), (long)(state % KEYS));
                 }
                 rd_kafka_poll(producer, 0);
+                /* The loop's step: what comes due meanwhile goes out together, and counts from when it was due. */
                 nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
         }
         check(rd_kafka_flush(producer, 60000), "flush");

@@ -27,6 +27,19 @@ pub fn shared_broker() -> Option<&'static JvmBroker> {
     broker.as_ref()
 }
 
+/// Settings of a broker that misses dead members within seconds: of those that speak the protocol of KIP-848 it is the broker that
+/// decides how soon.
+#[must_use]
+pub fn soon_missed() -> Vec<(String, String)> {
+    let properties = [
+        ("group.consumer.min.session.timeout.ms", "1000"),
+        ("group.consumer.session.timeout.ms", "2500"),
+        ("group.consumer.min.heartbeat.interval.ms", "200"),
+        ("group.consumer.heartbeat.interval.ms", "300"),
+    ];
+    properties.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
 /// A broker of the test's own, to kill or to configure; see [`shared_broker`] for `None` and panics.
 #[must_use]
 pub fn start_broker(options: BrokerOptions) -> Option<JvmBroker> {

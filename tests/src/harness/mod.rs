@@ -14,7 +14,7 @@ pub mod wait;
 pub mod witness;
 
 pub use account::Account;
-pub use broker::{shared_broker, start_broker};
+pub use broker::{shared_broker, soon_missed, start_broker};
 pub use files::packed_files;
 pub use flow::Flow;
 pub use longshore::{Longshore, binary};

@@ -299,6 +299,34 @@ impl Worker {
         http::get(self.address?, path)
     }
 
+    /// Stops it (SIGSTOP) while it holds unsettled records, and waits until another member works on all partitions: what it holds
+    /// at this moment is what the zombie would publish.
+    ///
+    /// # Panics
+    /// As [`Self::wait_until`].
+    #[track_caller]
+    pub fn freeze_until_replaced(&mut self, other: &mut Self, partitions: usize) {
+        self.wait_until("the sleeper holds unsettled records", |worker| {
+            worker.pairs().iter().any(|pair| pair.unsettled > 0)
+        });
+        self.process.signal(Signal::STOP);
+        other.wait_until("the other has all partitions", |worker| {
+            worker.pairs().iter().filter(|pair| pair.state == "running").count() == partitions
+        });
+    }
+
+    /// Wakes it (SIGCONT) after [`Self::freeze_until_replaced`], and waits until it learns that it lost its partitions.
+    ///
+    /// # Panics
+    /// As [`Self::wait_until`].
+    #[track_caller]
+    pub fn wake_as_zombie(&mut self) {
+        self.process.signal(Signal::CONT);
+        self.wait_until("the sleeper learns that it lost its partitions", |worker| {
+            worker.metric("longshore_rebalances_total{kind=\"lost\"") > 0.0
+        });
+    }
+
     /// The sum of a metric's samples, 0 while the page does not answer.
     pub fn metric(&mut self, prefix: &str) -> f64 {
         self.page("/metrics").map_or(0.0, |page| http::metric(&page, prefix))

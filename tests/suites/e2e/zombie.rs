@@ -5,7 +5,6 @@ use std::time::Duration;
 use longshore_tests::harness::account::log_fate;
 use longshore_tests::harness::flow::log_line;
 use longshore_tests::harness::{Account, Flow, Rig, shared_broker, wait_until};
-use rustix::process::Signal;
 
 /// Scenario: one of two workers is stopped (SIGSTOP) with open segments for longer than the session timeout, the other
 /// takes over and goes on, then the sleeper is woken (SIGCONT).
@@ -17,20 +16,10 @@ fn a_zombie_commits_and_doubles_nothing() {
     let (mut sleeper, mut other) = (rig.working(), rig.working());
     let flow = Flow::start(&rig.witness, &rig.topic, 1_000, log_line);
     flow.wait_for_more(1_000);
-    // Open segments: what it holds at this moment is what the zombie would publish.
-    sleeper.wait_until("the sleeper holds unsettled records", |worker| {
-        worker.pairs().iter().any(|pair| pair.unsettled > 0)
-    });
-    sleeper.process.signal(Signal::STOP);
-    other.wait_until("the other has all partitions", |worker| {
-        worker.pairs().iter().filter(|pair| pair.state == "running").count() == 4
-    });
+    sleeper.freeze_until_replaced(&mut other, 4);
     flow.wait_for_more(500);
     let before = rig.witness.committed(&rig.group(), &rig.topic);
-    sleeper.process.signal(Signal::CONT);
-    sleeper.wait_until("the sleeper learns that it lost its partitions", |worker| {
-        worker.metric("longshore_rebalances_total{kind=\"lost\"") > 0.0
-    });
+    sleeper.wake_as_zombie();
     sleeper.wait_for_partitions();
     wait_until("commits go on", Duration::from_secs(30), || {
         let now = rig.witness.committed(&rig.group(), &rig.topic);

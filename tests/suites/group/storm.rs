@@ -14,7 +14,7 @@ use longshore_core::pair::CommitResult;
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
 use longshore_core::{Chunk, Epoch, Lane, PairId};
 use longshore_kafka::{GroupProtocol, PollThread, Scalar, SourceHandle, SourceOptions};
-use longshore_tests::harness::{Longshore, Record, Witness, start_broker, wait_until};
+use longshore_tests::harness::{Longshore, Record, Witness, soon_missed, start_broker, wait_until};
 use rustix::process::Signal;
 
 use super::member::{Reads, kafka, lanes, options, position};
@@ -316,14 +316,10 @@ impl Drop for Stop<'_> {
 }
 
 fn storm(name: &str, protocol: &'static str) {
-    let properties = [
-        ("group.consumer.min.session.timeout.ms", "1000"),
-        ("group.consumer.session.timeout.ms", "2500"),
-        ("group.consumer.min.heartbeat.interval.ms", "200"),
-        ("group.consumer.heartbeat.interval.ms", "300"),
-    ];
-    let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let Some(broker) = start_broker(BrokerOptions { properties, ..BrokerOptions::default() }) else { return };
+    let Some(broker) = start_broker(BrokerOptions { properties: soon_missed(), ..BrokerOptions::default() })
+    else {
+        return;
+    };
     let witness = Witness::new(&broker.bootstrap());
     let retry = format!("{name}.p.retry");
     witness.create_topic(name, PARTITIONS, &[]);

@@ -112,18 +112,9 @@ fn a_zombie_doubles_nothing() {
     let (mut sleeper, mut other) = (rig.working(), rig.working());
     let flow = Flow::start(&rig.witness, &rig.topic, 1_000, log_line);
     flow.wait_for_more(1_000);
-    sleeper.wait_until("the sleeper holds unsettled records", |worker| {
-        worker.pairs().iter().any(|pair| pair.unsettled > 0)
-    });
-    sleeper.process.signal(Signal::STOP);
-    other.wait_until("the other has all partitions", |worker| {
-        worker.pairs().iter().filter(|pair| pair.state == "running").count() == 4
-    });
+    sleeper.freeze_until_replaced(&mut other, 4);
     flow.wait_for_more(500);
-    sleeper.process.signal(Signal::CONT);
-    sleeper.wait_until("the sleeper learns that it lost its partitions", |worker| {
-        worker.metric("longshore_rebalances_total{kind=\"lost\"") > 0.0
-    });
+    sleeper.wake_as_zombie();
     let published = flow.stop();
     rig.wait_drained(Duration::from_secs(60), &[&sleeper, &other]);
     sleeper.stop();

@@ -20,9 +20,8 @@ pub(crate) const NAMES: [&str; 2] = ["dlq-ls", "dlq-replay"];
 /// No command takes longer than this over a million letters, however slow the machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// What a letter of this pipeline carries, for the roofline: names and lengths as in `schemas/headers.md`.
-const HEADERS: [&str; 12] = [
-    "longshore.kind=letter",
+/// What a copy made by a replay carries (`schemas/headers.md`), for the roofline.
+const HEADERS: [&str; 11] = [
     "longshore.origin=bench.letters/0/123456/0",
     "longshore.origin-timestamp=1700000000000",
     "longshore.attempt=1",

@@ -53,6 +53,8 @@ fn run(options: &Options) -> anyhow::Result<bool> {
             page::write(path, group, &page::section(options, &machine, group, (&rows, &check)))?;
         }
     }
-    report::block(&page::roofline_table(&check));
+    if !check.rooflines.is_empty() {
+        report::block(&page::roofline_table(&check));
+    }
     Ok(check.sound)
 }

@@ -259,6 +259,36 @@ fn a_time_beyond_the_cap_is_clipped() {
     assert_eq!(tried(&mut hand), [0]);
 }
 
+/// Scenario: two copies are due at different moments of the same 10 ms, without order. Guarantee: they are tried at once, as one unit,
+/// and not before either is due.
+#[test]
+fn copies_of_about_one_time_are_one_unit() {
+    let unordered = with_retry(RetryPolicy { ordered: false, ..policy() });
+    let mut hand = Hand::new(PairOptions { order: Order::None, ..unordered });
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a"), (1, "b")]);
+    hand.run(later);
+    for letter in hand.letters() {
+        acknowledge(&mut hand, letter.id);
+    }
+    for (place, wait_ms) in [(0, 1), (1, 9)] {
+        let headers = LetterHeaders { not_before_ms: Some(WALL_MS + wait_ms), ..headers(place, 1) };
+        copy_of(&mut hand, place, ["a", "b"][place as usize], &headers);
+    }
+    let units = |hand: &mut Hand| {
+        let units = hand.take(|action| match action {
+            Action::Run(unit) => Ok(unit),
+            other => Err(other),
+        });
+        units.iter().map(|unit| unit.entries.len()).collect::<Vec<_>>()
+    };
+    assert!(units(&mut hand).is_empty());
+    let wake = hand.pair.next_wake().expect("a time");
+    assert_eq!(wake, wake.rounded_up(Duration::from_millis(10)));
+    hand.pass(Duration::from_millis(10));
+    assert_eq!(units(&mut hand), [2]);
+}
+
 /// Scenario: a copy whose record failed first longer ago than `max_age` fails once more. Guarantee: it gets no further
 /// try, whatever number of them is left.
 #[test]
