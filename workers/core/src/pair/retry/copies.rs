@@ -202,8 +202,9 @@ fn identify(record: &RecordRef, pair: &PairId) -> Result<LetterHeaders, Failure>
     Ok(headers)
 }
 
-/// Copies that wait come due in steps of this, so that those of about the same time are tried as one unit (with order by key, one for each of its lanes): a unit costs as much
-/// for one record as for many, and a wait is random anyway (full jitter).
+/// Copies that wait come due in steps of this, so that those of about the same time are tried as one unit (with order by key,
+/// as one for each of the scheduler's lanes): a unit costs as much for one record as for many, and a wait is random anyway
+/// (full jitter).
 const DUE_STEP: Duration = Duration::from_millis(10);
 
 /// A copy with its times, on the pair's clock. A time far ahead is clipped (rule 7), whatever it says.
