@@ -6,18 +6,21 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::ports::free_port;
 use super::report;
-use super::wait::wait_until;
+use super::wait::pass_time;
 
 /// A server that is not there within this never will be.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The superuser of the cluster.
 pub const ADMIN: &str = "tester";
+
+/// The password of the keys in `tests/certificates`.
+const KEY_PASSWORD: &str = "key-password-7261";
 
 /// Ends the server when whoever holds its standard input is gone, and takes the folder along unless a file `keep` is in it.
 const GUARD: &str = r#"dir=$1; shift; "$@" </dev/null & server=$!; cat >/dev/null
@@ -70,15 +73,32 @@ impl Postgres {
             ["-D", path(&data), "-U", ADMIN, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
         let made = server.command("initdb").args(arguments).output();
         check("initdb", &made.unwrap_or_else(|error| panic!("initdb: {error}")));
-        // The role `writer` needs its password, everybody else is let in.
+        // The role `writer` needs its password, the role `sealed` encryption; everybody else is let in.
         let hba = data.join("pg_hba.conf");
         let rest = fs::read_to_string(&hba).unwrap_or_default();
-        let rules = format!("host all writer 127.0.0.1/32 scram-sha-256\n{rest}");
+        let rules =
+            format!("host all writer 127.0.0.1/32 scram-sha-256\nhostnossl all sealed all reject\n{rest}");
         fs::write(&hba, rules).unwrap_or_else(|error| panic!("pg_hba.conf: {error}"));
+        server.give_certificate();
         server.run();
         let version = server.sql("postgres", "show server_version");
         report::used(&format!("Postgres {version}"));
         Some(server)
+    }
+
+    /// Its certificate is `stranger.pem` of `tests/certificates`, which names no host.
+    fn give_certificate(&self) {
+        let certificates = Path::new(env!("CARGO_MANIFEST_DIR")).join("certificates");
+        for (from, to) in [("stranger.pem", "server.crt"), ("stranger.key", "server.key")] {
+            let to = self.data().join(to);
+            let mode = fs::Permissions::from_mode(0o600);
+            let given = fs::copy(certificates.join(from), &to).and_then(|_| fs::set_permissions(&to, mode));
+            let owned = given.and_then(|()| match self.owner {
+                Some((user, group)) => chown(&to, Some(user), Some(group)),
+                None => Ok(()),
+            });
+            owned.unwrap_or_else(|error| panic!("{}: {error}", to.display()));
+        }
     }
 
     /// Starts the server again after [`Self::kill`].
@@ -89,7 +109,9 @@ impl Postgres {
         command.args(["-c", GUARD, "guard"]).arg(&self.folder).arg(self.programs.join("postgres"));
         command.args(["-D", path(&data), "-p", &port, "-k", path(&self.folder)]);
         // The machine does not lose its power in a test; the process does, and its files survive that.
-        command.args(["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=60"]);
+        let settings = ["fsync=off", "listen_addresses=127.0.0.1", "max_connections=60", "ssl=on"];
+        command.args(settings.iter().flat_map(|setting| ["-c", setting]));
+        command.args(["-c", &format!("ssl_passphrase_command=echo {KEY_PASSWORD}")]);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         let log = fs::File::options().create(true).append(true).open(self.folder.join("log"));
         command.stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
@@ -99,7 +121,12 @@ impl Postgres {
         }
         let guard = command.current_dir(&self.folder).spawn();
         self.guard = Some(guard.unwrap_or_else(|error| panic!("postgres: {error}")));
-        wait_until("Postgres answers", PATIENCE, || self.try_sql("postgres", "select 1").is_ok());
+        let began = Instant::now();
+        while let Err(error) = self.try_sql("postgres", "select 1") {
+            let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(began.elapsed() < PATIENCE, "Postgres does not answer: {error}\n{}", log());
+            pass_time(Duration::from_millis(50));
+        }
     }
 
     /// Kills the server with SIGKILL; its backends find out and go.

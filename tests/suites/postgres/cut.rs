@@ -1,28 +1,41 @@
-//! A connection that breaks after `COMMIT` was sent: the server commits, and nobody hears of it.
+//! What becomes of a transaction whose `COMMIT` goes out and is not heard of, or never comes: a connection that breaks at the worst
+//! moment, a worker that stands still.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use longshore_core::{Class, Scope};
+use longshore_core::sink::Published;
+use longshore_core::{Class, Scope, WriterId};
 use longshore_tests::harness::postgres::shared_postgres;
+use longshore_tests::harness::rig::PATIENCE;
+use longshore_tests::harness::wait_until;
 
 use super::table::{TABLE, options, refused, seal, sink, trailer, writer};
 
 /// The message that commits, as the simple query protocol writes it.
 const COMMIT: &[u8] = b"COMMIT\0";
 
-/// Stands between a client and the server. When armed, it passes the next `COMMIT` on, waits for the server's answer, and
-/// hangs up without passing that on.
+/// Stands between a client and the server, and does something to the next `COMMIT` when armed.
 struct Cutter {
     port: u16,
     armed: Arc<AtomicBool>,
 }
 
+/// What is done.
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    /// It is passed on, and the connection is cut instead of passing on the server's answer.
+    Answer,
+    /// It is kept back for good, like everything behind it.
+    Commit,
+}
+
 impl Cutter {
-    fn start(server: u16) -> Self {
+    fn start(server: u16, at: At) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let (port, armed) = (listener.local_addr().unwrap().port(), Arc::<AtomicBool>::default());
         let own = Arc::clone(&armed);
@@ -30,23 +43,27 @@ impl Cutter {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let server = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).unwrap();
-                pass(client, server, &own);
+                pass(client, server, &own, at);
             }
         });
         Self { port, armed }
     }
 }
 
-fn pass(client: TcpStream, server: TcpStream, armed: &Arc<AtomicBool>) {
+fn pass(client: TcpStream, server: TcpStream, armed: &Arc<AtomicBool>, at: At) {
     let cut = Arc::<AtomicBool>::default();
     let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let (own_cut, armed) = (Arc::clone(&cut), Arc::clone(armed));
     thread::spawn(move || {
-        let mut bytes = [0; 65_536];
+        let (mut bytes, mut kept) = ([0; 65_536], false);
         while let Ok(count @ 1..) = from_client.read(&mut bytes) {
             let commits = bytes[..count].windows(COMMIT.len()).any(|window| window == COMMIT);
             if commits && armed.swap(false, Ordering::AcqRel) {
-                own_cut.store(true, Ordering::Release);
+                own_cut.store(at == At::Answer, Ordering::Release);
+                kept = at == At::Commit;
+            }
+            if kept {
+                continue;
             }
             if to_server.write_all(&bytes[..count]).is_err() {
                 break;
@@ -76,7 +93,7 @@ async fn a_commit_that_nobody_heard_of_is_found() {
     let Some(server) = shared_postgres() else { return };
     server.database("cut");
     server.sql("cut", TABLE);
-    let cutter = Cutter::start(server.port());
+    let cutter = Cutter::start(server.port(), At::Answer);
     let options = options(server, "cut", &["id", "name"]);
     let sink = sink(longshore_sinks::postgres::PostgresOptions { port: cutter.port, ..options });
     let mut writer = writer(&sink, 1);
@@ -98,4 +115,40 @@ async fn a_commit_that_nobody_heard_of_is_found() {
         assert!(expected.is_empty() || told.contains("23514"), "{told}");
     }
     assert_eq!(server.rows("cut", "select id, name from t order by id"), ["1|a", "2|b", "4|d"]);
+}
+
+/// Scenario: a worker stands still in the middle of a transaction, its rows in and its `COMMIT` not sent; another one claims the
+/// pair.
+/// Guarantee (I6, I8): the server ends the transaction after ten seconds, the claim goes through, and of the two writers' rows only
+/// the owner's are there; the zombie hears who owns the pair.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_transaction_holds_nobody_for_long() {
+    let Some(server) = shared_postgres() else { return };
+    server.database("frozen");
+    server.sql("frozen", TABLE);
+    let cutter = Cutter::start(server.port(), At::Commit);
+    let direct = options(server, "frozen", &["id", "name"]);
+    let through = longshore_sinks::postgres::PostgresOptions { port: cutter.port, ..direct.clone() };
+    let mut zombie = writer(&sink(through), 1);
+    zombie.recover().await.unwrap();
+    seal(&mut *zombie, &[(0, "1\tzombie")]).await;
+    cutter.armed.store(true, Ordering::Release);
+    let frozen = tokio::spawn(async move {
+        let answer = zombie.publish(&trailer(0, 1, 0..1)).await;
+        (zombie, answer)
+    });
+    wait_until("the zombie's rows are in a transaction", PATIENCE, || !cutter.armed.load(Ordering::Acquire));
+    let mut owner = writer(&sink(direct), 2);
+    let started = Instant::now();
+    owner.recover().await.unwrap();
+    let waited = started.elapsed();
+    assert!(waited > Duration::from_secs(5), "the claim did not wait: {waited:?}");
+    seal(&mut *owner, &[(0, "1\towner")]).await;
+    assert_eq!(refused(owner.publish(&trailer(0, 2, 0..1)).await.unwrap()), []);
+    let (mut zombie, answer) = frozen.await.unwrap();
+    let failure = answer.unwrap_err();
+    assert!(matches!(failure.class, Class::Retry { .. }), "{failure}");
+    let lost = Published::TakenByOther(WriterId(2));
+    assert_eq!(zombie.publish(&trailer(0, 1, 0..1)).await.unwrap(), lost);
+    assert_eq!(server.rows("frozen", "select name from t"), ["owner"]);
 }

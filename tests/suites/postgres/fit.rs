@@ -1,7 +1,7 @@
 //! What is looked at before the first row: the table, its columns, their types, and rights; all findings at once.
 
 use longshore_core::{Class, Failure, Reason};
-use longshore_sinks::postgres::{Column, PostgresOptions, Source};
+use longshore_sinks::postgres::{Column, PostgresOptions, Source, Tls};
 use longshore_tests::harness::postgres::{Postgres, shared_postgres};
 
 use super::table::{TABLE, options, sink, writer};
@@ -94,4 +94,27 @@ async fn rights_are_looked_at() {
         "grant select, insert, update, delete on longshore_pairs, longshore_ledger, longshore_checkpoints to writer",
     );
     recovered(made).await.unwrap();
+}
+
+/// Scenario: a role that the server lets in over TLS alone; its certificate is signed by itself and names no host.
+/// Guarantee: without encryption, with another authority, or when the host must be named, nothing is sent (the pair waits for a
+/// mended certificate); with the right authority the sink works.
+#[tokio::test]
+async fn encryption_is_checked() {
+    let Some(server) = shared_postgres() else { return };
+    server.database("tls");
+    server.sql("tls", &format!("create role sealed superuser login; {TABLE}"));
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("certificates");
+    let plain = PostgresOptions { user: "sealed".into(), ..options(server, "tls", &["id", "name"]) };
+    let with = |ca: &str, verify_hostname| PostgresOptions {
+        tls: Some(Tls { ca: Some(folder.join(ca)), identity: None, verify_hostname }),
+        ..plain.clone()
+    };
+    assert_eq!(halt(plain.clone()).await.0, Reason::SinkDenied);
+    for wrong in [with("client.pem", false), with("stranger.pem", true)] {
+        let failure = recovered(wrong).await.unwrap_err();
+        assert_eq!(failure.reason, Reason::SinkUnavailable, "{failure}");
+        assert!(failure.detail().contains("certificate verify failed"), "{failure}");
+    }
+    recovered(with("stranger.pem", false)).await.unwrap();
 }
