@@ -9,6 +9,10 @@ logs=${CARGO_TARGET_DIR:-target}/test-logs
 passed=0 failed=0 skipped=0
 phases=()
 running=
+guard=
+# Minutes after which a suite that does not end has failed: several times what the longest takes, and the long form has hours.
+limit=25
+[[ ${LONGSHORE_FAULTS:-} != full ]] || limit=600
 
 # Each phase is a process group of its own, so that an interrupted run takes all of it along: cargo alone would leave its
 # test binary. Brokers follow their owners by themselves.
@@ -18,10 +22,37 @@ interrupted() {
         kill -TERM -- "-$running" 2>/dev/null || true
         wait "$running" 2>/dev/null || true
     fi
+    unguard
     echo "interrupted" >&2
     exit 130
 }
 trap interrupted INT TERM HUP
+
+# Ends the running phase when it takes too long, so that a test that hangs fails with its name (the last lines above) instead of
+# holding up everything. Where gdb is there, it tells first what every thread waits for.
+guard() {
+    set -m
+    {
+        sleep "$((limit * 60))"
+        echo "== this phase has not ended in $limit minutes and is ended; of its tests those without a result hang"
+        if command -v gdb >/dev/null; then
+            pgrep -g "$running" -f '/deps/' | while read -r process; do
+                gdb -p "$process" -batch -ex 'thread apply all backtrace 25' 2>/dev/null || true
+            done >"$logs/stacks.log" || true
+            echo "== their stacks are in $logs/stacks.log"
+        fi
+        kill -TERM -- "-$running"
+    } &
+    guard=$!
+    set +m
+}
+
+unguard() {
+    [[ -n $guard ]] || return 0
+    kill -TERM -- "-$guard" 2>/dev/null || true
+    wait "$guard" 2>/dev/null || true
+    guard=
+}
 
 # phase NAME COMMAND...: runs it, shows and keeps its output, notes its time; returns its status.
 phase() {
@@ -32,7 +63,9 @@ phase() {
     { "$@" 2>&1 | tee "$logs/$name.log"; } &
     running=$!
     set +m
+    [[ $name == setup || $name == build ]] || guard
     wait "$running" || status=$?
+    unguard
     running=
     local seconds=$((SECONDS - started))
     phases+=("$(printf '%-12s %2d min %02d s' "$name" $((seconds / 60)) $((seconds % 60)))")

@@ -13,6 +13,7 @@ use longshore_core::{Budget, Chunk, Epoch, Failure, Lane, Offset, PairId};
 use longshore_kafka::{
     ClientMemory, GroupProtocol, KafkaOptions, PollThread, SourceHandle, SourceOptions, StartPolicy,
 };
+use longshore_tests::harness::wait_until;
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -101,6 +102,7 @@ impl Member {
     /// Leaves the group in order.
     pub fn leave(self) {
         self.handle.send(SourceCommand::Shutdown);
+        wait_until("the member has left", PATIENCE, || self.thread.is_finished());
         self.thread.join().unwrap();
         self.handle.join();
     }

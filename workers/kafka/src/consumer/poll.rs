@@ -121,6 +121,11 @@ impl<'a> Poll<'a> {
         self.ended.get_or_insert(result);
     }
 
+    /// Whether the group is being left.
+    pub(super) fn leaving(&self) -> bool {
+        matches!(self.closing, Closing::Leaving(_))
+    }
+
     /// Whether the loop is about to end.
     pub(super) fn ended(&self) -> bool {
         self.ended.is_some()
