@@ -9,5 +9,7 @@ mod cut;
 mod fit;
 #[path = "postgres/table.rs"]
 mod table;
+#[path = "postgres/upsert.rs"]
+mod upsert;
 #[path = "postgres/worker.rs"]
 mod worker;

@@ -189,10 +189,10 @@ async fn ten_thousand_segments_are_recovered_quickly() {
         "many",
         &format!(
             "insert into longshore_ledger (pair, sequence, writer, epoch, trailer) \
-             select 1, n, '00000000000000000000000000000001', 1, '{template}'::jsonb \
+             select id, n, '00000000000000000000000000000001', 1, '{template}'::jsonb \
                  || jsonb_build_object('sequence', n, 'covers', jsonb_build_array(n * 100, n * 100 + 100), \
                         'except', jsonb_build_array(jsonb_build_array(n * 100 + 50, n * 100 + 51))) \
-             from generate_series(0, 9999) as n"
+             from longshore_pairs, generate_series(0, 9999) as n"
         ),
     );
     let mut second = writer(&sink, 2);

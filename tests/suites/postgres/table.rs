@@ -36,7 +36,14 @@ pub(crate) fn options(server: &Postgres, database: &str, columns: &[&str]) -> Po
         connections: 4,
         table: Table::parse("t").unwrap(),
         columns: columns.iter().map(column).collect(),
+        key: None,
     }
+}
+
+/// The same with `mode: upsert` by these columns.
+pub(crate) fn upsert(server: &Postgres, database: &str, columns: &[&str], key: &[&str]) -> PostgresOptions {
+    let key = Some(key.iter().map(|name| (*name).to_owned()).collect());
+    PostgresOptions { key, ..options(server, database, columns) }
 }
 
 pub(crate) fn sink(options: PostgresOptions) -> PostgresSink {
@@ -45,8 +52,13 @@ pub(crate) fn sink(options: PostgresOptions) -> PostgresSink {
 
 /// A writer of the pair `logs.raw/3`.
 pub(crate) fn writer(sink: &PostgresSink, id: u128) -> Box<dyn SegmentWriter> {
+    writer_of(sink, id, 3)
+}
+
+/// A writer of a partition of `logs.raw`.
+pub(crate) fn writer_of(sink: &PostgresSink, id: u128, partition: i32) -> Box<dyn SegmentWriter> {
     sink.open(WriterContext {
-        pair: PairId::new("logs.raw", 3),
+        pair: PairId::new("logs.raw", partition),
         writer: WriterId(id),
         cluster: "cluster-a".into(),
         topic_id: "topic-a".into(),

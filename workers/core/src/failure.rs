@@ -82,6 +82,7 @@ reasons! {
     EncodeAvro = "encode.avro", "The record does not fit the Avro schema it is written with.";
     EncodeValue = "encode.value", "The record holds a value that the sink's format cannot express.";
     SinkRejected = "sink.rejected", "The sink refused this record.";
+    SinkKeyMoved = "sink.key-moved", "The row of this record's key was written from another partition.";
     SinkTooLarge = "sink.too-large", "The record is larger than the sink accepts.";
     SinkUnavailable = "sink.unavailable", "The sink cannot be reached or is overloaded.";
     SinkNoSpace = "sink.no-space", "The sink has no space left.";

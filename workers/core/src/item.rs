@@ -68,6 +68,11 @@ impl Item {
         }
     }
 
+    /// Whether the record came without a value, and nothing was made of it.
+    pub fn is_tombstone(&self) -> bool {
+        matches!(self.content, Content::Original) && self.source.value().is_none()
+    }
+
     /// The fields, none before a step has read the record.
     pub fn fields(&self) -> Option<&Map> {
         match &self.content {

@@ -33,6 +33,9 @@ impl Step for Fingerprint {
     }
 
     fn apply(&self, item: &mut Item) -> Result<Flow, Failure> {
+        if item.is_tombstone() {
+            return Ok(Flow::Keep);
+        }
         let document = fields(item)?;
         let hash = hash(document)?.to_hex();
         note(document, STEP, "blake3", Value::from(hash.as_str()));

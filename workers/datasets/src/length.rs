@@ -70,6 +70,9 @@ impl Step for Length {
     }
 
     fn apply(&self, item: &mut Item) -> Result<Flow, Failure> {
+        if item.is_tombstone() {
+            return Ok(Flow::Keep);
+        }
         let document = fields(item)?;
         let (name, measured) = match self.unit {
             Unit::Chars => {

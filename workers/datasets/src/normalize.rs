@@ -43,6 +43,9 @@ impl Step for Normalize {
     }
 
     fn apply(&self, item: &mut Item) -> Result<Flow, Failure> {
+        if item.is_tombstone() {
+            return Ok(Flow::Keep);
+        }
         change_texts(fields(item)?, |text| {
             if let Some(composed) = composed(text) {
                 *text = composed.into();

@@ -141,8 +141,18 @@ fn plain_text_and_tombstones() {
     assert_eq!(run(&small, Some(b"four")).unwrap_err().reason, Reason::DecodeTooLarge);
     let (Flow::Drop(reason), _) = run(&text, None).unwrap() else { panic!() };
     assert_eq!(&*reason.0, "tombstone");
-    let strict = AcceptOptions { tombstone: Tombstone::Reject, ..text };
+    let strict = AcceptOptions { tombstone: Tombstone::Reject, ..text.clone() };
     assert_eq!(run(&strict, None).unwrap_err().reason, Reason::DecodeTombstone);
+    let (Flow::Keep, mut passed) = run(&AcceptOptions { tombstone: Tombstone::Pass, ..text }, None).unwrap()
+    else {
+        panic!()
+    };
+    let least = LengthOptions { min: Some(10), max: None, unit: Unit::Chars };
+    for step in [normalize(&NormalizeOptions::default()), length(&least), fingerprint(&FingerprintOptions {})]
+    {
+        assert!(matches!(step.unwrap().apply(&mut passed).unwrap(), Flow::Keep));
+    }
+    assert!(passed.is_tombstone());
 }
 
 /// Scenario: a record with an origin header, on the input (forged) and in the retry lane (ours). Guarantee: the id is the

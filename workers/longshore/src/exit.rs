@@ -91,6 +91,7 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         | Reason::EncodeAvro
         | Reason::EncodeValue
         | Reason::SinkRejected
+        | Reason::SinkKeyMoved
         | Reason::SinkTooLarge
         | Reason::BrokerDamaged
         | Reason::RetryStray

@@ -102,13 +102,14 @@ impl Target {
         matches!(self, Self::Key)
     }
 
-    /// Puts a value there.
+    /// Puts a value there. A tombstone has a key and no fields, and stays one.
     pub(super) fn put(&self, item: &mut Item, value: Value) -> Result<(), Failure> {
         match self {
             Self::Key => {
                 item.key = Key::Set(Some(key_bytes(value)?));
                 return Ok(());
             }
+            _ if item.is_tombstone() => {}
             Self::Field(field) => {
                 let value = field.fit(value)?;
                 fields(item)?.insert(field.name, value);
@@ -132,6 +133,9 @@ impl Target {
 
     /// Takes the value out, none when there is none. The key stays: it decided the record's partition.
     pub(super) fn take(&self, item: &mut Item) -> Result<Option<Value>, Failure> {
+        if item.is_tombstone() {
+            return Ok(None);
+        }
         let fields = fields(item)?;
         Ok(match self {
             Self::Key => None,

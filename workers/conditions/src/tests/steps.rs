@@ -78,6 +78,17 @@ fn a_field_of_an_unread_record_is_the_pipelines_mistake() {
     assert_eq!(unread.key(), Some(b"x".as_slice()));
 }
 
+/// Guarantee: a tombstone that `parse` lets pass comes to the sinks as one, its key changed or not.
+#[test]
+fn steps_leave_a_tombstone_as_it_is() {
+    let mut item = raw(None);
+    let sets = pairs(&[("service", "'x'"), ("key", "'k'"), ("attributes.app", "'y'")]);
+    apply(&*set(&SetOptions(sets), Kind::Log).unwrap(), &mut item);
+    apply(&*rename(&RenameOptions(pairs(&[("app", "service")])), Kind::Log).unwrap(), &mut item);
+    apply(&*remove(&RemoveOptions(vec!["body".into()]), Kind::Log).unwrap(), &mut item);
+    assert!(item.is_tombstone() && item.key() == Some(b"k"));
+}
+
 #[test]
 fn rename_and_remove_move_and_drop() {
     let mut log = log();

@@ -63,6 +63,8 @@ pub enum Tombstone {
     Filter,
     /// It goes to the dead letter, with the reason `decode.tombstone`.
     Reject,
+    /// It goes on without fields; steps that change fields leave it as it is. For a sink that deletes by it.
+    Pass,
 }
 
 impl Default for AcceptOptions {
@@ -143,6 +145,7 @@ impl Step for Accept {
             return match self.tombstone {
                 Tombstone::Filter => Ok(Flow::Drop(self.reason.clone())),
                 Tombstone::Reject => Err(Failure::reject(Reason::DecodeTombstone, "no value")),
+                Tombstone::Pass => Ok(Flow::Keep),
             };
         };
         let document = match &self.reading {

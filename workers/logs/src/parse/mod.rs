@@ -75,6 +75,8 @@ pub enum Tombstone {
     Filter,
     /// It goes to the dead letter, with the reason `decode.tombstone`.
     Reject,
+    /// It goes on without fields; steps that change fields leave it as it is. For a sink that deletes by it.
+    Pass,
 }
 
 fn default_depth() -> u32 {
@@ -179,6 +181,7 @@ impl Step for Parse {
             return match self.tombstone {
                 Tombstone::Filter => Ok(Flow::Drop(self.reason.clone())),
                 Tombstone::Reject => Err(Failure::reject(Reason::DecodeTombstone, "no value")),
+                Tombstone::Pass => Ok(Flow::Keep),
             };
         };
         match &self.reading {

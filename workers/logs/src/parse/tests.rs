@@ -194,6 +194,10 @@ fn bad_json_is_refused_by_its_reason() {
     assert_eq!(refused(&strict, None), Reason::DecodeTombstone);
     let Flow::Drop(reason) = built(&options).unwrap().apply(&mut item(None, &[])).unwrap() else { panic!() };
     assert_eq!(&*reason.0, "tombstone");
+    strict.tombstone = Tombstone::Pass;
+    let mut passed = item(None, &[]);
+    assert!(matches!(built(&strict).unwrap().apply(&mut passed).unwrap(), Flow::Keep));
+    assert!(passed.is_tombstone());
     let mut twice = item(Some(b"{}"), &[]);
     built(&options).unwrap().apply(&mut twice).unwrap();
     assert_eq!(built(&options).unwrap().apply(&mut twice).unwrap_err().class, Class::Halt);

@@ -21,6 +21,7 @@ pub(super) use with::sink;
 mod with {
     use longshore_conditions::Expression;
     use longshore_core::{Failure, Generation, Item, Value};
+    use longshore_settings::PostgresMode;
     use longshore_sinks::postgres::{Column, Extract, PostgresOptions, PostgresSink, Source, Table, Tls};
 
     use super::*;
@@ -59,6 +60,7 @@ mod with {
             connections: usize::from(options.connections),
             table,
             columns: columns(options).map_err(refused)?,
+            key: (options.mode == PostgresMode::Upsert).then(|| options.key.clone()),
         };
         let generation = Generation(pipeline.generation);
         let sink =

@@ -28,7 +28,7 @@ pub use kafka::KafkaOptions;
 pub(crate) use limits::DEADLINE_FORMAT;
 pub use limits::{Deadline, LimitOptions};
 pub use longshore_core::client::Compression;
-pub use postgres::{PostgresRoll, PostgresSinkOptions, PostgresTls, RECORD_COLUMN};
+pub use postgres::{PostgresMode, PostgresRoll, PostgresSinkOptions, PostgresTls, RECORD_COLUMN};
 pub(crate) use secret::is_secret_name;
 pub use secret::{REDACTED, Secret};
 pub(crate) use service::LISTEN_FORMAT;

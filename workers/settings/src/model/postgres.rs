@@ -53,6 +53,12 @@ pub struct PostgresSinkOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub record: Option<String>,
+    /// What a record does to the table.
+    #[serde(default)]
+    pub mode: PostgresMode,
+    /// With `mode: upsert`, the columns that say which row is meant; the table has a unique index on exactly these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
     /// When a transaction is made of the rows that are there.
     #[serde(default)]
     pub roll: PostgresRoll,
@@ -75,6 +81,18 @@ fn default_port() -> u16 {
 
 fn default_connections() -> u16 {
     4
+}
+
+/// What a record does to the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PostgresMode {
+    /// It adds a row.
+    #[default]
+    Insert,
+    /// It makes or changes the row of its key, unless that was written by a later record; one without a value marks the
+    /// row as deleted.
+    Upsert,
 }
 
 /// How the connection is encrypted.

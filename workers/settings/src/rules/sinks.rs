@@ -6,7 +6,7 @@ use longshore_conditions::{Condition, Expression};
 use longshore_sinks::files::OptionsError;
 
 use super::{Context, at, names};
-use crate::model::{PostgresSinkOptions, SinkEntry, SinkKind};
+use crate::model::{PostgresMode, PostgresSinkOptions, SinkEntry, SinkKind};
 use crate::path::Path;
 use crate::report::Code;
 use crate::source::Place;
@@ -90,11 +90,47 @@ fn postgres(context: &mut Context<'_>, path: &Path, options: &PostgresSinkOption
         let message = format!("`columns` writes to {record} as well");
         refuse(&path.key("record"), &message);
     }
+    upsert(context, path, options);
     for (column, text) in &options.columns {
         if let Err(error) = Expression::compile(text) {
             let place = path.key("columns").key(column);
             context.inside(&place, text, Some((error.offset, error.len)), &error.message);
         }
+    }
+}
+
+/// A key for rows that change, and only for those.
+fn upsert(context: &mut Context<'_>, path: &Path, options: &PostgresSinkOptions) {
+    let place = path.key("key");
+    let mut refuse = |place: &Path, message: String| {
+        let finding = context.find(Code::Value, place, message);
+        context.push(finding);
+    };
+    match options.mode {
+        PostgresMode::Insert if options.key.is_empty() => return,
+        PostgresMode::Insert => return refuse(&place, "only `mode: upsert` has a key".to_owned()),
+        PostgresMode::Upsert if options.key.is_empty() => {
+            refuse(&path.key("mode"), "`mode: upsert` needs a `key`".to_owned());
+        }
+        PostgresMode::Upsert => {}
+    }
+    for (index, name) in options.key.iter().enumerate() {
+        if !options.columns.contains_key(name) {
+            refuse(&place.index(index), format!("`columns` writes nothing to {name}"));
+        } else if options.key[..index].contains(name) {
+            refuse(&place.index(index), format!("{name} stands twice"));
+        }
+    }
+    for mark in ["_pair", "_offset", "_deleted"] {
+        if options.columns.contains_key(mark) {
+            refuse(&path.key("columns").key(mark), format!("{mark} is written by the sink itself"));
+        }
+    }
+    if let Some(record) =
+        options.record_column().filter(|name| ["_pair", "_offset", "_deleted"].contains(name))
+    {
+        let message = format!("{record} is written by the sink itself");
+        refuse(&path.key("record"), message);
     }
 }
 

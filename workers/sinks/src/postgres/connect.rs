@@ -43,6 +43,8 @@ impl std::fmt::Debug for Pool {
 struct Session {
     client: Client,
     prepared: HashMap<String, Statement>,
+    /// What was said to it once.
+    said: Vec<String>,
 }
 
 /// A connection on loan. Only one that is given back is used again: after an error, or when the work was dropped in the middle,
@@ -98,7 +100,7 @@ impl Pool {
         let client =
             connecting.await.map_err(|_| late("connect"))?.map_err(|error| failure("connect", &error))?;
         client.batch_execute(SESSION).await.map_err(|error| failure("connect", &error))?;
-        Ok(Session { client, prepared: HashMap::new() })
+        Ok(Session { client, prepared: HashMap::new(), said: Vec::new() })
     }
 }
 
@@ -121,6 +123,15 @@ impl Lease {
         let statement = self.session.client.prepare(text).await?;
         self.session.prepared.insert(text.to_owned(), statement.clone());
         Ok(statement)
+    }
+
+    /// Says this unless the connection has heard it. Outside of a transaction, which could take it back.
+    pub(super) async fn once(&mut self, text: &str) -> Result<(), tokio_postgres::Error> {
+        if !self.session.said.iter().any(|said| said == text) {
+            self.session.client.batch_execute(text).await?;
+            self.session.said.push(text.to_owned());
+        }
+        Ok(())
     }
 
     /// Outside of a transaction, everything answered: others may use it.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use longshore_core::{Block, Encode, Failure, Item, Reason, Row, Value};
 
-use super::options::{Column, Source};
+use super::options::{Column, PostgresOptions, Source};
 use crate::jsonl::JsonLines;
 
 /// What a column's type asks of a value's text.
@@ -26,31 +26,48 @@ pub(super) type Kinds = Arc<OnceLock<Vec<Kind>>>;
 /// Encodes items as lines for `COPY`.
 pub(super) struct CopyLines {
     columns: Vec<Column>,
+    /// With a key: which columns are of it. A line then has three columns more, by which the merge decides.
+    key: Option<Vec<bool>>,
     kinds: Kinds,
 }
 
 impl CopyLines {
-    pub(super) fn new(columns: Vec<Column>, kinds: Kinds) -> Self {
-        Self { columns, kinds }
+    pub(super) fn new(options: &PostgresOptions, kinds: Kinds) -> Self {
+        let columns = options.columns.clone();
+        let of_key = |key: &Vec<String>| columns.iter().map(|column| key.contains(&column.name)).collect();
+        Self { key: options.key.as_ref().map(of_key), columns, kinds }
+    }
+
+    fn column(&self, place: usize, item: &Item, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let column = &self.columns[place];
+        // Of a deleted row its key alone is kept.
+        let deleted = self.key.as_ref().is_some_and(|key| !key[place]) && item.is_tombstone();
+        let written = match &column.source {
+            Source::Record | Source::Value(_) if deleted => write(&Value::Null, Kind::Plain, out),
+            Source::Record => record(item, out),
+            Source::Value(extract) => {
+                let kinds = self.kinds.get();
+                let kind = kinds.and_then(|kinds| kinds.get(place)).copied().unwrap_or(Kind::Plain);
+                extract.extract(item).and_then(|value| write(&value, kind, out))
+            }
+        };
+        written.map_err(|failure| named(failure, &column.name))
     }
 }
 
 impl Encode for CopyLines {
     fn encode(&self, item: &Item, block: &mut Block) -> Result<(), Failure> {
         let start = block.bytes.len();
-        for (place, column) in self.columns.iter().enumerate() {
+        for place in 0..self.columns.len() {
             if place > 0 {
                 block.bytes.push(b'\t');
             }
-            let written = match &column.source {
-                Source::Record => record(item, &mut block.bytes),
-                Source::Value(extract) => {
-                    let kinds = self.kinds.get();
-                    let kind = kinds.and_then(|kinds| kinds.get(place)).copied().unwrap_or(Kind::Plain);
-                    extract.extract(item).and_then(|value| write(&value, kind, &mut block.bytes))
-                }
-            };
-            written.map_err(|failure| named(failure, &column.name))?;
+            self.column(place, item, &mut block.bytes)?;
+        }
+        if self.key.is_some() {
+            let deletes = if item.is_tombstone() { 't' } else { 'f' };
+            let (offset, index) = (item.source.offset(), item.index);
+            block.bytes.extend_from_slice(format!("\t{offset}\t{index}\t{deletes}").as_bytes());
         }
         block.bytes.push(b'\n');
         let range = match (u32::try_from(start), u32::try_from(block.bytes.len())) {

@@ -1,7 +1,10 @@
 //! A Postgres table with a ledger: each record once, whatever dies.
 //!
 //! A pair's rows gather in memory. Publishing is one transaction: the claim on the pair is checked and held, the segment's
-//! number is taken in the ledger, the rows go in by `COPY`, and the commit makes all of it visible at once.
+//! number is taken in the ledger, the rows go in, and the commit makes all of it visible at once.
+//!
+//! **How rows go in.** By `COPY`; with a key, into a temporary table first and from there by one statement that lets the offset of
+//! the record decide (`write.rs`).
 //!
 //! **Who may write.** Every ownership claims its pair by raising an epoch. A transaction holds the claim's row `for share`, so
 //! a claim waits for transactions under way and finds what they wrote; none of an earlier epoch commits after it. The number is unique
@@ -20,6 +23,7 @@ mod options;
 mod publish;
 mod schema;
 mod sqlstate;
+mod write;
 mod writer;
 
 use std::sync::Arc;
@@ -30,7 +34,7 @@ use longshore_core::{Encode, Generation};
 use self::connect::Pool;
 use self::encode::{CopyLines, Kinds};
 use self::ledger::Ledger;
-use self::options::quoted;
+use self::write::Write;
 use self::writer::PostgresWriter;
 
 pub use self::options::{Column, Extract, PostgresOptions, Source, Table, Tls};
@@ -41,8 +45,7 @@ struct Shared {
     name: String,
     options: PostgresOptions,
     ledger: Ledger,
-    /// The `COPY` statement.
-    copy: String,
+    write: Write,
     kinds: Kinds,
     pool: Arc<Pool>,
 }
@@ -66,10 +69,9 @@ impl PostgresSink {
     ) -> Result<Self, String> {
         let pool = Pool::new(&options, &format!("longshore {pipeline}"))?;
         let ledger = Ledger::new(pipeline, generation, name, &options.table);
-        let names: Vec<String> = options.columns.iter().map(|column| quoted(&column.name)).collect();
-        let copy = format!("COPY {} ({}) FROM STDIN", options.table.quoted(), names.join(", "));
+        let write = Write::new(&options);
         let (name, kinds) = (name.to_owned(), Kinds::default());
-        Ok(Self { shared: Arc::new(Shared { name, options, ledger, copy, kinds, pool }) })
+        Ok(Self { shared: Arc::new(Shared { name, options, ledger, write, kinds, pool }) })
     }
 }
 
@@ -87,7 +89,7 @@ impl Sink for PostgresSink {
     }
 
     fn encoder(&self) -> Arc<dyn Encode> {
-        Arc::new(CopyLines::new(self.shared.options.columns.clone(), Arc::clone(&self.shared.kinds)))
+        Arc::new(CopyLines::new(&self.shared.options, Arc::clone(&self.shared.kinds)))
     }
 
     fn open(&self, context: WriterContext) -> Box<dyn SegmentWriter> {

@@ -27,6 +27,9 @@ pub struct PostgresOptions {
     pub table: Table,
     /// What is written to which of its columns, at least one.
     pub columns: Vec<Column>,
+    /// The columns that say which row is meant: records change rows, the newest wins, and a record without a value deletes.
+    /// None: every record adds a row.
+    pub key: Option<Vec<String>>,
 }
 
 impl fmt::Debug for PostgresOptions {

@@ -1,10 +1,9 @@
-//! One segment, one transaction: the claim is checked and the number taken, the rows go in by `COPY`, and the commit makes all
-//! of it visible at once.
+//! One segment, one transaction: the claim is checked and the number taken, the rows go in, and the commit makes all of it
+//! visible at once.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures::SinkExt;
 use longshore_core::ledger::Trailer;
 use longshore_core::sink::Published;
 use longshore_core::{Block, Failure, Offset, Reason, RunSet};
@@ -12,6 +11,7 @@ use longshore_core::{Block, Failure, Offset, Reason, RunSet};
 use super::connect::Lease;
 use super::ledger::{Claim, Ledger};
 use super::sqlstate::{Verdict, failure, judge};
+use super::write::Write;
 
 /// The rows of one segment, as `COPY` reads them.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ enum Outcome {
 pub(super) struct Job<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) claim: Claim,
-    pub(super) copy: &'a str,
+    pub(super) write: &'a Write,
     pub(super) trailer: &'a Trailer,
 }
 
@@ -136,12 +136,8 @@ impl Job<'_> {
         if !self.begin(lease, self.trailer).await.map_err(fail)? {
             return self.roll_back(lease, Outcome::Lost).await;
         }
-        match self.insert(lease, sealed, 0, sealed.records.len()).await {
-            Ok(()) => {}
-            Err(error) if matches!(judge(&error), Verdict::Row(_)) => {
-                return self.roll_back(lease, Outcome::Refused).await;
-            }
-            Err(error) => return Err(fail(error)),
+        if self.insert(lease, sealed, 0, sealed.records.len()).await?.is_some() {
+            return self.roll_back(lease, Outcome::Refused).await;
         }
         lease.client().batch_execute("COMMIT").await.map_err(fail)?;
         Ok(Outcome::Committed(Box::new(self.trailer.clone())))
@@ -159,22 +155,19 @@ impl Job<'_> {
         let mut parts = halves(0, sealed.records.len());
         while let Some((first, end)) = parts.pop() {
             lease.client().batch_execute("SAVEPOINT part").await.map_err(fail)?;
-            match self.insert(lease, sealed, first, end).await {
-                Ok(()) => lease.client().batch_execute("RELEASE part").await.map_err(fail)?,
-                Err(error) if matches!(judge(&error), Verdict::Row(_)) => {
-                    let back = "ROLLBACK TO part; RELEASE part";
-                    lease.client().batch_execute(back).await.map_err(fail)?;
-                    if end - first > 1 {
-                        parts.extend(halves(first, end));
-                        continue;
-                    }
-                    let record = sealed.records[first];
-                    sealed.failures.insert(record.offset, failure("insert", &error));
-                    refused.push(record.offset);
-                    rows += record.rows;
-                }
-                Err(error) => return Err(fail(error)),
+            let Some(refusal) = self.insert(lease, sealed, first, end).await? else {
+                lease.client().batch_execute(self.write.end_of_part()).await.map_err(fail)?;
+                continue;
+            };
+            lease.client().batch_execute("ROLLBACK TO part; RELEASE part").await.map_err(fail)?;
+            if end - first > 1 {
+                parts.extend(halves(first, end));
+                continue;
             }
+            let record = sealed.records[first];
+            sealed.failures.insert(record.offset, refusal);
+            refused.push(record.offset);
+            rows += record.rows;
         }
         let mut trailer = self.trailer.clone();
         trailer.refuse(&refused, rows);
@@ -186,6 +179,7 @@ impl Job<'_> {
     /// Begins the transaction; false when the number is not ours to take. Constraints that wait for the commit could not be
     /// told from one another there.
     async fn begin(&self, lease: &mut Lease, trailer: &Trailer) -> Result<bool, tokio_postgres::Error> {
+        self.write.prepare(lease).await?;
         lease.client().batch_execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
         self.ledger.stake(lease, self.claim, trailer).await
     }
@@ -195,22 +189,24 @@ impl Job<'_> {
         Ok(outcome)
     }
 
-    /// Inserts some of the records.
+    /// Writes some of the records. `Some` when one or more of them are refused: why, if it was one.
     async fn insert(
         &self,
         lease: &mut Lease,
         sealed: &Sealed,
         first: usize,
         end: usize,
-    ) -> Result<(), tokio_postgres::Error> {
+    ) -> Result<Option<Failure>, Failure> {
         let Some(records) = sealed.records.get(first..end).filter(|records| !records.is_empty()) else {
-            return Ok(());
+            return Ok(None);
         };
-        let bytes = sealed.bytes.slice(records[0].start..records[records.len() - 1].end);
-        let statement = lease.statement(self.copy).await?;
-        let mut copy = std::pin::pin!(lease.client().copy_in(&statement).await?);
-        copy.send(bytes).await?;
-        copy.finish().await.map(|_| ())
+        let lines = sealed.bytes.slice(records[0].start..records[records.len() - 1].end);
+        let rows = records.iter().map(|record| record.rows).sum();
+        match self.write.put(lease, self.claim, lines, rows).await {
+            Ok(refusal) => Ok(refusal),
+            Err(error) if matches!(judge(&error), Verdict::Row(_)) => Ok(Some(failure("insert", &error))),
+            Err(error) => Err(failure("publish", &error)),
+        }
     }
 }
 

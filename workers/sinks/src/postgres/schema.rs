@@ -4,7 +4,7 @@ use longshore_core::{Failure, Reason};
 use tokio_postgres::{Client, Row};
 
 use super::encode::Kind;
-use super::options::{Column, Source, Table};
+use super::options::{Column, PostgresOptions, Source, Table};
 use super::sqlstate::failure;
 
 /// One row for each pair of each pipeline and sink: who owns it.
@@ -15,6 +15,9 @@ pub(super) const LEDGER: &str = "longshore_ledger";
 pub(super) const CHECKPOINTS: &str = "longshore_checkpoints";
 
 /// Makes our tables if they are not there. Needs no right to make tables when they are.
+///
+/// Pairs have random numbers: rows of an upsert name the pair that they were written from, and a ledger that was made anew must
+/// not take them for its own.
 pub(super) async fn make(client: &Client, table: &Table) -> Result<(), Failure> {
     let fail = |error| failure("make the ledger's tables", &error);
     let names = [PAIRS, LEDGER, CHECKPOINTS].map(|name| table.beside(name));
@@ -28,7 +31,7 @@ pub(super) async fn make(client: &Client, table: &Table) -> Result<(), Failure> 
     let text = format!(
         "BEGIN; SELECT pg_advisory_xact_lock(hashtext('longshore tables')); \
          CREATE TABLE IF NOT EXISTS {pairs} ( \
-             id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+             id bigint PRIMARY KEY DEFAULT floor(random() * 9007199254740992), \
              pipeline text NOT NULL, generation integer NOT NULL, sink text NOT NULL, \
              topic text NOT NULL, partition integer NOT NULL, \
              epoch bigint NOT NULL, writer text NOT NULL, claimed timestamptz NOT NULL DEFAULT now(), \
@@ -49,8 +52,9 @@ pub(super) async fn make(client: &Client, table: &Table) -> Result<(), Failure> 
 ///
 /// # Errors
 /// Everything that does not fit, in one failure.
-pub(super) async fn look(client: &Client, table: &Table, columns: &[Column]) -> Result<Vec<Kind>, Failure> {
+pub(super) async fn look(client: &Client, options: &PostgresOptions) -> Result<Vec<Kind>, Failure> {
     let fail = |error| failure("look at the table", &error);
+    let (table, columns) = (&options.table, &options.columns);
     let found = client.query_opt(FIND_TABLE, &[&table.schema, &table.name]).await.map_err(fail)?;
     let Some(found) = found else {
         return Err(Failure::halt(Reason::SinkMissing, format_args!("table {table} does not exist")));
@@ -66,7 +70,19 @@ pub(super) async fn look(client: &Client, table: &Table, columns: &[Column]) -> 
     let rows = client.query(FIND_COLUMNS, &[&oid]).await.map_err(fail)?;
     let kinds = columns.iter().map(|column| findings.column(column, &rows)).collect();
     for row in &rows {
-        findings.left_out(row, columns);
+        findings.left_out(row, options);
+    }
+    if let Some(key) = &options.key {
+        findings.upsert(options, key, &rows);
+        let mut sorted = key.clone();
+        sorted.sort_unstable();
+        let unique: bool = client.query_one(FIND_UNIQUE, &[&oid, &sorted]).await.map_err(fail)?.get(0);
+        if !unique {
+            findings.unfit(format!("no unique index on exactly ({})", key.join(", ")));
+        }
+        if !found.get::<_, bool>(4) {
+            findings.denied("no right to make temporary tables in the database".to_owned());
+        }
     }
     // Without the right to the schema nothing in it may even be asked about.
     if found.get(2) {
@@ -79,12 +95,26 @@ pub(super) async fn look(client: &Client, table: &Table, columns: &[Column]) -> 
 }
 
 const FIND_TABLE: &str = "SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), \
-        has_schema_privilege(n.oid, 'CREATE') \
+        has_schema_privilege(n.oid, 'CREATE'), has_database_privilege(current_database(), 'TEMPORARY') \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
 
 const FIND_COLUMNS: &str = "SELECT attname::text, format_type(atttypid, NULL), attnotnull, atthasdef, \
-        attidentity::text, attgenerated::text, has_column_privilege(attrelid, attnum, 'INSERT') \
+        attidentity::text, attgenerated::text, has_column_privilege(attrelid, attnum, 'INSERT'), \
+        has_column_privilege(attrelid, attnum, 'SELECT'), has_column_privilege(attrelid, attnum, 'UPDATE') \
     FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+
+/// Whether a merge can tell by an index which row is meant: one on these columns alone, on all rows, judged at once.
+const FIND_UNIQUE: &str = "SELECT EXISTS (SELECT 1 FROM pg_index i \
+    WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid \
+        AND i.indpred IS NULL AND i.indexprs IS NULL AND $2::text[] = ( \
+            SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") \
+            FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place) \
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
+            WHERE k.place <= i.indnkeyatts))";
+
+/// The columns in which a row of an upsert says which record it is of, and whether that deleted it.
+pub(super) const MARKS: [(&str, &str); 3] =
+    [("_pair", "bigint"), ("_offset", "bigint"), ("_deleted", "timestamp with time zone")];
 
 /// The rights on our own tables, or the right to make them.
 async fn rights(
@@ -154,13 +184,53 @@ impl Findings {
     }
 
     /// Whether a column that nothing is written to can be left out.
-    fn left_out(&mut self, row: &Row, columns: &[Column]) {
+    fn left_out(&mut self, row: &Row, options: &PostgresOptions) {
         let name: &str = row.get(0);
         let (identity, generated): (&str, &str) = (row.get(4), row.get(5));
         let needed =
             row.get::<_, bool>(2) && !row.get::<_, bool>(3) && identity.is_empty() && generated.is_empty();
-        if needed && !columns.iter().any(|column| column.name == name) {
+        let mark = options.key.is_some() && MARKS.iter().any(|(mark, _)| *mark == name);
+        if needed && !mark && !options.columns.iter().any(|column| column.name == name) {
             self.unfit(format!("column {name} must have a value, and nothing is written to it"));
+        }
+    }
+
+    /// What rows that change ask of the columns: the marks, a key that is always there, everything else left out in a deleted
+    /// row, and the rights to read and change.
+    fn upsert(&mut self, options: &PostgresOptions, key: &[String], rows: &[Row]) {
+        let find = |name: &str| rows.iter().find(|row| row.get::<_, &str>(0) == name);
+        for (mark, kind) in MARKS {
+            match find(mark) {
+                None => self.missing.push(format!("column {mark} ({kind}) does not exist")),
+                Some(row) if row.get::<_, &str>(1) != kind => {
+                    self.unfit(format!("column {mark} is {}, expected {kind}", row.get::<_, &str>(1)));
+                }
+                Some(row) if mark == "_deleted" && row.get(2) => {
+                    self.unfit(format!("column {mark} must take null"));
+                }
+                Some(_) => {}
+            }
+        }
+        let written = options.columns.iter().map(|column| column.name.as_str());
+        for name in written.chain(MARKS.map(|(mark, _)| mark)) {
+            let Some(row) = find(name) else { continue };
+            let (of_key, needed) = (key.iter().any(|key| key == name), row.get::<_, bool>(2));
+            let mark = MARKS.iter().any(|(mark, _)| *mark == name);
+            if of_key && !needed {
+                self.unfit(format!("column {name} takes null, and is of the key"));
+            }
+            if !of_key && !mark && needed {
+                self.unfit(format!("column {name} must take null, since a deleted row keeps its key alone"));
+            }
+            if mark && !row.get::<_, bool>(6) {
+                self.denied(format!("no right to insert into column {name}"));
+            }
+            if !row.get::<_, bool>(7) {
+                self.denied(format!("no right to select column {name}"));
+            }
+            if !of_key && !row.get::<_, bool>(8) {
+                self.denied(format!("no right to update column {name}"));
+            }
         }
     }
 

@@ -41,7 +41,7 @@ impl PostgresWriter {
         let client = lease.client();
         // Once for a worker is enough: what changes later is told by the statement that meets it.
         if shared.kinds.get().is_none() {
-            let kinds = schema::look(client, &shared.options.table, &shared.options.columns).await?;
+            let kinds = schema::look(client, &shared.options).await?;
             schema::make(client, &shared.options.table).await?;
             let _ = shared.kinds.set(kinds);
         }
@@ -72,7 +72,7 @@ impl PostgresWriter {
     async fn publish_sealed(&mut self, trailer: &Trailer) -> Result<Published, Failure> {
         let claim = self.check(trailer)?;
         let shared = Arc::clone(&self.shared);
-        let job = Job { ledger: &shared.ledger, claim, copy: &shared.copy, trailer };
+        let job = Job { ledger: &shared.ledger, claim, write: &shared.write, trailer };
         let mut lease = shared.pool.lend().await?;
         let (published, stored) = match &mut self.sealed {
             Some(sealed) => job.run(&mut lease, sealed).await?,
