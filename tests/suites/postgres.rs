@@ -1,6 +1,8 @@
 //! The `postgres` sink on a real Postgres: its contract against the writer itself, and whole workers on a real Apache Kafka.
 #![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
 
+#[path = "postgres/commands.rs"]
+mod commands;
 #[path = "postgres/contract.rs"]
 mod contract;
 #[path = "postgres/cut.rs"]

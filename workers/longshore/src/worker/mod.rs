@@ -5,7 +5,7 @@ pub(crate) mod connect;
 mod delay;
 mod http;
 pub(crate) mod plan;
-mod postgres;
+pub(crate) mod postgres;
 pub(crate) mod signals;
 pub(crate) mod topics;
 

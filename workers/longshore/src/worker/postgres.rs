@@ -1,19 +1,45 @@
-//! From the pipeline file's `postgres` sink to the sink itself.
+//! From the pipeline file's `postgres` sink to the sink itself, and to what its ledger says.
 
 use std::sync::Arc;
 
+use longshore_core::ledger::LedgerView;
 use longshore_core::sink::Sink;
 use longshore_settings::{Pipeline, PostgresSinkOptions, SinkEntry};
 
 use crate::exit::End;
 
+/// What the ledger of a sink holds of one pair in one generation.
+pub(crate) struct TableLedger {
+    pub(crate) generation: u32,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) view: LedgerView,
+}
+
 /// The sink. Connects to nothing yet.
 #[cfg(not(feature = "postgres"))]
 pub(super) fn sink(_: &Pipeline, entry: &SinkEntry, _: &PostgresSinkOptions) -> Result<Arc<dyn Sink>, End> {
-    let message = format!("sink {}: this build was made without the feature `postgres`", entry.name);
-    Err(super::plan::configuration(message))
+    Err(without(entry))
 }
 
+/// All ledgers of the sink.
+#[cfg(not(feature = "postgres"))]
+pub(crate) fn ledgers(
+    _: &Pipeline,
+    entry: &SinkEntry,
+    _: &PostgresSinkOptions,
+) -> Result<Vec<TableLedger>, End> {
+    Err(without(entry))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn without(entry: &SinkEntry) -> End {
+    let message = format!("sink {}: this build was made without the feature `postgres`", entry.name);
+    super::plan::configuration(message)
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) use with::ledgers;
 #[cfg(feature = "postgres")]
 pub(super) use with::sink;
 
@@ -22,9 +48,12 @@ mod with {
     use longshore_conditions::Expression;
     use longshore_core::{Failure, Generation, Item, Value};
     use longshore_settings::PostgresMode;
-    use longshore_sinks::postgres::{Column, Extract, PostgresOptions, PostgresSink, Source, Table, Tls};
+    use longshore_sinks::postgres::{
+        Column, Extract, PairLedger, PostgresOptions, PostgresSink, Source, Table, Tls, read_ledgers,
+    };
 
     use super::*;
+    use crate::commands::common::answer::runtime;
     use crate::worker::plan::configuration;
 
     /// A column's expression.
@@ -42,15 +71,41 @@ mod with {
         entry: &SinkEntry,
         options: &PostgresSinkOptions,
     ) -> Result<Arc<dyn Sink>, End> {
-        let refused = |message: String| configuration(format!("sink {}: {message}", entry.name));
-        let table = Table::parse(&options.table);
-        let table = table.ok_or_else(|| refused(format!("table: `{}` is no table", options.table)))?;
+        let generation = Generation(pipeline.generation);
+        let sink = PostgresSink::new(&entry.name, &pipeline.pipeline, generation, given(entry, options)?);
+        Ok(Arc::new(sink.map_err(|message| refused(entry, &message))?))
+    }
+
+    /// All ledgers of the sink, of every generation.
+    pub(crate) fn ledgers(
+        pipeline: &Pipeline,
+        entry: &SinkEntry,
+        options: &PostgresSinkOptions,
+    ) -> Result<Vec<TableLedger>, End> {
+        let given = given(entry, options)?;
+        let read = read_ledgers(&pipeline.pipeline, &entry.name, &given);
+        let table = |pair: PairLedger| TableLedger {
+            generation: pair.generation.0,
+            topic: pair.topic,
+            partition: pair.partition,
+            view: pair.view,
+        };
+        Ok(runtime()?.block_on(read)?.into_iter().map(table).collect())
+    }
+
+    fn refused(entry: &SinkEntry, message: &str) -> End {
+        configuration(format!("sink {}: {message}", entry.name))
+    }
+
+    fn given(entry: &SinkEntry, options: &PostgresSinkOptions) -> Result<PostgresOptions, End> {
+        let table = Table::parse(&options.table)
+            .ok_or_else(|| refused(entry, &format!("table: `{}` is no table", options.table)))?;
         let tls = options.tls.as_ref().map(|tls| Tls {
             ca: tls.ca.clone(),
             identity: tls.certificate.clone().zip(tls.key.clone()),
             verify_hostname: tls.verify_hostname,
         });
-        let options = PostgresOptions {
+        Ok(PostgresOptions {
             host: options.host.clone(),
             port: options.port,
             user: options.user.clone(),
@@ -59,13 +114,9 @@ mod with {
             tls,
             connections: usize::from(options.connections),
             table,
-            columns: columns(options).map_err(refused)?,
+            columns: columns(options).map_err(|message| refused(entry, &message))?,
             key: (options.mode == PostgresMode::Upsert).then(|| options.key.clone()),
-        };
-        let generation = Generation(pipeline.generation);
-        let sink =
-            PostgresSink::new(&entry.name, &pipeline.pipeline, generation, options).map_err(refused)?;
-        Ok(Arc::new(sink))
+        })
     }
 
     fn columns(options: &PostgresSinkOptions) -> Result<Vec<Column>, String> {

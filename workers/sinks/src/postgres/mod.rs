@@ -21,6 +21,7 @@ mod encode;
 mod ledger;
 mod options;
 mod publish;
+mod reader;
 mod schema;
 mod sqlstate;
 mod write;
@@ -38,6 +39,7 @@ use self::write::Write;
 use self::writer::PostgresWriter;
 
 pub use self::options::{Column, Extract, PostgresOptions, Source, Table, Tls};
+pub use self::reader::{PairLedger, read_ledgers};
 
 /// What all writers of a sink share.
 #[derive(Debug)]

@@ -1,11 +1,15 @@
-//! What the pipeline's ledger holds already, where it can be read from here: the folder of a `files` sink.
+//! What the pipeline's ledger holds already, where it can be read from here: the folder of a `files` sink, a database.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use longshore_core::RunSet;
 use longshore_core::letter::Place;
 use longshore_settings::{Pipeline, SinkKind};
 use longshore_sinks::verify::{list, read_claim};
+
+use crate::output::Output;
+use crate::worker::postgres::ledgers;
 
 /// Offsets of the input that the first sink with a ledger holds.
 #[derive(Debug, Default)]
@@ -14,21 +18,43 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// None when no ledger can be read from here; letters decide in the first sink that has one.
-    pub(super) fn of(pipeline: &Pipeline) -> Option<Self> {
-        let folder = pipeline.sinks.iter().find_map(|sink| match &sink.kind {
-            SinkKind::Files(options) => Some(&options.path),
-            SinkKind::Postgres(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
-        })?;
+    /// None when no ledger can be read from here; letters decide in the first sink that has one. A letter of a record that is
+    /// held, sent all the same, is dropped by the worker.
+    pub(super) fn of(pipeline: &Pipeline, output: &Output) -> Option<Self> {
+        pipeline.sinks.iter().find_map(|sink| match &sink.kind {
+            SinkKind::Files(options) => Some(Self::in_folder(&options.path, pipeline)),
+            SinkKind::Postgres(options) => Some(match ledgers(pipeline, sink, options) {
+                Ok(ledgers) => {
+                    let mut held = Self::default();
+                    for ledger in ledgers.iter().filter(|ledger| ledger.generation == pipeline.generation) {
+                        held.add((ledger.topic.clone(), ledger.partition), &ledger.view.holdings.held());
+                    }
+                    Some(held)
+                }
+                Err(end) => {
+                    output
+                        .note(format_args!("what {} holds already is not known: {}", sink.name, end.message));
+                    None
+                }
+            }),
+            SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
+        })?
+    }
+
+    fn in_folder(folder: &Path, pipeline: &Pipeline) -> Option<Self> {
         let listing = list(folder).ok().filter(|listing| !listing.files.is_empty())?;
         let mut held = Self::default();
         for file in listing.files.iter().filter(|file| file.generation == pipeline.generation) {
             // A file that cannot be read is the worker's to judge; a letter sent once more is dropped there.
             let Ok(claim) = read_claim(file) else { continue };
             let runs = RunSet::collect(claim.runs());
-            held.pairs.entry((claim.topic, claim.partition)).or_default().union(&runs);
+            held.add((claim.topic, claim.partition), &runs);
         }
         Some(held)
+    }
+
+    fn add(&mut self, pair: (String, i32), runs: &RunSet) {
+        self.pairs.entry(pair).or_default().union(runs);
     }
 
     /// Whether the record of this origin is held. A record that a step split is held as a whole.

@@ -36,7 +36,7 @@ pub(super) fn start(arguments: &ReplayStart, output: &Output) -> Result<(), End>
         transform: transform.as_ref(),
         max_replays: arguments.max_replays,
         inputs: Inputs::of(&scope)?,
-        held: Held::of(scope.pipeline()?),
+        held: Held::of(scope.pipeline()?, output),
     };
     let rules = Rules { choice: &choice, sending: Some(sending) };
     let plan = Plan::make(&scope, &journal.all_handled(), &rules, output)?;

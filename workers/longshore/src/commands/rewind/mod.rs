@@ -12,7 +12,7 @@ use longshore_core::{Generation, Offset, Sequence};
 use longshore_kafka::{Admin, Committed, journal_topic};
 use serde_json::json;
 
-use self::plan::{Goal, Plan};
+use self::plan::{Goal, Home, Plan, folder};
 use super::retry::{Backlog, Lanes};
 use crate::cli::Format;
 use crate::cli::dlq::LetterFilter;
@@ -118,7 +118,7 @@ fn metadata(plan: &Plan, start: i64) -> String {
         generation: Generation(plan.next),
         next: Sequence(0),
     };
-    let sinks = plan.ledgers.iter().map(|(name, _)| mark(name)).collect();
+    let sinks = plan.ledgers.iter().map(|kept| mark(&kept.name)).collect();
     Metadata { sinks, clean: true, ..Metadata::default() }.encode(Offset(start)).text
 }
 
@@ -137,7 +137,14 @@ fn show(
                 "records": plan.records(),
                 "generation": plan.current,
                 "new_generation": plan.has_ledger().then_some(plan.next),
-                "folders": plan.ledgers.iter().map(|(_, folder)| plan.folder(folder, plan.next)).collect::<Vec<_>>(),
+                "folders": plan.ledgers.iter().filter_map(|kept| match &kept.place {
+                    Home::Folder(root) => Some(folder(root, plan.next)),
+                    Home::Table(_) => None,
+                }).collect::<Vec<_>>(),
+                "tables": plan.ledgers.iter().filter_map(|kept| match &kept.place {
+                    Home::Table(table) => Some(table),
+                    Home::Folder(_) => None,
+                }).collect::<Vec<_>>(),
                 "waiting": waiting,
                 "handled_letters": handled,
                 "members": members,
@@ -157,9 +164,19 @@ fn show(
     let line = |name: &str, text: String| output.line(format_args!("{name:<10} {text}"));
     if plan.has_ledger() {
         line("generation", format!("{} to {}", plan.current, plan.next));
-        for (_, folder) in &plan.ledgers {
-            line("old files", format!("{} stays as it is", plan.folder(folder, plan.current)));
-            line("new files", plan.folder(folder, plan.next));
+        for kept in &plan.ledgers {
+            match &kept.place {
+                Home::Folder(root) => {
+                    line("old files", format!("{} stays as it is", folder(root, plan.current)));
+                    line("new files", folder(root, plan.next));
+                }
+                Home::Table(table) => {
+                    line(
+                        "rows",
+                        format!("{table} shows older records again until their newer ones are read"),
+                    );
+                }
+            }
         }
     }
     for sink in &plan.without_ledger {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use longshore_core::Offset;
 use longshore_core::metadata::Metadata;
 use longshore_kafka::{Admin, PartitionOffsets};
-use longshore_settings::{Pipeline, SinkKind};
+use longshore_settings::{Pipeline, PostgresMode, PostgresSinkOptions, SinkEntry, SinkKind};
 use longshore_sinks::verify;
 use serde::Serialize;
 
 use crate::commands::common::when;
 use crate::exit::{End, Exit};
+use crate::worker::postgres::ledgers;
 
 /// Where to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +61,29 @@ impl Place {
 }
 
 /// A new generation writes into the same table, where the rows of the old one are.
-fn rewinds_no_table(sink: &str) -> End {
+fn rewinds_no_inserts(sink: &str) -> End {
     let words = format!(
-        "sink {sink} writes to a table, and what is read again would be in it twice\n  next: give the pipeline another name and \
+        "sink {sink} adds rows to a table, and what is read again would be in it twice\n  next: give the pipeline another name and \
          table, and start it where you want to begin (`input.start`)"
     );
     End::new(Exit::Configuration, words)
+}
+
+/// A sink with a ledger.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The sink's name.
+    pub(super) name: String,
+    pub(super) place: Home,
+}
+
+/// Where a ledger and its rows are.
+#[derive(Debug)]
+pub(super) enum Home {
+    /// A folder, with one below it for each generation.
+    Folder(PathBuf),
+    /// A table whose rows change: those of a new generation win over those of an earlier one.
+    Table(String),
 }
 
 /// What would be done.
@@ -76,8 +94,8 @@ pub(super) struct Plan {
     /// The generation that is committed, or the pipeline file's before there was a commit.
     pub(super) current: u32,
     pub(super) next: u32,
-    /// Sinks with a ledger, and their folders.
-    pub(super) ledgers: Vec<(String, PathBuf)>,
+    /// Sinks with a ledger.
+    pub(super) ledgers: Vec<Kept>,
     /// Sinks without.
     pub(super) without_ledger: Vec<String>,
 }
@@ -105,15 +123,23 @@ impl Plan {
         let (current, next) = generations(committed, pipeline.generation)?;
         let (mut ledgers, mut without_ledger) = (Vec::new(), Vec::new());
         for sink in &pipeline.sinks {
+            let mut keep = |place| ledgers.push(Kept { name: sink.name.clone(), place });
             match &sink.kind {
-                SinkKind::Files(options) => ledgers.push((sink.name.clone(), options.path.clone())),
-                SinkKind::Postgres(_) => return Err(rewinds_no_table(&sink.name)),
+                SinkKind::Files(options) => {
+                    refuse_used_folder(&options.path, next)?;
+                    keep(Home::Folder(options.path.clone()));
+                }
+                SinkKind::Postgres(options) => {
+                    if options.mode == PostgresMode::Insert {
+                        return Err(rewinds_no_inserts(&sink.name));
+                    }
+                    refuse_used_table(pipeline, sink, options, next)?;
+                    keep(Home::Table(options.table.clone()));
+                }
                 SinkKind::Topic(_) | SinkKind::Stdout(_) => without_ledger.push(sink.name.clone()),
             }
         }
-        let plan = Self { partitions, current, next, ledgers, without_ledger };
-        plan.refuse_used_folders()?;
-        Ok(plan)
+        Ok(Self { partitions, current, next, ledgers, without_ledger })
     }
 
     /// Offsets that are read again.
@@ -124,25 +150,40 @@ impl Plan {
     pub(super) fn has_ledger(&self) -> bool {
         !self.ledgers.is_empty()
     }
+}
 
-    /// The folder of a generation.
-    pub(super) fn folder(&self, root: &Path, generation: u32) -> String {
-        root.join(format!("g{generation:04}")).display().to_string()
-    }
+/// The folder of a generation.
+pub(super) fn folder(root: &Path, generation: u32) -> String {
+    root.join(format!("g{generation:04}")).display().to_string()
+}
 
-    /// What lies in the new folder already would be taken for this generation's, and its records for held.
-    fn refuse_used_folders(&self) -> Result<(), End> {
-        for (_, root) in &self.ledgers {
-            let used = verify::list(root)
-                .is_ok_and(|found| found.files.iter().any(|file| file.generation == self.next));
-            if used {
-                let folder = self.folder(root, self.next);
-                let words = "holds files already\n  next: move them away, or set a higher `generation` in the pipeline file";
-                return Err(End::new(Exit::Configuration, format!("{folder} {words}")));
-            }
-        }
-        Ok(())
+/// What lies in the new folder already would be taken for this generation's, and its records for held.
+fn refuse_used_folder(root: &Path, next: u32) -> Result<(), End> {
+    let used = verify::list(root).is_ok_and(|found| found.files.iter().any(|file| file.generation == next));
+    if used {
+        let words =
+            "holds files already\n  next: move them away, or set a higher `generation` in the pipeline file";
+        return Err(End::new(Exit::Configuration, format!("{} {words}", folder(root, next))));
     }
+    Ok(())
+}
+
+/// The same for the ledger of a table.
+fn refuse_used_table(
+    pipeline: &Pipeline,
+    sink: &SinkEntry,
+    options: &PostgresSinkOptions,
+    next: u32,
+) -> Result<(), End> {
+    let ledgers = ledgers(pipeline, sink, options)?;
+    if ledgers.iter().any(|ledger| ledger.generation == next) {
+        let words = format!(
+            "the ledger of {} knows generation {next} already\n  next: set a higher `generation` in the pipeline file",
+            sink.name
+        );
+        return Err(End::new(Exit::Configuration, words));
+    }
+    Ok(())
 }
 
 /// The present generation and the next one, from what is committed (0: nothing) and what the file says.

@@ -11,7 +11,7 @@ use longshore_kafka::{
     Admin, KafkaOptions, PartitionOffsets, ReadRecord, RecordView, dead_letter_topic, journal_topic,
     retry_topic,
 };
-use longshore_settings::{Pipeline, SinkKind};
+use longshore_settings::{Pipeline, SinkEntry, SinkKind};
 use longshore_sinks::verify::{self, SinkFile};
 
 use super::computed::{self, Computed};
@@ -20,6 +20,7 @@ use crate::commands::common::journal;
 use crate::commands::retry::pass;
 use crate::exit::End;
 use crate::output::Output;
+use crate::worker::postgres::{TableLedger, ledgers};
 
 /// All of it.
 pub(super) struct Facts {
@@ -58,16 +59,17 @@ pub(super) struct LetterSeen {
 /// What a sink says.
 pub(super) struct SinkSeen {
     pub(super) name: String,
-    /// The files that hold the record or have decided its letter, of all generations; none when nothing can be told from here.
+    /// The files or tables that hold the record or have decided its letter, of all generations; none when nothing can be told
+    /// from here.
     pub(super) files: Option<Vec<FileSeen>>,
 }
 
-/// A file that says something about the record.
+/// A file, or a table with its ledger, that says something about the record.
 pub(super) struct FileSeen {
     pub(super) path: String,
     pub(super) generation: u32,
-    /// Its rows; empty when the record was filtered, or went to another sink.
-    pub(super) lines: Vec<u64>,
+    /// Its rows; empty when the record was filtered, or went to another sink. None where rows have no places, in a table.
+    pub(super) lines: Option<Vec<u64>>,
     pub(super) holds: bool,
     /// The replay number of the letter that was decided here.
     pub(super) dead: Option<u32>,
@@ -100,7 +102,11 @@ impl Facts {
             settled: beyond || committed.is_some_and(|committed| offset < committed),
             copies: copies(origin, pipeline, options, admin, output)?,
             letters: letters(origin, pipeline, options, admin, output)?,
-            sinks: pipeline.sinks.iter().map(|sink| sink_seen(sink, origin)).collect::<Result<_, _>>()?,
+            sinks: pipeline
+                .sinks
+                .iter()
+                .map(|sink| sink_seen(sink, origin, pipeline, output))
+                .collect::<Result<_, _>>()?,
             log,
             record,
             committed,
@@ -197,7 +203,12 @@ fn letters(
     Ok(found)
 }
 
-fn sink_seen(sink: &longshore_settings::SinkEntry, origin: &Origin) -> Result<SinkSeen, End> {
+fn sink_seen(
+    sink: &SinkEntry,
+    origin: &Origin,
+    pipeline: &Pipeline,
+    output: &Output,
+) -> Result<SinkSeen, End> {
     let files = match &sink.kind {
         SinkKind::Files(options) if options.path.is_dir() => {
             let listing = verify::list(&options.path)?;
@@ -210,9 +221,35 @@ fn sink_seen(sink: &longshore_settings::SinkEntry, origin: &Origin) -> Result<Si
             }
             Some(seen)
         }
-        SinkKind::Files(_) | SinkKind::Postgres(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
+        SinkKind::Postgres(options) => match ledgers(pipeline, sink, options) {
+            Ok(ledgers) => {
+                let own = |ledger: &&TableLedger| {
+                    ledger.topic == origin.topic.as_str() && ledger.partition == origin.partition.0
+                };
+                let seen = ledgers.iter().filter(own);
+                Some(seen.filter_map(|ledger| table_seen(ledger, &options.table, origin.offset)).collect())
+            }
+            Err(end) => {
+                output.note(format_args!("what {} holds is not known: {}", sink.name, end.message));
+                None
+            }
+        },
+        SinkKind::Files(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
     };
     Ok(SinkSeen { name: sink.name.clone(), files })
+}
+
+/// None when the ledger says nothing about the record.
+fn table_seen(ledger: &TableLedger, table: &str, offset: Offset) -> Option<FileSeen> {
+    let (holds, dead) = (ledger.view.holdings.holds(offset), ledger.view.holdings.letter(offset));
+    (holds || dead.is_some()).then(|| FileSeen {
+        path: format!("table {table}"),
+        generation: ledger.generation,
+        lines: None,
+        holds,
+        dead,
+        also: false,
+    })
 }
 
 /// None when the file says nothing about the record, or cannot be read: `sink verify` and the worker judge that.
@@ -225,7 +262,7 @@ fn file_seen(file: &SinkFile, offset: i64) -> Result<Option<FileSeen>, End> {
     Ok(Some(FileSeen {
         path: file.path.display().to_string(),
         generation: file.generation,
-        lines: if holds { verify::lines_of(file, offset)? } else { Vec::new() },
+        lines: Some(if holds { verify::lines_of(file, offset)? } else { Vec::new() }),
         holds,
         dead,
         also: claim.also.iter().any(|(first, end)| (*first..*end).contains(&offset)),

@@ -200,10 +200,11 @@ impl Judge<'_> {
     fn held(&self, name: &str, file: &FileSeen) -> String {
         let path = &file.path;
         let late = if file.also { ", after a retry or replay" } else { "" };
-        match file.lines.as_slice() {
+        let lines = file.lines.as_deref().unwrap_or_default();
+        match lines {
             [line] => return format!("in sink {name}: {path}, line {line}{late}"),
             [first, .., last] => {
-                let rows = counted(file.lines.len() as u64, "row");
+                let rows = counted(lines.len() as u64, "row");
                 return format!("in sink {name}: {path}, {rows} from line {first} to {last}{late}");
             }
             [] => {}
@@ -214,6 +215,9 @@ impl Judge<'_> {
             }
             Some(Computed::Routed { sinks, .. }) if !sinks.iter().any(|sink| sink == name) => {
                 format!("not for sink {name}: its `when` does not take it (computed now); counted in {path}")
+            }
+            Some(Computed::Routed { .. }) if file.lines.is_none() => {
+                format!("in sink {name}: {path}, as its ledger says")
             }
             Some(Computed::Routed { .. }) => format!(
                 "held by sink {name} without a row in {path}; its steps would make one now, so they or their settings \
@@ -293,7 +297,7 @@ impl Judge<'_> {
         for sink in &self.facts.sinks {
             let other = |file: &&FileSeen| file.generation != self.pipeline.generation && file.holds;
             for file in sink.files.iter().flatten().filter(other) {
-                let rows = if file.lines.is_empty() { "without a row " } else { "" };
+                let rows = if file.lines.as_ref().is_some_and(Vec::is_empty) { "without a row " } else { "" };
                 told.push(format!(
                     "also {rows}in generation {} of {}: {}",
                     file.generation, sink.name, file.path
