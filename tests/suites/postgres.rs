@@ -9,6 +9,8 @@ mod contract;
 mod cut;
 #[path = "postgres/fit.rs"]
 mod fit;
+#[path = "postgres/input.rs"]
+mod input;
 #[path = "postgres/table.rs"]
 mod table;
 #[path = "postgres/upsert.rs"]
