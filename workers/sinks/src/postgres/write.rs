@@ -48,8 +48,10 @@ impl Write {
                 "COPY {STAGE} ({columns}, longshore_offset, longshore_index, longshore_delete) FROM STDIN"
             ),
             merge: Some(Merge {
+                // A segment is sorted and waits in memory and not in the server's files.
                 stage: format!(
-                    "CREATE TEMPORARY TABLE longshore_stage ON COMMIT DELETE ROWS AS \
+                    "SET work_mem = '32MB'; SET temp_buffers = '32MB'; \
+                     CREATE TEMPORARY TABLE longshore_stage ON COMMIT DELETE ROWS AS \
                      SELECT {columns}, 0::bigint AS longshore_offset, 0::bigint AS longshore_index, \
                          false AS longshore_delete FROM {table} WITH NO DATA"
                 ),
