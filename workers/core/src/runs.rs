@@ -13,6 +13,8 @@ use crate::Offset;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunSet {
     runs: Vec<(i64, i64)>,
+    /// How many offsets all runs have together.
+    offsets: u64,
 }
 
 impl RunSet {
@@ -28,7 +30,7 @@ impl RunSet {
         let tidy =
             runs.iter().all(|(first, end)| first < end) && runs.windows(2).all(|two| two[0].1 < two[1].0);
         if tidy {
-            return Self { runs };
+            return Self::tidy(runs);
         }
         runs.retain(|(first, end)| first < end);
         runs.sort_unstable();
@@ -36,7 +38,13 @@ impl RunSet {
         for run in runs {
             push_merged(&mut merged, run);
         }
-        Self { runs: merged }
+        Self::tidy(merged)
+    }
+
+    /// Of runs that rise and do not touch.
+    fn tidy(runs: Vec<(i64, i64)>) -> Self {
+        let offsets = offsets(&runs);
+        Self { runs, offsets }
     }
 
     /// Adds one offset; true when it was not there.
@@ -50,29 +58,38 @@ impl RunSet {
 
     /// Adds `[first, end)`.
     pub fn insert_range(&mut self, first: Offset, end: Offset) {
-        let (mut first, mut end) = (first.0, end.0);
+        let (first, end) = (first.0, end.0);
         if first >= end {
             return;
         }
         match self.runs.last_mut() {
-            None => return self.runs.push((first, end)),
-            Some(last) if first > last.1 => return self.runs.push((first, end)),
+            Some(last) if first > last.1 => {}
             Some(last) if first >= last.0 => {
+                self.offsets += (end - last.1).max(0) as u64;
                 last.1 = last.1.max(end);
                 return;
             }
-            Some(_) => {}
+            Some(_) => return self.insert_between(first, end),
+            None => {}
         }
+        self.runs.push((first, end));
+        self.offsets += (end - first) as u64;
+    }
+
+    /// Adds a run that begins before the last one does.
+    fn insert_between(&mut self, mut first: i64, mut end: i64) {
         let low = self.runs.partition_point(|run| run.1 < first);
         let high = self.runs.partition_point(|run| run.0 <= end);
         if low < high {
             first = first.min(self.runs[low].0);
             end = end.max(self.runs[high - 1].1);
+            self.offsets -= offsets(&self.runs[low..high]);
             self.runs[low] = (first, end);
             self.runs.drain(low + 1..high);
         } else {
             self.runs.insert(low, (first, end));
         }
+        self.offsets += (end - first) as u64;
     }
 
     /// Takes `[first, end)` out.
@@ -86,6 +103,8 @@ impl RunSet {
         let left = (self.runs[low].0, first);
         let right = (end, self.runs[high - 1].1);
         let kept = [left, right].into_iter().filter(|(first, end)| first < end);
+        self.offsets -= offsets(&self.runs[low..high]);
+        self.offsets += kept.clone().map(|(first, end)| (end - first) as u64).sum::<u64>();
         self.runs.splice(low..high, kept);
     }
 
@@ -100,6 +119,7 @@ impl RunSet {
         let (Some(first), Some(last)) = (other.runs.first(), other.runs.last()) else { return };
         if self.runs.last().is_none_or(|own| own.1 < first.0) {
             self.runs.extend_from_slice(&other.runs);
+            self.offsets += other.offsets;
             return;
         }
         let low = self.runs.partition_point(|run| run.1 < first.0);
@@ -169,7 +189,7 @@ impl RunSet {
         let low = self.runs.partition_point(|run| run.1 <= first.0);
         let high = self.runs.partition_point(|run| run.0 < end.0);
         let runs = self.runs.get(low..high).unwrap_or_default();
-        Self { runs: runs.iter().map(|run| (run.0.max(first.0), run.1.min(end.0))).collect() }
+        Self::tidy(runs.iter().map(|run| (run.0.max(first.0), run.1.min(end.0))).collect())
     }
 
     /// What is in both sets.
@@ -204,7 +224,7 @@ impl RunSet {
 
     /// How many offsets.
     pub fn len(&self) -> u64 {
-        self.runs.iter().map(|(first, end)| (end - first) as u64).sum()
+        self.offsets
     }
 
     /// Whether it is empty.
@@ -227,6 +247,8 @@ impl RunSet {
     }
 
     fn replace(&mut self, low: usize, high: usize, runs: Vec<(i64, i64)>) {
+        self.offsets -= offsets(&self.runs[low..high]);
+        self.offsets += offsets(&runs);
         if high == self.runs.len() {
             self.runs.truncate(low);
             self.runs.extend_from_slice(&runs);
@@ -234,6 +256,11 @@ impl RunSet {
             self.runs.splice(low..high, runs);
         }
     }
+}
+
+/// How many offsets these runs have, which neither overlap nor touch.
+fn offsets(runs: &[(i64, i64)]) -> u64 {
+    runs.iter().map(|(first, end)| (end - first) as u64).sum()
 }
 
 /// Appends a run that begins no lower than the last one began, joining what overlaps or touches.
@@ -260,7 +287,7 @@ impl<'de> Deserialize<'de> for RunSet {
             }
             last = Some(*end);
         }
-        Ok(Self { runs: pairs.into_iter().map(|[first, end]| (first, end)).collect() })
+        Ok(Self::tidy(pairs.into_iter().map(|[first, end]| (first, end)).collect()))
     }
 }
 
@@ -312,16 +339,19 @@ mod tests {
             let mut union = a.clone();
             union.union(&b);
             prop_assert!(tidy(&union));
+            prop_assert_eq!(union.len(), naive(&union).len() as u64);
             prop_assert_eq!(naive(&union), plain_a.union(&plain_b).copied().collect::<BTreeSet<_>>());
             let mut less = a.clone();
             less.subtract(&b);
             prop_assert!(tidy(&less));
+            prop_assert_eq!(less.len(), naive(&less).len() as u64);
             prop_assert_eq!(naive(&less), plain_a.difference(&plain_b).copied().collect::<BTreeSet<_>>());
             let both = a.intersection(&b);
             prop_assert!(tidy(&both));
             prop_assert_eq!(naive(&both), plain_a.intersection(&plain_b).copied().collect::<BTreeSet<_>>());
             let clipped = a.clipped(Offset(cut.0), Offset(cut.0 + cut.1));
             prop_assert!(tidy(&clipped));
+            prop_assert_eq!(clipped.len(), naive(&clipped).len() as u64);
             let inside = plain_a.iter().copied().filter(|o| (cut.0..cut.0 + cut.1).contains(o)).collect::<BTreeSet<_>>();
             prop_assert_eq!(naive(&clipped), inside);
         }
