@@ -129,7 +129,13 @@ impl Machine {
 
     fn filtered(&self, unit: &Unit) -> UnitResult {
         let verdicts = unit.entries.iter().map(|_| Verdict::Filtered(self.dropped.clone())).collect();
-        UnitResult { units: vec![unit.id], verdicts, blocks: Vec::new(), children_filtered: Vec::new() }
+        UnitResult {
+            units: vec![unit.id],
+            verdicts,
+            blocks: Vec::new(),
+            children_filtered: Vec::new(),
+            took: Duration::ZERO,
+        }
     }
 }
 

@@ -23,6 +23,9 @@ use lanes::Lanes;
 const UNIT_TARGET: Duration = Duration::from_millis(5);
 /// A unit is never made smaller than this by a slow steps pool: the cost of a hand-over must stay small beside it.
 const UNIT_FLOOR_RECORDS: usize = 16;
+/// Nor smaller than what the steps do in this time, however long units queue behind those of other pairs: smaller ones would
+/// only queue in greater number.
+const UNIT_FLOOR: Duration = Duration::from_micros(500);
 
 /// One record on its way to the steps and through them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,14 +232,15 @@ impl Scheduler {
         self.running.get(&unit).map_or(&[], |running| &running.entries)
     }
 
-    /// Ends a unit and gives its records back, none for a unit that is not in flight. Each record must then be given
-    /// to [`Self::complete`], [`Self::retry`] or [`Self::defer`], in order, and [`Self::end_unit`] follows.
-    pub fn done(&mut self, unit: UnitId, now: Moment) -> Option<Vec<Entry>> {
+    /// Ends a unit that was with the steps for `steps` of the time (zero: not known) and gives its records back, none for a
+    /// unit that is not in flight. Each record must then be given to [`Self::complete`], [`Self::retry`] or [`Self::defer`],
+    /// in order, and [`Self::end_unit`] follows.
+    pub fn done(&mut self, unit: UnitId, steps: Duration, now: Moment) -> Option<Vec<Entry>> {
         let running = self.running.remove(&unit)?;
         self.running_records -= running.entries.len();
         if let (Shape::Batch(lanes), Some(lane)) = (&mut self.shape, running.lane) {
             lanes.done(lane);
-            self.adapt(running.entries.len(), now.since(running.sent));
+            self.adapt(running.entries.len(), steps, now.since(running.sent));
         }
         Some(running.entries)
     }
@@ -378,15 +382,25 @@ impl Scheduler {
         }
     }
 
-    fn adapt(&mut self, records: usize, took: Duration) {
-        if took > UNIT_TARGET {
-            let fitting = records as f64 * UNIT_TARGET.as_secs_f64() / took.as_secs_f64();
-            let slowest = (self.unit_records / 2).max(fitting as usize);
-            self.unit_records = slowest.clamp(UNIT_FLOOR_RECORDS.min(self.most_records), self.unit_records);
-        } else if took < UNIT_TARGET / 2 && records >= self.unit_records {
-            self.unit_records = (self.unit_records * 2).min(self.most_records);
-        }
+    /// Sizes the next units by one of so many records that was with the steps for `steps` and came back after `took`.
+    fn adapt(&mut self, records: usize, steps: Duration, took: Duration) {
+        let size = self.unit_records;
+        let wanted = if took > UNIT_TARGET {
+            (size / 2).max(fitting(records, UNIT_TARGET, took)).min(size)
+        } else if took < UNIT_TARGET / 2 && records >= size {
+            size * 2
+        } else {
+            size
+        };
+        let floor = if steps.is_zero() { 0 } else { fitting(records, UNIT_FLOOR, steps).min(size * 2) };
+        let least = floor.max(UNIT_FLOOR_RECORDS).min(self.most_records);
+        self.unit_records = wanted.clamp(least, self.most_records);
     }
+}
+
+/// How many records fit into `time` when so many took `took`.
+fn fitting(records: usize, time: Duration, took: Duration) -> usize {
+    (records as f64 * time.as_secs_f64() / took.as_secs_f64()) as usize
 }
 
 fn group_of(order: Order, entry: &Entry) -> Group {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use longshore_core::item::{FilterReason, Flow, Step};
 use longshore_core::pair::{Order, Unit, UnitEntry, UnitResult, Verdict};
@@ -243,7 +244,13 @@ impl<'a> Output<'a> {
     pub(crate) fn finish(self, units: Vec<UnitId>) -> UnitResult {
         let blocks = self.blocks.into_iter().enumerate().filter(|(_, block)| !block.is_empty());
         let blocks = blocks.map(|(at, block)| (SinkIndex(at as u8), without_slack(block))).collect();
-        UnitResult { units, verdicts: self.verdicts, blocks, children_filtered: self.children_filtered }
+        UnitResult {
+            units,
+            verdicts: self.verdicts,
+            blocks,
+            children_filtered: self.children_filtered,
+            took: Duration::ZERO,
+        }
     }
 }
 

@@ -17,8 +17,6 @@ pub(crate) enum Input {
         flight: u64,
         /// What it gave.
         result: UnitResult,
-        /// The time in the steps.
-        took: Duration,
         /// The bytes of its blocks, until the writers' queues charge them.
         charge: Charge,
     },

@@ -64,10 +64,11 @@ fn work(queue: &Receiver<Job>, plan: &Plan, budget: &Arc<Budget>) {
             continue;
         }
         let began = Instant::now();
-        let Some(result) = executor.run(plan, &unit, &cancelled) else { continue };
+        let Some(mut result) = executor.run(plan, &unit, &cancelled) else { continue };
+        result.took = began.elapsed();
         let charge = budget.charge(block_bytes(&result));
         // A closed mailbox means that the pair is gone.
-        let _ = mailbox.send(Input::Unit { flight, result, took: began.elapsed(), charge });
+        let _ = mailbox.send(Input::Unit { flight, result, charge });
     }
 }
 

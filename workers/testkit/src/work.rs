@@ -1,5 +1,7 @@
 //! What a process does by itself: running the steps, writing to its sinks.
 
+use std::time::Duration;
+
 use longshore_core::pair::{Event, Unit, UnitResult, Verdict};
 use longshore_core::sink::Published;
 use longshore_core::{Block, Class, Epoch, Failure, FilterReason, Offset, Reason, Row, SinkIndex};
@@ -71,7 +73,8 @@ impl World {
             verdicts.push(verdict);
         }
         let units = units.iter().map(|unit| unit.id).collect();
-        let result = UnitResult { units, verdicts, blocks, children_filtered: Vec::new() };
+        let result =
+            UnitResult { units, verdicts, blocks, children_filtered: Vec::new(), took: Duration::ZERO };
         self.tell(at, Event::UnitDone { epoch, result });
     }
 

@@ -8,6 +8,8 @@
 //!
 //! Without a crash all this is one commit at the beginning of an ownership.
 
+use std::time::Duration;
+
 use crate::metadata::{Metadata, TRYING_MOST, Trying};
 use crate::rules::Rule;
 use crate::scheduler::Entry;
@@ -160,7 +162,7 @@ impl Pair {
 
     /// The record took the process down too often.
     fn quarantine(&mut self, id: UnitId, tries: u32, now: Moment, actions: &mut Vec<Action>) {
-        for entry in self.own.scheduler.done(id, now).unwrap_or_default() {
+        for entry in self.own.scheduler.done(id, Duration::ZERO, now).unwrap_or_default() {
             let detail = format_args!("{tries} workers ended while they had this record alone");
             self.own.scheduler.complete(&entry);
             if entry.lettered {

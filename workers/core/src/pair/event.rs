@@ -1,6 +1,7 @@
 //! What happens to a pair.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::item::FilterReason;
 use crate::ledger::LedgerView;
@@ -58,6 +59,9 @@ pub struct UnitResult {
     pub blocks: Vec<(SinkIndex, Block)>,
     /// Children filtered although their parent was routed, by reason.
     pub children_filtered: Vec<(FilterReason, u64)>,
+    /// How long they were with the steps, without the time that they queued for them; zero where that is not known, as of
+    /// steps that wait.
+    pub took: Duration,
 }
 
 /// What happens to a pair. Everything that answers an action carries the epoch of that action; the machine drops what

@@ -27,7 +27,7 @@ impl Pair {
         let (mut passed, mut rejected) = (0, 0);
         let mut verdicts = result.verdicts.into_iter();
         for unit in result.units {
-            let entries = self.own.scheduler.done(unit, now).unwrap_or_default();
+            let entries = self.own.scheduler.done(unit, result.took, now).unwrap_or_default();
             for (entry, verdict) in entries.into_iter().zip(verdicts.by_ref()) {
                 match self.ends(&entry, &verdict) {
                     Some(true) => passed += 1,

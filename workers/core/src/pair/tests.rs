@@ -121,7 +121,13 @@ impl Hand {
                     block.rows.push(row);
                 }
             }
-            let result = UnitResult { units: vec![unit.id], verdicts, blocks, children_filtered: Vec::new() };
+            let result = UnitResult {
+                units: vec![unit.id],
+                verdicts,
+                blocks,
+                children_filtered: Vec::new(),
+                took: Duration::ZERO,
+            };
             self.tell(Event::UnitDone { epoch: unit.epoch, result });
         }
         let appended = self.take(|action| match action {
@@ -439,7 +445,13 @@ fn units_answered_together_go_their_own_ways() {
             to_first(3),
         ];
         let blocks = vec![(SinkIndex(0), Block { bytes: Vec::new(), rows: rows.to_vec() })];
-        let result = UnitResult { units: units.to_vec(), verdicts, blocks, children_filtered: Vec::new() };
+        let result = UnitResult {
+            units: units.to_vec(),
+            verdicts,
+            blocks,
+            children_filtered: Vec::new(),
+            took: Duration::ZERO,
+        };
         Event::UnitDone { epoch: Epoch(1), result }
     };
     hand.tell(answer(&first));
@@ -472,7 +484,13 @@ fn a_missing_verdict_halts() {
         other => Err(other),
     });
     let verdicts = vec![to_first(0)];
-    let result = UnitResult { units, verdicts, blocks: Vec::new(), children_filtered: Vec::new() };
+    let result = UnitResult {
+        units,
+        verdicts,
+        blocks: Vec::new(),
+        children_filtered: Vec::new(),
+        took: Duration::ZERO,
+    };
     hand.tell(Event::UnitDone { epoch: Epoch(1), result });
     assert_eq!(hand.pair.halted().map(|failure| failure.reason), Some(Reason::Internal));
 }

@@ -37,7 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Ends a unit as the runtime does: behind a failed record, those of its group come back untried.
 fn end(scheduler: &mut Scheduler, unit: UnitId, fail: Option<(usize, Moment)>, now: Moment) -> Vec<Entry> {
     let order = scheduler.order;
-    let entries = scheduler.done(unit, now).unwrap();
+    let entries = scheduler.done(unit, Duration::ZERO, now).unwrap();
     let mut through = Vec::new();
     let failed = fail.map(|(place, due)| (place % entries.len(), due));
     for (place, entry) in entries.iter().enumerate() {
@@ -129,6 +129,32 @@ fn a_slow_unit_makes_the_next_ones_smaller_and_a_quick_one_larger() {
     let unit = scheduler.next_unit(Moment::default(), usize::MAX).unwrap();
     end(&mut scheduler, unit, None, Moment(Duration::from_millis(1)));
     assert_eq!(scheduler.unit_records(), 1024);
+}
+
+/// Scenario: units come back late because those of other pairs stand before them, not because their steps are slow.
+/// Guarantee: they do not shrink below what the steps do in half a millisecond, and grow back to that; smaller ones would only
+/// queue in greater number.
+#[test]
+fn a_unit_that_only_queued_stays_worth_its_hand_over() {
+    let mut scheduler = Scheduler::new(Order::None, Grain::Batch, 1024, 1);
+    (0..50_000).for_each(|offset| scheduler.push(entry(offset, None)));
+    let mut run = |steps_of_one: Duration, took: Duration| {
+        let unit = scheduler.next_unit(Moment::default(), usize::MAX).unwrap();
+        let records = scheduler.entries(unit).len() as u32;
+        for entry in scheduler.done(unit, steps_of_one * records, Moment(took)).unwrap() {
+            scheduler.complete(&entry);
+        }
+        scheduler.end_unit();
+        scheduler.unit_records()
+    };
+    let (quick, late) = (Duration::from_micros(2), Duration::from_millis(40));
+    let sizes: Vec<usize> = (0..4).map(|_| run(quick, late)).collect();
+    assert_eq!(sizes, [512, 256, 250, 250]);
+    // Steps that are slow themselves shrink it as ever.
+    let slow: Vec<usize> = (0..6).map(|_| run(Duration::from_millis(1), late)).collect();
+    assert_eq!(slow.last(), Some(&16));
+    let again: Vec<usize> = (0..5).map(|_| run(quick, late)).collect();
+    assert_eq!(again, [32, 64, 128, 250, 250]);
 }
 
 #[test]

@@ -199,10 +199,11 @@ impl PairTask {
     fn take(&mut self, input: Input) {
         match input {
             Input::Event(event) => self.event(event),
-            Input::Unit { flight, result, took, charge } => {
+            Input::Unit { flight, result, charge } => {
                 if flight == self.flight.number {
                     self.flight.pooled.retain(|unit, _| !result.units.contains(unit));
-                    self.units_done(result, &[took]);
+                    let took = [result.took];
+                    self.units_done(result, &took);
                 }
                 drop(charge);
             }

@@ -80,8 +80,13 @@ fn measure(order: Order) -> f64 {
                     headers: Vec::new(),
                 });
                 let blocks = vec![(SinkIndex(0), Block { bytes: Vec::new(), rows: rows.collect() })];
-                let result =
-                    UnitResult { units: vec![unit.id], verdicts, blocks, children_filtered: Vec::new() };
+                let result = UnitResult {
+                    units: vec![unit.id],
+                    verdicts,
+                    blocks,
+                    children_filtered: Vec::new(),
+                    took: Duration::ZERO,
+                };
                 tell(&mut hand, Event::UnitDone { epoch: Epoch(1), result });
             }
         }
