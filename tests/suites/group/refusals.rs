@@ -158,23 +158,17 @@ fn a_letter_keeps_its_payload_beside_one_that_is_too_large() {
     let letters = Letters::new(producer(&broker.bootstrap()), "refusals", "1a2b");
     let rows = rows();
     wait(async {
-        let mut sends = tokio::task::JoinSet::new();
-        for row in &rows[45..56] {
-            let letter = Letter {
-                id: LetterId(1),
-                to: Destination::DeadLetters,
-                origin: Some(row.offset()),
-                record: row.clone(),
-                failure: Failure::reject(Reason::DecodeJson, "expected value"),
-                attempts: 1,
-                replays: 0,
-            };
-            let letters = letters.clone();
-            sends.spawn(async move { letters.send(&letter).await });
-        }
-        for sent in sends.join_all().await {
-            sent.unwrap();
-        }
+        let letter = |row: &RecordRef| Letter {
+            id: LetterId(1),
+            to: Destination::DeadLetters,
+            origin: Some(row.offset()),
+            record: row.clone(),
+            failure: Failure::reject(Reason::DecodeJson, "expected value"),
+            attempts: 1,
+            replays: 0,
+        };
+        let together: Vec<Letter> = rows[45..56].iter().map(letter).collect();
+        assert!(letters.send(&together).await.iter().all(Result::is_ok));
     });
     let mut sizes: Vec<_> = witness
         .read("in.refusals.dlq")

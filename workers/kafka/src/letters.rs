@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use longshore_core::headers::{LetterHeaders, is_ours};
+use longshore_core::headers::{LetterHeaders, OMITTED, is_ours};
 use longshore_core::pair::{Destination, Letter};
 use longshore_core::{Class, Failure, Lane, Origin, Reason, TopicName};
 
@@ -30,45 +30,51 @@ impl Letters {
         dead_letter_topic(input, &self.pipeline)
     }
 
-    /// Sends a letter; ready when the broker has acknowledged it. A payload that the dead-letter topic does not accept is
-    /// left out and `longshore.omitted` says so; the record stays findable by its origin.
+    /// Sends letters, of one topic in one batch; ready when the broker has answered for all of them, to the answers in their order. A
+    /// payload that the dead-letter topic does not accept is left out and `longshore.omitted` says so; the record stays findable
+    /// by its origin.
     ///
-    /// Dropped before it is ready, the letter may or may not be there; sent again it is the same letter (I1).
+    /// Dropped before it is ready, the letters may or may not be there; sent again they are the same letters (I1).
     ///
-    /// # Errors
-    /// What the broker said; the offset must not be settled then. Class Reject says that the retry topic does not accept
-    /// the record.
-    pub async fn send(&self, letter: &Letter) -> Result<(), Failure> {
-        let input = letter.record.pair().topic.as_str();
-        match letter.to {
-            Destination::DeadLetters => self.send_dead(letter, &self.topic(input)).await,
-            Destination::Retry { delay } => {
-                let topic = retry_topic(input, &self.pipeline);
-                let headers = self.copy_headers(letter, delay, now_ms());
-                self.produce(&topic, letter, &headers.encode(), letter.record.value()).await
-            }
-            Destination::Tail => {
-                let topic = retry_topic(input, &self.pipeline);
-                let headers = self.former_headers(letter).map_or_else(Vec::new, |headers| headers.encode());
-                self.produce(&topic, letter, &headers, letter.record.value()).await
+    /// A failure is what the broker said; the offset must not be settled then. Class Reject says that the retry topic does not
+    /// accept the record.
+    pub async fn send(&self, letters: &[Letter]) -> Vec<Result<(), Failure>> {
+        let now_ms = now_ms();
+        let mut outgoing: Vec<Outgoing<'_>> =
+            letters.iter().map(|letter| self.outgoing(letter, now_ms)).collect();
+        let mut answers = self.produce(&outgoing).await;
+        for (letter, answer) in outgoing.iter_mut().zip(&mut answers) {
+            if letter.is_too_large(answer) {
+                *answer = self.send_without_payload(letter).await;
             }
         }
+        answers
     }
 
-    async fn send_dead(&self, letter: &Letter, topic: &str) -> Result<(), Failure> {
-        let mut headers = self.headers(letter, now_ms());
-        match self.produce(topic, letter, &headers.encode(), letter.record.value()).await {
-            Err(failure) if failure.class == Class::Reject && failure.reason == Reason::SinkTooLarge => {
-                headers.omitted = Some(letter.record.value().map_or(0, <[u8]>::len) as u64);
-                // Refused without its payload as well, it is not the record's fault any more.
-                let again = self.produce(topic, letter, &headers.encode(), None).await;
-                again.map_err(|failure| match failure.class {
-                    Class::Reject => Failure::halt(Reason::BrokerTopicUnfit, failure.detail()),
-                    Class::Retry { .. } | Class::Halt => failure,
-                })
+    async fn send_without_payload(&self, letter: &mut Outgoing<'_>) -> Result<(), Failure> {
+        let bytes = letter.value.take().map_or(0, <[u8]>::len);
+        letter.ours.push((OMITTED, bytes.to_string()));
+        let answers = self.produce(std::slice::from_ref(letter)).await;
+        // Refused without its payload as well, it is not the record's fault any more.
+        answers.into_iter().next().unwrap_or(Ok(())).map_err(|failure| match failure.class {
+            Class::Reject => Failure::halt(Reason::BrokerTopicUnfit, failure.detail()),
+            Class::Retry { .. } | Class::Halt => failure,
+        })
+    }
+
+    fn outgoing<'a>(&self, letter: &'a Letter, now_ms: i64) -> Outgoing<'a> {
+        let input = letter.record.pair().topic.as_str();
+        let (topic, ours) = match letter.to {
+            Destination::DeadLetters => (self.topic(input), self.headers(letter, now_ms).encode()),
+            Destination::Retry { delay } => {
+                (retry_topic(input, &self.pipeline), self.copy_headers(letter, delay, now_ms).encode())
             }
-            other => other,
-        }
+            Destination::Tail => {
+                let former = self.former_headers(letter);
+                (retry_topic(input, &self.pipeline), former.map_or_else(Vec::new, |former| former.encode()))
+            }
+        };
+        Outgoing { letter, topic, ours, value: letter.record.value() }
     }
 
     /// What the copy that was read says; none of a record of the input, where these headers mean nothing.
@@ -121,26 +127,79 @@ impl Letters {
         Origin { topic, partition: pair.partition, offset, index: 0 }
     }
 
-    async fn produce(
-        &self,
-        topic: &str,
-        letter: &Letter,
-        ours: &[(&'static str, String)],
-        value: Option<&[u8]>,
-    ) -> Result<(), Failure> {
-        let own = letter.record.headers().filter(|header| !is_ours(header.name));
-        let mut list: Vec<(&[u8], Option<&[u8]>)> = own.map(|header| (header.name, header.value)).collect();
-        list.extend(ours.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
-        let pair = letter.record.pair();
-        let record = ProducerRecord {
-            partition: Some(pair.partition.0),
-            key: letter.record.key(),
-            value,
+    /// Produces letters, those of one topic together, and waits for the answers.
+    async fn produce(&self, letters: &[Outgoing<'_>]) -> Vec<Result<(), Failure>> {
+        let headers: Vec<HeaderList<'_>> = letters.iter().map(Outgoing::headers).collect();
+        let mut answers: Vec<Result<(), Failure>> = letters.iter().map(|_| Ok(())).collect();
+        let mut tickets = Vec::new();
+        let mut topics: Vec<&str> = letters.iter().map(|letter| letter.topic.as_str()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        for topic in topics {
+            let places: Vec<usize> = (0..letters.len()).filter(|at| letters[*at].topic == topic).collect();
+            let records: Vec<ProducerRecord<'_>> =
+                places.iter().map(|at| letters[*at].record(&headers[*at])).collect();
+            let mut from = 0;
+            while from < records.len() {
+                let end = from + self.producer.fitting(&records[from..]);
+                let ticket = self.producer.send_batch(topic, &records[from..end]).await;
+                tickets.push((places[from..end].to_vec(), ticket));
+                from = end;
+            }
+        }
+        for (places, ticket) in tickets {
+            let answered = match ticket {
+                Ok(ticket) => ticket.await,
+                Err(failure) => Err(failure),
+            };
+            match answered {
+                Ok(failed) => failed.into_iter().for_each(|failed| {
+                    answers[places[failed.row]] = Err(until_made_again(failed.failure));
+                }),
+                Err(failure) => places.iter().for_each(|at| answers[*at] = Err(failure.clone())),
+            }
+        }
+        answers
+    }
+}
+
+type HeaderList<'a> = Vec<(&'a [u8], Option<&'a [u8]>)>;
+
+/// A letter as it goes out.
+struct Outgoing<'a> {
+    letter: &'a Letter,
+    topic: String,
+    /// Our headers.
+    ours: Vec<(&'static str, String)>,
+    /// None for a tombstone, and where the payload is left out.
+    value: Option<&'a [u8]>,
+}
+
+impl Outgoing<'_> {
+    /// The record's own headers and ours.
+    fn headers(&self) -> HeaderList<'_> {
+        let own = self.letter.record.headers().filter(|header| !is_ours(header.name));
+        let mut list: HeaderList<'_> = Vec::with_capacity(self.ours.len() + 4);
+        list.extend(own.map(|header| (header.name, header.value)));
+        list.extend(self.ours.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
+        list
+    }
+
+    fn record<'r>(&'r self, headers: &'r HeaderList<'r>) -> ProducerRecord<'r> {
+        ProducerRecord {
+            partition: Some(self.letter.record.pair().partition.0),
+            key: self.letter.record.key(),
+            value: self.value,
             timestamp_ms: None,
-            headers: &list,
-        };
-        let failed = self.producer.send_batch(topic, &[record]).await?.await?;
-        failed.into_iter().next().map_or(Ok(()), |failed| Err(until_made_again(failed.failure)))
+            headers,
+        }
+    }
+
+    /// Whether the dead-letter topic refuses it for its size.
+    fn is_too_large(&self, answer: &Result<(), Failure>) -> bool {
+        let large =
+            |failure: &Failure| failure.class == Class::Reject && failure.reason == Reason::SinkTooLarge;
+        self.letter.to == Destination::DeadLetters && answer.as_ref().is_err_and(large)
     }
 }
 

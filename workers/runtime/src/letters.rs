@@ -15,11 +15,11 @@ use crate::trouble::{Pause, Pauses};
 
 /// Keeps dead letters; the binary adapts the Kafka producer to it.
 pub trait LetterSink: Send + Sync {
-    /// Resolves when the letter is acknowledged.
+    /// Resolves when all of these letters are answered for, to the answers in their order.
     ///
-    /// # Errors
-    /// Class Retry is tried again with backoff for as long as the pair is ours; class Reject and Halt go to the pair.
-    fn send(&self, letter: Letter) -> BoxFuture<'_, Result<(), Failure>>;
+    /// A failure of class Retry is tried again with backoff for as long as the pair is ours; class Reject and Halt go to the
+    /// pair.
+    fn send<'a>(&'a self, letters: &'a [Letter]) -> BoxFuture<'a, Vec<Result<(), Failure>>>;
 
     /// Why letters are not acknowledged at the moment, as far as the sink knows.
     fn trouble(&self) -> Option<Failure> {
@@ -27,52 +27,88 @@ pub trait LetterSink: Send + Sync {
     }
 }
 
-/// Sends a letter until it is acknowledged or not worth another try. Says once through the mailbox that the sink has
-/// trouble, and once that it is over. A letter without an answer for `patience` is trouble too: its producer waits for
-/// the broker as long as it takes, and who waits for a broker is held and no stall (I6). It is not sent a second time
+/// Letters that go out together.
+pub(crate) struct Parcel {
+    letters: Vec<Letter>,
+    pause: Pause,
+    /// Why they have to be sent again.
+    failed: Option<Failure>,
+    /// The trouble that was told of them.
+    told: Option<Reason>,
+}
+
+/// What became of a parcel.
+pub(crate) struct Delivered {
+    /// The letters that need no further try, each with its answer.
+    pub(crate) answers: Vec<(LetterId, Result<(), Failure>)>,
+    /// The others.
+    pub(crate) left: Option<Parcel>,
+}
+
+impl Parcel {
+    /// Letters that were not sent yet.
+    pub(crate) fn new(letters: Vec<Letter>, pauses: Pauses) -> Self {
+        Self { letters, pause: Pause::new(pauses), failed: None, told: None }
+    }
+
+    /// Says once what the trouble with these letters is, and again when it is another one. A closed mailbox means that the
+    /// pair is gone, and whoever delivers this with it.
+    fn tell(&mut self, failure: Failure, mailbox: &UnboundedSender<Input>) {
+        if self.told != Some(failure.reason) {
+            let first = self.told.replace(failure.reason).is_none();
+            let _ = mailbox.send(Input::LetterTrouble { failure, first });
+        }
+    }
+}
+
+/// Sends letters, those that failed before after a pause; what is worth another try is left. Says once through the mailbox that the
+/// sink has trouble, and once that it is over. Letters without an answer for `patience` are trouble too: their producer waits for
+/// the broker as long as it takes, and who waits for a broker is held and no stall (I6). They are not sent a second time
 /// meanwhile, since in an outage that would heap up copies. Cancel-safe: a letter sent twice is the same letter.
 pub(crate) async fn deliver(
     sink: &dyn LetterSink,
-    letter: Letter,
-    pauses: Pauses,
+    mut parcel: Parcel,
     patience: Duration,
     mailbox: UnboundedSender<Input>,
-) -> (LetterId, Result<(), Failure>) {
-    let (id, what) = (letter.id, word(letter.to));
-    let mut pause = Pause::new(pauses);
-    let mut told = None;
-    // A closed mailbox means that the pair is gone, and this future with it.
-    let mut tell = |failure: Failure| {
-        if told != Some(failure.reason) {
-            let first = told.replace(failure.reason).is_none();
-            let _ = mailbox.send(Input::LetterTrouble { failure, first });
-        }
-    };
-    let result = loop {
-        let mut sending = pin!(send_once(sink, letter.clone()));
-        let sent = match tokio::time::timeout(patience, &mut sending).await {
-            Ok(sent) => sent,
+) -> Delivered {
+    if let Some(failure) = parcel.failed.take() {
+        parcel.pause.after(&failure).await;
+    }
+    let letters = std::mem::take(&mut parcel.letters);
+    let results = {
+        let mut sending = pin!(send_once(sink, &letters));
+        match tokio::time::timeout(patience, &mut sending).await {
+            Ok(results) => results,
             Err(_) => {
-                tell(sink.trouble().unwrap_or_else(|| unanswered(what, patience)));
+                let vague =
+                    || unanswered(letters.first().map_or("a letter", |letter| word(letter.to)), patience);
+                parcel.tell(sink.trouble().unwrap_or_else(vague), &mailbox);
                 sending.await
             }
-        };
-        let failure = match sent {
-            Ok(()) => break Ok(()),
-            Err(failure) => failure,
-        };
-        match failure.class {
-            Class::Retry { .. } => {}
-            Class::Reject | Class::Halt => break Err(failure),
         }
-        let _ = mailbox.send(Input::LetterRetried(failure.clone()));
-        tell(failure.clone());
-        pause.after(&failure).await;
     };
-    if told.is_some() {
+    let forgotten = || Err(Failure::halt(Reason::Internal, "the letter sink forgot a letter"));
+    let mut answers = Vec::with_capacity(letters.len());
+    for (letter, result) in
+        letters.into_iter().zip(results.into_iter().chain(std::iter::repeat_with(forgotten)))
+    {
+        match result {
+            Err(failure) if matches!(failure.class, Class::Retry { .. }) => {
+                let _ = mailbox.send(Input::LetterRetried(failure.clone()));
+                parcel.tell(failure.clone(), &mailbox);
+                parcel.failed = Some(failure);
+                parcel.letters.push(letter);
+            }
+            result => answers.push((letter.id, result)),
+        }
+    }
+    if !parcel.letters.is_empty() {
+        return Delivered { answers, left: Some(parcel) };
+    }
+    if parcel.told.is_some() {
         let _ = mailbox.send(Input::LetterWell);
     }
-    (id, result)
+    Delivered { answers, left: None }
 }
 
 /// What a letter is, for people.
@@ -88,13 +124,16 @@ fn unanswered(what: &str, patience: Duration) -> Failure {
     Failure::target(Reason::BrokerUnavailable, detail)
 }
 
-/// A panic in the sink is a defect of ours, not of the letter.
-async fn send_once(sink: &dyn LetterSink, letter: Letter) -> Result<(), Failure> {
-    let (before, after) = crash::around(&letter);
-    crash::at(before);
-    let sent = AssertUnwindSafe(async move { sink.send(letter).await }).catch_unwind().await;
-    if matches!(sent, Ok(Ok(()))) {
-        crash::at(after);
+/// A panic in the sink is a defect of ours, not of the letters.
+async fn send_once(sink: &dyn LetterSink, letters: &[Letter]) -> Vec<Result<(), Failure>> {
+    letters.iter().for_each(|letter| crash::at(crash::around(letter).0));
+    let sent = AssertUnwindSafe(async move { sink.send(letters).await }).catch_unwind().await;
+    let Ok(results) = sent else {
+        let panicked = || Err(Failure::halt(Reason::Internal, "the letter sink panicked"));
+        return letters.iter().map(|_| panicked()).collect();
+    };
+    for (letter, _) in letters.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
+        crash::at(crash::around(letter).1);
     }
-    sent.unwrap_or_else(|_| Err(Failure::halt(Reason::Internal, "the letter sink panicked")))
+    results
 }

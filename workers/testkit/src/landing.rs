@@ -1,7 +1,7 @@
 //! What was on its way arrives: at a sink, the dead-letter topic, or the group's coordinator.
 
 use longshore_core::ledger::Trailer;
-use longshore_core::pair::{CommitResult, Event, Position};
+use longshore_core::pair::{CommitResult, Event, Letter, Position};
 use longshore_core::sink::Published;
 use longshore_core::{Epoch, Failure, Lane, Offset, Reason, SinkIndex};
 
@@ -29,18 +29,7 @@ impl World {
             Load::Put { sink, trailer, rows } => {
                 self.land_put(at, alive, epoch, sink, trailer, rows, incarnation)
             }
-            Load::Letter(letter) => {
-                if self.storm && alive && self.random.percent(10) {
-                    let result = Err(Failure::target(Reason::BrokerUnavailable, "away"));
-                    return self.tell(at, Event::LetterDelivered { epoch, letter: letter.id, result });
-                }
-                self.store_letter(at, &letter);
-                if alive && self.storm && self.random.percent(10) {
-                    self.flights.push(Flight { process: at, incarnation, epoch, load: Load::Letter(letter) });
-                } else if alive {
-                    self.tell(at, Event::LetterDelivered { epoch, letter: letter.id, result: Ok(()) });
-                }
-            }
+            Load::Letter(letter) => self.land_letters(at, incarnation, epoch, letter),
             Load::End(None) if alive => {
                 let end = (!self.storm || self.random.percent(90)).then(|| self.log_end());
                 match end {
@@ -69,6 +58,39 @@ impl World {
                     self.tell(at, Event::Committed { epoch, lane, offset, result });
                 }
             }
+        }
+    }
+
+    /// A letter arrives, and perhaps others of its sender with it: then their answers come back together.
+    fn land_letters(&mut self, at: usize, incarnation: u64, epoch: Epoch, first: Box<Letter>) {
+        let mut letters = vec![first];
+        while self.random.percent(50) {
+            let with_it = |flight: &Flight| {
+                (flight.process, flight.incarnation, flight.epoch) == (at, incarnation, epoch)
+                    && matches!(flight.load, Load::Letter(_))
+            };
+            let Some(place) = self.flights.iter().position(with_it) else { break };
+            if let Load::Letter(letter) = self.flights.remove(place).load {
+                letters.push(letter);
+            }
+        }
+        let alive = self.processes[at].incarnation == incarnation;
+        let mut answers = Vec::new();
+        for letter in letters {
+            if self.storm && alive && self.random.percent(10) {
+                answers.push((letter.id, Err(Failure::target(Reason::BrokerUnavailable, "away"))));
+                continue;
+            }
+            self.store_letter(at, &letter);
+            if alive && self.storm && self.random.percent(10) {
+                // No answer: the runtime sends the same letter again.
+                self.flights.push(Flight { process: at, incarnation, epoch, load: Load::Letter(letter) });
+            } else if alive {
+                answers.push((letter.id, Ok(())));
+            }
+        }
+        if !answers.is_empty() {
+            self.tell(at, Event::LettersDelivered { epoch, answers });
         }
     }
 

@@ -96,7 +96,8 @@ impl World {
 
     fn send_letter(&mut self, at: usize, epoch: Epoch, letter: Letter) {
         if self.sabotage == Some(Sabotage::LetterBeforeAcknowledgement) {
-            self.pending.push_back((at, Event::LetterDelivered { epoch, letter: letter.id, result: Ok(()) }));
+            self.pending
+                .push_back((at, Event::LettersDelivered { epoch, answers: vec![(letter.id, Ok(()))] }));
         }
         self.send(at, epoch, Load::Letter(Box::new(letter)));
     }

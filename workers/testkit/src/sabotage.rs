@@ -152,7 +152,7 @@ fn restamp(event: Event, epoch: Epoch) -> Event {
         Event::Published { sink, sequence, outcome, .. } => {
             Event::Published { epoch, sink, sequence, outcome }
         }
-        Event::LetterDelivered { letter, result, .. } => Event::LetterDelivered { epoch, letter, result },
+        Event::LettersDelivered { answers, .. } => Event::LettersDelivered { epoch, answers },
         Event::Committed { lane, offset, result, .. } => Event::Committed { epoch, lane, offset, result },
         other => other,
     }

@@ -115,7 +115,7 @@ pub enum Action {
         /// Its trailer.
         trailer: Box<Trailer>,
     },
-    /// Produce a dead letter, or a copy for the retry topic; answer with `LetterDelivered`.
+    /// Produce a dead letter, or a copy for the retry topic; answer with `LettersDelivered`.
     Letter(Box<Letter>),
     /// Commit; answer with `Committed`.
     Commit {

@@ -152,14 +152,12 @@ pub enum Event {
         /// How it ended.
         outcome: Published,
     },
-    /// The broker acknowledged a letter, or refused it (the runtime goes on trying what is worth it).
-    LetterDelivered {
+    /// The broker acknowledged letters, or refused them (the runtime goes on trying what is worth it).
+    LettersDelivered {
         /// The ownership.
         epoch: Epoch,
-        /// The letter.
-        letter: LetterId,
-        /// The answer.
-        result: Result<(), Failure>,
+        /// The letters, each with its answer.
+        answers: Vec<(LetterId, Result<(), Failure>)>,
     },
     /// The broker answered a commit.
     Committed {
@@ -198,7 +196,7 @@ impl Event {
             | Self::SinkHeld { epoch, .. }
             | Self::SinkResumed { epoch, .. }
             | Self::Published { epoch, .. }
-            | Self::LetterDelivered { epoch, .. }
+            | Self::LettersDelivered { epoch, .. }
             | Self::Committed { epoch, .. } => Some(*epoch),
             Self::Received(chunk) | Self::CopiesRead { chunk, .. } => Some(chunk.epoch()),
             Self::Assigned { assignment, .. } => Some(assignment.epoch),

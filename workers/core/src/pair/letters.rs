@@ -1,12 +1,12 @@
 //! Letters on their way to a topic: dead letters, which are decided in the ledger first, and copies for the retry topic. A
 //! record settles in its lane when the broker has acknowledged its letter.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::FixedState;
 
 use crate::scheduler::Entry;
-use crate::{Class, Failure, Lane, Moment, Offset, RecordRef, RunSet, SinkIndex};
+use crate::{Class, Failure, Lane, Moment, Offset, Reason, RecordRef, RunSet, SinkIndex};
 
 use super::segments::{Doomed, Sent};
 use super::{Action, Destination, Letter, LetterId, Pair, Tally};
@@ -16,6 +16,10 @@ use super::{Action, Destination, Letter, LetterId, Pair, Tally};
 pub(super) struct Letters {
     next: u64,
     flying: HashMap<LetterId, Flying, FixedState>,
+    /// How many dead letters of a record are on their way; several sinks may have refused it.
+    dead: HashMap<(Lane, Offset), u32, FixedState>,
+    /// Those that could not be delivered for a passing reason, by when they are sent again.
+    again: BTreeSet<(Moment, LetterId)>,
     /// Spans of the input lane's records whose letters are not acknowledged.
     pub(super) waiting: RunSet,
     /// Origins of the retry lane's records whose dead letters are not acknowledged.
@@ -30,7 +34,6 @@ pub(super) struct Flying {
     pub(super) copies: Vec<Offset>,
     holds: bool,
     tries: u32,
-    again: Option<Moment>,
 }
 
 impl Flying {
@@ -45,7 +48,7 @@ impl Flying {
     ) -> Self {
         let (id, origin) = (LetterId(0), Some(entry.offset));
         let letter = Letter { id, to, origin, record, failure, attempts, replays };
-        Self { entry, letter, copies: Vec::new(), holds: false, tries: 0, again: None }
+        Self { entry, letter, copies: Vec::new(), holds: false, tries: 0 }
     }
 
     /// The letter of a record of the retry topic that is nobody's copy.
@@ -85,7 +88,28 @@ impl Letters {
 
     /// When the next one is to be sent again.
     pub(super) fn next_again(&self) -> Option<Moment> {
-        self.flying.values().filter_map(|flying| flying.again).min()
+        self.again.first().map(|(due, _)| *due)
+    }
+
+    /// The record of the input lane waits for no letter any more; its span.
+    fn no_more(&mut self, entry: &Entry) -> (i64, i64) {
+        self.waiting.remove_range(entry.first, entry.offset.next());
+        (entry.first.0, entry.offset.next().0)
+    }
+
+    /// Takes a letter that has its answer.
+    fn take(&mut self, letter: LetterId) -> Option<Flying> {
+        let flying = self.flying.remove(&letter)?;
+        if flying.is_dead() {
+            let record = (flying.entry.lane, flying.entry.offset);
+            if let Some(left) = self.dead.get_mut(&record) {
+                *left -= 1;
+                if *left == 0 {
+                    self.dead.remove(&record);
+                }
+            }
+        }
+        Some(flying)
     }
 
     /// The letter on its way that carries the next copy of a record; none when it was acknowledged.
@@ -190,33 +214,54 @@ impl Pair {
         if let (Destination::Retry { .. }, Lane::Input) = (flying.letter.to, flying.entry.lane) {
             letters.waiting.insert_range(flying.entry.first, flying.entry.offset.next());
         }
+        if flying.is_dead() {
+            *letters.dead.entry((flying.entry.lane, flying.entry.offset)).or_default() += 1;
+        }
         actions.push(Action::Letter(Box::new(flying.letter.clone())));
         letters.flying.insert(id, flying);
     }
 
-    pub(super) fn letter_delivered(
+    /// Answers came. Letters are sent many at a time, and what their answers settle is settled in one go.
+    pub(super) fn letters_delivered(
         &mut self,
-        letter: LetterId,
-        result: Result<(), Failure>,
+        answers: Vec<(LetterId, Result<(), Failure>)>,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        match result {
-            Ok(()) => self.letter_acknowledged(letter, actions),
-            Err(failure) => match failure.class {
-                Class::Retry { after, .. } => {
-                    let Some(flying) = self.own.letters.flying.get_mut(&letter) else { return };
-                    flying.tries += 1;
-                    let wait = self.options.backoff.delay(flying.tries, self.own.random.next());
-                    flying.again = Some(now.after(after.unwrap_or(wait)));
+        let mut acknowledged = Acknowledged::default();
+        for (letter, result) in answers {
+            match result {
+                Ok(()) => self.letter_acknowledged(letter, &mut acknowledged),
+                Err(failure) => self.letter_failed(letter, failure, now, actions),
+            }
+        }
+        let Acknowledged { spans, retried, tally } = acknowledged;
+        if tally != Tally::default() {
+            actions.push(Action::Settled(tally));
+        }
+        if !spans.is_empty() {
+            self.own.settle(RunSet::collect(spans));
+        }
+        if !retried.is_empty() {
+            self.own.settle_retried(&RunSet::collect(retried));
+        }
+    }
+
+    fn letter_failed(&mut self, letter: LetterId, failure: Failure, now: Moment, actions: &mut Vec<Action>) {
+        match failure.class {
+            Class::Retry { after, .. } => {
+                let letters = &mut self.own.letters;
+                let Some(flying) = letters.flying.get_mut(&letter) else { return };
+                flying.tries += 1;
+                let wait = self.options.backoff.delay(flying.tries, self.own.random.next());
+                letters.again.insert((now.after(after.unwrap_or(wait)), letter));
+            }
+            Class::Reject => self.letter_refused(letter, failure, now, actions),
+            Class::Halt => {
+                if self.own.letters.flying.contains_key(&letter) {
+                    self.halt(failure, actions);
                 }
-                Class::Reject => self.letter_refused(letter, failure, now, actions),
-                Class::Halt => {
-                    if self.own.letters.flying.contains_key(&letter) {
-                        self.halt(failure, actions);
-                    }
-                }
-            },
+            }
         }
     }
 
@@ -227,37 +272,35 @@ impl Pair {
         match flying.letter.to {
             Destination::DeadLetters | Destination::Tail => self.halt(failure, actions),
             Destination::Retry { .. } => {
-                if let Some(flying) = self.own.letters.flying.remove(&letter) {
+                if let Some(flying) = self.own.letters.take(letter) {
                     self.hand_over_refused(flying, failure, now, actions);
                 }
             }
         }
     }
 
-    fn letter_acknowledged(&mut self, letter: LetterId, actions: &mut Vec<Action>) {
+    fn letter_acknowledged(&mut self, letter: LetterId, acknowledged: &mut Acknowledged) {
         let own = &mut self.own;
-        let Some(flying) = own.letters.flying.remove(&letter) else { return };
+        let Some(flying) = own.letters.take(letter) else { return };
         let (entry, reason) = (flying.entry, flying.letter.failure.reason);
         if flying.letter.origin.is_some() {
             own.release(entry.lane, entry.chunk, 1);
         }
         match flying.letter.to {
             Destination::DeadLetters => {
-                let tally = Tally { dead: vec![(reason, 1)], ..Tally::default() };
-                actions.push(Action::Settled(tally));
-                self.dead_letter_acknowledged(&flying);
+                count(&mut acknowledged.tally.dead, reason);
+                self.dead_letter_acknowledged(&flying, acknowledged);
             }
             Destination::Retry { .. } | Destination::Tail => {
                 if flying.letter.to != Destination::Tail {
-                    let tally = Tally { retried: vec![(reason, 1)], ..Tally::default() };
-                    actions.push(Action::Settled(tally));
+                    count(&mut acknowledged.tally.retried, reason);
                 }
-                self.copy_acknowledged(&flying);
+                self.copy_acknowledged(&flying, acknowledged);
             }
         }
     }
 
-    fn dead_letter_acknowledged(&mut self, flying: &Flying) {
+    fn dead_letter_acknowledged(&mut self, flying: &Flying, acknowledged: &mut Acknowledged) {
         let (own, entry) = (&mut self.own, &flying.entry);
         if let (None, Some(lane)) = (flying.letter.origin, &mut own.retry) {
             return flying.copies.iter().for_each(|copy| lane.settle_now(*copy));
@@ -268,23 +311,17 @@ impl Pair {
         let own = &mut self.own;
         // Several sinks may have refused the same record: it waits for all their letters. A replay in the retry lane that
         // has failed again meanwhile waits for its own.
-        let same = |other: &Flying| {
-            other.is_dead() && (other.entry.lane, other.entry.offset) == (entry.lane, entry.offset)
-        };
-        if own.letters.flying.values().any(same) {
+        if own.letters.dead.contains_key(&(entry.lane, entry.offset)) {
             return;
         }
         match entry.lane {
-            Lane::Input => {
-                own.letters.waiting.remove_range(entry.first, entry.offset.next());
-                own.settle(RunSet::of(entry.first, entry.offset.next()));
-            }
+            Lane::Input => acknowledged.spans.push(own.letters.no_more(entry)),
             Lane::Retry => {
                 own.letters.retried.remove_range(entry.offset, entry.offset.next());
                 if let Some(lane) = own.retry.as_mut().filter(|_| entry.lettered) {
                     lane.note_relettered(entry.offset);
                 }
-                own.settle_retried(&RunSet::of(entry.offset, entry.offset.next()));
+                acknowledged.retried.push((entry.offset.0, entry.offset.next().0));
             }
         }
     }
@@ -297,7 +334,7 @@ impl Pair {
         }
     }
 
-    fn copy_acknowledged(&mut self, flying: &Flying) {
+    fn copy_acknowledged(&mut self, flying: &Flying, acknowledged: &mut Acknowledged) {
         let (own, entry) = (&mut self.own, &flying.entry);
         let covered = own.commits.acknowledged();
         match (entry.lane, &mut own.retry) {
@@ -305,23 +342,38 @@ impl Pair {
                 flying.copies.iter().for_each(|copy| lane.settle(entry.offset, *copy, covered));
             }
             (Lane::Retry, None) => {}
-            (Lane::Input, _) => {
-                own.letters.waiting.remove_range(entry.first, entry.offset.next());
-                own.settle(RunSet::of(entry.first, entry.offset.next()));
-            }
+            (Lane::Input, _) => acknowledged.spans.push(own.letters.no_more(entry)),
         }
     }
 
     /// Sends letters again that could not be delivered for a passing reason.
     pub(super) fn post_again(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        if self.own.letters.next_again().is_none_or(|due| due > now) {
-            return;
-        }
-        for flying in
-            self.own.letters.flying.values_mut().filter(|flying| flying.again.is_some_and(|due| due <= now))
+        let letters = &mut self.own.letters;
+        while let Some(&(due, letter)) = letters.again.first()
+            && due <= now
         {
-            flying.again = None;
-            actions.push(Action::Letter(Box::new(flying.letter.clone())));
+            letters.again.pop_first();
+            if let Some(flying) = letters.flying.get(&letter) {
+                actions.push(Action::Letter(Box::new(flying.letter.clone())));
+            }
         }
+    }
+}
+
+/// What acknowledged letters settle.
+#[derive(Default)]
+struct Acknowledged {
+    /// Spans of the input lane's records.
+    spans: Vec<(i64, i64)>,
+    /// Origins of the retry lane's records whose dead letters these were, as runs.
+    retried: Vec<(i64, i64)>,
+    tally: Tally,
+}
+
+/// One more of a reason.
+fn count(tally: &mut Vec<(Reason, u64)>, reason: Reason) {
+    match tally.iter_mut().find(|(known, _)| *known == reason) {
+        Some((_, count)) => *count += 1,
+        None => tally.push((reason, 1)),
     }
 }

@@ -106,9 +106,7 @@ impl Pair {
             Event::Published { sink, sequence, outcome, .. } => {
                 self.published(sink, sequence, outcome, now, actions);
             }
-            Event::LetterDelivered { letter, result, .. } => {
-                self.letter_delivered(letter, result, now, actions)
-            }
+            Event::LettersDelivered { answers, .. } => self.letters_delivered(answers, now, actions),
             Event::Committed { lane, offset, result, .. } => {
                 self.commit_answered(lane, offset, result, now, actions)
             }

@@ -237,7 +237,7 @@ fn a_letter_is_decided_in_the_ledger_and_settles_on_its_acknowledgement() {
     assert_eq!(hand.pair.watermark(), Offset(0));
     let letter = hand.letters().pop().unwrap();
     assert!(hand.released().is_none());
-    hand.tell(Event::LetterDelivered { epoch: Epoch(1), letter: letter.id, result: Ok(()) });
+    hand.tell(Event::LettersDelivered { epoch: Epoch(1), answers: vec![(letter.id, Ok(()))] });
     assert_eq!(hand.released().unwrap().unwrap().offset, Offset(2));
 }
 

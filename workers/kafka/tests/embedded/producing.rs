@@ -241,7 +241,7 @@ fn letters_keep_the_record_and_say_why() {
         attempts: 1,
         replays: 0,
     };
-    futures_wait(letters.send(&letter)).unwrap();
+    assert_eq!(futures_wait(letters.send(&[letter])), [Ok(())]);
     let (partition, found, headers) = read_one(&broker, "in.logs.dlq");
     assert_eq!(partition, 1);
     assert_eq!((found.key(), found.value()), (Some(b"key".as_slice()), Some(b"{not json".as_slice())));
@@ -271,7 +271,7 @@ fn a_letter_without_its_partition_is_not_settled() {
         attempts: 1,
         replays: 0,
     };
-    let failure = futures_wait(letters.send(&letter)).unwrap_err();
+    let failure = futures_wait(letters.send(&[letter])).remove(0).unwrap_err();
     // It may be made again, so the letter is worth another try.
     assert!(matches!(failure.class, Class::Retry { scope: Scope::Target, .. }), "{failure:?}");
     assert_eq!(failure.reason, Reason::BrokerTopicMissing);

@@ -91,8 +91,8 @@ struct Letters {
 }
 
 impl LetterSink for Letters {
-    fn send(&self, letter: Letter) -> BoxFuture<'_, Result<(), Failure>> {
-        Box::pin(async move { self.letters.send(&letter).await })
+    fn send<'a>(&'a self, letters: &'a [Letter]) -> BoxFuture<'a, Vec<Result<(), Failure>>> {
+        Box::pin(self.letters.send(letters))
     }
 
     fn trouble(&self) -> Option<Failure> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
-use longshore_core::pair::{Action, CommitResult, Event, LetterId, Pair, PairOptions, Unit, UnitResult};
+use longshore_core::pair::{Action, CommitResult, Event, Letter, Pair, PairOptions, Unit, UnitResult};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl};
 use longshore_core::{
     BoxFuture, Budget, Chunk, Epoch, Failure, Lane, Moment, Offset, PairId, Reason, UnitId,
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock::{self, Clock};
 use crate::crash::{self, Point};
 use crate::entropy;
-use crate::letters::LetterSink;
+use crate::letters::{Delivered, LetterSink};
 use crate::mailbox::Input;
 use crate::plan::Plan;
 use crate::pool::Pool;
@@ -35,8 +35,8 @@ use crate::writer::Writer;
 /// How many messages are taken before the figures are told again.
 const INBOX: usize = 64;
 
-/// A letter on its way.
-type Delivery = BoxFuture<'static, (LetterId, Result<(), Failure>)>;
+/// Letters on their way.
+type Delivery = BoxFuture<'static, Delivered>;
 
 /// What all pairs share.
 pub(crate) struct Shared {
@@ -99,8 +99,10 @@ pub(crate) struct PairTask {
     topic_id: String,
     writers: Vec<Option<Writer>>,
     flight: Flight,
-    /// Polled by this task: a failed record costs no task of its own.
+    /// Polled by this task: letters cost no task of their own.
     letters: FuturesUnordered<Delivery>,
+    /// Letters that are to be sent, as one parcel, when this turn of the task is over.
+    posted: Vec<Letter>,
     letters_in_trouble: u64,
     started: bool,
     /// Where reading was to begin, until something came.
@@ -140,6 +142,7 @@ impl PairTask {
             writers: shared.plan.routes.iter().map(|_| None).collect(),
             flight: Flight::new(0),
             letters: FuturesUnordered::new(),
+            posted: Vec::new(),
             letters_in_trouble: 0,
             started: false,
             begins: None,
@@ -176,7 +179,7 @@ impl PairTask {
             tokio::select! {
                 _ = mailbox.recv_many(&mut inbox, INBOX) => {}
                 Some(_) = self.flight.waiting.ended() => self.defect("a task of the waiting steps ended"),
-                Some(letter) = self.letters.next() => self.letters_came(letter),
+                Some(delivered) = self.letters.next() => self.letters_came(delivered),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.handle(Event::Tick),
                 () = sleep_until(stop.unwrap_or_else(Instant::now)), if stop.is_some() => self.overrun(),
             }
@@ -185,6 +188,7 @@ impl PairTask {
                     self.take(input);
                 }
             }
+            self.send_posted();
             self.tell();
         }
     }
@@ -362,18 +366,15 @@ impl PairTask {
         self.handle(Event::UnitDone { epoch: self.epoch, result });
     }
 
-    /// Takes an answer and those that came with it.
-    fn letters_came(&mut self, first: (LetterId, Result<(), Failure>)) {
-        self.letter_came(first);
+    /// Takes the answers of a parcel, and of those that came with it.
+    fn letters_came(&mut self, first: Delivered) {
+        let mut answers = self.left_over(first);
         for _ in 1..INBOX {
-            let Some(Some(next)) = self.letters.next().now_or_never() else { return };
-            self.letter_came(next);
+            let Some(Some(next)) = self.letters.next().now_or_never() else { break };
+            answers.extend(self.left_over(next));
         }
-    }
-
-    fn letter_came(&mut self, (letter, result): (LetterId, Result<(), Failure>)) {
-        self.figures.progress += 1;
-        self.handle(Event::LetterDelivered { epoch: self.epoch, letter, result });
+        self.figures.progress += answers.len() as u64;
+        self.handle(Event::LettersDelivered { epoch: self.epoch, answers });
     }
 
     fn defect(&mut self, detail: &str) {
@@ -417,6 +418,7 @@ impl PairTask {
     fn drop_work(&mut self) {
         self.cancel_units();
         self.letters = FuturesUnordered::new();
+        self.posted.clear();
         self.letters_in_trouble = 0;
         self.letters_hold = None;
         self.writers.iter_mut().for_each(|writer| *writer = None);

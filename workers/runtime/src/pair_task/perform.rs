@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::pair::{Action, Grain, Letter, Position, Tally, Unit};
+use longshore_core::pair::{Action, Grain, Letter, LetterId, Position, Tally, Unit};
 use longshore_core::sink::WriterContext;
 use longshore_core::source::SourceCommand;
 use longshore_core::{Block, Failure, Lane, Moment, Offset, SinkIndex, WriterId};
@@ -11,10 +11,13 @@ use longshore_telemetry::metrics::PairState;
 
 use super::{PairEnd, PairTask};
 use crate::crash::{self, Point};
-use crate::letters;
+use crate::letters::{self, Delivered, Parcel};
 use crate::pool::{self, Job};
 use crate::waiting::CrewOptions;
 use crate::writer::{Writer, WriterOptions};
+
+/// The most letters that are sent together: the first of them is answered for when the last one is.
+const PARCEL: usize = 1024;
 
 impl PairTask {
     pub(super) fn perform(&mut self, action: Action) {
@@ -141,11 +144,31 @@ impl PairTask {
             let (copy, why) = (letter.record.lane_offset().0, letter.failure.detail());
             tracing::warn!(pair = %self.id, copy, "a record of the retry topic is no copy of one here: {why}");
         }
-        let (sink, pauses) = (Arc::clone(&self.shared.letters), self.shared.pauses);
-        let (patience, mailbox) = (self.shared.letter_patience, self.mailbox.clone());
-        self.letters.push(Box::pin(async move {
-            letters::deliver(sink.as_ref(), letter, pauses, patience, mailbox).await
-        }));
+        self.posted.push(letter);
+    }
+
+    /// Sends what was posted in this turn: a letter alone costs nearly as much as a hundred together.
+    pub(super) fn send_posted(&mut self) {
+        while !self.posted.is_empty() {
+            let rest = self.posted.split_off(self.posted.len().min(PARCEL));
+            let letters = std::mem::replace(&mut self.posted, rest);
+            self.deliver(Parcel::new(letters, self.shared.pauses));
+        }
+    }
+
+    fn deliver(&mut self, parcel: Parcel) {
+        let (sink, patience) = (Arc::clone(&self.shared.letters), self.shared.letter_patience);
+        let mailbox = self.mailbox.clone();
+        self.letters
+            .push(Box::pin(async move { letters::deliver(sink.as_ref(), parcel, patience, mailbox).await }));
+    }
+
+    /// The answers of a parcel; what is left of it is sent again.
+    pub(super) fn left_over(&mut self, delivered: Delivered) -> Vec<(LetterId, Result<(), Failure>)> {
+        if let Some(parcel) = delivered.left {
+            self.deliver(parcel);
+        }
+        delivered.answers
     }
 
     fn commit(&mut self, lane: Lane, position: Position) {

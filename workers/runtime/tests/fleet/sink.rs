@@ -167,17 +167,20 @@ impl MemoryLetters {
 }
 
 impl LetterSink for MemoryLetters {
-    fn send(&self, letter: Letter) -> BoxFuture<'_, Result<(), Failure>> {
+    fn send<'a>(&'a self, letters: &'a [Letter]) -> BoxFuture<'a, Vec<Result<(), Failure>>> {
         Box::pin(async move {
-            self.asked.fetch_add(1, Ordering::SeqCst);
+            self.asked.fetch_add(letters.len(), Ordering::SeqCst);
             while self.silent.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            if let Some(failure) = self.refusals.lock().unwrap().pop() {
-                return Err(failure);
-            }
-            self.kept.lock().unwrap().push(letter);
-            Ok(())
+            let answer = |letter: &Letter| {
+                if let Some(failure) = self.refusals.lock().unwrap().pop() {
+                    return Err(failure);
+                }
+                self.kept.lock().unwrap().push(letter.clone());
+                Ok(())
+            };
+            letters.iter().map(answer).collect()
         })
     }
 }

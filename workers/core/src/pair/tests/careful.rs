@@ -65,7 +65,7 @@ fn until_crash(hand: &mut Hand, committed: &mut Option<Position>, ledger: &mut L
         for letter in hand.letters() {
             assert_eq!((letter.origin, letter.failure.reason), (Some(Offset(1)), Reason::CrashLoop));
             let epoch = hand.pair.epoch();
-            hand.tell(Event::LetterDelivered { epoch, letter: letter.id, result: Ok(()) });
+            hand.tell(Event::LettersDelivered { epoch, answers: vec![(letter.id, Ok(()))] });
         }
         commit(hand, committed);
     }

@@ -99,9 +99,31 @@ fn several_refused_children_of_a_record_make_one_letter() {
     assert_eq!(letters.len(), 1);
     assert_eq!(hand.pair.watermark(), Offset(0));
     for letter in letters {
-        hand.tell(Event::LetterDelivered { epoch: Epoch(1), letter: letter.id, result: Ok(()) });
+        hand.tell(Event::LettersDelivered { epoch: Epoch(1), answers: vec![(letter.id, Ok(()))] });
     }
     assert_eq!((hand.pair.watermark(), hand.pair.in_flight_bytes()), (Offset(2), 0));
+}
+
+/// Scenario: the answers to several letters come together: one acknowledged, one that is to be sent again, one acknowledged.
+/// Guarantee: each counts for its own letter; the watermark stops at the one that is not acknowledged (I4), which is sent again,
+/// and passes it with its answer.
+#[test]
+fn answers_that_come_together_settle_their_own_letters() {
+    let mut hand = Hand::new(options(vec![spec("topic", false)]));
+    hand.assign(1, None, vec![LedgerView::default()]);
+    hand.receive(&[(0, "a"), (1, "b"), (2, "c")]);
+    hand.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::DecodeJson, "bad"))));
+    let letters = hand.letters();
+    let away = || Err(Failure::target(Reason::BrokerUnavailable, "away"));
+    let answers = vec![(letters[0].id, Ok(())), (letters[1].id, away()), (letters[2].id, Ok(()))];
+    hand.tell(Event::LettersDelivered { epoch: Epoch(1), answers });
+    assert_eq!((hand.pair.watermark(), hand.pair.in_flight_records()), (Offset(1), 1));
+    assert!(hand.letters().is_empty());
+    hand.pass(Duration::from_secs(10));
+    let again = hand.letters();
+    assert_eq!(again.iter().map(|letter| letter.id).collect::<Vec<_>>(), [letters[1].id]);
+    hand.tell(Event::LettersDelivered { epoch: Epoch(1), answers: vec![(again[0].id, Ok(()))] });
+    assert_eq!((hand.pair.watermark(), hand.pair.in_flight_bytes()), (Offset(3), 0));
 }
 
 /// Scenario: one large record that is slow (or waits for its next try) holds nearly all bytes of the window; small records

@@ -38,7 +38,7 @@ fn finish(hand: &mut Hand) -> usize {
         letters += posted.len();
         for letter in posted {
             let epoch = hand.pair.epoch();
-            hand.tell(Event::LetterDelivered { epoch, letter: letter.id, result: Ok(()) });
+            hand.tell(Event::LettersDelivered { epoch, answers: vec![(letter.id, Ok(()))] });
         }
     }
 }

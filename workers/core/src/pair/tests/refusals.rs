@@ -12,7 +12,7 @@ fn refusal(offset: i64) -> (Offset, Failure) {
 
 fn acknowledge(hand: &mut Hand, letter: LetterId) {
     let epoch = hand.pair.epoch();
-    hand.tell(Event::LetterDelivered { epoch, letter, result: Ok(()) });
+    hand.tell(Event::LettersDelivered { epoch, answers: vec![(letter, Ok(()))] });
 }
 
 /// Scenario: a table takes two of three rows; both children of the third are refused. The next owner reads all three again.

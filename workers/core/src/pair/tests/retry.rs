@@ -92,7 +92,7 @@ pub(super) fn commits_of(hand: &mut Hand, wanted: Lane) -> Vec<Position> {
 }
 
 pub(super) fn acknowledge(hand: &mut Hand, letter: LetterId) {
-    hand.tell(Event::LetterDelivered { epoch: Epoch(1), letter, result: Ok(()) });
+    hand.tell(Event::LettersDelivered { epoch: Epoch(1), answers: vec![(letter, Ok(()))] });
 }
 
 /// Scenario: a copy waits when the pair becomes ours. Guarantee: the input lane begins only when it was read, and the
@@ -330,7 +330,7 @@ fn what_the_retry_topic_refuses_becomes_a_letter() {
     hand.run(later);
     let letters = hand.letters();
     let result = Err(Failure::reject(Reason::SinkTooLarge, "too large"));
-    hand.tell(Event::LetterDelivered { epoch: Epoch(1), letter: letters[0].id, result });
+    hand.tell(Event::LettersDelivered { epoch: Epoch(1), answers: vec![(letters[0].id, result)] });
     hand.receive(&[(1, "a")]);
     hand.run(to_first);
     assert_eq!((hand.rows, hand.pair.waiting()), (1, (0, 0)));
