@@ -4,6 +4,9 @@
 //! has the same size after a hundred hops. On an input topic these headers mean nothing and are stripped, since a
 //! forged origin would suppress a real record.
 
+use std::fmt::Write;
+
+use crate::letter::Place;
 use crate::{Failure, Origin};
 
 /// What all our header names begin with.
@@ -51,9 +54,9 @@ pub fn is_ours(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes())
 }
 
-/// What the headers of a letter or a retry say.
+/// What the headers of a letter or a retry say. Where many are written, their words are borrowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LetterHeaders {
+pub struct LetterHeaders<Words = String> {
     /// Where the record first stood.
     pub origin: Origin,
     /// The broker timestamp there, milliseconds; -1 when the broker gave none.
@@ -65,13 +68,13 @@ pub struct LetterHeaders {
     /// When it may be tried again, milliseconds; none = now.
     pub not_before_ms: Option<i64>,
     /// The reason code; of another version it may be one we do not know.
-    pub reason: String,
+    pub reason: Words,
     /// The step or sink, empty if neither.
-    pub at: String,
+    pub at: Words,
     /// What happened.
-    pub detail: String,
+    pub detail: Words,
     /// Name and version of the pipeline.
-    pub pipeline: String,
+    pub pipeline: Words,
     /// When it failed first, milliseconds.
     pub first_failed_ms: i64,
     /// When it failed last, milliseconds.
@@ -80,13 +83,13 @@ pub struct LetterHeaders {
     pub omitted: Option<u64>,
 }
 
-impl LetterHeaders {
+impl<'a> LetterHeaders<&'a str> {
     /// Headers for a first failure at `now_ms`.
-    pub fn failed(
+    pub fn of_failure(
         origin: Origin,
         origin_timestamp_ms: i64,
-        failure: &Failure,
-        pipeline: &str,
+        failure: &'a Failure,
+        pipeline: &'a str,
         now_ms: i64,
     ) -> Self {
         Self {
@@ -95,40 +98,107 @@ impl LetterHeaders {
             attempt: 1,
             replays: 0,
             not_before_ms: None,
-            reason: failure.reason.code().to_owned(),
-            at: ascii(&failure.at, NAME_BYTES),
-            detail: failure.detail().to_owned(),
-            pipeline: ascii(pipeline, NAME_BYTES),
+            reason: failure.reason.code(),
+            at: &failure.at,
+            detail: failure.detail(),
+            pipeline,
             first_failed_ms: now_ms,
             last_failed_ms: now_ms,
             omitted: None,
         }
     }
+}
 
+impl<Words: AsRef<str>> LetterHeaders<Words> {
     /// Names and values, always in the same order. Add them behind the record's own headers less those that
     /// [`is_ours`] tells.
     pub fn encode(&self) -> Vec<(&'static str, String)> {
-        let mut list = vec![
-            (ORIGIN, self.origin.to_string()),
-            (ORIGIN_TIMESTAMP, self.origin_timestamp_ms.to_string()),
-            (ATTEMPT, self.attempt.to_string()),
-            (REPLAYS, self.replays.to_string()),
-            (REASON, ascii(&self.reason, NAME_BYTES)),
-            (DETAIL, ascii(&self.detail, crate::failure::DETAIL_BYTES)),
-            (PIPELINE, ascii(&self.pipeline, NAME_BYTES)),
-            (FIRST_FAILED, self.first_failed_ms.to_string()),
-            (LAST_FAILED, self.last_failed_ms.to_string()),
-        ];
+        let mut text = HeaderText::default();
+        let all = self.encode_to(&mut text);
+        text.list(all).map(|(name, value)| (name, value.to_owned())).collect()
+    }
+
+    /// The same, behind what `text` holds already; returns where they stand there, for [`HeaderText::list`].
+    pub fn encode_to(&self, text: &mut HeaderText) -> std::ops::Range<usize> {
+        let first = text.ends.len();
+        text.number(ORIGIN, &self.origin);
+        text.number(ORIGIN_TIMESTAMP, self.origin_timestamp_ms);
+        text.number(ATTEMPT, self.attempt);
+        text.number(REPLAYS, self.replays);
+        text.words(REASON, self.reason.as_ref(), NAME_BYTES);
+        text.words(DETAIL, self.detail.as_ref(), crate::failure::DETAIL_BYTES);
+        text.words(PIPELINE, self.pipeline.as_ref(), NAME_BYTES);
+        text.number(FIRST_FAILED, self.first_failed_ms);
+        text.number(LAST_FAILED, self.last_failed_ms);
         if let Some(not_before) = self.not_before_ms {
-            list.push((NOT_BEFORE, not_before.to_string()));
+            text.number(NOT_BEFORE, not_before);
         }
-        if !self.at.is_empty() {
-            list.push((AT, ascii(&self.at, NAME_BYTES)));
+        if !self.at.as_ref().is_empty() {
+            text.words(AT, self.at.as_ref(), NAME_BYTES);
         }
         if let Some(omitted) = self.omitted {
-            list.push((OMITTED, omitted.to_string()));
+            text.number(OMITTED, omitted);
         }
-        list
+        first..text.ends.len()
+    }
+}
+
+/// The headers of many records as text, in one buffer.
+#[derive(Debug, Default)]
+pub struct HeaderText {
+    text: String,
+    /// The names, and where each value ends.
+    ends: Vec<(&'static str, usize)>,
+}
+
+impl HeaderText {
+    /// Names and values of a range that [`LetterHeaders::encode_to`] returned.
+    pub fn list(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = (&'static str, &str)> {
+        let mut from =
+            range.start.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |(_, end)| *end);
+        self.ends.get(range).unwrap_or_default().iter().map(move |(name, end)| {
+            let value = self.text.get(from..*end).unwrap_or_default();
+            from = *end;
+            (*name, value)
+        })
+    }
+
+    fn number(&mut self, name: &'static str, value: impl std::fmt::Display) {
+        // Writing to a string does not fail.
+        let _ = write!(self.text, "{value}");
+        self.ends.push((name, self.text.len()));
+    }
+
+    fn words(&mut self, name: &'static str, words: &str, most: usize) {
+        push_ascii(&mut self.text, words, most);
+        self.ends.push((name, self.text.len()));
+    }
+}
+
+impl LetterHeaders {
+    /// Headers for a first failure at `now_ms`, with words of their own.
+    pub fn failed(
+        origin: Origin,
+        origin_timestamp_ms: i64,
+        failure: &Failure,
+        pipeline: &str,
+        now_ms: i64,
+    ) -> Self {
+        let borrowed = LetterHeaders::of_failure(origin, origin_timestamp_ms, failure, pipeline, now_ms);
+        Self {
+            origin: borrowed.origin,
+            origin_timestamp_ms,
+            attempt: borrowed.attempt,
+            replays: borrowed.replays,
+            not_before_ms: None,
+            reason: borrowed.reason.to_owned(),
+            at: ascii(borrowed.at, NAME_BYTES),
+            detail: borrowed.detail.to_owned(),
+            pipeline: ascii(borrowed.pipeline, NAME_BYTES),
+            first_failed_ms: borrowed.first_failed_ms,
+            last_failed_ms: borrowed.last_failed_ms,
+            omitted: None,
+        }
     }
 
     /// Reads the headers of a record on one of the pipeline's own topics. None when it has no origin, so is no letter
@@ -139,25 +209,59 @@ impl LetterHeaders {
     pub fn decode<'a>(
         headers: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) -> Result<Option<Self>, HeaderError> {
-        let mut found = Found::default();
-        for (name, value) in headers {
-            found.take(name, value)?;
-        }
+        let found = Found::of(headers)?;
         let Some(origin) = found.origin else { return Ok(None) };
         let first_failed_ms = found.first_failed_ms.unwrap_or(0);
         Ok(Some(Self {
+            origin: origin.to_origin(),
+            origin_timestamp_ms: found.origin_timestamp_ms.unwrap_or(-1),
+            attempt: found.attempt.unwrap_or(0),
+            replays: found.replays.unwrap_or(0),
+            not_before_ms: found.not_before_ms,
+            reason: words(found.reason, NAME_BYTES),
+            at: words(found.at, NAME_BYTES),
+            detail: words(found.detail, crate::failure::DETAIL_BYTES),
+            pipeline: words(found.pipeline, NAME_BYTES),
+            first_failed_ms,
+            last_failed_ms: found.last_failed_ms.unwrap_or(first_failed_ms),
+            omitted: found.omitted,
+        }))
+    }
+}
+
+/// Of the headers of a copy what a worker goes by, without the words that are for people: nothing is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyHeaders<'a> {
+    /// Where the record first stood.
+    pub origin: Place<'a>,
+    /// The broker timestamp there, milliseconds; -1 when the broker gave none.
+    pub origin_timestamp_ms: i64,
+    /// Attempts so far in this replay.
+    pub attempt: u32,
+    /// The replay number.
+    pub replays: u32,
+    /// When it may be tried again, milliseconds; none = now.
+    pub not_before_ms: Option<i64>,
+    /// When it failed first, milliseconds.
+    pub first_failed_ms: i64,
+}
+
+impl<'a> CopyHeaders<'a> {
+    /// Reads the headers of a record on the pipeline's own retry topic, as [`LetterHeaders::decode`] does.
+    ///
+    /// # Errors
+    /// [`HeaderError`] names the header whose value cannot be read.
+    pub fn decode(
+        headers: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<Option<Self>, HeaderError> {
+        let found = Found::of(headers)?;
+        Ok(found.origin.map(|origin| Self {
             origin,
             origin_timestamp_ms: found.origin_timestamp_ms.unwrap_or(-1),
             attempt: found.attempt.unwrap_or(0),
             replays: found.replays.unwrap_or(0),
             not_before_ms: found.not_before_ms,
-            reason: found.reason,
-            at: found.at,
-            detail: found.detail,
-            pipeline: found.pipeline,
-            first_failed_ms,
-            last_failed_ms: found.last_failed_ms.unwrap_or(first_failed_ms),
-            omitted: found.omitted,
+            first_failed_ms: found.first_failed_ms.unwrap_or(0),
         }))
     }
 }
@@ -168,29 +272,40 @@ impl LetterHeaders {
 pub struct HeaderError(pub &'static str);
 
 #[derive(Default)]
-struct Found {
-    origin: Option<Origin>,
+struct Found<'a> {
+    origin: Option<Place<'a>>,
     origin_timestamp_ms: Option<i64>,
     attempt: Option<u32>,
     replays: Option<u32>,
     not_before_ms: Option<i64>,
-    reason: String,
-    at: String,
-    detail: String,
-    pipeline: String,
+    reason: Option<&'a [u8]>,
+    at: Option<&'a [u8]>,
+    detail: Option<&'a [u8]>,
+    pipeline: Option<&'a [u8]>,
     first_failed_ms: Option<i64>,
     last_failed_ms: Option<i64>,
     omitted: Option<u64>,
 }
 
-impl Found {
-    fn take(&mut self, name: &[u8], value: Option<&[u8]>) -> Result<(), HeaderError> {
+impl<'a> Found<'a> {
+    fn of(headers: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Result<Self, HeaderError> {
+        let mut found = Self::default();
+        for (name, value) in headers {
+            found.take(name, value)?;
+        }
+        Ok(found)
+    }
+
+    fn take(&mut self, name: &[u8], value: Option<&'a [u8]>) -> Result<(), HeaderError> {
         let name = match name {
             name if !is_ours(name) => return Ok(()),
             name => std::str::from_utf8(name).unwrap_or_default(),
         };
         match name {
-            ORIGIN => self.origin = Some(parsed(ORIGIN, value)?),
+            ORIGIN => {
+                let text = value.and_then(|value| std::str::from_utf8(value).ok());
+                self.origin = Some(text.and_then(Place::parse).ok_or(HeaderError(ORIGIN))?);
+            }
             ORIGIN_TIMESTAMP => self.origin_timestamp_ms = Some(parsed(ORIGIN_TIMESTAMP, value)?),
             ATTEMPT => self.attempt = Some(parsed(ATTEMPT, value)?),
             REPLAYS => self.replays = Some(parsed(REPLAYS, value)?),
@@ -198,10 +313,10 @@ impl Found {
             FIRST_FAILED => self.first_failed_ms = Some(parsed(FIRST_FAILED, value)?),
             LAST_FAILED => self.last_failed_ms = Some(parsed(LAST_FAILED, value)?),
             OMITTED => self.omitted = Some(parsed(OMITTED, value)?),
-            REASON => self.reason = words(value, NAME_BYTES),
-            AT => self.at = words(value, NAME_BYTES),
-            DETAIL => self.detail = words(value, crate::failure::DETAIL_BYTES),
-            PIPELINE => self.pipeline = words(value, NAME_BYTES),
+            REASON => self.reason = value,
+            AT => self.at = value,
+            DETAIL => self.detail = value,
+            PIPELINE => self.pipeline = value,
             // A later version's header says nothing to this one.
             _ => {}
         }
@@ -220,10 +335,18 @@ pub(crate) fn words(value: Option<&[u8]>, most: usize) -> String {
 
 /// Printable ASCII, at most so many bytes.
 fn ascii(text: &str, most: usize) -> String {
-    text.chars()
-        .map(|letter| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' })
-        .take(most)
-        .collect()
+    let mut printable = String::with_capacity(text.len().min(most));
+    push_ascii(&mut printable, text, most);
+    printable
+}
+
+fn push_ascii(to: &mut String, text: &str, most: usize) {
+    let is_printable = |byte: &u8| *byte == b' ' || byte.is_ascii_graphic();
+    if text.len() <= most && text.as_bytes().iter().all(is_printable) {
+        return to.push_str(text);
+    }
+    let printable = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };
+    to.extend(text.chars().map(printable).take(most));
 }
 
 #[cfg(test)]
@@ -250,6 +373,30 @@ mod tests {
         headers.omitted = Some(5_000_000);
         headers.replays = 2;
         assert_eq!(decode(&headers.encode()), Ok(Some(headers)));
+    }
+
+    #[test]
+    fn a_copy_is_read_as_a_letter_is() {
+        let headers = LetterHeaders { not_before_ms: Some(3000), attempt: 4, replays: 2, ..letter() };
+        let list = headers.encode();
+        let pairs = list.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+        let copy = CopyHeaders::decode(pairs).unwrap().unwrap();
+        assert_eq!((copy.origin.to_origin(), copy.origin_timestamp_ms), (headers.origin, 1000));
+        assert_eq!((copy.attempt, copy.replays, copy.not_before_ms), (4, 2, Some(3000)));
+        assert_eq!(copy.first_failed_ms, 2000);
+        let nonsense = [(ORIGIN.as_bytes(), Some(b"t/1".as_slice()))];
+        assert_eq!(CopyHeaders::decode(nonsense), Err(HeaderError(ORIGIN)));
+    }
+
+    #[test]
+    fn the_headers_of_many_records_share_a_buffer() {
+        let (one, two) = (letter(), LetterHeaders { at: String::new(), attempt: 7, ..letter() });
+        let mut text = HeaderText::default();
+        let places = [one.encode_to(&mut text), two.encode_to(&mut text)];
+        for (headers, place) in [one, two].iter().zip(places) {
+            let owned = text.list(place).map(|(name, value)| (name, value.to_owned()));
+            assert_eq!(owned.collect::<Vec<_>>(), headers.encode());
+        }
     }
 
     /// Trap 9: constant size at a hundred hops.

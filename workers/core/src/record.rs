@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::headers::LetterHeaders;
+use crate::headers::CopyHeaders;
 use crate::{Charge, Epoch, KeyHash, Lane, Offset, PairId};
 
 /// Records larger than this get a chunk of their own, so that one slow large record pins only itself.
@@ -118,9 +118,9 @@ impl Chunk {
         let spans = self.header_spans(entry).iter();
         let headers =
             spans.map(|header| (self.slice(header.name), header.value.map(|value| self.slice(value))));
-        match LetterHeaders::decode(headers) {
+        match CopyHeaders::decode(headers) {
             Ok(Some(headers)) => {
-                Identity { offset: headers.origin.offset, timestamp_ms: headers.origin_timestamp_ms }
+                Identity { offset: Offset(headers.origin.offset), timestamp_ms: headers.origin_timestamp_ms }
             }
             Ok(None) | Err(_) => Identity { offset: entry.offset, timestamp_ms: entry.timestamp_ms },
         }

@@ -50,6 +50,13 @@ pub struct Entry {
     pub lettered: bool,
 }
 
+impl Entry {
+    /// The offsets that settle with it, as a run `[first, end)`.
+    pub(crate) fn span(&self) -> (i64, i64) {
+        (self.first.0, self.offset.next().0)
+    }
+}
+
 /// Records that wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Group {

@@ -2,9 +2,10 @@
 //! its origin, with its payload, key and own headers byte for byte. It is settled only when the broker has acknowledged it
 //! (I4).
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use longshore_core::headers::{LetterHeaders, OMITTED, is_ours};
+use longshore_core::headers::{CopyHeaders, HeaderText, LetterHeaders, OMITTED, is_ours};
 use longshore_core::pair::{Destination, Letter};
 use longshore_core::{Class, Failure, Lane, Origin, Reason, TopicName};
 
@@ -16,13 +17,16 @@ use crate::producer::{Producer, ProducerRecord};
 pub struct Letters {
     producer: Producer,
     pipeline: String,
-    version: String,
+    /// Name and version of the pipeline, as the letters say it.
+    sender: String,
 }
 
 impl Letters {
     /// For a pipeline's name and the version of its file.
     pub fn new(producer: Producer, pipeline: impl Into<String>, version: impl Into<String>) -> Self {
-        Self { producer, pipeline: pipeline.into(), version: version.into() }
+        let pipeline = pipeline.into();
+        let sender = format!("{pipeline} {}", version.into());
+        Self { producer, pipeline, sender }
     }
 
     /// The dead-letter topic of an input topic.
@@ -40,21 +44,34 @@ impl Letters {
     /// accept the record.
     pub async fn send(&self, letters: &[Letter]) -> Vec<Result<(), Failure>> {
         let now_ms = now_ms();
-        let mut outgoing: Vec<Outgoing<'_>> =
-            letters.iter().map(|letter| self.outgoing(letter, now_ms)).collect();
-        let mut answers = self.produce(&outgoing).await;
-        for (letter, answer) in outgoing.iter_mut().zip(&mut answers) {
+        let (mut text, mut topics) = (HeaderText::default(), Topics::default());
+        let outgoing: Vec<Outgoing<'_>> = letters
+            .iter()
+            .map(|letter| Outgoing {
+                letter,
+                topic: topics.place(self, letter),
+                ours: self.write_headers(letter, now_ms, &mut text),
+                omitted: None,
+            })
+            .collect();
+        let mut answers = self.produce(&outgoing, &topics, &text).await;
+        for (letter, answer) in outgoing.into_iter().zip(&mut answers) {
             if letter.is_too_large(answer) {
-                *answer = self.send_without_payload(letter).await;
+                *answer = self.send_without_payload(letter, &topics, &text).await;
             }
         }
         answers
     }
 
-    async fn send_without_payload(&self, letter: &mut Outgoing<'_>) -> Result<(), Failure> {
-        let bytes = letter.value.take().map_or(0, <[u8]>::len);
-        letter.ours.push((OMITTED, bytes.to_string()));
-        let answers = self.produce(std::slice::from_ref(letter)).await;
+    async fn send_without_payload(
+        &self,
+        letter: Outgoing<'_>,
+        topics: &Topics<'_>,
+        text: &HeaderText,
+    ) -> Result<(), Failure> {
+        let bytes = letter.letter.record.value().map_or(0, <[u8]>::len);
+        let letter = Outgoing { omitted: Some(bytes.to_string()), ..letter };
+        let answers = self.produce(&[letter], topics, text).await;
         // Refused without its payload as well, it is not the record's fault any more.
         answers.into_iter().next().unwrap_or(Ok(())).map_err(|failure| match failure.class {
             Class::Reject => Failure::halt(Reason::BrokerTopicUnfit, failure.detail()),
@@ -62,41 +79,26 @@ impl Letters {
         })
     }
 
-    fn outgoing<'a>(&self, letter: &'a Letter, now_ms: i64) -> Outgoing<'a> {
-        let input = letter.record.pair().topic.as_str();
-        let (topic, ours) = match letter.to {
-            Destination::DeadLetters => (self.topic(input), self.headers(letter, now_ms).encode()),
-            Destination::Retry { delay } => {
-                (retry_topic(input, &self.pipeline), self.copy_headers(letter, delay, now_ms).encode())
-            }
-            Destination::Tail => {
-                let former = self.former_headers(letter);
-                (retry_topic(input, &self.pipeline), former.map_or_else(Vec::new, |former| former.encode()))
-            }
-        };
-        Outgoing { letter, topic, ours, value: letter.record.value() }
-    }
-
-    /// What the copy that was read says; none of a record of the input, where these headers mean nothing.
-    fn former_headers(&self, letter: &Letter) -> Option<LetterHeaders> {
-        if letter.record.chunk().lane() == Lane::Input || letter.origin.is_none() {
-            return None;
+    /// Our headers of a letter; where they stand in the text.
+    fn write_headers(&self, letter: &Letter, now_ms: i64, text: &mut HeaderText) -> Range<usize> {
+        match letter.to {
+            Destination::DeadLetters => self.headers(letter, now_ms).encode_to(text),
+            Destination::Retry { delay } => self.copy_headers(letter, delay, now_ms).encode_to(text),
+            Destination::Tail => match own_headers(letter).map(LetterHeaders::decode) {
+                Some(Ok(Some(former))) => former.encode_to(text),
+                Some(Ok(None) | Err(_)) | None => 0..0,
+            },
         }
-        let own = letter.record.headers().map(|header| (header.name, header.value));
-        LetterHeaders::decode(own).ok().flatten()
     }
 
-    fn headers(&self, letter: &Letter, now_ms: i64) -> LetterHeaders {
-        let pipeline = format!("{} {}", self.pipeline, self.version);
-        let mut headers = LetterHeaders::failed(
-            self.origin(letter),
-            letter.record.timestamp_ms(),
-            &letter.failure,
-            &pipeline,
-            now_ms,
-        );
+    fn headers<'a>(&'a self, letter: &'a Letter, now_ms: i64) -> LetterHeaders<&'a str> {
+        let (origin, timestamp_ms) = (self.origin(letter), letter.record.timestamp_ms());
+        let mut headers =
+            LetterHeaders::of_failure(origin, timestamp_ms, &letter.failure, &self.sender, now_ms);
         // Where it failed first stays, however often it fails since.
-        if let Some(former) = self.former_headers(letter).filter(|former| former.first_failed_ms > 0) {
+        if let Some(Ok(Some(former))) = own_headers(letter).map(CopyHeaders::decode)
+            && former.first_failed_ms > 0
+        {
             headers.first_failed_ms = former.first_failed_ms;
         }
         headers.attempt = letter.attempts;
@@ -104,7 +106,12 @@ impl Letters {
         headers
     }
 
-    fn copy_headers(&self, letter: &Letter, delay: Duration, now_ms: i64) -> LetterHeaders {
+    fn copy_headers<'a>(
+        &'a self,
+        letter: &'a Letter,
+        delay: Duration,
+        now_ms: i64,
+    ) -> LetterHeaders<&'a str> {
         let mut headers = self.headers(letter, now_ms);
         let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
         headers.not_before_ms = (delay_ms > 0).then(|| now_ms.saturating_add(delay_ms));
@@ -128,68 +135,102 @@ impl Letters {
     }
 
     /// Produces letters, those of one topic together, and waits for the answers.
-    async fn produce(&self, letters: &[Outgoing<'_>]) -> Vec<Result<(), Failure>> {
-        let headers: Vec<HeaderList<'_>> = letters.iter().map(Outgoing::headers).collect();
+    async fn produce(
+        &self,
+        letters: &[Outgoing<'_>],
+        topics: &Topics<'_>,
+        text: &HeaderText,
+    ) -> Vec<Result<(), Failure>> {
+        let mut headers = Vec::with_capacity(letters.len() * 12);
+        let places: Vec<Range<usize>> =
+            letters.iter().map(|letter| letter.list_headers(text, &mut headers)).collect();
         let mut answers: Vec<Result<(), Failure>> = letters.iter().map(|_| Ok(())).collect();
         let mut tickets = Vec::new();
-        let mut topics: Vec<&str> = letters.iter().map(|letter| letter.topic.as_str()).collect();
-        topics.sort_unstable();
-        topics.dedup();
-        for topic in topics {
-            let places: Vec<usize> = (0..letters.len()).filter(|at| letters[*at].topic == topic).collect();
+        for (number, topic) in topics.names.iter().enumerate() {
+            let rows: Vec<usize> = (0..letters.len()).filter(|row| letters[*row].topic == number).collect();
             let records: Vec<ProducerRecord<'_>> =
-                places.iter().map(|at| letters[*at].record(&headers[*at])).collect();
+                rows.iter().map(|row| letters[*row].record(&headers[places[*row].clone()])).collect();
             let mut from = 0;
             while from < records.len() {
                 let end = from + self.producer.fitting(&records[from..]);
                 let ticket = self.producer.send_batch(topic, &records[from..end]).await;
-                tickets.push((places[from..end].to_vec(), ticket));
+                tickets.push((rows[from..end].to_vec(), ticket));
                 from = end;
             }
         }
-        for (places, ticket) in tickets {
+        for (rows, ticket) in tickets {
             let answered = match ticket {
                 Ok(ticket) => ticket.await,
                 Err(failure) => Err(failure),
             };
             match answered {
                 Ok(failed) => failed.into_iter().for_each(|failed| {
-                    answers[places[failed.row]] = Err(until_made_again(failed.failure));
+                    answers[rows[failed.row]] = Err(until_made_again(failed.failure));
                 }),
-                Err(failure) => places.iter().for_each(|at| answers[*at] = Err(failure.clone())),
+                Err(failure) => rows.iter().for_each(|row| answers[*row] = Err(failure.clone())),
             }
         }
         answers
     }
 }
 
-type HeaderList<'a> = Vec<(&'a [u8], Option<&'a [u8]>)>;
+/// The headers of the copy that was read; none of a record of the input, where ours mean nothing.
+fn own_headers(letter: &Letter) -> Option<impl Iterator<Item = (&[u8], Option<&[u8]>)>> {
+    let copy = letter.record.chunk().lane() == Lane::Retry && letter.origin.is_some();
+    copy.then(|| letter.record.headers().map(|header| (header.name, header.value)))
+}
+
+/// The topics that some letters go to, each name made once.
+#[derive(Default)]
+struct Topics<'a> {
+    names: Vec<String>,
+    known: Vec<(&'a str, bool)>,
+}
+
+impl<'a> Topics<'a> {
+    /// The number of a letter's topic.
+    fn place(&mut self, letters: &Letters, letter: &'a Letter) -> usize {
+        let (input, dead) = (letter.record.pair().topic.as_str(), letter.to == Destination::DeadLetters);
+        if let Some(place) = self.known.iter().position(|known| *known == (input, dead)) {
+            return place;
+        }
+        self.known.push((input, dead));
+        self.names.push(if dead { letters.topic(input) } else { retry_topic(input, &letters.pipeline) });
+        self.names.len() - 1
+    }
+}
 
 /// A letter as it goes out.
 struct Outgoing<'a> {
     letter: &'a Letter,
-    topic: String,
-    /// Our headers.
-    ours: Vec<(&'static str, String)>,
-    /// None for a tombstone, and where the payload is left out.
-    value: Option<&'a [u8]>,
+    /// The number of its topic.
+    topic: usize,
+    /// Where our headers stand.
+    ours: Range<usize>,
+    /// The size of the payload, where that is left out.
+    omitted: Option<String>,
 }
 
+/// Name and value of a header.
+type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
 impl Outgoing<'_> {
-    /// The record's own headers and ours.
-    fn headers(&self) -> HeaderList<'_> {
+    /// Appends the record's own headers and ours; where they stand.
+    fn list_headers<'t>(&'t self, text: &'t HeaderText, list: &mut Vec<Header<'t>>) -> Range<usize> {
+        let first = list.len();
         let own = self.letter.record.headers().filter(|header| !is_ours(header.name));
-        let mut list: HeaderList<'_> = Vec::with_capacity(self.ours.len() + 4);
         list.extend(own.map(|header| (header.name, header.value)));
-        list.extend(self.ours.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
-        list
+        let ours = text.list(self.ours.clone());
+        list.extend(ours.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
+        list.extend(self.omitted.iter().map(|bytes| (OMITTED.as_bytes(), Some(bytes.as_bytes()))));
+        first..list.len()
     }
 
-    fn record<'r>(&'r self, headers: &'r HeaderList<'r>) -> ProducerRecord<'r> {
+    fn record<'r>(&'r self, headers: &'r [Header<'r>]) -> ProducerRecord<'r> {
         ProducerRecord {
             partition: Some(self.letter.record.pair().partition.0),
             key: self.letter.record.key(),
-            value: self.value,
+            value: self.letter.record.value().filter(|_| self.omitted.is_none()),
             timestamp_ms: None,
             headers,
         }

@@ -53,6 +53,18 @@ pub struct Place<'a> {
     pub index: u32,
 }
 
+impl<'a> Place<'a> {
+    /// `topic/partition/offset/index` as [`Origin`] reads it.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split('/');
+        let topic = parts.next().filter(|topic| !topic.is_empty())?;
+        let partition = parts.next()?.parse().ok().filter(|partition: &i32| *partition >= 0)?;
+        let offset = parts.next()?.parse().ok().filter(|offset: &i64| *offset >= 0)?;
+        let index = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some(Place { topic, partition, offset, index })
+    }
+}
+
 impl Place<'_> {
     /// The same, owned.
     pub fn to_origin(self) -> Origin {
@@ -148,7 +160,7 @@ impl<'a> LetterRef<'a> {
         match self.kind() {
             LetterKind::Longshore => {
                 let text = self.origin.and_then(|value| std::str::from_utf8(value).ok());
-                text.and_then(place_of).ok_or(HeaderError(headers::ORIGIN)).map(Some)
+                text.and_then(Place::parse).ok_or(HeaderError(headers::ORIGIN)).map(Some)
             }
             LetterKind::Spring => self.spring.place(),
             LetterKind::Connect => self.connect.place(),
@@ -251,16 +263,6 @@ impl<'a> LetterRef<'a> {
             omitted: read(headers::OMITTED, own(self.omitted))?,
         }))
     }
-}
-
-/// `topic/partition/offset/index` as [`Origin`] reads it.
-fn place_of(text: &str) -> Option<Place<'_>> {
-    let mut parts = text.split('/');
-    let topic = parts.next().filter(|topic| !topic.is_empty())?;
-    let partition = parts.next()?.parse().ok().filter(|partition: &i32| *partition >= 0)?;
-    let offset = parts.next()?.parse().ok().filter(|offset: &i64| *offset >= 0)?;
-    let index = parts.next()?.parse().ok()?;
-    parts.next().is_none().then_some(Place { topic, partition, offset, index })
 }
 
 fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {

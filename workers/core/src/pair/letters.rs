@@ -91,12 +91,6 @@ impl Letters {
         self.again.first().map(|(due, _)| *due)
     }
 
-    /// The record of the input lane waits for no letter any more; its span.
-    fn no_more(&mut self, entry: &Entry) -> (i64, i64) {
-        self.waiting.remove_range(entry.first, entry.offset.next());
-        (entry.first.0, entry.offset.next().0)
-    }
-
     /// Takes a letter that has its answer.
     fn take(&mut self, letter: LetterId) -> Option<Flying> {
         let flying = self.flying.remove(&letter)?;
@@ -240,10 +234,14 @@ impl Pair {
             actions.push(Action::Settled(tally));
         }
         if !spans.is_empty() {
-            self.own.settle(RunSet::collect(spans));
+            let spans = RunSet::collect(spans);
+            self.own.letters.waiting.subtract(&spans);
+            self.own.settle(spans);
         }
         if !retried.is_empty() {
-            self.own.settle_retried(&RunSet::collect(retried));
+            let retried = RunSet::collect(retried);
+            self.own.letters.retried.subtract(&retried);
+            self.own.settle_retried(&retried);
         }
     }
 
@@ -315,9 +313,8 @@ impl Pair {
             return;
         }
         match entry.lane {
-            Lane::Input => acknowledged.spans.push(own.letters.no_more(entry)),
+            Lane::Input => acknowledged.spans.push(entry.span()),
             Lane::Retry => {
-                own.letters.retried.remove_range(entry.offset, entry.offset.next());
                 if let Some(lane) = own.retry.as_mut().filter(|_| entry.lettered) {
                     lane.note_relettered(entry.offset);
                 }
@@ -342,7 +339,7 @@ impl Pair {
                 flying.copies.iter().for_each(|copy| lane.settle(entry.offset, *copy, covered));
             }
             (Lane::Retry, None) => {}
-            (Lane::Input, _) => acknowledged.spans.push(own.letters.no_more(entry)),
+            (Lane::Input, _) => acknowledged.spans.push(entry.span()),
         }
     }
 

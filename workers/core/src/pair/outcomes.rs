@@ -42,6 +42,7 @@ impl Pair {
             }
             self.own.scheduler.end_unit();
         }
+        self.own.finish(&finished.take_handed_over());
         self.take_finished(finished, result.blocks, &result.children_filtered, now, actions);
         self.outage_after_unit(target, now, actions);
         self.count_ends(passed, rejected, now, actions);
@@ -83,7 +84,7 @@ impl Pair {
     ) -> Unfinished {
         match verdict {
             Verdict::Deferred => self.own.scheduler.defer(entry),
-            Verdict::Failed(failure) => return self.failed(entry, *failure, now, actions),
+            Verdict::Failed(failure) => return self.failed(entry, *failure, finished, now, actions),
             Verdict::Routed { .. } | Verdict::Filtered(_) if entry.lettered => {
                 // The reason was told by the letter that the steps' first run made.
                 let failure = Failure::reject(Reason::SinkRejected, "decided before a restart");
@@ -143,6 +144,7 @@ impl Pair {
         &mut self,
         entry: Entry,
         failure: Failure,
+        finished: &mut Finished,
         now: Moment,
         actions: &mut Vec<Action>,
     ) -> Unfinished {
@@ -173,6 +175,7 @@ impl Pair {
                 let policy = self.options.retry.filter(|_| self.own.retry.is_some());
                 if policy.is_some_and(|policy| wait >= policy.in_place) {
                     self.own.scheduler.complete(&entry);
+                    finished.handed_over(&entry);
                     self.hand_over(entry, entry.attempt, failure, wait, actions);
                 } else {
                     let again = Entry { attempt: entry.attempt + 1, ..entry };

@@ -121,20 +121,28 @@ impl RetryLane {
 
     /// Settles a copy that no input commit has to cover.
     pub(super) fn settle_now(&mut self, copy: Offset) {
-        let ticket = self.open.split(&RunSet::of(copy, copy.next()));
-        let settled = self.tracker.settle(ticket);
-        self.commits.note_settled(settled);
+        self.settle_all(&RunSet::of(copy, copy.next()));
+    }
+
+    /// Settles copies that no input commit has to cover.
+    fn settle_all(&mut self, copies: &RunSet) {
+        if !copies.is_empty() {
+            let ticket = self.open.split(copies);
+            let settled = self.tracker.settle(ticket);
+            self.commits.note_settled(settled);
+        }
     }
 
     /// An input commit was acknowledged, or is about to be: copies of what lies below it may be committed.
     pub(super) fn cover(&mut self, covered: Offset) {
-        while let Some(&(origin, copy)) = self.uncovered.first() {
-            if origin >= covered {
-                return;
-            }
+        let mut copies = Vec::new();
+        while let Some(&(origin, copy)) = self.uncovered.first()
+            && origin < covered
+        {
             self.uncovered.pop_first();
-            self.settle_now(copy);
+            copies.push((copy.0, copy.next().0));
         }
+        self.settle_all(&RunSet::collect(copies));
     }
 
     /// Keeps in mind that a copy settles with its record, which is finished and not published.
@@ -174,13 +182,19 @@ impl RetryLane {
         if self.joined.is_empty() {
             return;
         }
+        let mut copies = Vec::new();
         for (first, end) in spans.iter() {
             while let Some((&origin, _)) = self.joined.range(first..end).next() {
                 for copy in self.take_joined(origin) {
-                    self.settle(origin, copy, covered);
+                    if origin < covered {
+                        copies.push((copy.0, copy.next().0));
+                    } else {
+                        self.uncovered.insert((origin, copy));
+                    }
                 }
             }
         }
+        self.settle_all(&RunSet::collect(copies));
     }
 }
 

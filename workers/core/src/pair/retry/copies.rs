@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::headers::LetterHeaders;
+use crate::headers::CopyHeaders;
 use crate::pair::letters::Flying;
 use crate::pair::{Action, Pair, PairId, Phase, RetryPolicy, Tally};
 use crate::rules::Rule;
@@ -59,7 +59,7 @@ impl Pair {
         match identify(&record, &self.id) {
             Ok(headers) => {
                 let key = if policy.ordered { chunk.key_hash(index) } else { None };
-                let origin = headers.origin.offset;
+                let origin = Offset(headers.origin.offset);
                 let copy = Copy {
                     offset,
                     key,
@@ -187,15 +187,15 @@ impl RetryLane {
 
 /// Whose copy a record of the retry partition is. Only the fleet may write there; what does not name a record of this very
 /// input partition is a stray.
-fn identify(record: &RecordRef, pair: &PairId) -> Result<LetterHeaders, Failure> {
+fn identify<'a>(record: &'a RecordRef, pair: &PairId) -> Result<CopyHeaders<'a>, Failure> {
     let headers = record.headers().map(|header| (header.name, header.value));
-    let decoded =
-        LetterHeaders::decode(headers).map_err(|error| Failure::reject(Reason::RetryStray, error))?;
+    let decoded = CopyHeaders::decode(headers).map_err(|error| Failure::reject(Reason::RetryStray, error))?;
     let Some(headers) = decoded else {
         return Err(Failure::reject(Reason::RetryStray, "no longshore.origin among its headers"));
     };
-    let origin = &headers.origin;
-    if origin.topic != pair.topic || origin.partition != pair.partition || origin.index != 0 {
+    let origin = headers.origin;
+    if origin.topic != pair.topic.as_str() || origin.partition != pair.partition.0 || origin.index != 0 {
+        let origin = origin.to_origin();
         let detail = format_args!("its origin {origin} is no record of {pair}");
         return Err(Failure::reject(Reason::RetryStray, detail));
     }
@@ -211,7 +211,7 @@ const DUE_STEP: Duration = Duration::from_millis(10);
 fn timed(
     policy: &RetryPolicy,
     record: &RecordRef,
-    headers: &LetterHeaders,
+    headers: &CopyHeaders<'_>,
     wall_ms: i64,
     now: Moment,
 ) -> Copy {

@@ -13,7 +13,8 @@ use crate::{Failure, Lane, Reason, RunSet};
 use super::CopyState;
 
 impl Pair {
-    /// Sends a record to the retry partition: `attempts` were made so far, and the next one is wanted after `delay`.
+    /// Sends a record to the retry partition: `attempts` were made so far, and the next one is wanted after `delay`. The caller
+    /// tells that a record of the input lane is finished.
     pub(in crate::pair) fn hand_over(
         &mut self,
         entry: Entry,
@@ -27,7 +28,6 @@ impl Pair {
         let ordered = self.options.retry.is_some_and(|policy| policy.ordered);
         let (mut replays, mut superseded) = (0, None);
         if entry.lane == Lane::Input {
-            own.finish(&RunSet::of(entry.first, entry.offset.next()));
             self.expect_copy(entry.offset, &record);
         }
         let own = &mut self.own;
@@ -59,6 +59,7 @@ impl Pair {
     /// A record of a key that waits in the retry lane follows it there untried.
     pub(in crate::pair) fn follow(&mut self, entry: Entry, actions: &mut Vec<Action>) {
         let failure = Failure::retry(Reason::RetryParked, "an earlier record of its key waits for its retry");
+        self.own.finish(&RunSet::of(entry.first, entry.offset.next()));
         self.hand_over(entry, entry.attempt.saturating_sub(1), failure, Duration::ZERO, actions);
     }
 

@@ -18,6 +18,8 @@ pub(in crate::pair) struct Finished {
     last: usize,
     /// Records that have rows in sinks that may refuse them, with those sinks.
     sent: Vec<(Sent, SinkMask)>,
+    /// Spans of the input lane's records that are on their way to the retry topic.
+    handed_over: Vec<(i64, i64)>,
     /// How many records of which chunk finished, neighbours joined.
     chunks: Vec<(Lane, u32, usize)>,
 }
@@ -43,7 +45,15 @@ impl Finished {
         let (mut ledgers, mut refusing) = (SinkMask::NONE, SinkMask::NONE);
         sinks.iter().filter(|sink| sink.ledger).for_each(|sink| ledgers.insert(sink.index));
         sinks.iter().filter(|sink| sink.refuses).for_each(|sink| refusing.insert(sink.index));
-        Self { ledgers, refusing, groups: Vec::new(), last: 0, sent: Vec::new(), chunks: Vec::new() }
+        Self {
+            ledgers,
+            refusing,
+            groups: Vec::new(),
+            last: 0,
+            sent: Vec::new(),
+            handed_over: Vec::new(),
+            chunks: Vec::new(),
+        }
     }
 
     pub(in crate::pair) fn routed(&mut self, entry: &Entry, replays: u32, sinks: SinkMask) {
@@ -57,6 +67,17 @@ impl Finished {
 
     pub(in crate::pair) fn filtered(&mut self, entry: &Entry, reason: FilterReason) {
         self.add(entry, self.ledgers.without(entry.held), End::Filtered(reason));
+    }
+
+    pub(in crate::pair) fn handed_over(&mut self, entry: &Entry) {
+        if entry.lane == Lane::Input {
+            self.handed_over.push(entry.span());
+        }
+    }
+
+    /// The spans of those that were handed over; they are forgotten here.
+    pub(in crate::pair) fn take_handed_over(&mut self) -> RunSet {
+        RunSet::collect(std::mem::take(&mut self.handed_over))
     }
 
     fn add(&mut self, entry: &Entry, waits: SinkMask, end: End) {

@@ -113,7 +113,8 @@ fn answers_that_come_together_settle_their_own_letters() {
     hand.assign(1, None, vec![LedgerView::default()]);
     hand.receive(&[(0, "a"), (1, "b"), (2, "c")]);
     hand.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::DecodeJson, "bad"))));
-    let letters = hand.letters();
+    let mut letters = hand.letters();
+    letters.sort_by_key(|letter| letter.record.offset());
     let away = || Err(Failure::target(Reason::BrokerUnavailable, "away"));
     let answers = vec![(letters[0].id, Ok(())), (letters[1].id, away()), (letters[2].id, Ok(()))];
     hand.tell(Event::LettersDelivered { epoch: Epoch(1), answers });
