@@ -6,8 +6,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use longshore_core::ledger::Trailer;
-use longshore_core::sink::SegmentWriter;
-use longshore_core::{Class, Generation, Reason, RunSet};
+use longshore_core::sink::{Published, SegmentWriter};
+use longshore_core::{Class, Generation, Reason, RunSet, WriterId};
 use longshore_sinks::postgres::PostgresSink;
 use longshore_tests::harness::flow::Flow;
 use longshore_tests::harness::postgres::{ADMIN, Postgres, shared_postgres};
@@ -143,6 +143,79 @@ async fn offsets_count_within_one_partition() {
     assert_eq!(publish(&mut *again, &second, &[(0, 1, Some("again"))]).await, []);
     assert_eq!(publish(&mut *fifth, &of_fifth(2, 2..4), &[(3, 1, Some("zombie"))]).await, []);
     assert_eq!(server.rows("moved", ROWS), ["1|again|0|f", "2|b|1|f"]);
+}
+
+/// A sequence of numbers that looks random and is the same at every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// Scenario: 600 records of seven keys in segments of any size, in any order across them as retries and replays bring it about; one in
+/// six deletes, some are refused aloud or in silence; the pair changes its owner now and then, and the old one goes on trying.
+/// Guarantee (I2, I3, I8): at every moment the row of each key is that of the newest record which came and which the table takes; nothing but
+/// what the table does not take is refused.
+#[tokio::test]
+async fn any_order_ends_in_the_same_rows() {
+    let Some(server) = shared_postgres() else { return };
+    let sink = table(server, "any");
+    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    let mut records: Vec<(i64, i64, Option<&str>)> = (0..600)
+        .map(|offset| {
+            let name = match dice.below(18) {
+                0..3 => None,
+                3 => Some("bad"),
+                4 => Some("out"),
+                5..12 => Some("some"),
+                _ => Some("other"),
+            };
+            (offset, dice.below(7) as i64, name)
+        })
+        .collect();
+    // Mostly in order, and one in four late by up to everything.
+    for at in 0..records.len() {
+        if dice.below(4) == 0 {
+            let other = dice.below(600) as usize;
+            records.swap(at, other);
+        }
+    }
+    let takes = |record: &(i64, i64, Option<&str>)| !matches!(record.2, Some("bad" | "out"));
+    let (mut sequence, mut owner, mut came) = (0, 1, 0);
+    let mut writer = writer(&sink, owner);
+    writer.recover().await.unwrap();
+    while came < records.len() {
+        let end = (came + 1 + dice.below(40) as usize).min(records.len());
+        let batch = &records[came..end];
+        if dice.below(5) == 0 {
+            owner += 1;
+            let mut next = super::table::writer(&sink, owner);
+            assert_eq!(next.recover().await.unwrap().next_sequence.0, sequence);
+            seal(&mut *writer, &[(700, "0\tzombie\t700\t0\tf")]).await;
+            let zombie = writer.publish(&trailer(sequence, owner - 1, 700..701)).await.unwrap();
+            assert_eq!(zombie, Published::TakenByOther(WriterId(owner)));
+            writer = next;
+        }
+        let refused = publish(&mut *writer, &trailer(sequence, owner, 0..0), batch).await;
+        let may = |offset: &i64| batch.iter().any(|record| record.0 == *offset && !takes(record));
+        assert!(refused.iter().all(|(offset, _)| may(offset)), "{refused:?} of {batch:?}");
+        (sequence, came) = (sequence + 1, end);
+        let mut newest = BTreeMap::new();
+        for record in records[..came].iter().filter(|record| takes(record)) {
+            let known = newest.entry(record.1).or_insert(*record);
+            *known = (*known).max(*record);
+        }
+        let shown = |(offset, id, name): (i64, i64, Option<&str>)| {
+            format!("{id}|{}|{offset}|{}", name.unwrap_or("-"), if name.is_none() { "t" } else { "f" })
+        };
+        let expected: Vec<String> = newest.into_values().map(shown).collect();
+        assert_eq!(server.rows("any", ROWS), expected, "after segment {}", sequence - 1);
+    }
 }
 
 /// Guarantee: a table whose rows cannot be changed by the key halts the pair with everything that is wrong.
