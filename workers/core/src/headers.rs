@@ -4,6 +4,7 @@
 //! has the same size after a hundred hops. On an input topic these headers mean nothing and are stripped, since a
 //! forged origin would suppress a real record.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::letter::Place;
@@ -109,6 +110,26 @@ impl<'a> LetterHeaders<&'a str> {
     }
 }
 
+impl LetterHeaders<Cow<'_, str>> {
+    /// The same with words of their own.
+    pub fn into_owned(self) -> LetterHeaders {
+        LetterHeaders {
+            origin: self.origin,
+            origin_timestamp_ms: self.origin_timestamp_ms,
+            attempt: self.attempt,
+            replays: self.replays,
+            not_before_ms: self.not_before_ms,
+            reason: self.reason.into_owned(),
+            at: self.at.into_owned(),
+            detail: self.detail.into_owned(),
+            pipeline: self.pipeline.into_owned(),
+            first_failed_ms: self.first_failed_ms,
+            last_failed_ms: self.last_failed_ms,
+            omitted: self.omitted,
+        }
+    }
+}
+
 impl<Words: AsRef<str>> LetterHeaders<Words> {
     /// Names and values, always in the same order. Add them behind the record's own headers less those that
     /// [`is_ours`] tells.
@@ -152,6 +173,12 @@ pub struct HeaderText {
 }
 
 impl HeaderText {
+    /// Forgets all headers, and keeps the room.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
     /// Names and values of a range that [`LetterHeaders::encode_to`] returned.
     pub fn list(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = (&'static str, &str)> {
         let mut from =
@@ -330,7 +357,15 @@ fn parsed<T: std::str::FromStr>(name: &'static str, value: Option<&[u8]>) -> Res
 }
 
 pub(crate) fn words(value: Option<&[u8]>, most: usize) -> String {
-    ascii(&String::from_utf8_lossy(value.unwrap_or_default()), most)
+    borrowed_words(value.unwrap_or_default(), most).into_owned()
+}
+
+/// The same, without a copy where the value is as it should be.
+pub(crate) fn borrowed_words(value: &[u8], most: usize) -> Cow<'_, str> {
+    match std::str::from_utf8(value) {
+        Ok(text) if is_printable(text, most) => Cow::Borrowed(text),
+        _ => Cow::Owned(ascii(&String::from_utf8_lossy(value), most)),
+    }
 }
 
 /// Printable ASCII, at most so many bytes.
@@ -340,9 +375,13 @@ fn ascii(text: &str, most: usize) -> String {
     printable
 }
 
+/// Whether a value is printable ASCII and short enough as it is.
+fn is_printable(text: &str, most: usize) -> bool {
+    text.len() <= most && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+}
+
 fn push_ascii(to: &mut String, text: &str, most: usize) {
-    let is_printable = |byte: &u8| *byte == b' ' || byte.is_ascii_graphic();
-    if text.len() <= most && text.as_bytes().iter().all(is_printable) {
+    if is_printable(text, most) {
         return to.push_str(text);
     }
     let printable = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };

@@ -32,7 +32,10 @@ pub use options::{
     TlsOptions,
 };
 pub use partitioner::partition_for_key;
-pub use producer::{BatchTicket, FailedRecord, OwnedRecord, Producer, ProducerRecord, ProducerTuning};
+pub use producer::{
+    BatchTicket, BufferedHeader, FailedRecord, OwnedRecord, Producer, ProducerRecord, ProducerTuning,
+    RecordBuffer,
+};
 pub use reader::{ReadFrom, ReadRecord, ReadUntil, Reader, RecordView};
 pub use settings::check_client_settings;
 pub use topic_sink::{PartitionBy, TopicOptions, TopicSink};

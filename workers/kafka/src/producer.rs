@@ -11,6 +11,7 @@
 //! shares its batch.
 
 mod answers;
+mod buffer;
 mod record;
 mod tuning;
 
@@ -23,6 +24,7 @@ use longshore_core::{Failure, Reason};
 use tokio::sync::Semaphore;
 
 pub use answers::{BatchTicket, FailedRecord};
+pub use buffer::{BufferedHeader, RecordBuffer};
 pub use record::{OwnedRecord, ProducerRecord};
 pub use tuning::ProducerTuning;
 

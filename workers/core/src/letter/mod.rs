@@ -8,6 +8,8 @@
 mod foreign;
 mod seen;
 
+use std::borrow::Cow;
+
 use crate::headers::{self, HeaderError, LetterHeaders};
 use crate::{Offset, Origin, Partition, TopicName};
 
@@ -241,6 +243,14 @@ impl<'a> LetterRef<'a> {
     /// # Errors
     /// [`HeaderError`] names the header that cannot be read.
     pub fn headers(&self) -> Result<Option<LetterHeaders>, HeaderError> {
+        self.said().map(|said| said.map(LetterHeaders::into_owned))
+    }
+
+    /// The same, borrowed.
+    ///
+    /// # Errors
+    /// As [`Self::headers`].
+    pub fn said(&self) -> Result<Option<LetterHeaders<Cow<'a, str>>>, HeaderError> {
         let Some(place) = self.place()? else { return Ok(None) };
         let ours = self.kind() == LetterKind::Longshore;
         let own = |value: Option<&'a [u8]>| value.filter(|_| ours);
@@ -254,10 +264,10 @@ impl<'a> LetterRef<'a> {
             attempt: read(headers::ATTEMPT, own(self.attempt))?.unwrap_or(0),
             replays: self.replays()?,
             not_before_ms: read(headers::NOT_BEFORE, own(self.not_before))?,
-            reason: headers::words(Some(self.reason()), headers::NAME_BYTES),
-            at: headers::words(Some(self.at()), headers::NAME_BYTES),
-            detail: headers::words(Some(self.detail()), crate::failure::DETAIL_BYTES),
-            pipeline: headers::words(Some(self.pipeline()), headers::NAME_BYTES),
+            reason: headers::borrowed_words(self.reason(), headers::NAME_BYTES),
+            at: headers::borrowed_words(self.at(), headers::NAME_BYTES),
+            detail: headers::borrowed_words(self.detail(), crate::failure::DETAIL_BYTES),
+            pipeline: headers::borrowed_words(self.pipeline(), headers::NAME_BYTES),
             first_failed_ms,
             last_failed_ms: read(headers::LAST_FAILED, own(self.last_failed))?.unwrap_or(first_failed_ms),
             omitted: read(headers::OMITTED, own(self.omitted))?,

@@ -37,8 +37,9 @@ pub(super) struct Sending<'a> {
 
 /// The pipeline's input topics with the ends of their partitions.
 pub(super) struct Inputs {
-    pipeline: String,
     ends: BTreeMap<String, Vec<i64>>,
+    /// The retry topic of each.
+    copies: BTreeMap<String, String>,
 }
 
 impl Inputs {
@@ -53,7 +54,12 @@ impl Inputs {
                 ends.insert(topic.clone(), places.iter().map(|place| place.end).collect());
             }
         }
-        Ok(Self { pipeline: pipeline.pipeline.clone(), ends })
+        Ok(Self::new(&pipeline.pipeline, ends))
+    }
+
+    fn new(pipeline: &str, ends: BTreeMap<String, Vec<i64>>) -> Self {
+        let copies = ends.keys().map(|topic| (topic.clone(), retry_topic(topic, pipeline))).collect();
+        Self { ends, copies }
     }
 
     /// Whether a record can have stood there: a header may be forged, or name a topic that is not read or is gone.
@@ -67,17 +73,17 @@ impl Inputs {
     }
 
     /// The topic that a letter goes to; none when its origin is no place of ours and so cannot tell.
-    pub(super) fn target(&self, target: &Target, place: Option<Place<'_>>) -> Option<String> {
+    pub(super) fn target<'t>(&'t self, target: &'t Target, place: Option<Place<'_>>) -> Option<&'t str> {
         let own = place.filter(|place| self.holds(*place));
         match target {
-            Target::Retry => own.map(|place| retry_topic(place.topic, &self.pipeline)),
+            Target::Retry => own.and_then(|place| self.copies.get(place.topic)).map(String::as_str),
             Target::Input => match own {
-                Some(place) => Some(place.topic.to_owned()),
+                Some(place) => self.ends.get_key_value(place.topic).map(|(topic, _)| topic.as_str()),
                 // Another tool's letters: with one input there is no doubt.
-                None if self.ends.len() == 1 => self.ends.keys().next().cloned(),
+                None if self.ends.len() == 1 => self.ends.keys().next().map(String::as_str),
                 None => None,
             },
-            Target::Topic(topic) => Some(topic.clone()),
+            Target::Topic(topic) => Some(topic),
         }
     }
 }
@@ -133,7 +139,10 @@ impl Plan {
         }
         if let Some(sending) = &rules.sending {
             let Some(topic) = self.judged(found, sending) else { return };
-            *self.targets.entry(topic).or_default() += 1;
+            match self.targets.get_mut(topic) {
+                Some(count) => *count += 1,
+                None => drop(self.targets.insert(topic.to_owned(), 1)),
+            }
         }
         self.counts.selected += 1;
         let reason = words(found.letter.reason(), 128);
@@ -143,7 +152,7 @@ impl Plan {
     }
 
     /// The topic that the letter goes to, none when it is not sent.
-    fn judged(&mut self, found: &Found<'_>, sending: &Sending<'_>) -> Option<String> {
+    fn judged<'s>(&mut self, found: &Found<'_>, sending: &'s Sending<'_>) -> Option<&'s str> {
         if found.replays >= sending.max_replays {
             self.counts.too_often += 1;
             return None;
@@ -189,7 +198,7 @@ mod tests {
 
     fn inputs(topics: &[&str]) -> Inputs {
         let ends = topics.iter().map(|topic| ((*topic).to_owned(), vec![10, 0])).collect();
-        Inputs { pipeline: "p".to_owned(), ends }
+        Inputs::new("p", ends)
     }
 
     fn place(topic: &str, partition: i32, offset: i64) -> Option<Place<'_>> {
@@ -201,19 +210,19 @@ mod tests {
     #[test]
     fn only_places_of_the_input_are_retried() {
         let inputs = inputs(&["in", "other"]);
-        assert_eq!(inputs.target(&Target::Retry, place("in", 0, 9)).as_deref(), Some("in.p.retry"));
+        assert_eq!(inputs.target(&Target::Retry, place("in", 0, 9)), Some("in.p.retry"));
         for wrong in [None, place("gone", 0, 1), place("in", 2, 1), place("in", 1, 0), place("in", 0, 10)] {
             assert_eq!(inputs.target(&Target::Retry, wrong), None, "{wrong:?}");
             assert_eq!(inputs.target(&Target::Input, wrong), None, "{wrong:?}");
             let topic = Target::Topic("t".to_owned());
-            assert_eq!(inputs.target(&topic, wrong).as_deref(), Some("t"), "{wrong:?}");
+            assert_eq!(inputs.target(&topic, wrong), Some("t"), "{wrong:?}");
         }
-        assert_eq!(inputs.target(&Target::Input, place("other", 0, 1)).as_deref(), Some("other"));
+        assert_eq!(inputs.target(&Target::Input, place("other", 0, 1)), Some("other"));
     }
 
     #[test]
     fn with_one_input_there_is_no_doubt_where_a_new_record_goes() {
-        assert_eq!(inputs(&["in"]).target(&Target::Input, place("orders", 0, 1)).as_deref(), Some("in"));
+        assert_eq!(inputs(&["in"]).target(&Target::Input, place("orders", 0, 1)), Some("in"));
         assert_eq!(inputs(&["in"]).target(&Target::Retry, place("orders", 0, 1)), None);
     }
 }

@@ -6,7 +6,8 @@
 //! whoever resumes looks behind those ends for what has arrived. (To the retry topic a second copy would change nothing,
 //! since origin and replay number are the same; a second new record would.)
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,10 +18,11 @@ use longshore_core::journal::{BLOCK_OFFSETS, Marks, Run, RunState, Target};
 use longshore_core::letter::{LetterRef, is_foreign};
 use longshore_core::{Class, Offset};
 use longshore_kafka as kafka;
-use longshore_kafka::{BatchTicket, OwnedRecord, Producer, ReadFrom, ReadUntil, Reader, RecordView};
+use longshore_kafka::{BatchTicket, BufferedHeader, Producer, ReadFrom, ReadUntil, Reader, RecordView};
 use longshore_runtime::crash::{self, Point};
 use tokio::runtime::Runtime;
 
+use super::batch::{Batch, Place};
 use super::plan::Inputs;
 use crate::commands::common::answer::wait;
 use crate::commands::common::choose::LetterItem;
@@ -35,15 +37,12 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often the journal is written.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Records that go out together.
-const BATCH_RECORDS: usize = 1_000;
+const BATCH_RECORDS: usize = 1_024;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Batches that may wait for their answer.
 const BATCHES_WAITING: usize = 16;
 /// How often somebody who waits for the next letter's turn looks whether to stop.
 const STEP: Duration = Duration::from_millis(50);
-
-/// Where a letter stands; the topic's name is shared by all of them.
-type Place = (Arc<str>, i32, i64);
 
 /// What a run needs to send.
 pub(super) struct Sender<'a> {
@@ -133,11 +132,13 @@ impl Sender<'_> {
         }
         let mut reader = Reader::open(self.options, topic, ReadFrom::At(from), ReadUntil::EndNow)?;
         let mut silent = Instant::now();
+        let (mut batch, mut found) = (Batch::default(), 0);
         while left > 0 {
-            let mut batch = Vec::new();
+            batch.clear();
             let visited = reader.visit_batch(LOOK, &mut |record| {
                 if remaining.contains(topic, record.partition(), record.offset()) {
-                    batch.push(self.outgoing(topic, record));
+                    found += 1;
+                    self.take(topic, record, &mut batch);
                 }
             })?;
             match visited {
@@ -146,8 +147,8 @@ impl Sender<'_> {
                 Some(0) => {}
                 Some(_) => silent = Instant::now(),
             }
-            left -= batch.len() as u64;
-            if let Some(outcome) = self.send_records(way, topic, batch)? {
+            left -= std::mem::take(&mut found);
+            if let Some(outcome) = self.send_records(way, topic, &batch)? {
                 return Ok(outcome);
             }
         }
@@ -166,66 +167,72 @@ impl Sender<'_> {
     }
 
     /// Sends records at the rate that was asked for; an outcome when it is to stop.
-    fn send_records(
-        &mut self,
-        way: &mut Way,
-        topic: &str,
-        records: Vec<Result<(OwnedRecord, Place), String>>,
-    ) -> Result<Option<Outcome>, End> {
-        let mut batch: Vec<(OwnedRecord, Place)> = Vec::new();
-        let mut bytes = 0;
+    fn send_records(&mut self, way: &mut Way, topic: &str, batch: &Batch) -> Result<Option<Outcome>, End> {
         let most = self
             .run
             .rate
             .map_or(BATCH_RECORDS, |rate| usize::try_from(rate / 10).unwrap_or(1).clamp(1, BATCH_RECORDS));
-        for record in records {
-            let (record, place) =
-                record.map_err(|words| End::new(Exit::Data, format!("{topic}: {words}")))?;
-            bytes += size(&record);
-            batch.push((record, place));
-            if batch.len() >= most || bytes >= BATCH_BYTES {
-                if let Some(outcome) = self.turn(way, std::mem::take(&mut batch))? {
+        let headers = batch.records.headers();
+        let (mut from, mut bytes) = (0, 0);
+        for at in 0..batch.records.len() {
+            bytes += batch.records.bytes(at);
+            if at + 1 - from >= most || bytes >= BATCH_BYTES {
+                if let Some(outcome) = self.turn(way, batch, &headers, from..at + 1)? {
                     return Ok(Some(outcome));
                 }
-                bytes = 0;
+                (from, bytes) = (at + 1, 0);
             }
         }
-        if batch.is_empty() { self.look(way) } else { self.turn(way, batch) }
+        if let Some(words) = &batch.failed {
+            return Err(End::new(Exit::Data, format!("{topic}: {words}")));
+        }
+        if from == batch.records.len() {
+            self.look(way)
+        } else {
+            self.turn(way, batch, &headers, from..batch.records.len())
+        }
     }
 
-    /// One batch: waits for its turn, gives it to the producer, and notes what was confirmed meanwhile.
-    fn turn(&mut self, way: &mut Way, batch: Vec<(OwnedRecord, Place)>) -> Result<Option<Outcome>, End> {
+    /// Some records of a batch: waits for their turn, gives them to the producer, and notes what was confirmed meanwhile.
+    fn turn(
+        &mut self,
+        way: &mut Way,
+        batch: &Batch,
+        headers: &[BufferedHeader<'_>],
+        rows: Range<usize>,
+    ) -> Result<Option<Outcome>, End> {
         while way.is_early(self.run.rate) {
             std::thread::sleep(STEP);
             if let Some(outcome) = self.look(way)? {
                 return Ok(Some(outcome));
             }
         }
-        way.sent += batch.len() as u64;
-        self.give(way, batch)?;
+        way.sent += rows.len() as u64;
+        self.give(way, batch, headers, rows)?;
         while way.waiting.len() > BATCHES_WAITING {
             self.confirm_oldest(way)?;
         }
         self.look(way)
     }
 
-    fn give(&mut self, way: &mut Way, batch: Vec<(OwnedRecord, Place)>) -> Result<(), End> {
-        let mut by_topic: BTreeMap<String, Vec<(OwnedRecord, Place)>> = BTreeMap::new();
-        for (record, place) in batch {
-            by_topic.entry(record.topic.clone()).or_default().push((record, place));
-        }
-        for (topic, list) in by_topic {
-            let headers: Vec<_> = list.iter().map(|(record, _)| record.header_list()).collect();
-            let records: Vec<_> =
-                list.iter().zip(&headers).map(|((record, _), headers)| record.as_ref(headers)).collect();
+    fn give(
+        &mut self,
+        way: &mut Way,
+        batch: &Batch,
+        headers: &[BufferedHeader<'_>],
+        rows: Range<usize>,
+    ) -> Result<(), End> {
+        for (number, topic) in batch.topics.iter().enumerate() {
+            let rows: Vec<usize> = rows.clone().filter(|row| batch.letters[*row].0 == number).collect();
+            let records: Vec<_> = rows.iter().filter_map(|row| batch.records.get(*row, headers)).collect();
             let mut at = 0;
             while at < records.len() {
                 let count = way.producer.fitting(&records[at..]);
                 let part = &records[at..at + count];
                 crash::at(Point::ReplayBefore);
-                let given = way.producer.send_batch(&topic, part);
-                let ticket = wait(&self.runtime, &way.producer, &topic, given)?;
-                let places = list[at..at + count].iter().map(|(_, place)| place.clone()).collect();
+                let given = way.producer.send_batch(topic, part);
+                let ticket = wait(&self.runtime, &way.producer, topic, given)?;
+                let places = rows[at..at + count].iter().map(|row| batch.letters[*row].1.clone()).collect();
                 way.waiting.push_back((ticket, topic.clone(), places));
                 at += count;
             }
@@ -313,12 +320,23 @@ impl Sender<'_> {
         self.writer.run(&self.runtime, &mut self.run)
     }
 
-    /// The record that a letter becomes.
-    fn outgoing(&self, topic: &Arc<str>, record: RecordView<'_>) -> Result<(OwnedRecord, Place), String> {
-        let mut letter = LetterRef::default();
-        record.headers(|name, value| letter.take(name, value));
+    /// Adds the record that a letter becomes. After one that cannot become one nothing more is added.
+    fn take(&self, topic: &Arc<str>, record: RecordView<'_>, batch: &mut Batch) {
+        if batch.failed.is_none() {
+            batch.failed = self.add(topic, record, batch).err();
+        }
+    }
+
+    fn add(&self, topic: &Arc<str>, record: RecordView<'_>, batch: &mut Batch) -> Result<(), String> {
+        let (mut letter, mut own) = (LetterRef::default(), Vec::new());
+        record.headers(|name, value| {
+            letter.take(name, value);
+            // No dead-letter handling's, which would grow with every round.
+            if !is_ours(name) && !is_foreign(name) {
+                own.push((name, value));
+            }
+        });
         let place = letter.place().ok().flatten();
-        let replays = letter.replays().unwrap_or(0);
         let target = self
             .run
             .target
@@ -327,64 +345,44 @@ impl Sender<'_> {
         let Some((target, to)) = target else {
             return Err(format!("letter {}/{} has lost its origin", record.partition(), record.offset()));
         };
-        let mut made = OwnedRecord {
-            topic: to,
-            partition: None,
-            key: record.key().map(<[u8]>::to_vec),
-            value: record.value().map(<[u8]>::to_vec),
-            timestamp_ms: None,
-            headers: own_headers(&record),
-        };
-        let here: Place = (Arc::clone(topic), record.partition(), record.offset());
-        let stands = format!("{topic}/{}/{}", record.partition(), record.offset());
-        let mut put = |name: &str, value: String| {
-            made.headers.push((name.as_bytes().to_vec(), Some(value.into_bytes())));
-        };
-        put(headers::REPLAY_ID, self.run.id.clone());
-        put(headers::REPLAY_LETTER, stands.clone());
-        match target {
+        let again = match target {
             Target::Retry => {
-                let said = letter.headers().ok().flatten().ok_or("its headers cannot be read")?;
-                let partition = said.origin.partition.0;
+                let said = letter.said().ok().flatten().ok_or("its headers cannot be read")?;
                 let replays = said.replays.saturating_add(1);
-                let again = LetterHeaders { attempt: 0, replays, not_before_ms: None, ..said };
-                again.encode().into_iter().for_each(|(name, value)| put(name, value));
-                made.partition = Some(partition);
+                Some(LetterHeaders { attempt: 0, replays, not_before_ms: None, ..said })
             }
-            Target::Input | Target::Topic(_) => {
+            Target::Input | Target::Topic(_) => None,
+        };
+        let partition = again.as_ref().map(|again| again.origin.partition.0);
+        let stands = format!("{topic}/{}/{}", record.partition(), record.offset());
+        let here: Place = (Arc::clone(topic), record.partition(), record.offset());
+        match &self.transform {
+            None => batch.begin(to, here, (partition, record.key(), record.value())),
+            Some(transform) => {
+                let replays = letter.replays().unwrap_or(0);
+                let found = Found { topic, record, letter, place, replays, state: State::Open };
+                let mut seen = LetterItem::of(&found);
+                let (item, values) = seen.parts();
+                let changed = transform.apply(item, values);
+                // It went well when the plan was made, and the same bytes give the same result.
+                let changed = changed.map_err(|failure| failure.detail().to_owned())?;
+                let key = changed.key.as_deref().or(record.key());
+                let value = changed.payload.as_deref().or(record.value());
+                batch.begin(to, here, (partition, key, value));
+            }
+        }
+        own.into_iter().for_each(|(name, value)| batch.records.header(name, value));
+        batch.records.header(headers::REPLAY_ID.as_bytes(), Some(self.run.id.as_bytes()));
+        batch.records.header(headers::REPLAY_LETTER.as_bytes(), Some(stands.as_bytes()));
+        match again {
+            Some(again) => batch.say(&again),
+            None => {
                 let of = place.map_or_else(|| format!("{stands}/0"), |place| place.to_origin().to_string());
-                put(headers::REPLAY_OF, of);
+                batch.records.header(headers::REPLAY_OF.as_bytes(), Some(of.as_bytes()));
             }
         }
-        if let Some(transform) = &self.transform {
-            let found = Found { topic, record, letter, place, replays, state: State::Open };
-            let mut seen = LetterItem::of(&found);
-            let (item, values) = seen.parts();
-            let changed = transform.apply(item, values);
-            // It went well when the plan was made, and the same bytes give the same result.
-            let changed = changed.map_err(|failure| failure.detail().to_owned())?;
-            made.key = changed.key.map(Vec::from).or(made.key);
-            made.value = changed.payload.or(made.value);
-        }
-        Ok((made, here))
+        Ok(())
     }
-}
-
-/// The record's own headers: no dead-letter handling's, which would grow with every round.
-fn own_headers(record: &RecordView<'_>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-    let mut own = Vec::new();
-    record.headers(|name, value| {
-        if !is_ours(name) && !is_foreign(name) {
-            own.push((name.to_vec(), value.map(<[u8]>::to_vec)));
-        }
-    });
-    own
-}
-
-fn size(record: &OwnedRecord) -> usize {
-    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
-    length(&record.key) + length(&record.value) + headers
 }
 
 /// What is under way.
