@@ -10,7 +10,7 @@ use longshore_core::pair::{Destination, Letter};
 use longshore_core::{Class, Failure, Lane, Origin, Reason, TopicName};
 
 use crate::names::{dead_letter_topic, retry_topic};
-use crate::producer::{Producer, ProducerRecord};
+use crate::producer::{BatchTicket, Producer, ProducerRecord};
 
 /// The dead-letter producer of a pipeline.
 #[derive(Clone, Debug)]
@@ -43,40 +43,67 @@ impl Letters {
     /// A failure is what the broker said; the offset must not be settled then. Class Reject says that the retry topic does not
     /// accept the record.
     pub async fn send(&self, letters: &[Letter]) -> Vec<Result<(), Failure>> {
-        let now_ms = now_ms();
-        let (mut text, mut topics) = (HeaderText::default(), Topics::default());
-        let outgoing: Vec<Outgoing<'_>> = letters
-            .iter()
-            .map(|letter| Outgoing {
-                letter,
-                topic: topics.place(self, letter),
-                ours: self.write_headers(letter, now_ms, &mut text),
-                omitted: None,
-            })
-            .collect();
-        let mut answers = self.produce(&outgoing, &topics, &text).await;
-        for (letter, answer) in outgoing.into_iter().zip(&mut answers) {
-            if letter.is_too_large(answer) {
-                *answer = self.send_without_payload(letter, &topics, &text).await;
+        let (now_ms, mut topics) = (now_ms(), Topics::default());
+        let mut answers: Vec<Result<(), Failure>> = letters.iter().map(|_| Ok(())).collect();
+        let mut given = Vec::new();
+        for (number, some) in letters.chunks(WRITTEN_AHEAD).enumerate() {
+            let some = self.outgoing(some, now_ms, &mut topics);
+            self.give(&some, number * WRITTEN_AHEAD, &topics, &mut given).await;
+        }
+        answered(given, &mut answers).await;
+        for (letter, answer) in letters.iter().zip(&mut answers) {
+            if is_too_large(letter, answer) {
+                *answer = self.send_without_payload(letter, now_ms, &mut topics).await;
             }
         }
         answers
     }
 
-    async fn send_without_payload(
+    async fn send_without_payload<'a>(
         &self,
-        letter: Outgoing<'_>,
-        topics: &Topics<'_>,
-        text: &HeaderText,
+        letter: &'a Letter,
+        now_ms: i64,
+        topics: &mut Topics<'a>,
     ) -> Result<(), Failure> {
-        let bytes = letter.letter.record.value().map_or(0, <[u8]>::len);
-        let letter = Outgoing { omitted: Some(bytes.to_string()), ..letter };
-        let answers = self.produce(&[letter], topics, text).await;
+        let mut alone = self.outgoing(std::slice::from_ref(letter), now_ms, topics);
+        alone.omitted = Some(letter.record.value().map_or(0, <[u8]>::len).to_string());
+        let (mut given, mut answers) = (Vec::new(), [Ok(())]);
+        self.give(&alone, 0, topics, &mut given).await;
+        answered(given, &mut answers).await;
+        let [answer] = answers;
         // Refused without its payload as well, it is not the record's fault any more.
-        answers.into_iter().next().unwrap_or(Ok(())).map_err(|failure| match failure.class {
+        answer.map_err(|failure| match failure.class {
             Class::Reject => Failure::halt(Reason::BrokerTopicUnfit, failure.detail()),
             Class::Retry { .. } | Class::Halt => failure,
         })
+    }
+
+    /// Writes the headers of letters.
+    fn outgoing<'a>(&self, letters: &'a [Letter], now_ms: i64, topics: &mut Topics<'a>) -> Outgoing<'a> {
+        let mut text = HeaderText::default();
+        let written = letters
+            .iter()
+            .map(|letter| (topics.place(self, letter), self.write_headers(letter, now_ms, &mut text)));
+        Outgoing { written: written.collect(), letters, text, omitted: None }
+    }
+
+    /// Gives letters to the producer as soon as it has room, those of one topic together; `first` is the place of the first one
+    /// among all that are sent.
+    async fn give(&self, letters: &Outgoing<'_>, first: usize, topics: &Topics<'_>, given: &mut Vec<Given>) {
+        let (headers, places) = letters.headers();
+        for (number, topic) in topics.names.iter().enumerate() {
+            let rows: Vec<usize> =
+                (0..letters.letters.len()).filter(|row| letters.written[*row].0 == number).collect();
+            let records: Vec<ProducerRecord<'_>> =
+                rows.iter().map(|row| letters.record(*row, &headers[places[*row].clone()])).collect();
+            let mut from = 0;
+            while from < records.len() {
+                let end = from + self.producer.fitting(&records[from..]);
+                let ticket = self.producer.send_batch(topic, &records[from..end]).await;
+                given.push((rows[from..end].iter().map(|row| first + row).collect(), ticket));
+                from = end;
+            }
+        }
     }
 
     /// Our headers of a letter; where they stand in the text.
@@ -133,45 +160,35 @@ impl Letters {
         };
         Origin { topic, partition: pair.partition, offset, index: 0 }
     }
+}
 
-    /// Produces letters, those of one topic together, and waits for the answers.
-    async fn produce(
-        &self,
-        letters: &[Outgoing<'_>],
-        topics: &Topics<'_>,
-        text: &HeaderText,
-    ) -> Vec<Result<(), Failure>> {
-        let mut headers = Vec::with_capacity(letters.len() * 12);
-        let places: Vec<Range<usize>> =
-            letters.iter().map(|letter| letter.list_headers(text, &mut headers)).collect();
-        let mut answers: Vec<Result<(), Failure>> = letters.iter().map(|_| Ok(())).collect();
-        let mut tickets = Vec::new();
-        for (number, topic) in topics.names.iter().enumerate() {
-            let rows: Vec<usize> = (0..letters.len()).filter(|row| letters[*row].topic == number).collect();
-            let records: Vec<ProducerRecord<'_>> =
-                rows.iter().map(|row| letters[*row].record(&headers[places[*row].clone()])).collect();
-            let mut from = 0;
-            while from < records.len() {
-                let end = from + self.producer.fitting(&records[from..]);
-                let ticket = self.producer.send_batch(topic, &records[from..end]).await;
-                tickets.push((rows[from..end].to_vec(), ticket));
-                from = end;
-            }
+/// How many letters have their headers written ahead of the producer's room: what waits for room in an outage must not take several
+/// times the memory of the letters themselves (I5).
+const WRITTEN_AHEAD: usize = 64;
+
+/// Letters, by their places, that the producer has, or why it does not take them.
+type Given = (Vec<usize>, Result<BatchTicket, Failure>);
+
+/// Waits for the answers.
+async fn answered(given: Vec<Given>, answers: &mut [Result<(), Failure>]) {
+    for (places, ticket) in given {
+        let answered = match ticket {
+            Ok(ticket) => ticket.await,
+            Err(failure) => Err(failure),
+        };
+        match answered {
+            Ok(failed) => failed.into_iter().for_each(|failed| {
+                answers[places[failed.row]] = Err(until_made_again(failed.failure));
+            }),
+            Err(failure) => places.iter().for_each(|place| answers[*place] = Err(failure.clone())),
         }
-        for (rows, ticket) in tickets {
-            let answered = match ticket {
-                Ok(ticket) => ticket.await,
-                Err(failure) => Err(failure),
-            };
-            match answered {
-                Ok(failed) => failed.into_iter().for_each(|failed| {
-                    answers[rows[failed.row]] = Err(until_made_again(failed.failure));
-                }),
-                Err(failure) => rows.iter().for_each(|row| answers[*row] = Err(failure.clone())),
-            }
-        }
-        answers
     }
+}
+
+/// Whether the dead-letter topic refuses a letter for its size.
+fn is_too_large(letter: &Letter, answer: &Result<(), Failure>) -> bool {
+    let large = |failure: &Failure| failure.class == Class::Reject && failure.reason == Reason::SinkTooLarge;
+    letter.to == Destination::DeadLetters && answer.as_ref().is_err_and(large)
 }
 
 /// The headers of the copy that was read; none of a record of the input, where ours mean nothing.
@@ -200,47 +217,45 @@ impl<'a> Topics<'a> {
     }
 }
 
-/// A letter as it goes out.
+/// Name and value of a header.
+type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Letters as they go out.
 struct Outgoing<'a> {
-    letter: &'a Letter,
-    /// The number of its topic.
-    topic: usize,
-    /// Where our headers stand.
-    ours: Range<usize>,
+    letters: &'a [Letter],
+    /// Of each the number of its topic, and where its headers stand in the text.
+    written: Vec<(usize, Range<usize>)>,
+    text: HeaderText,
     /// The size of the payload, where that is left out.
     omitted: Option<String>,
 }
 
-/// Name and value of a header.
-type Header<'a> = (&'a [u8], Option<&'a [u8]>);
-
 impl Outgoing<'_> {
-    /// Appends the record's own headers and ours; where they stand.
-    fn list_headers<'t>(&'t self, text: &'t HeaderText, list: &mut Vec<Header<'t>>) -> Range<usize> {
-        let first = list.len();
-        let own = self.letter.record.headers().filter(|header| !is_ours(header.name));
-        list.extend(own.map(|header| (header.name, header.value)));
-        let ours = text.list(self.ours.clone());
-        list.extend(ours.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
-        list.extend(self.omitted.iter().map(|bytes| (OMITTED.as_bytes(), Some(bytes.as_bytes()))));
-        first..list.len()
+    /// The records' own headers and ours, and where those of each letter stand.
+    fn headers(&self) -> (Vec<Header<'_>>, Vec<Range<usize>>) {
+        let mut list = Vec::with_capacity(self.letters.len() * 12);
+        let places = self.letters.iter().zip(&self.written).map(|(letter, (_, ours))| {
+            let first = list.len();
+            let own = letter.record.headers().filter(|header| !is_ours(header.name));
+            list.extend(own.map(|header| (header.name, header.value)));
+            let ours = self.text.list(ours.clone());
+            list.extend(ours.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
+            list.extend(self.omitted.iter().map(|bytes| (OMITTED.as_bytes(), Some(bytes.as_bytes()))));
+            first..list.len()
+        });
+        let places = places.collect();
+        (list, places)
     }
 
-    fn record<'r>(&'r self, headers: &'r [Header<'r>]) -> ProducerRecord<'r> {
+    fn record<'r>(&'r self, row: usize, headers: &'r [Header<'r>]) -> ProducerRecord<'r> {
+        let record = &self.letters[row].record;
         ProducerRecord {
-            partition: Some(self.letter.record.pair().partition.0),
-            key: self.letter.record.key(),
-            value: self.letter.record.value().filter(|_| self.omitted.is_none()),
+            partition: Some(record.pair().partition.0),
+            key: record.key(),
+            value: record.value().filter(|_| self.omitted.is_none()),
             timestamp_ms: None,
             headers,
         }
-    }
-
-    /// Whether the dead-letter topic refuses it for its size.
-    fn is_too_large(&self, answer: &Result<(), Failure>) -> bool {
-        let large =
-            |failure: &Failure| failure.class == Class::Reject && failure.reason == Reason::SinkTooLarge;
-        self.letter.to == Destination::DeadLetters && answer.as_ref().is_err_and(large)
     }
 }
 

@@ -2,6 +2,9 @@
 
 use crate::ffi::{MessageView, Outgoing};
 
+/// What a header costs in librdkafka's queue beside its bytes: `rd_kafka_header_t` and its place in the list.
+const HEADER_OVERHEAD_BYTES: u64 = 56;
+
 /// A record to send, borrowed from the caller.
 #[derive(Clone, Copy, Debug)]
 pub struct ProducerRecord<'a> {
@@ -20,7 +23,8 @@ pub struct ProducerRecord<'a> {
 impl ProducerRecord<'_> {
     pub(super) fn bytes(&self) -> u64 {
         let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len) as u64;
-        let headers: u64 = self.headers.iter().map(|(name, value)| name.len() as u64 + length(*value)).sum();
+        let header = |(name, value): &(&[u8], _)| name.len() as u64 + length(*value) + HEADER_OVERHEAD_BYTES;
+        let headers: u64 = self.headers.iter().map(header).sum();
         length(self.key) + length(self.value) + headers
     }
 
