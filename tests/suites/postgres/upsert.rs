@@ -218,6 +218,34 @@ async fn any_order_ends_in_the_same_rows() {
     }
 }
 
+/// Scenario: partitions were added to and nobody gave the rows free: nearly all of a segment of 10,000 records belongs to rows of another
+/// partition. Then a segment of which the table refuses every record.
+/// Guarantee (I6): both come through, and exactly the refused ones are refused.
+#[tokio::test]
+async fn a_segment_that_is_nearly_all_refused_comes_through() {
+    let Some(server) = shared_postgres() else { return };
+    let sink = table(server, "refusals");
+    let (mut third, mut fifth) = (writer_of(&sink, 1, 3), writer_of(&sink, 2, 5));
+    third.recover().await.unwrap();
+    fifth.recover().await.unwrap();
+    let old: Vec<_> = (0..50).map(|key| (key, key, Some("old"))).collect();
+    assert_eq!(publish(&mut *third, &trailer(0, 1, 0..50), &old).await, []);
+    let own = |offset: i64| offset % 100 == 7;
+    let key = |offset: i64| if own(offset) { 1_000 + offset } else { offset % 50 };
+    let records: Vec<_> = (0..10_000).map(|offset| (offset, key(offset), Some("new"))).collect();
+    let of_fifth = |sequence, covers| Trailer { partition: 5, ..trailer(sequence, 2, covers) };
+    let refused = publish(&mut *fifth, &of_fifth(0, 0..10_000), &records).await;
+    let moved: Vec<_> =
+        (0..10_000).filter(|offset| !own(*offset)).map(|offset| (offset, "sink.key-moved")).collect();
+    assert_eq!(refused, moved);
+    let counts = "select count(*) filter (where name = 'old'), count(*) filter (where name = 'new') from t";
+    assert_eq!(server.sql("refusals", counts), "50|100");
+    let bad: Vec<_> = (10_000..10_500).map(|offset| (offset, offset, Some("bad"))).collect();
+    let refused = publish(&mut *fifth, &of_fifth(1, 10_000..10_500), &bad).await;
+    assert_eq!(refused, bad.iter().map(|record| (record.0, "sink.rejected")).collect::<Vec<_>>());
+    assert_eq!(server.sql("refusals", counts), "50|100");
+}
+
 /// Guarantee: a table whose rows cannot be changed by the key halts the pair with everything that is wrong.
 #[tokio::test]
 async fn a_table_that_cannot_be_changed_by_its_key_is_told() {

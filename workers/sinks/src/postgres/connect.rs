@@ -15,7 +15,7 @@ use super::sqlstate::failure;
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Nothing that is asked of the server may take longer; beyond it the connection is given up and asked again.
-pub(super) const CALL: Duration = Duration::from_secs(75);
+const CALL: Duration = Duration::from_secs(75);
 
 /// What every session says first. Nobody must wait long for a worker that stands still in the middle of a transaction (it is
 /// frozen, or its network is gone), so the server ends such sessions. A commit that is answered must be durable, since the offset
@@ -105,8 +105,16 @@ impl Pool {
 }
 
 /// The server did not answer in time.
-pub(super) fn late(doing: &str) -> Failure {
+fn late(doing: &str) -> Failure {
     Failure::target(Reason::SinkUnavailable, format_args!("{doing}: no answer in time"))
+}
+
+/// Waits for a piece of work as long as anything may take.
+pub(super) async fn within<T>(
+    doing: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(CALL, work).await.unwrap_or_else(|_| Err(late(doing)))
 }
 
 impl Lease {

@@ -1,17 +1,17 @@
 //! One segment, one transaction: the claim is checked and the number taken, the rows go in, and the commit makes all of it
 //! visible at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use longshore_core::ledger::Trailer;
 use longshore_core::sink::Published;
 use longshore_core::{Block, Failure, Offset, Reason, RunSet};
 
-use super::connect::Lease;
+use super::connect::{Lease, within};
 use super::ledger::{Claim, Ledger};
 use super::sqlstate::{Verdict, failure, judge};
-use super::write::Write;
+use super::write::{Put, Write};
 
 /// The rows of one segment, as `COPY` reads them.
 #[derive(Debug, Default)]
@@ -57,6 +57,26 @@ pub(super) struct Sealed {
     failures: BTreeMap<Offset, Failure>,
 }
 
+impl Sealed {
+    /// The lines of some of the records, in their order; without a copy when they lie together.
+    fn lines(&self, records: &[Record]) -> Bytes {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Bytes::new() };
+        let length: usize = records.iter().map(|record| record.end - record.start).sum();
+        if last.end - first.start == length {
+            return self.bytes.slice(first.start..last.end);
+        }
+        let mut lines = Vec::with_capacity(length);
+        for record in records {
+            lines.extend_from_slice(&self.bytes[record.start..record.end]);
+        }
+        lines.into()
+    }
+
+    fn note(&mut self, refused: BTreeSet<Offset>, why: &Failure) {
+        self.failures.extend(refused.into_iter().map(|offset| (offset, why.clone())));
+    }
+}
+
 impl From<Rows> for Sealed {
     fn from(rows: Rows) -> Self {
         Self { bytes: Bytes::from(rows.bytes), records: rows.records, failures: BTreeMap::new() }
@@ -68,8 +88,26 @@ enum Outcome {
     Committed(Box<Trailer>),
     /// The number is taken or the pair is claimed by another: the ledger knows by whom.
     Lost,
-    /// Some row is refused; which ones is to be found.
-    Refused,
+    /// Some row is refused; which ones is to be found. What is known of it so far.
+    Refused(Refusals),
+}
+
+/// The records that are refused, and their rows.
+#[derive(Default)]
+struct Refusals {
+    offsets: BTreeSet<Offset>,
+    rows: u64,
+}
+
+impl Refusals {
+    /// Takes records out of a part and gives the rest.
+    fn take(&mut self, part: &[Record], named: &BTreeSet<Offset>) -> Vec<Record> {
+        let (gone, rest): (Vec<Record>, Vec<Record>) =
+            part.iter().partition(|record| named.contains(&record.offset));
+        self.offsets.extend(gone.iter().map(|record| record.offset));
+        self.rows += gone.iter().map(|record| record.rows).sum::<u64>();
+        rest
+    }
 }
 
 /// The work on one segment.
@@ -87,13 +125,13 @@ impl Job<'_> {
         lease: &mut Lease,
         sealed: &mut Sealed,
     ) -> Result<(Published, Option<Trailer>), Failure> {
-        let mut outcome = self.whole(lease, sealed).await?;
-        if matches!(outcome, Outcome::Refused) {
-            outcome = self.sorted(lease, sealed).await?;
+        let mut outcome = within("publish", self.whole(lease, sealed)).await?;
+        if let Outcome::Refused(known) = outcome {
+            outcome = self.sorted(lease, sealed, known).await?;
         }
         match outcome {
             Outcome::Committed(trailer) => Ok(self.done(*trailer, sealed)),
-            Outcome::Lost | Outcome::Refused => self.ask(lease, Some(sealed)).await,
+            Outcome::Lost | Outcome::Refused(_) => within("publish", self.ask(lease, Some(sealed))).await,
         }
     }
 
@@ -131,90 +169,120 @@ impl Job<'_> {
     }
 
     /// All rows at once: what nearly always works.
-    async fn whole(&self, lease: &mut Lease, sealed: &Sealed) -> Result<Outcome, Failure> {
-        let fail = |error| failure("publish", &error);
-        if !self.begin(lease, self.trailer).await.map_err(fail)? {
+    async fn whole(&self, lease: &mut Lease, sealed: &mut Sealed) -> Result<Outcome, Failure> {
+        if !self.begin(lease, self.trailer).await? {
             return self.roll_back(lease, Outcome::Lost).await;
         }
-        if self.insert(lease, sealed, 0, sealed.records.len()).await?.is_some() {
-            return self.roll_back(lease, Outcome::Refused).await;
+        match self.insert(lease, sealed, &sealed.records).await? {
+            Put::Taken => {}
+            Put::Refused(_) => return self.roll_back(lease, Outcome::Refused(Refusals::default())).await,
+            Put::Named(named, why) => {
+                let mut known = Refusals::default();
+                known.take(&sealed.records, &named);
+                sealed.note(named, &why);
+                return self.roll_back(lease, Outcome::Refused(known)).await;
+            }
         }
-        lease.client().batch_execute("COMMIT").await.map_err(fail)?;
+        say(lease, "COMMIT").await?;
         Ok(Outcome::Committed(Box::new(self.trailer.clone())))
     }
 
     /// Finds the refused records by halves, each behind a savepoint: two tries for each halving of a batch with a bad record
-    /// in it.
-    async fn sorted(&self, lease: &mut Lease, sealed: &mut Sealed) -> Result<Outcome, Failure> {
-        let fail = |error| failure("publish", &error);
-        if !self.begin(lease, self.trailer).await.map_err(fail)? {
+    /// in it. Each step may take its time, but not all of them together: where most records are refused they are many.
+    async fn sorted(
+        &self,
+        lease: &mut Lease,
+        sealed: &mut Sealed,
+        mut refusals: Refusals,
+    ) -> Result<Outcome, Failure> {
+        if !within("publish", self.begin(lease, self.trailer)).await? {
             return self.roll_back(lease, Outcome::Lost).await;
         }
-        let (mut refused, mut rows) = (Vec::new(), 0);
-        // The whole was tried already.
-        let mut parts = halves(0, sealed.records.len());
-        while let Some((first, end)) = parts.pop() {
-            lease.client().batch_execute("SAVEPOINT part").await.map_err(fail)?;
-            let Some(refusal) = self.insert(lease, sealed, first, end).await? else {
-                lease.client().batch_execute(self.write.end_of_part()).await.map_err(fail)?;
-                continue;
-            };
-            lease.client().batch_execute("ROLLBACK TO part; RELEASE part").await.map_err(fail)?;
-            if end - first > 1 {
-                parts.extend(halves(first, end));
+        let named = refusals.offsets.clone();
+        let rest: Vec<Record> =
+            sealed.records.iter().filter(|record| !named.contains(&record.offset)).copied().collect();
+        // All of them together were tried already, unless some are left out now.
+        let mut parts = if named.is_empty() { halves(rest).into() } else { vec![rest] };
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
                 continue;
             }
-            let record = sealed.records[first];
-            sealed.failures.insert(record.offset, refusal);
-            refused.push(record.offset);
-            rows += record.rows;
+            match within("publish", self.part(lease, sealed, &part)).await? {
+                Put::Taken => {}
+                Put::Refused(_) if part.len() > 1 => parts.extend(halves(part)),
+                Put::Refused(why) => {
+                    let one = BTreeSet::from([part[0].offset]);
+                    refusals.take(&part, &one);
+                    sealed.note(one, &why);
+                }
+                Put::Named(named, why) => {
+                    let rest = refusals.take(&part, &named);
+                    sealed.note(named, &why);
+                    parts.push(rest);
+                }
+            }
         }
         let mut trailer = self.trailer.clone();
-        trailer.refuse(&refused, rows);
-        self.ledger.amend(lease.client(), self.claim, &trailer).await.map_err(fail)?;
-        lease.client().batch_execute("COMMIT").await.map_err(fail)?;
+        trailer.refuse(&Vec::from_iter(refusals.offsets), refusals.rows);
+        within("publish", self.commit(lease, &trailer)).await?;
         Ok(Outcome::Committed(Box::new(trailer)))
+    }
+
+    /// Some of the records behind a savepoint, which is as if nothing had been when they are not all taken.
+    async fn part(&self, lease: &mut Lease, sealed: &Sealed, part: &[Record]) -> Result<Put, Failure> {
+        say(lease, self.write.begin_part()).await?;
+        let put = self.insert(lease, sealed, part).await?;
+        let taken = matches!(put, Put::Taken);
+        say(lease, if taken { "RELEASE part" } else { "ROLLBACK TO part; RELEASE part" }).await?;
+        Ok(put)
+    }
+
+    async fn commit(&self, lease: &Lease, trailer: &Trailer) -> Result<(), Failure> {
+        let amended = self.ledger.amend(lease.client(), self.claim, trailer).await;
+        amended.map_err(|error| failure("publish", &error))?;
+        say(lease, "COMMIT").await
     }
 
     /// Begins the transaction; false when the number is not ours to take. Constraints that wait for the commit could not be
     /// told from one another there.
-    async fn begin(&self, lease: &mut Lease, trailer: &Trailer) -> Result<bool, tokio_postgres::Error> {
-        self.write.prepare(lease).await?;
-        lease.client().batch_execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
-        self.ledger.stake(lease, self.claim, trailer).await
+    async fn begin(&self, lease: &mut Lease, trailer: &Trailer) -> Result<bool, Failure> {
+        let fail = |error| failure("publish", &error);
+        self.write.prepare(lease).await.map_err(fail)?;
+        say(lease, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
+        self.ledger.stake(lease, self.claim, trailer).await.map_err(fail)
     }
 
     async fn roll_back(&self, lease: &mut Lease, outcome: Outcome) -> Result<Outcome, Failure> {
-        lease.client().batch_execute("ROLLBACK").await.map_err(|error| failure("roll back", &error))?;
+        say(lease, "ROLLBACK").await?;
         Ok(outcome)
     }
 
-    /// Writes some of the records. `Some` when one or more of them are refused: why, if it was one.
-    async fn insert(
-        &self,
-        lease: &mut Lease,
-        sealed: &Sealed,
-        first: usize,
-        end: usize,
-    ) -> Result<Option<Failure>, Failure> {
-        let Some(records) = sealed.records.get(first..end).filter(|records| !records.is_empty()) else {
-            return Ok(None);
-        };
-        let lines = sealed.bytes.slice(records[0].start..records[records.len() - 1].end);
+    /// Writes some of the records.
+    async fn insert(&self, lease: &mut Lease, sealed: &Sealed, records: &[Record]) -> Result<Put, Failure> {
+        if records.is_empty() {
+            return Ok(Put::Taken);
+        }
         let rows = records.iter().map(|record| record.rows).sum();
-        match self.write.put(lease, self.claim, lines, rows).await {
-            Ok(refusal) => Ok(refusal),
-            Err(error) if matches!(judge(&error), Verdict::Row(_)) => Ok(Some(failure("insert", &error))),
+        match self.write.put(lease, self.claim, sealed.lines(records), rows).await {
+            Ok(put) => Ok(put),
+            Err(error) if matches!(judge(&error), Verdict::Row(_)) => {
+                Ok(Put::Refused(failure("insert", &error)))
+            }
             Err(error) => Err(failure("publish", &error)),
         }
     }
 }
 
+/// A statement of the transaction.
+async fn say(lease: &Lease, text: &str) -> Result<(), Failure> {
+    lease.client().batch_execute(text).await.map_err(|error| failure("publish", &error))
+}
+
 /// Two halves, the later one first, since the last of a list is tried next: of two records that exclude each other the earlier
 /// one is taken.
-fn halves(first: usize, end: usize) -> Vec<(usize, usize)> {
-    let middle = first + (end - first) / 2;
-    [(middle, end), (first, middle)].into_iter().filter(|(first, end)| first < end).collect()
+fn halves<T>(mut part: Vec<T>) -> [Vec<T>; 2] {
+    let later = part.split_off(part.len() / 2);
+    [later, part]
 }
 
 /// The records that the stored trailer does not hold though the one we asked for does.
@@ -234,13 +302,13 @@ mod tests {
     /// Guarantee: halving comes to every record once, in their order.
     #[test]
     fn halves_keep_the_order() {
-        let (mut seen, mut parts) = (Vec::new(), halves(0, 7));
-        while let Some((first, end)) = parts.pop() {
-            if end - first == 1 { seen.push(first) } else { parts.extend(halves(first, end)) }
+        let mut seen = Vec::new();
+        let mut parts = Vec::from(halves((0..7).collect::<Vec<_>>()));
+        while let Some(part) = parts.pop() {
+            if part.len() == 1 { seen.extend(part) } else { parts.extend(halves(part)) }
         }
         assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6]);
-        assert_eq!(halves(3, 4), [(3, 4)]);
-        assert!(halves(0, 0).is_empty());
+        assert_eq!(halves(vec![3]), [vec![3], vec![]]);
     }
 
     /// Guarantee: children of one record are one record, which is taken or refused as a whole.

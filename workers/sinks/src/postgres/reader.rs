@@ -3,7 +3,7 @@
 use longshore_core::ledger::LedgerView;
 use longshore_core::{Failure, Generation};
 
-use super::connect::{CALL, Pool, late};
+use super::connect::{Pool, within};
 use super::ledger::{Claim, Ledger};
 use super::options::PostgresOptions;
 use super::schema::PAIRS;
@@ -31,8 +31,7 @@ pub async fn read_ledgers(
     sink: &str,
     options: &PostgresOptions,
 ) -> Result<Vec<PairLedger>, Failure> {
-    let read = tokio::time::timeout(CALL, read(pipeline, sink, options)).await;
-    read.unwrap_or_else(|_| Err(late("read the ledger"))).map_err(|failure| failure.at(sink))
+    within("read the ledger", read(pipeline, sink, options)).await.map_err(|failure| failure.at(sink))
 }
 
 async fn read(pipeline: &str, sink: &str, options: &PostgresOptions) -> Result<Vec<PairLedger>, Failure> {

@@ -1,8 +1,10 @@
 //! How lines become rows of the table: by `COPY` alone, or by way of a temporary table and a merge by key.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures::SinkExt;
-use longshore_core::{Failure, Reason};
+use longshore_core::{Failure, Offset, Reason};
 
 use super::connect::Lease;
 use super::ledger::Claim;
@@ -11,6 +13,16 @@ use super::schema::PAIRS;
 
 /// The temporary table of a session, in which the lines of a merge wait.
 const STAGE: &str = "pg_temp.longshore_stage";
+
+/// What became of lines.
+pub(super) enum Put {
+    /// They are rows, or have newer ones.
+    Taken,
+    /// One or more records are refused, and which is to be found: why, if it was one.
+    Refused(Failure),
+    /// These records are refused, all for one reason; of the others nothing is known.
+    Named(BTreeSet<Offset>, Failure),
+}
 
 /// Writes lines to the table of one sink.
 #[derive(Debug)]
@@ -27,9 +39,11 @@ struct Merge {
     /// Takes the newest line of each key over, and says how many keys there were and how many rows that made. Parameter: the
     /// pair.
     merge: String,
-    /// After a merge that made fewer rows than there were keys: how many keys have a row of another partition, and
-    /// how many have no row. The rest had a newer one. Parameter: the pair.
-    judge: String,
+    /// After a merge that made fewer rows than there were keys: the records whose key has a row of another partition. Parameter: the
+    /// pair.
+    moved: String,
+    /// If there are none: whether some key has no row, or not the newest. The rest had a newer one. Parameter: the pair.
+    absent: String,
 }
 
 impl Write {
@@ -56,7 +70,8 @@ impl Write {
                          false AS longshore_delete FROM {table} WITH NO DATA"
                 ),
                 merge: merge(&table, &pairs, &columns, &key.join(", "), &others),
-                judge: judge(&table, &pairs, &key),
+                moved: moved(&table, &pairs, &key),
+                absent: absent(&table, &key),
             }),
         }
     }
@@ -69,23 +84,23 @@ impl Write {
         }
     }
 
-    /// Ends a part of a transaction, so that nothing of it is merged a second time with the next one.
-    pub(super) fn end_of_part(&self) -> &'static str {
+    /// Begins a part of a transaction, with nothing in it of the parts before.
+    pub(super) fn begin_part(&self) -> &'static str {
         match &self.merge {
-            Some(_) => "TRUNCATE pg_temp.longshore_stage; RELEASE part",
-            None => "RELEASE part",
+            Some(_) => "SAVEPOINT part; TRUNCATE pg_temp.longshore_stage",
+            None => "SAVEPOINT part",
         }
     }
 
-    /// Writes lines of so many rows within the transaction. `Some` when the table did not take all of them though no statement
-    /// failed: why that was, if it was one record.
+    /// Writes lines of so many rows within the transaction. Not all of them are taken though no statement failed when a trigger keeps rows out,
+    /// or when they are not for this partition to change.
     pub(super) async fn put(
         &self,
         lease: &mut Lease,
         claim: Claim,
         lines: Bytes,
         rows: u64,
-    ) -> Result<Option<Failure>, tokio_postgres::Error> {
+    ) -> Result<Put, tokio_postgres::Error> {
         let statement = lease.statement(&self.copy).await?;
         let copied = {
             let mut copy = std::pin::pin!(lease.client().copy_in(&statement).await?);
@@ -94,30 +109,30 @@ impl Write {
         };
         match &self.merge {
             Some(merge) => merge.run(lease, claim).await,
-            None => Ok((copied != rows).then(kept_out)),
+            None if copied == rows => Ok(Put::Taken),
+            None => Ok(Put::Refused(kept_out())),
         }
     }
 }
 
 impl Merge {
-    async fn run(&self, lease: &mut Lease, claim: Claim) -> Result<Option<Failure>, tokio_postgres::Error> {
+    async fn run(&self, lease: &mut Lease, claim: Claim) -> Result<Put, tokio_postgres::Error> {
         let statement = lease.statement(&self.merge).await?;
         let row = lease.client().query_one(&statement, &[&claim.pair]).await?;
         let (keys, made): (i64, i64) = (row.get(0), row.get(1));
         if keys == made {
-            return Ok(None);
+            return Ok(Put::Taken);
         }
-        let statement = lease.statement(&self.judge).await?;
-        let row = lease.client().query_one(&statement, &[&claim.pair]).await?;
-        let (moved, absent): (i64, i64) = (row.get(0), row.get(1));
-        Ok(match (moved, absent) {
-            (0, 0) => None,
-            (0, _) => Some(kept_out()),
-            (_, _) => {
-                let words = "the row of its key was written from another partition";
-                Some(Failure::reject(Reason::SinkKeyMoved, words))
-            }
-        })
+        let statement = lease.statement(&self.moved).await?;
+        let moved = lease.client().query(&statement, &[&claim.pair]).await?;
+        if !moved.is_empty() {
+            let words = "the row of its key was written from another partition";
+            let offsets = moved.iter().map(|row| Offset(row.get(0))).collect();
+            return Ok(Put::Named(offsets, Failure::reject(Reason::SinkKeyMoved, words)));
+        }
+        let statement = lease.statement(&self.absent).await?;
+        let absent: bool = lease.client().query_one(&statement, &[&claim.pair]).await?.get(0);
+        Ok(if absent { Put::Refused(kept_out()) } else { Put::Taken })
     }
 }
 
@@ -154,20 +169,31 @@ fn merge(table: &str, pairs: &str, columns: &str, key: &str, others: &[&String])
     )
 }
 
-/// Which keys of the stage have a row that is neither this pair's nor of a later generation, and which have none.
-fn judge(table: &str, pairs: &str, key: &[String]) -> String {
-    let same: Vec<String> = key.iter().map(|name| format!("known.{name} = newest.{name}")).collect();
-    let key = key.join(", ");
+/// The records of the stage whose key has a row that is neither this pair's nor of a later generation. All records of such a
+/// key, since a merge that is repeated without the newest one would find the next.
+fn moved(table: &str, pairs: &str, key: &[String]) -> String {
     format!(
-        "WITH newest AS ({newest}) \
-         SELECT count(*) FILTER (WHERE known._pair <> $1 AND NOT EXISTS ({later})), \
-             count(*) FILTER (WHERE known._pair IS NULL \
-                 OR known._pair = $1 AND known._offset < newest.longshore_offset) \
-         FROM newest LEFT JOIN {table} AS known ON {same}",
-        newest = newest(&key, &key),
+        "SELECT DISTINCT stage.longshore_offset FROM {STAGE} AS stage JOIN {table} AS known ON {same} \
+         WHERE known._pair <> $1 AND NOT EXISTS ({later})",
         later = other_generation(pairs, "known._pair", ">"),
-        same = same.join(" AND "),
+        same = same(key, "stage"),
     )
+}
+
+/// Whether a key of the stage has no row, or one of this pair that is older.
+fn absent(table: &str, key: &[String]) -> String {
+    let (columns, same) = (key.join(", "), same(key, "newest"));
+    format!(
+        "WITH newest AS ({newest}) SELECT EXISTS (SELECT 1 FROM newest LEFT JOIN {table} AS known ON {same} \
+         WHERE known._pair IS NULL OR known._pair = $1 AND known._offset < newest.longshore_offset)",
+        newest = newest(&columns, &columns),
+    )
+}
+
+/// The row of the same key.
+fn same(key: &[String], stage: &str) -> String {
+    let same: Vec<String> = key.iter().map(|name| format!("known.{name} = {stage}.{name}")).collect();
+    same.join(" AND ")
 }
 
 /// A subquery that has a row when the pair belongs to the same sink of the same pipeline and to a generation before or after.

@@ -7,7 +7,7 @@ use longshore_core::sink::{Published, SegmentWriter, WriterContext};
 use longshore_core::{Block, BoxFuture, Failure, Reason};
 
 use super::Shared;
-use super::connect::{CALL, late};
+use super::connect::within;
 use super::ledger::{Claim, EVERY_SEGMENTS};
 use super::publish::{Job, Rows, Sealed};
 use super::schema;
@@ -73,11 +73,11 @@ impl PostgresWriter {
         let claim = self.check(trailer)?;
         let shared = Arc::clone(&self.shared);
         let job = Job { ledger: &shared.ledger, claim, write: &shared.write, trailer };
-        let mut lease = shared.pool.lend().await?;
+        let mut lease = within("publish", shared.pool.lend()).await?;
         let (published, stored) = match &mut self.sealed {
             Some(sealed) => job.run(&mut lease, sealed).await?,
             // An earlier publish has come through and its answer was not heard.
-            None => job.ask(&mut lease, None).await?,
+            None => within("publish", job.ask(&mut lease, None)).await?,
         };
         if let Some(stored) = stored {
             self.sealed = None;
@@ -108,9 +108,8 @@ impl SegmentWriter for PostgresWriter {
     fn recover(&mut self) -> BoxFuture<'_, Result<LedgerView, Failure>> {
         Box::pin(async move {
             (self.owned, self.open, self.sealed) = (None, Rows::default(), None);
-            let recovered = tokio::time::timeout(CALL, self.recover_ledger()).await;
-            let (claim, view) =
-                recovered.unwrap_or_else(|_| Err(late("recover"))).map_err(|failure| self.place(failure))?;
+            let recovered = within("recover", self.recover_ledger()).await;
+            let (claim, view) = recovered.map_err(|failure| self.place(failure))?;
             self.owned = Some((claim, view.clone()));
             Ok(view)
         })
@@ -131,9 +130,6 @@ impl SegmentWriter for PostgresWriter {
     }
 
     fn publish<'a>(&'a mut self, trailer: &'a Trailer) -> BoxFuture<'a, Result<Published, Failure>> {
-        Box::pin(async move {
-            let published = tokio::time::timeout(CALL, self.publish_sealed(trailer)).await;
-            published.unwrap_or_else(|_| Err(late("publish"))).map_err(|failure| self.place(failure))
-        })
+        Box::pin(async move { self.publish_sealed(trailer).await.map_err(|failure| self.place(failure)) })
     }
 }
