@@ -215,20 +215,28 @@ impl Pair {
         letters.flying.insert(id, flying);
     }
 
-    /// Answers came. Letters are sent many at a time, and what their answers settle is settled in one go.
+    /// Answers came. Letters are sent many at a time, and what their answers settle is settled in one go, before anything is done
+    /// about those that failed: a halt commits what is settled by then.
     pub(super) fn letters_delivered(
         &mut self,
         answers: Vec<(LetterId, Result<(), Failure>)>,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let mut acknowledged = Acknowledged::default();
+        let (mut acknowledged, mut failed) = (Acknowledged::default(), Vec::new());
         for (letter, result) in answers {
             match result {
                 Ok(()) => self.letter_acknowledged(letter, &mut acknowledged),
-                Err(failure) => self.letter_failed(letter, failure, now, actions),
+                Err(failure) => failed.push((letter, failure)),
             }
         }
+        self.settle_acknowledged(acknowledged, actions);
+        for (letter, failure) in failed {
+            self.letter_failed(letter, failure, now, actions);
+        }
+    }
+
+    fn settle_acknowledged(&mut self, acknowledged: Acknowledged, actions: &mut Vec<Action>) {
         let Acknowledged { spans, retried, tally } = acknowledged;
         if tally != Tally::default() {
             actions.push(Action::Settled(tally));
@@ -241,7 +249,7 @@ impl Pair {
         if !retried.is_empty() {
             let retried = RunSet::collect(retried);
             self.own.letters.retried.subtract(&retried);
-            self.own.settle_retried(&retried);
+            self.own.settle_copies(retried);
         }
     }
 

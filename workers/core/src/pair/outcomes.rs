@@ -134,7 +134,7 @@ impl Pair {
         if !immediate.spans.is_empty() {
             self.own.settle(immediate.spans);
         }
-        self.own.settle_retried(&immediate.retried);
+        self.own.settle_copies(immediate.retried);
         if immediate.tally != Tally::default() {
             actions.push(Action::Settled(immediate.tally));
         }

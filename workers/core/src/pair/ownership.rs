@@ -165,9 +165,7 @@ impl Ownership {
             sink.subtract_waiting(&mut spans);
         }
         spans.subtract(&self.letters.waiting);
-        if let Some(lane) = &mut self.retry {
-            lane.settle_joined(&spans, self.commits.acknowledged());
-        }
+        self.settle_copies(spans.clone());
         let ticket = self.finished.split(&spans);
         crate::invariant!(I1, *ticket.spans() == spans, "{spans:?} was settled and not finished");
         let settled = self.tracker.settle(ticket);
@@ -184,14 +182,16 @@ impl Ownership {
         held
     }
 
-    /// Settles the copies of records of the retry lane that wait for nothing more.
-    pub(super) fn settle_retried(&mut self, origins: &RunSet) {
-        let Some(lane) = &mut self.retry else { return };
-        let mut origins = origins.clone();
+    /// Settles the copies of these records that wait for nothing more in the retry lane. A copy may have been read and run before
+    /// the letter that it came by has its answer, so a record that settles in the input lane can still wait there, for
+    /// the publish of its row or for its dead letter.
+    pub(super) fn settle_copies(&mut self, mut origins: RunSet) {
+        let Some(lane) = self.retry.as_mut().filter(|lane| lane.has_joined()) else { return };
         for sink in &self.sinks {
             sink.subtract_retried(&mut origins);
         }
         origins.subtract(&self.letters.retried);
+        lane.subtract_relettering(&mut origins);
         lane.settle_joined(&origins, self.commits.acknowledged());
     }
 

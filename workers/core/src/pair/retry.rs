@@ -177,11 +177,19 @@ impl RetryLane {
         if self.joined.is_empty() { Vec::new() } else { self.joined.remove(&origin).unwrap_or_default() }
     }
 
+    /// Whether any copy waits for its record.
+    pub(super) fn has_joined(&self) -> bool {
+        !self.joined.is_empty()
+    }
+
+    /// Takes out the records whose decided letter is about to be sent again.
+    pub(super) fn subtract_relettering(&self, origins: &mut RunSet) {
+        let runs = self.relettering.iter().map(|origin| (origin.0, origin.next().0));
+        origins.subtract(&RunSet::collect(runs.collect()));
+    }
+
     /// Settles the copies that joined the records of these spans.
     pub(super) fn settle_joined(&mut self, spans: &RunSet, covered: Offset) {
-        if self.joined.is_empty() {
-            return;
-        }
         let mut copies = Vec::new();
         for (first, end) in spans.iter() {
             while let Some((&origin, _)) = self.joined.range(first..end).next() {

@@ -389,7 +389,7 @@ impl Pair {
             self.own.release(entry.lane, entry.chunk, 1);
         }
         self.own.settle(segment.finished);
-        self.own.settle_retried(&segment.retried);
+        self.own.settle_copies(segment.retried);
         if segment.tally != Tally::default() {
             actions.push(Action::Settled(segment.tally));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::pair::{Action, Grain, Letter, LetterId, Position, Tally, Unit};
+use longshore_core::pair::{Action, Destination, Grain, Letter, LetterId, Position, Tally, Unit};
 use longshore_core::sink::WriterContext;
 use longshore_core::source::SourceCommand;
 use longshore_core::{Block, Failure, Lane, Moment, Offset, SinkIndex, WriterId};
@@ -147,12 +147,21 @@ impl PairTask {
         self.posted.push(letter);
     }
 
-    /// Sends what was posted in this turn: a letter alone costs nearly as much as a hundred together.
+    /// Sends what was posted in this turn: a letter alone costs nearly as much as a hundred together. A parcel is answered as a whole,
+    /// so each topic has its own: while the dead-letter topic is away, the retry topic's letters settle.
     pub(super) fn send_posted(&mut self) {
-        while !self.posted.is_empty() {
-            let rest = self.posted.split_off(self.posted.len().min(PARCEL));
-            let letters = std::mem::replace(&mut self.posted, rest);
-            self.deliver(Parcel::new(letters, self.shared.pauses));
+        if self.posted.is_empty() {
+            return;
+        }
+        let posted = std::mem::take(&mut self.posted);
+        let is_dead = |letter: &Letter| letter.to == Destination::DeadLetters;
+        let (dead, copies): (Vec<_>, Vec<_>) = posted.into_iter().partition(is_dead);
+        for mut letters in [dead, copies] {
+            while !letters.is_empty() {
+                let rest = letters.split_off(letters.len().min(PARCEL));
+                let parcel = std::mem::replace(&mut letters, rest);
+                self.deliver(Parcel::new(parcel, self.shared.pauses));
+            }
         }
     }
 
@@ -188,8 +197,8 @@ impl PairTask {
         let overrun = self.stop.as_ref().is_some_and(|stop| stop.overrun);
         let (pair, epoch) = (self.id.clone(), self.epoch);
         let at = position.as_ref().map(|position| position.offset.0);
-        let in_flight = self.figures.in_flight();
-        tracing::info!(%pair, epoch = epoch.0, commit = at, in_flight, overrun, "released");
+        let (received, in_flight) = (self.figures.position.0, self.figures.in_flight());
+        tracing::info!(%pair, epoch = epoch.0, commit = at, received, in_flight, overrun, "released");
         self.drop_work();
         self.shared.control.send(SourceCommand::Release { pair, epoch, position, retry });
         self.end = Some(if overrun { PairEnd::Overrun } else { PairEnd::Released });

@@ -209,6 +209,51 @@ fn a_copy_is_committed_behind_its_origin_alone() {
     assert_eq!(commits_of(&mut hand, Lane::Retry).last().map(|position| position.offset), Some(Offset(1)));
 }
 
+/// Scenario: a copy is in the retry topic, read and run before the broker has answered for the letter that it came by; then that answer comes,
+/// and the input is committed. Guarantee: the copy is committed only when its row is published (or its dead letter acknowledged): a crash
+/// before that must find it.
+#[test]
+fn a_copy_waits_for_its_own_end_when_its_letter_is_answered_late() {
+    for fails in [false, true] {
+        let mut hand = Hand::new(with_retry(policy()));
+        assign(&mut hand, 0);
+        hand.receive(&[(0, "a")]);
+        hand.run(later);
+        let letter = hand.letters().remove(0);
+        copy_of(&mut hand, 0, "a", &headers(0, 1));
+        let poison = |_| Verdict::Failed(Box::new(Failure::reject(Reason::StepFailed, "never")));
+        if fails {
+            hand.run(poison)
+        } else {
+            hand.run(to_first)
+        }
+        acknowledge(&mut hand, letter.id);
+        for _ in 0..3 {
+            hand.pass(Duration::from_secs(1));
+            for position in commits_of(&mut hand, Lane::Input) {
+                let (epoch, lane, offset, result) =
+                    (Epoch(1), Lane::Input, position.offset, CommitResult::Done);
+                hand.tell(Event::Committed { epoch, lane, offset, result });
+            }
+        }
+        let early = commits_of(&mut hand, Lane::Retry);
+        assert!(early.iter().all(|position| position.offset == Offset(0)), "{early:?}");
+        hand.pass(Duration::from_secs(10));
+        for (sink, trailer) in hand.trailers() {
+            hand.publish(sink, &trailer, Published::Done(Vec::new()));
+        }
+        for letter in hand.letters() {
+            assert_eq!((letter.to, fails), (Destination::DeadLetters, true));
+            acknowledge(&mut hand, letter.id);
+        }
+        hand.pass(Duration::from_secs(10));
+        assert_eq!(
+            commits_of(&mut hand, Lane::Retry).last().map(|position| position.offset),
+            Some(Offset(1))
+        );
+    }
+}
+
 /// Scenario: records of the retry topic that are no copies of ours: without headers, with damaged ones, of another
 /// partition, of a child. Guarantee: each becomes one letter under its own coordinate, and its offset settles with it.
 #[test]
