@@ -110,7 +110,7 @@ impl<'a> LetterHeaders<&'a str> {
     }
 }
 
-impl LetterHeaders<Cow<'_, str>> {
+impl<Words: Into<String>> LetterHeaders<Words> {
     /// The same with words of their own.
     pub fn into_owned(self) -> LetterHeaders {
         LetterHeaders {
@@ -119,10 +119,10 @@ impl LetterHeaders<Cow<'_, str>> {
             attempt: self.attempt,
             replays: self.replays,
             not_before_ms: self.not_before_ms,
-            reason: self.reason.into_owned(),
-            at: self.at.into_owned(),
-            detail: self.detail.into_owned(),
-            pipeline: self.pipeline.into_owned(),
+            reason: self.reason.into(),
+            at: self.at.into(),
+            detail: self.detail.into(),
+            pipeline: self.pipeline.into(),
             first_failed_ms: self.first_failed_ms,
             last_failed_ms: self.last_failed_ms,
             omitted: self.omitted,
@@ -211,21 +211,9 @@ impl LetterHeaders {
         pipeline: &str,
         now_ms: i64,
     ) -> Self {
-        let borrowed = LetterHeaders::of_failure(origin, origin_timestamp_ms, failure, pipeline, now_ms);
-        Self {
-            origin: borrowed.origin,
-            origin_timestamp_ms,
-            attempt: borrowed.attempt,
-            replays: borrowed.replays,
-            not_before_ms: None,
-            reason: borrowed.reason.to_owned(),
-            at: ascii(borrowed.at, NAME_BYTES),
-            detail: borrowed.detail.to_owned(),
-            pipeline: ascii(borrowed.pipeline, NAME_BYTES),
-            first_failed_ms: borrowed.first_failed_ms,
-            last_failed_ms: borrowed.last_failed_ms,
-            omitted: None,
-        }
+        let said = LetterHeaders::of_failure(origin, origin_timestamp_ms, failure, pipeline, now_ms);
+        let (at, pipeline) = (ascii(said.at, NAME_BYTES), ascii(said.pipeline, NAME_BYTES));
+        Self { at, pipeline, ..said.into_owned() }
     }
 
     /// Reads the headers of a record on one of the pipeline's own topics. None when it has no origin, so is no letter

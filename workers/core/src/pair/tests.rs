@@ -7,7 +7,7 @@ use crate::retry::Backoff;
 use crate::sink::Published;
 use crate::source::Assignment;
 use crate::{
-    Block, ChunkBuilder, FilterReason, Generation, Lane, Reason, Row, SinkIndex, SinkMask, WriterId,
+    Block, ChunkBuilder, FilterReason, Generation, Lane, Reason, Row, SinkIndex, SinkMask, UnitId, WriterId,
 };
 
 use super::*;
@@ -121,13 +121,7 @@ impl Hand {
                     block.rows.push(row);
                 }
             }
-            let result = UnitResult {
-                units: vec![unit.id],
-                verdicts,
-                blocks,
-                children_filtered: Vec::new(),
-                took: Duration::ZERO,
-            };
+            let result = unit_result(unit.id, verdicts, blocks);
             self.tell(Event::UnitDone { epoch: unit.epoch, result });
         }
         let appended = self.take(|action| match action {
@@ -190,6 +184,11 @@ impl Hand {
         };
         self.take(pick).pop()
     }
+}
+
+/// What the steps answer for one unit.
+fn unit_result(unit: UnitId, verdicts: Vec<Verdict>, blocks: Vec<(SinkIndex, Block)>) -> UnitResult {
+    UnitResult { units: vec![unit], verdicts, blocks, children_filtered: Vec::new(), took: Duration::ZERO }
 }
 
 fn to_first(_: i64) -> Verdict {

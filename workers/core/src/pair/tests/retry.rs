@@ -163,13 +163,7 @@ fn a_copy_is_committed_behind_its_origin_alone() {
     assert_eq!(units.len(), 2);
     for unit in units.iter().filter(|unit| unit.entries[0].record.offset() == Offset(1)) {
         let verdicts = vec![later(1)];
-        let result = UnitResult {
-            units: vec![unit.id],
-            verdicts,
-            blocks: Vec::new(),
-            children_filtered: Vec::new(),
-            took: Duration::ZERO,
-        };
+        let result = unit_result(unit.id, verdicts, Vec::new());
         hand.tell(Event::UnitDone { epoch: Epoch(1), result });
     }
     let letters = hand.letters();
@@ -186,13 +180,7 @@ fn a_copy_is_committed_behind_its_origin_alone() {
     assert!(early.iter().all(|position| position.offset == Offset(0)), "{early:?}");
     let unit = units.iter().find(|unit| unit.entries[0].record.offset() == Offset(0)).unwrap();
     let verdicts = vec![Verdict::Filtered(FilterReason::new("f"))];
-    let result = UnitResult {
-        units: vec![unit.id],
-        verdicts,
-        blocks: Vec::new(),
-        children_filtered: Vec::new(),
-        took: Duration::ZERO,
-    };
+    let result = unit_result(unit.id, verdicts, Vec::new());
     hand.tell(Event::UnitDone { epoch: Epoch(1), result });
     hand.pass(Duration::from_secs(10));
     for (sink, trailer) in hand.trailers() {

@@ -80,13 +80,7 @@ fn measure(order: Order) -> f64 {
                     headers: Vec::new(),
                 });
                 let blocks = vec![(SinkIndex(0), Block { bytes: Vec::new(), rows: rows.collect() })];
-                let result = UnitResult {
-                    units: vec![unit.id],
-                    verdicts,
-                    blocks,
-                    children_filtered: Vec::new(),
-                    took: Duration::ZERO,
-                };
+                let result = unit_result(unit.id, verdicts, blocks);
                 tell(&mut hand, Event::UnitDone { epoch: Epoch(1), result });
             }
         }
