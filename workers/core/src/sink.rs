@@ -151,6 +151,12 @@ pub trait Sink: Send + Sync {
 /// Writes the segments of one pair for one ownership. Calls come one at a time; a dropped call or a dropped writer
 /// leaves nothing visible behind.
 pub trait SegmentWriter: Send {
+    /// Takes what to call, at most every second or so, while a publish does one small thing after the other for long: its pair is
+    /// then not taken for one that hangs (I6). A sink whose calls end within a minute needs none.
+    fn tell_progress(&mut self, tell: Box<dyn Fn() + Send + Sync>) {
+        drop(tell);
+    }
+
     /// Reads what the sink holds of the pair. Without a ledger: an empty view.
     fn recover(&mut self) -> BoxFuture<'_, Result<LedgerView, Failure>>;
 

@@ -31,6 +31,8 @@ pub(crate) enum Input {
         /// The bytes of their blocks, until the writers' queues charge them.
         charge: Charge,
     },
+    /// A writer is at a long publish and gets on.
+    Publishing(Epoch),
     /// The letter sink did not take a letter and is tried again.
     LetterRetried(Failure),
     /// A letter has trouble: it was not taken, or has no answer for long. Said when its trouble begins, and again when it is

@@ -74,7 +74,11 @@ impl Drop for Writer {
 }
 
 async fn run(options: WriterOptions, mut queue: UnboundedReceiver<Command>) {
-    let segments = options.sink.open(options.context.clone());
+    let mut segments = options.sink.open(options.context.clone());
+    let (mailbox, epoch) = (options.mailbox.clone(), options.epoch);
+    segments.tell_progress(Box::new(move || {
+        let _ = mailbox.send(Input::Publishing(epoch));
+    }));
     let reporter = Reporter::new(&options);
     let mut task = WriterTask { segments, reporter, options, stored_bytes: 0 };
     let mut flow = task.recover().await;

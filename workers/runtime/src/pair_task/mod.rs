@@ -218,6 +218,7 @@ impl PairTask {
                 }
                 drop(charge);
             }
+            Input::Publishing(epoch) => self.figures.progress += u64::from(epoch == self.epoch),
             Input::LetterRetried(failure) => self.metrics.letter_retried(&failure),
             Input::LetterTrouble { failure, first } => {
                 self.letters_in_trouble += u64::from(first);
