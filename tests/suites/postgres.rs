@@ -9,8 +9,12 @@ mod contract;
 mod cut;
 #[path = "postgres/fit.rs"]
 mod fit;
+#[path = "postgres/generations.rs"]
+mod generations;
 #[path = "postgres/input.rs"]
 mod input;
+#[path = "postgres/odd.rs"]
+mod odd;
 #[path = "postgres/table.rs"]
 mod table;
 #[path = "postgres/upsert.rs"]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore_core::{Failure, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
 use super::options::PostgresOptions;
 use super::sqlstate::failure;
@@ -19,11 +19,15 @@ const CALL: Duration = Duration::from_secs(75);
 
 /// What every session says first. Nobody must wait long for a worker that stands still in the middle of a transaction (it is
 /// frozen, or its network is gone), so the server ends such sessions. A commit that is answered must be durable, since the offset
-/// is committed after it.
+/// is committed after it. Last comes a mark by which the session is known again, see [`SESSION_MARK`].
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '60s'; \
     SET DateStyle = 'ISO'; \
     SELECT set_config('synchronous_commit', 'on', false) \
-        WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+        WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
+    SELECT set_config('longshore.session', \
+        md5(random()::text || clock_timestamp()::text || pg_backend_pid()::text), false)";
+/// Asks for the mark. Behind a pooler that gives each transaction any session it is another one or none.
+pub(super) const SESSION_MARK: &str = "SELECT current_setting('longshore.session', true)";
 
 /// The connections of one sink.
 pub(super) struct Pool {
@@ -42,6 +46,7 @@ impl std::fmt::Debug for Pool {
 /// One connection, and the statements that it has prepared.
 struct Session {
     client: Client,
+    mark: String,
     prepared: HashMap<String, Statement>,
     /// What was said to it once.
     said: Vec<String>,
@@ -99,9 +104,20 @@ impl Pool {
         let connecting = tokio::time::timeout(2 * CONNECT, self.connector.connect(&self.config));
         let client =
             connecting.await.map_err(|_| late("connect"))?.map_err(|error| failure("connect", &error))?;
-        client.batch_execute(SESSION).await.map_err(|error| failure("connect", &error))?;
-        Ok(Session { client, prepared: HashMap::new(), said: Vec::new() })
+        let said = within("connect", async {
+            client.simple_query(SESSION).await.map_err(|error| failure("connect", &error))
+        });
+        let mark = last_value(&said.await?).unwrap_or_default().to_owned();
+        Ok(Session { client, mark, prepared: HashMap::new(), said: Vec::new() })
     }
+}
+
+/// The first column of the last row.
+fn last_value(messages: &[SimpleQueryMessage]) -> Option<&str> {
+    messages.iter().rev().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0)),
+        _ => None,
+    })?
 }
 
 /// The server did not answer in time.
@@ -114,7 +130,16 @@ pub(super) async fn within<T>(
     doing: &str,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    tokio::time::timeout(CALL, work).await.unwrap_or_else(|_| Err(late(doing)))
+    within_time(CALL, doing, work).await
+}
+
+/// Waits so long for a piece of work.
+pub(super) async fn within_time<T>(
+    time: Duration,
+    doing: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(late(doing)))
 }
 
 impl Lease {
@@ -140,6 +165,29 @@ impl Lease {
             self.session.said.push(text.to_owned());
         }
         Ok(())
+    }
+
+    /// Says this, which only makes things better: a refusal changes nothing. Outside of a transaction.
+    pub(super) async fn once_if_allowed(&mut self, text: &str) -> Result<(), tokio_postgres::Error> {
+        match self.once(text).await {
+            Err(error) if error.as_db_error().is_some() => {
+                self.session.said.push(text.to_owned());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Begins a transaction, in which constraints are judged by the statement that breaks them: those that wait for the commit
+    /// could not be told from one another there. Makes sure of the session, since its temporary table and settings are needed.
+    pub(super) async fn begin(&self) -> Result<(), Failure> {
+        let text = format!("BEGIN; SET CONSTRAINTS ALL IMMEDIATE; {SESSION_MARK}");
+        let answer = self.client().simple_query(&text).await.map_err(|error| failure("publish", &error))?;
+        if last_value(&answer) == Some(self.session.mark.as_str()) {
+            return Ok(());
+        }
+        let words = "the connection changed its session: a pooler in between has to be in session mode";
+        Err(Failure::halt(Reason::SinkUnfit, words))
     }
 
     /// Outside of a transaction, everything answered: others may use it.

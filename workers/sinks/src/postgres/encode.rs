@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use longshore_core::{Block, Encode, Failure, Item, Reason, Row, Value};
 
+use super::Looked;
 use super::options::{Column, PostgresOptions, Source};
 use crate::jsonl::JsonLines;
 
@@ -16,26 +17,25 @@ pub(super) enum Kind {
     Json,
     /// `timestamptz` or `timestamp`: a whole number is a time since 1970, see [`since_1970`].
     Time,
+    /// `bytea`: the bytes of whatever it is, so a text of letters and one that is no text are the same kind of value.
+    Bytes,
     /// Anything else: the text as it is.
     Plain,
 }
-
-/// The kinds of the columns, known once the table was looked at, which is before any record is read.
-pub(super) type Kinds = Arc<OnceLock<Vec<Kind>>>;
 
 /// Encodes items as lines for `COPY`.
 pub(super) struct CopyLines {
     columns: Vec<Column>,
     /// With a key: which columns are of it. A line then has three columns more, by which the merge decides.
     key: Option<Vec<bool>>,
-    kinds: Kinds,
+    looked: Arc<OnceLock<Looked>>,
 }
 
 impl CopyLines {
-    pub(super) fn new(options: &PostgresOptions, kinds: Kinds) -> Self {
+    pub(super) fn new(options: &PostgresOptions, looked: Arc<OnceLock<Looked>>) -> Self {
         let columns = options.columns.clone();
         let of_key = |key: &Vec<String>| columns.iter().map(|column| key.contains(&column.name)).collect();
-        Self { key: options.key.as_ref().map(of_key), columns, kinds }
+        Self { key: options.key.as_ref().map(of_key), columns, looked }
     }
 
     fn column(&self, place: usize, item: &Item, out: &mut Vec<u8>) -> Result<(), Failure> {
@@ -46,8 +46,8 @@ impl CopyLines {
             Source::Record | Source::Value(_) if deleted => write(&Value::Null, Kind::Plain, out),
             Source::Record => record(item, out),
             Source::Value(extract) => {
-                let kinds = self.kinds.get();
-                let kind = kinds.and_then(|kinds| kinds.get(place)).copied().unwrap_or(Kind::Plain);
+                let looked = self.looked.get();
+                let kind = looked.and_then(|looked| looked.kinds.get(place)).copied().unwrap_or(Kind::Plain);
                 extract.extract(item).and_then(|value| write(&value, kind, out))
             }
         };
@@ -131,7 +131,8 @@ fn write(value: &Value, kind: Kind, out: &mut Vec<u8>) -> Result<(), Failure> {
         (Value::Int(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
         (Value::UInt(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
         (Value::Text(text), Kind::Plain) => text_of(text, out)?,
-        (Value::Bytes(bytes), Kind::Plain | Kind::Time) => hex(bytes, out),
+        (Value::Text(text), Kind::Bytes) => hex(text.as_bytes(), out),
+        (Value::Bytes(bytes), Kind::Plain | Kind::Time | Kind::Bytes) => hex(bytes, out),
         (
             Value::Float(_)
             | Value::Number(_)
@@ -143,6 +144,10 @@ fn write(value: &Value, kind: Kind, out: &mut Vec<u8>) -> Result<(), Failure> {
         ) => {
             let mut json = Vec::new();
             value.write_json(&mut json).map_err(|error| Failure::reject(Reason::EncodeValue, error))?;
+            if kind == Kind::Bytes {
+                hex(&json, out);
+                return Ok(());
+            }
             if has_escaped_zero(&json) {
                 return Err(no_zero());
             }
@@ -236,6 +241,10 @@ mod tests {
             (Value::from("a\"\n"), Kind::Json, "\"a\\\\\"\\\\n\""),
             (Value::Bytes(Box::from([0, 255])), Kind::Plain, "\\\\x00ff"),
             (Value::Array(vec![Value::Int(1), Value::Null]), Kind::Plain, "[1,null]"),
+            (Value::from("\0\u{5}\\x41"), Kind::Bytes, "\\\\x00055c783431"),
+            (Value::Bytes(Box::from([0, 255])), Kind::Bytes, "\\\\x00ff"),
+            (Value::Array(vec![Value::from("\"")]), Kind::Bytes, "\\\\x5b225c22225d"),
+            (Value::Null, Kind::Bytes, "\\N"),
             (Value::Int(0), Kind::Time, "1970-01-01 00:00:00.000000000+00"),
             (Value::from("1700000000123456789"), Kind::Time, "2023-11-14 22:13:20.123456789+00"),
             (Value::Int(951_782_400_000_000_000), Kind::Time, "2000-02-29 00:00:00.000000000+00"),

@@ -41,6 +41,7 @@ pub(super) struct Ledger {
     ledger: String,
     checkpoints: String,
     stake: String,
+    begin: String,
 }
 
 impl Ledger {
@@ -52,7 +53,8 @@ impl Ledger {
              INSERT INTO {ledger} (pair, sequence, writer, epoch, trailer) \
              SELECT id, $3, $4, $2, $5::text::jsonb FROM own ON CONFLICT DO NOTHING"
         );
-        Self { pipeline, generation, sink, pairs, ledger, checkpoints, stake }
+        let begin = format!("UPDATE {pairs} SET begins = $2, topic_id = $3 WHERE id = $1");
+        Self { pipeline, generation, sink, pairs, ledger, checkpoints, stake, begin }
     }
 
     /// Takes the pair over: no transaction of an earlier epoch commits after this. One that is being committed now is
@@ -105,6 +107,9 @@ impl Ledger {
 
     /// In a transaction: takes the number if the claim still holds, and keeps it from being claimed until the end. False
     /// when somebody else claimed the pair, or the number is taken. Waits for whoever is about to take it.
+    ///
+    /// The first number says where the generation begins: what lies behind is read in it, what lies before comes late if at all
+    /// (by a retry, by a replay). Rows of earlier generations are judged by that.
     pub(super) async fn stake(
         &self,
         lease: &mut Lease,
@@ -115,7 +120,12 @@ impl Ledger {
         let (sequence, writer) = (trailer.sequence.0 as i64, trailer.writer.to_string());
         let values: [&(dyn ToSql + Sync); 5] =
             [&claim.pair, &claim.epoch, &sequence, &writer, &json(trailer)];
-        Ok(lease.client().execute(&statement, &values).await? == 1)
+        let taken = lease.client().execute(&statement, &values).await? == 1;
+        if taken && sequence == 0 {
+            let begins = trailer.covers.0.0;
+            lease.client().execute(self.begin.as_str(), &[&claim.pair, &begins, &trailer.topic_id]).await?;
+        }
+        Ok(taken)
     }
 
     /// In the same transaction: what the trailer says after rows were refused.

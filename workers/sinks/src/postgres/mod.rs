@@ -14,7 +14,7 @@
 //! in the ledger, whose row says whether it is ours and what was refused.
 //!
 //! **Refused rows** are found by halves behind savepoints, so a bad row costs about two tries for each halving of its segment, and
-//! the trailer is changed in the same transaction.
+//! the trailer is changed in the same transaction as what is left goes in (`sort.rs`).
 
 mod connect;
 mod encode;
@@ -23,17 +23,18 @@ mod options;
 mod publish;
 mod reader;
 mod schema;
+mod sort;
 mod sqlstate;
 mod write;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use longshore_core::sink::{SegmentWriter, Sink, WriterContext};
 use longshore_core::{Encode, Generation};
 
 use self::connect::Pool;
-use self::encode::{CopyLines, Kinds};
+use self::encode::{CopyLines, Kind};
 use self::ledger::Ledger;
 use self::write::Write;
 use self::writer::PostgresWriter;
@@ -47,9 +48,16 @@ struct Shared {
     name: String,
     options: PostgresOptions,
     ledger: Ledger,
-    write: Write,
-    kinds: Kinds,
+    looked: Arc<OnceLock<Looked>>,
     pool: Arc<Pool>,
+}
+
+/// What is known once the table was looked at, which is before any record is read.
+#[derive(Debug)]
+struct Looked {
+    /// What each column's type asks of a value's text.
+    kinds: Vec<Kind>,
+    write: Write,
 }
 
 /// A `postgres` sink of one pipeline.
@@ -71,9 +79,8 @@ impl PostgresSink {
     ) -> Result<Self, String> {
         let pool = Pool::new(&options, &format!("longshore {pipeline}"))?;
         let ledger = Ledger::new(pipeline, generation, name, &options.table);
-        let write = Write::new(&options);
-        let (name, kinds) = (name.to_owned(), Kinds::default());
-        Ok(Self { shared: Arc::new(Shared { name, options, ledger, write, kinds, pool }) })
+        let (name, looked) = (name.to_owned(), Arc::default());
+        Ok(Self { shared: Arc::new(Shared { name, options, ledger, looked, pool }) })
     }
 }
 
@@ -91,7 +98,7 @@ impl Sink for PostgresSink {
     }
 
     fn encoder(&self) -> Arc<dyn Encode> {
-        Arc::new(CopyLines::new(&self.shared.options, Arc::clone(&self.shared.kinds)))
+        Arc::new(CopyLines::new(&self.shared.options, Arc::clone(&self.shared.looked)))
     }
 
     fn open(&self, context: WriterContext) -> Box<dyn SegmentWriter> {

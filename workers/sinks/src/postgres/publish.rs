@@ -2,16 +2,21 @@
 //! visible at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_core::ledger::Trailer;
 use longshore_core::sink::Published;
-use longshore_core::{Block, Failure, Offset, Reason, RunSet};
+use longshore_core::{Block, Class, Failure, Offset, Reason, RunSet, Scope};
+
+use tokio_postgres::error::SqlState;
 
 use super::connect::{Lease, within};
-use super::ledger::{Claim, Ledger};
-use super::sqlstate::{Verdict, failure, judge};
-use super::write::{Put, Write};
+use super::ledger::Claim;
+use super::sort::Sorting;
+use super::sqlstate::{failure, refusal};
+use super::write::Put;
+use super::{Looked, Shared};
 
 /// The rows of one segment, as `COPY` reads them.
 #[derive(Debug, Default)]
@@ -22,11 +27,11 @@ pub(super) struct Rows {
 
 /// The rows of one record; a record is taken or refused as a whole.
 #[derive(Clone, Copy, Debug)]
-struct Record {
-    offset: Offset,
+pub(super) struct Record {
+    pub(super) offset: Offset,
     start: usize,
     end: usize,
-    rows: u64,
+    pub(super) rows: u64,
 }
 
 impl Rows {
@@ -52,7 +57,7 @@ impl Rows {
 #[derive(Debug)]
 pub(super) struct Sealed {
     bytes: Bytes,
-    records: Vec<Record>,
+    pub(super) records: Vec<Record>,
     /// Why records were refused by any try so far: a try whose commit nobody heard of is answered for later.
     failures: BTreeMap<Offset, Failure>,
 }
@@ -72,8 +77,8 @@ impl Sealed {
         lines.into()
     }
 
-    fn note(&mut self, refused: BTreeSet<Offset>, why: &Failure) {
-        self.failures.extend(refused.into_iter().map(|offset| (offset, why.clone())));
+    pub(super) fn note(&mut self, refused: &BTreeSet<Offset>, why: &Failure) {
+        self.failures.extend(refused.iter().map(|offset| (*offset, why.clone())));
     }
 }
 
@@ -84,38 +89,22 @@ impl From<Rows> for Sealed {
 }
 
 /// What a transaction came to.
-enum Outcome {
+pub(super) enum Outcome {
     Committed(Box<Trailer>),
     /// The number is taken or the pair is claimed by another: the ledger knows by whom.
     Lost,
-    /// Some row is refused; which ones is to be found. What is known of it so far.
-    Refused(Refusals),
-}
-
-/// The records that are refused, and their rows.
-#[derive(Default)]
-struct Refusals {
-    offsets: BTreeSet<Offset>,
-    rows: u64,
-}
-
-impl Refusals {
-    /// Takes records out of a part and gives the rest.
-    fn take(&mut self, part: &[Record], named: &BTreeSet<Offset>) -> Vec<Record> {
-        let (gone, rest): (Vec<Record>, Vec<Record>) =
-            part.iter().partition(|record| named.contains(&record.offset));
-        self.offsets.extend(gone.iter().map(|record| record.offset));
-        self.rows += gone.iter().map(|record| record.rows).sum::<u64>();
-        rest
-    }
+    /// Some row is refused; which ones is to be found. Those that are known already.
+    Refused(BTreeSet<Offset>),
 }
 
 /// The work on one segment.
 pub(super) struct Job<'a> {
-    pub(super) ledger: &'a Ledger,
+    pub(super) shared: &'a Shared,
+    pub(super) looked: &'a Looked,
     pub(super) claim: Claim,
-    pub(super) write: &'a Write,
     pub(super) trailer: &'a Trailer,
+    /// What to call while it takes long.
+    pub(super) progress: Option<&'a (dyn Fn() + Send + Sync)>,
 }
 
 impl Job<'_> {
@@ -126,8 +115,8 @@ impl Job<'_> {
         sealed: &mut Sealed,
     ) -> Result<(Published, Option<Trailer>), Failure> {
         let mut outcome = within("publish", self.whole(lease, sealed)).await?;
-        if let Outcome::Refused(known) = outcome {
-            outcome = self.sorted(lease, sealed, known).await?;
+        if let Outcome::Refused(named) = outcome {
+            outcome = Sorting::begin(self, sealed, named).run(lease).await?;
         }
         match outcome {
             Outcome::Committed(trailer) => Ok(self.done(*trailer, sealed)),
@@ -142,14 +131,14 @@ impl Job<'_> {
         sealed: Option<&Sealed>,
     ) -> Result<(Published, Option<Trailer>), Failure> {
         let client = lease.client();
-        if let Some(stored) = self.ledger.find(client, self.claim, self.trailer.sequence).await? {
+        if let Some(stored) = self.shared.ledger.find(client, self.claim, self.trailer.sequence).await? {
             if stored.writer != self.trailer.writer {
                 return Ok((Published::TakenByOther(stored.writer), None));
             }
             let empty = Sealed::from(Rows::default());
             return Ok(self.done(stored.trailer, sealed.unwrap_or(&empty)));
         }
-        let (epoch, writer) = self.ledger.owner(client, self.claim).await?;
+        let (epoch, writer) = self.shared.ledger.owner(client, self.claim).await?;
         if epoch != self.claim.epoch {
             return Ok((Published::TakenByOther(writer), None));
         }
@@ -170,119 +159,82 @@ impl Job<'_> {
 
     /// All rows at once: what nearly always works.
     async fn whole(&self, lease: &mut Lease, sealed: &mut Sealed) -> Result<Outcome, Failure> {
-        if !self.begin(lease, self.trailer).await? {
+        if !self.begin(lease).await? {
             return self.roll_back(lease, Outcome::Lost).await;
         }
         match self.insert(lease, sealed, &sealed.records).await? {
             Put::Taken => {}
-            Put::Refused(_) => return self.roll_back(lease, Outcome::Refused(Refusals::default())).await,
+            Put::Refused(_) => return self.roll_back(lease, Outcome::Refused(BTreeSet::new())).await,
             Put::Named(named, why) => {
-                let mut known = Refusals::default();
-                known.take(&sealed.records, &named);
-                sealed.note(named, &why);
-                return self.roll_back(lease, Outcome::Refused(known)).await;
+                sealed.note(&named, &why);
+                return self.roll_back(lease, Outcome::Refused(named)).await;
             }
         }
+        self.check_stage(lease).await?;
         say(lease, "COMMIT").await?;
         Ok(Outcome::Committed(Box::new(self.trailer.clone())))
     }
 
-    /// Finds the refused records by halves, each behind a savepoint: two tries for each halving of a batch with a bad record
-    /// in it. Each step may take its time, but not all of them together: where most records are refused they are many.
-    async fn sorted(
-        &self,
-        lease: &mut Lease,
-        sealed: &mut Sealed,
-        mut refusals: Refusals,
-    ) -> Result<Outcome, Failure> {
-        if !within("publish", self.begin(lease, self.trailer)).await? {
-            return self.roll_back(lease, Outcome::Lost).await;
-        }
-        let named = refusals.offsets.clone();
-        let rest: Vec<Record> =
-            sealed.records.iter().filter(|record| !named.contains(&record.offset)).copied().collect();
-        // All of them together were tried already, unless some are left out now.
-        let mut parts = if named.is_empty() { halves(rest).into() } else { vec![rest] };
-        while let Some(part) = parts.pop() {
-            if part.is_empty() {
-                continue;
-            }
-            match within("publish", self.part(lease, sealed, &part)).await? {
-                Put::Taken => {}
-                Put::Refused(_) if part.len() > 1 => parts.extend(halves(part)),
-                Put::Refused(why) => {
-                    let one = BTreeSet::from([part[0].offset]);
-                    refusals.take(&part, &one);
-                    sealed.note(one, &why);
-                }
-                Put::Named(named, why) => {
-                    let rest = refusals.take(&part, &named);
-                    sealed.note(named, &why);
-                    parts.push(rest);
-                }
-            }
-        }
-        let mut trailer = self.trailer.clone();
-        trailer.refuse(&Vec::from_iter(refusals.offsets), refusals.rows);
-        within("publish", self.commit(lease, &trailer)).await?;
-        Ok(Outcome::Committed(Box::new(trailer)))
+    /// Before a row is blamed or committed: whether it went by way of columns that the table had once. The next try has a connection that
+    /// knows the columns of now.
+    pub(super) async fn check_stage(&self, lease: &mut Lease) -> Result<(), Failure> {
+        let stale = self.looked.write.is_stale(lease).await;
+        if stale.map_err(|error| failure("publish", &error))? { Err(changed()) } else { Ok(()) }
     }
 
-    /// Some of the records behind a savepoint, which is as if nothing had been when they are not all taken.
-    async fn part(&self, lease: &mut Lease, sealed: &Sealed, part: &[Record]) -> Result<Put, Failure> {
-        say(lease, self.write.begin_part()).await?;
-        let put = self.insert(lease, sealed, part).await?;
-        let taken = matches!(put, Put::Taken);
-        say(lease, if taken { "RELEASE part" } else { "ROLLBACK TO part; RELEASE part" }).await?;
-        Ok(put)
-    }
-
-    async fn commit(&self, lease: &Lease, trailer: &Trailer) -> Result<(), Failure> {
-        let amended = self.ledger.amend(lease.client(), self.claim, trailer).await;
+    /// Commits with a trailer that says what was refused.
+    pub(super) async fn commit(&self, lease: &Lease, trailer: &Trailer) -> Result<(), Failure> {
+        let amended = self.shared.ledger.amend(lease.client(), self.claim, trailer).await;
         amended.map_err(|error| failure("publish", &error))?;
         say(lease, "COMMIT").await
     }
 
-    /// Begins the transaction; false when the number is not ours to take. Constraints that wait for the commit could not be
-    /// told from one another there.
-    async fn begin(&self, lease: &mut Lease, trailer: &Trailer) -> Result<bool, Failure> {
+    /// Begins the transaction; false when the number is not ours to take.
+    pub(super) async fn begin(&self, lease: &mut Lease) -> Result<bool, Failure> {
         let fail = |error| failure("publish", &error);
-        self.write.prepare(lease).await.map_err(fail)?;
-        say(lease, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
-        self.ledger.stake(lease, self.claim, trailer).await.map_err(fail)
+        self.looked.write.prepare(lease).await.map_err(fail)?;
+        lease.begin().await?;
+        self.shared.ledger.stake(lease, self.claim, self.trailer).await.map_err(fail)
     }
 
-    async fn roll_back(&self, lease: &mut Lease, outcome: Outcome) -> Result<Outcome, Failure> {
+    pub(super) async fn roll_back<T>(&self, lease: &Lease, outcome: T) -> Result<T, Failure> {
         say(lease, "ROLLBACK").await?;
         Ok(outcome)
     }
 
     /// Writes some of the records.
-    async fn insert(&self, lease: &mut Lease, sealed: &Sealed, records: &[Record]) -> Result<Put, Failure> {
+    pub(super) async fn insert(
+        &self,
+        lease: &mut Lease,
+        sealed: &Sealed,
+        records: &[Record],
+    ) -> Result<Put, Failure> {
         if records.is_empty() {
             return Ok(Put::Taken);
         }
         let rows = records.iter().map(|record| record.rows).sum();
-        match self.write.put(lease, self.claim, sealed.lines(records), rows).await {
+        match self.looked.write.put(lease, self.claim, sealed.lines(records), rows).await {
             Ok(put) => Ok(put),
-            Err(error) if matches!(judge(&error), Verdict::Row(_)) => {
-                Ok(Put::Refused(failure("insert", &error)))
-            }
-            Err(error) => Err(failure("publish", &error)),
+            Err(error) => match refusal(&error) {
+                Some(why) => Ok(Put::Refused(why)),
+                // A column's type of before cannot even be turned into that of now.
+                None if error.code() == Some(&SqlState::DATATYPE_MISMATCH) => Err(changed()),
+                None => Err(failure("publish", &error)),
+            },
         }
     }
 }
 
-/// A statement of the transaction.
-async fn say(lease: &Lease, text: &str) -> Result<(), Failure> {
-    lease.client().batch_execute(text).await.map_err(|error| failure("publish", &error))
+/// The columns are not those that this connection knows.
+fn changed() -> Failure {
+    let class = Class::Retry { scope: Scope::Target, after: Some(Duration::ZERO) };
+    let words = "publish: the table's columns were changed, once more by their new types";
+    Failure::new(class, Reason::SinkUnavailable, words)
 }
 
-/// Two halves, the later one first, since the last of a list is tried next: of two records that exclude each other the earlier
-/// one is taken.
-fn halves<T>(mut part: Vec<T>) -> [Vec<T>; 2] {
-    let later = part.split_off(part.len() / 2);
-    [later, part]
+/// A statement of the transaction.
+pub(super) async fn say(lease: &Lease, text: &str) -> Result<(), Failure> {
+    lease.client().batch_execute(text).await.map_err(|error| failure("publish", &error))
 }
 
 /// The records that the stored trailer does not hold though the one we asked for does.
@@ -298,18 +250,6 @@ fn refused_by(asked: &Trailer, stored: &Trailer) -> RunSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Guarantee: halving comes to every record once, in their order.
-    #[test]
-    fn halves_keep_the_order() {
-        let mut seen = Vec::new();
-        let mut parts = Vec::from(halves((0..7).collect::<Vec<_>>()));
-        while let Some(part) = parts.pop() {
-            if part.len() == 1 { seen.extend(part) } else { parts.extend(halves(part)) }
-        }
-        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6]);
-        assert_eq!(halves(vec![3]), [vec![3], vec![]]);
-    }
 
     /// Guarantee: children of one record are one record, which is taken or refused as a whole.
     #[test]

@@ -35,6 +35,7 @@ pub(super) async fn make(client: &Client, table: &Table) -> Result<(), Failure> 
              pipeline text NOT NULL, generation integer NOT NULL, sink text NOT NULL, \
              topic text NOT NULL, partition integer NOT NULL, \
              epoch bigint NOT NULL, writer text NOT NULL, claimed timestamptz NOT NULL DEFAULT now(), \
+             begins bigint, topic_id text NOT NULL DEFAULT '', \
              UNIQUE (pipeline, generation, sink, topic, partition)); \
          CREATE TABLE IF NOT EXISTS {ledger} ( \
              pair bigint NOT NULL REFERENCES {pairs}, sequence bigint NOT NULL, \
@@ -48,11 +49,19 @@ pub(super) async fn make(client: &Client, table: &Table) -> Result<(), Failure> 
     client.batch_execute(&text).await.map_err(fail)
 }
 
-/// Looks at the target table and says how each column's values are to be written.
+/// What a look at the target table gave.
+pub(super) struct Seen {
+    /// How each column's values are to be written.
+    pub(super) kinds: Vec<Kind>,
+    /// The operators by which the unique index compares the columns of the key, in the order of the options.
+    pub(super) equals: Vec<String>,
+}
+
+/// Looks at the target table.
 ///
 /// # Errors
 /// Everything that does not fit, in one failure.
-pub(super) async fn look(client: &Client, options: &PostgresOptions) -> Result<Vec<Kind>, Failure> {
+pub(super) async fn look(client: &Client, options: &PostgresOptions) -> Result<Seen, Failure> {
     let fail = |error| failure("look at the table", &error);
     let (table, columns) = (&options.table, &options.columns);
     let found = client.query_opt(FIND_TABLE, &[&table.schema, &table.name]).await.map_err(fail)?;
@@ -72,30 +81,32 @@ pub(super) async fn look(client: &Client, options: &PostgresOptions) -> Result<V
     for row in &rows {
         findings.left_out(row, options);
     }
-    if let Some(key) = &options.key {
-        findings.upsert(options, key, &rows);
-        let mut sorted = key.clone();
-        sorted.sort_unstable();
-        let unique: bool = client.query_one(FIND_UNIQUE, &[&oid, &sorted]).await.map_err(fail)?.get(0);
-        if !unique {
-            findings.unfit(format!("no unique index on exactly ({})", key.join(", ")));
-        }
-        if !found.get::<_, bool>(4) {
-            findings.denied("no right to make temporary tables in the database".to_owned());
-        }
+    if found.get(5) {
+        findings.unfit(ROW_SECURITY.to_owned());
     }
+    let equals = match &options.key {
+        None => Vec::new(),
+        Some(key) => {
+            findings.upsert(options, key, &rows);
+            if !found.get::<_, bool>(4) {
+                findings.denied("no right to make temporary tables in the database".to_owned());
+            }
+            indexes(client, oid, key, &mut findings).await.map_err(fail)?
+        }
+    };
     // Without the right to the schema nothing in it may even be asked about.
     if found.get(2) {
         rights(client, table, found.get(3), &mut findings).await.map_err(fail)?;
     }
     match findings.failure(table) {
         Some(failure) => Err(failure),
-        None => Ok(kinds),
+        None => Ok(Seen { kinds, equals }),
     }
 }
 
 const FIND_TABLE: &str = "SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), \
-        has_schema_privilege(n.oid, 'CREATE'), has_database_privilege(current_database(), 'TEMPORARY') \
+        has_schema_privilege(n.oid, 'CREATE'), has_database_privilege(current_database(), 'TEMPORARY'), \
+        row_security_active(c.oid) \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
 
 const FIND_COLUMNS: &str = "SELECT attname::text, format_type(atttypid, NULL), attnotnull, atthasdef, \
@@ -103,14 +114,55 @@ const FIND_COLUMNS: &str = "SELECT attname::text, format_type(atttypid, NULL), a
         has_column_privilege(attrelid, attnum, 'SELECT'), has_column_privilege(attrelid, attnum, 'UPDATE') \
     FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
 
-/// Whether a merge can tell by an index which row is meant: one on these columns alone, on all rows, judged at once.
-const FIND_UNIQUE: &str = "SELECT EXISTS (SELECT 1 FROM pg_index i \
+const ROW_SECURITY: &str =
+    "row level security applies to this role, which would hide rows from it: give it BYPASSRLS";
+
+/// How the columns of a key (`$2`) are compared by an index that can tell which row is meant: one on these columns alone, on all rows, judged at
+/// once, by the columns' own collations, and by an equality that their types have by default, since a segment's newest records are found
+/// by that.
+const FIND_UNIQUE: &str = "SELECT array_agg(format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY w.place) \
+    FROM pg_index i \
+    CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[]) AS k(number, class, sorted) \
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND a.attcollation = k.sorted \
+    JOIN unnest($2::text[]) WITH ORDINALITY AS w(name, place) ON w.name = a.attname::text \
+    JOIN pg_opclass c ON c.oid = k.class \
+    JOIN pg_amop e ON e.amopfamily = c.opcfamily AND e.amopstrategy = 3 \
+        AND (e.amoplefttype, e.amoprighttype) = (c.opcintype, c.opcintype) \
+    JOIN pg_operator o ON o.oid = e.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace \
     WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid \
-        AND i.indpred IS NULL AND i.indexprs IS NULL AND $2::text[] = ( \
-            SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") \
-            FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place) \
-            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
-            WHERE k.place <= i.indnkeyatts))";
+        AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = cardinality($2) \
+        AND EXISTS (SELECT 1 FROM pg_opclass d JOIN pg_amop f ON f.amopfamily = d.opcfamily AND f.amopstrategy = 3 \
+            WHERE d.opcmethod = c.opcmethod AND d.opcdefault AND d.opcintype = c.opcintype AND f.amopopr = e.amopopr) \
+    GROUP BY i.indexrelid HAVING count(*) = cardinality($2) LIMIT 1";
+
+/// Other unique indexes in which a null is like another null (Postgres 15): two deleted rows would exclude each other there. One that leaves
+/// deleted rows out has a condition.
+const FIND_NULLS: &str = "SELECT r.relname::text FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid \
+    WHERE i.indrelid = $1 AND i.indisunique AND i.indpred IS NULL \
+        AND coalesce((to_jsonb(i)->>'indnullsnotdistinct')::boolean, false) AND EXISTS ( \
+            SELECT 1 FROM unnest($2::text[]) AS key WHERE key NOT IN ( \
+                SELECT a.attname::text FROM pg_attribute a \
+                WHERE a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey::int2[])))";
+
+/// Looks for the index of the key, and for those that a deleted row would break. Gives how the key is compared.
+async fn indexes(
+    client: &Client,
+    table: u32,
+    key: &Vec<String>,
+    findings: &mut Findings,
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    for row in client.query(FIND_NULLS, &[&table, key]).await? {
+        let name: &str = row.get(0);
+        findings.unfit(format!("unique index {name} takes null once, and deleted rows have null there"));
+    }
+    let equals = client.query_opt(FIND_UNIQUE, &[&table, key]).await?;
+    if equals.is_none() {
+        let key = key.join(", ");
+        findings
+            .unfit(format!("no unique index on exactly ({key}), by the columns' own collation and equality"));
+    }
+    Ok(equals.map_or_else(Vec::new, |row| row.get(0)))
+}
 
 /// The columns in which a row of an upsert says which record it is of, and whether that deleted it.
 pub(super) const MARKS: [(&str, &str); 3] =
@@ -128,7 +180,8 @@ async fn rights(
             CASE WHEN NOT has_table_privilege(to_regclass($1), 'SELECT') THEN 'select' END, \
             CASE WHEN NOT has_table_privilege(to_regclass($1), 'INSERT') THEN 'insert' END, \
             CASE WHEN NOT has_table_privilege(to_regclass($1), 'UPDATE') THEN 'update' END, \
-            CASE WHEN NOT has_table_privilege(to_regclass($1), 'DELETE') THEN 'delete' END) END";
+            CASE WHEN NOT has_table_privilege(to_regclass($1), 'DELETE') THEN 'delete' END) END, \
+        CASE WHEN to_regclass($1) IS NULL THEN false ELSE row_security_active(to_regclass($1)::oid) END";
     for name in [PAIRS, LEDGER, CHECKPOINTS] {
         let row = client.query_one(ask, &[&table.beside(name)]).await?;
         let (there, lacks): (bool, &str) = (row.get(0), row.get(1));
@@ -137,6 +190,9 @@ async fn rights(
         }
         if !lacks.is_empty() {
             findings.denied(format!("no right to {lacks} in {name}"));
+        }
+        if row.get(2) {
+            findings.unfit(format!("{name}: {ROW_SECURITY}"));
         }
     }
     Ok(())
@@ -179,6 +235,7 @@ impl Findings {
         match kind {
             "json" | "jsonb" => Kind::Json,
             "timestamp with time zone" | "timestamp without time zone" => Kind::Time,
+            "bytea" => Kind::Bytes,
             _ => Kind::Plain,
         }
     }

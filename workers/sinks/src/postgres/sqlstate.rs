@@ -16,13 +16,13 @@ pub(super) enum Verdict {
     Halt(Reason),
 }
 
-/// What a code means. A code that this table does not know is outside, temporary or unknown, so it is tried again.
-pub(super) fn verdict(code: &str) -> Verdict {
+/// What a code means; none for one that is not Postgres's own.
+fn known(code: &str) -> Option<Verdict> {
     use Reason::{EncodeValue, Internal, SinkDenied, SinkMissing, SinkNoSpace, SinkRejected};
     use Reason::{SinkTooLarge, SinkUnavailable, SinkUnfit};
     use Verdict::{Again, Away, Halt, Row};
     let class = code.get(..2).unwrap_or_default();
-    match (class, code) {
+    Some(match (class, code) {
         // Success, warning and "no data" are no errors; whoever sends them as one is not understood.
         ("00" | "01" | "02" | "03", _) => Away(Internal),
         ("08", _) => Away(SinkUnavailable),
@@ -30,10 +30,12 @@ pub(super) fn verdict(code: &str) -> Verdict {
         ("0A", _) => Halt(SinkUnfit),
         // Features of SQL that we never use, and statements in an order in which we never send them.
         (
-            "09" | "0B" | "0F" | "0Z" | "10" | "20" | "21" | "24" | "26" | "2B" | "2D" | "2F" | "34" | "38"
-            | "39" | "3B",
+            "09" | "0B" | "0F" | "0Z" | "10" | "20" | "21" | "24" | "2B" | "2D" | "2F" | "34" | "38" | "39"
+            | "3B",
             _,
         ) => Halt(Internal),
+        // A statement that we prepared is not there: a pooler gave us another session.
+        ("26", _) => Halt(SinkUnfit),
         ("0L" | "0P" | "28", _) => Halt(SinkDenied),
         // Lines that are no rows of this table: its columns are not those that were checked.
         ("22", "22P04") => Halt(SinkUnfit),
@@ -65,20 +67,49 @@ pub(super) fn verdict(code: &str) -> Verdict {
         // Corrupted data or index.
         ("XX", "XX001" | "XX002") => Halt(SinkUnavailable),
         ("XX", _) => Away(SinkUnavailable),
-        _ => Away(SinkUnavailable),
-    }
+        _ => return None,
+    })
+}
+
+/// What a code means. One that the table does not know is outside, temporary or unknown, so it is tried again.
+fn verdict(code: &str) -> Verdict {
+    known(code).unwrap_or(Verdict::Away(Reason::SinkUnavailable))
 }
 
 /// The verdict of an error. What is no word of the server's is a connection that broke.
-pub(super) fn judge(error: &tokio_postgres::Error) -> Verdict {
+fn judge(error: &tokio_postgres::Error) -> Verdict {
     error.code().map_or(Verdict::Away(Reason::SinkUnavailable), |code| verdict(code.code()))
 }
 
-/// The failure that an error is. `doing` says what was tried.
+/// Why one of the rows of an insert is refused; none when it is no row's fault.
+pub(super) fn refusal(error: &tokio_postgres::Error) -> Option<Failure> {
+    let reason = refused_for(error.code()?.code(), is_raised(error))?;
+    Some(Failure::reject(reason, format_args!("insert: {}", words(error))))
+}
+
+/// A person's code in a trigger may choose any code for its refusal. Those of Postgres that say "later" say that there, too.
+fn refused_for(code: &str, raised: bool) -> Option<Reason> {
+    match known(code) {
+        Some(Verdict::Row(reason)) => Some(reason),
+        None | Some(Verdict::Halt(_)) if raised => Some(Reason::SinkRejected),
+        None | Some(Verdict::Halt(_) | Verdict::Again(_) | Verdict::Away(_)) => None,
+    }
+}
+
+/// Whether the error was made by a person's code in the database: by `RAISE` of PL/pgSQL, whose place in the server's source says so in
+/// any language, or by another language of that family, which says where.
+fn is_raised(error: &tokio_postgres::Error) -> bool {
+    let Some(server) = error.as_db_error() else { return false };
+    let foreign = |context: &str| known(server.code().code()).is_none() && context.contains("PL/");
+    server.routine() == Some("exec_stmt_raise") || server.where_().is_some_and(foreign)
+}
+
+/// The failure that an error is, of a statement that holds no row. `doing` says what was tried.
 pub(super) fn failure(doing: &str, error: &tokio_postgres::Error) -> Failure {
     let detail = format!("{doing}: {}", words(error));
     match judge(error) {
-        Verdict::Row(reason) => Failure::reject(reason, detail),
+        // What is wrong with a row elsewhere is wrong with the server's settings or with the ledger's tables.
+        Verdict::Row(_) => Failure::halt(Reason::SinkUnfit, detail),
         Verdict::Again(reason) => Failure::retry(reason, detail),
         Verdict::Away(reason) => Failure::target(reason, detail),
         Verdict::Halt(reason) => Failure::halt(reason, detail),
@@ -94,7 +125,7 @@ fn words(error: &tokio_postgres::Error) -> String {
     };
     let code = server.code().code();
     let mut words = code.to_owned();
-    if !code.starts_with("P0") {
+    if !code.starts_with("P0") && known(code).is_some() && !is_raised(error) {
         words.push(' ');
         words.push_str(&unquoted(server.message()));
     }
@@ -103,6 +134,9 @@ fn words(error: &tokio_postgres::Error) -> String {
         if let Some(name) = name {
             words.push_str(&format!(", {what} {name}"));
         }
+    }
+    if matches!(code, "26000" | "42P05") {
+        words.push_str("; a pooler in between has to be in session mode");
     }
     words
 }
@@ -145,7 +179,7 @@ mod tests {
             ("23", Row(SinkRejected)),
             ("24", Halt(Internal)),
             ("25", Halt(Internal)),
-            ("26", Halt(Internal)),
+            ("26", Halt(SinkUnfit)),
             ("27", Row(SinkRejected)),
             ("28", Halt(SinkDenied)),
             ("2B", Halt(Internal)),
@@ -202,6 +236,22 @@ mod tests {
         }
         for code in ["", "?", "ZZ000", "é"] {
             assert_eq!(verdict(code), Verdict::Away(Reason::SinkUnavailable), "{code}");
+        }
+    }
+
+    /// Guarantee: a trigger's own refusal is the row's, whatever code it chose, unless that says "later"; an unknown code that nobody
+    /// raised is not.
+    #[test]
+    fn a_trigger_may_choose_its_code() {
+        for (code, raised, plain) in [
+            ("AB123", Some(Reason::SinkRejected), None),
+            ("42501", Some(Reason::SinkRejected), None),
+            ("23514", Some(Reason::SinkRejected), Some(Reason::SinkRejected)),
+            ("22003", Some(Reason::EncodeValue), Some(Reason::EncodeValue)),
+            ("40001", None, None),
+            ("53300", None, None),
+        ] {
+            assert_eq!((refused_for(code, true), refused_for(code, false)), (raised, plain), "{code}");
         }
     }
 

@@ -1,16 +1,18 @@
 //! One ownership of one pair: rows gather in memory, and a publish is one transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::sink::{Published, SegmentWriter, WriterContext};
 use longshore_core::{Block, BoxFuture, Failure, Reason};
 
-use super::Shared;
-use super::connect::within;
+use super::connect::{within, within_time};
 use super::ledger::{Claim, EVERY_SEGMENTS};
 use super::publish::{Job, Rows, Sealed};
 use super::schema;
+use super::write::Write;
+use super::{Looked, Shared};
 
 /// Writes the segments of one pair for one ownership.
 pub(super) struct PostgresWriter {
@@ -20,11 +22,15 @@ pub(super) struct PostgresWriter {
     owned: Option<(Claim, LedgerView)>,
     open: Rows,
     sealed: Option<Sealed>,
+    progress: Option<Box<dyn Fn() + Send + Sync>>,
 }
+
+/// How long a checkpoint may take. The segment's own answer waits for it.
+const CHECKPOINT: Duration = Duration::from_secs(10);
 
 impl PostgresWriter {
     pub(super) fn new(shared: Arc<Shared>, context: WriterContext) -> Self {
-        Self { shared, context, owned: None, open: Rows::default(), sealed: None }
+        Self { shared, context, owned: None, open: Rows::default(), sealed: None, progress: None }
     }
 
     fn place(&self, failure: Failure) -> Failure {
@@ -40,10 +46,11 @@ impl PostgresWriter {
         let lease = shared.pool.lend().await?;
         let client = lease.client();
         // Once for a worker is enough: what changes later is told by the statement that meets it.
-        if shared.kinds.get().is_none() {
-            let kinds = schema::look(client, &shared.options).await?;
+        if shared.looked.get().is_none() {
+            let seen = schema::look(client, &shared.options).await?;
             schema::make(client, &shared.options.table).await?;
-            let _ = shared.kinds.set(kinds);
+            let write = Write::new(&shared.options, &seen.equals);
+            let _ = shared.looked.set(Looked { kinds: seen.kinds, write });
         }
         let claim = shared.ledger.claim(client, &self.context).await?;
         let view = shared.ledger.recover(client, claim).await?;
@@ -72,39 +79,50 @@ impl PostgresWriter {
     async fn publish_sealed(&mut self, trailer: &Trailer) -> Result<Published, Failure> {
         let claim = self.check(trailer)?;
         let shared = Arc::clone(&self.shared);
-        let job = Job { ledger: &shared.ledger, claim, write: &shared.write, trailer };
+        let Some(looked) = shared.looked.get() else {
+            return Err(self.defect("publish: the table was not looked at"));
+        };
+        let progress = self.progress.as_deref();
+        let job = Job { shared: &shared, looked, claim, trailer, progress };
         let mut lease = within("publish", shared.pool.lend()).await?;
         let (published, stored) = match &mut self.sealed {
             Some(sealed) => job.run(&mut lease, sealed).await?,
             // An earlier publish has come through and its answer was not heard.
             None => within("publish", job.ask(&mut lease, None)).await?,
         };
-        if let Some(stored) = stored {
-            self.sealed = None;
-            self.note(&lease, &stored).await;
+        let Some(stored) = stored else {
+            lease.give_back();
+            return Ok(published);
+        };
+        self.sealed = None;
+        match self.note(&lease, &stored).await {
+            Ok(()) => lease.give_back(),
+            // The segment is published all the same, and the next recovery reads some rows more.
+            Err(failure) => tracing::warn!(pair = %self.context.pair, %failure, "checkpoint not written"),
         }
-        lease.give_back();
         Ok(published)
     }
 
-    /// Folds what was published in, and writes a checkpoint now and then.
-    async fn note(&mut self, lease: &super::connect::Lease, stored: &Trailer) {
-        let Some((claim, view)) = &mut self.owned else { return };
+    /// Folds what was published in, and writes a checkpoint now and then. After an error the connection is not to be used again.
+    async fn note(&mut self, lease: &super::connect::Lease, stored: &Trailer) -> Result<(), Failure> {
+        let Some((claim, view)) = &mut self.owned else { return Ok(()) };
         if stored.sequence != view.next_sequence {
-            return;
+            return Ok(());
         }
         view.fold(stored);
         if !view.next_sequence.0.is_multiple_of(EVERY_SEGMENTS) {
-            return;
+            return Ok(());
         }
-        if let Err(failure) = self.shared.ledger.checkpoint(lease.client(), *claim, view).await {
-            // The segment is published all the same, and the next recovery reads some rows more.
-            tracing::warn!(pair = %self.context.pair, %failure, "checkpoint not written");
-        }
+        let writing = self.shared.ledger.checkpoint(lease.client(), *claim, view);
+        within_time(CHECKPOINT, "write a checkpoint", writing).await
     }
 }
 
 impl SegmentWriter for PostgresWriter {
+    fn tell_progress(&mut self, tell: Box<dyn Fn() + Send + Sync>) {
+        self.progress = Some(tell);
+    }
+
     fn recover(&mut self) -> BoxFuture<'_, Result<LedgerView, Failure>> {
         Box::pin(async move {
             (self.owned, self.open, self.sealed) = (None, Rows::default(), None);
