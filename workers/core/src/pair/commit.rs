@@ -20,6 +20,8 @@ pub(super) struct Commits {
     /// Finished records that no acknowledged commit covers: a sink without a ledger may get them twice. None when every
     /// sink keeps a ledger.
     repeats: Option<RunSet>,
+    /// What the acknowledged commit calls settled beyond its offset, where repeats are counted.
+    covered: RunSet,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,7 @@ impl Commits {
             unsent: 0,
             again: false,
             repeats: repeats.then(RunSet::default),
+            covered: RunSet::default(),
         }
     }
 
@@ -89,6 +92,13 @@ impl Commits {
 
     fn send(&mut self, position: Position, kept: RunSet, now: Moment) {
         crate::invariant!(I8, self.flying.is_none(), "two commits in flight");
+        if let Some(repeats) = &mut self.repeats {
+            // A commit may say less than the one before: when it stops at a stray's origin that was settled, or when runs that
+            // come before leave no room for the farthest. It may be in force before its answer is here.
+            let mut uncovered = self.covered.clipped(position.offset, Offset(i64::MAX));
+            uncovered.subtract(&kept);
+            repeats.union(&uncovered);
+        }
         self.last_sent = now;
         self.unsent = 0;
         self.again = false;
@@ -108,6 +118,7 @@ impl Commits {
         if let Some(repeats) = &mut self.repeats {
             repeats.forget_below(flying.position.offset);
             repeats.subtract(&flying.kept);
+            self.covered = flying.kept;
         }
         self.acknowledged = Some(flying.position);
     }
@@ -117,7 +128,7 @@ impl RetryLane {
     /// The lane's watermark with its metadata, and which settled runs found room there.
     fn position_to_commit(&self) -> (Position, RunSet) {
         let offset = self.tracker.watermark();
-        let metadata = Metadata { settled: self.tracker.settled_beyond(), ..Metadata::default() };
+        let metadata = Metadata { settled: self.tracker.settled_beyond(offset), ..Metadata::default() };
         let Encoded { text, kept } = metadata.encode(offset);
         let lowest = self.open.spans().first();
         crate::invariant!(
@@ -203,7 +214,7 @@ impl Pair {
             generation: self.options.generation,
             next: sink.next,
         });
-        let settled = own.tracker.settled_beyond();
+        let settled = own.tracker.settled_beyond(offset);
         let mut metadata = Metadata { sinks: sinks.collect(), settled, ..Metadata::default() };
         own.careful.mark(&mut metadata, self.has_moved(offset), clean);
         let encoded = metadata.encode(offset);
@@ -315,5 +326,50 @@ impl Pair {
         if stopping {
             self.release(actions);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(first: i64, end: i64) -> RunSet {
+        RunSet::of(Offset(first), Offset(end))
+    }
+
+    fn send(commits: &mut Commits, offset: i64, kept: RunSet) {
+        let position = Position { offset: Offset(offset), metadata: String::new() };
+        commits.send(position, kept, Moment::default());
+    }
+
+    fn answer(commits: &mut Commits) {
+        let flying = commits.flying.take().unwrap();
+        commits.done(flying);
+    }
+
+    /// Scenario: a commit has room for fewer settled runs than the one before; its answer comes, or never does, and then the next
+    /// one tells of them again. Guarantee: what the last one may not cover counts as what a sink without a ledger may get twice, from
+    /// the moment that it is sent.
+    #[test]
+    fn what_a_commit_tells_of_no_more_may_come_twice() {
+        let mut commits = Commits::new(None, Offset(0), true);
+        commits.note_finished(&runs(5, 10));
+        send(&mut commits, 0, runs(5, 10));
+        assert_eq!(commits.repeating(), Some(5));
+        answer(&mut commits);
+        assert_eq!(commits.repeating(), Some(0));
+        send(&mut commits, 1, runs(5, 7));
+        assert_eq!(commits.repeating(), Some(3), "before its answer");
+        commits.flying = None;
+        send(&mut commits, 1, runs(5, 10));
+        assert_eq!(commits.repeating(), Some(3), "the one before may be in force");
+        answer(&mut commits);
+        assert_eq!(commits.repeating(), Some(0));
+        send(&mut commits, 6, RunSet::default());
+        answer(&mut commits);
+        assert_eq!(commits.repeating(), Some(4), "what lies below the offset is covered");
+        send(&mut commits, 10, RunSet::default());
+        answer(&mut commits);
+        assert_eq!(commits.repeating(), Some(0));
     }
 }
