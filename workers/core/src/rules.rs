@@ -22,6 +22,8 @@ pub enum Rule {
     SupersedeAtWork,
     /// A copy of what waits in a segment settles at its publish, not at once.
     JoinAtPublish,
+    /// A copy that was run settles at its own publish or letter, whatever the letter that it came by is answered.
+    CopyWaitsForItself,
     /// A record whose next copy is on its way stays the head of its key.
     StayWhileLeaving,
     /// Of two copies alike the later one counts.
@@ -46,7 +48,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -56,6 +58,7 @@ impl Rule {
         Self::CapsBeyondOrigins,
         Self::SupersedeAtWork,
         Self::JoinAtPublish,
+        Self::CopyWaitsForItself,
         Self::StayWhileLeaving,
         Self::LaterCopyCounts,
         Self::DecidedStands,

@@ -30,6 +30,10 @@ impl World {
                 self.land_put(at, alive, epoch, sink, trailer, rows, incarnation)
             }
             Load::Letter(letter) => self.land_letters(at, incarnation, epoch, letter),
+            Load::Answer(letter) if alive => {
+                self.tell(at, Event::LettersDelivered { epoch, answers: vec![(letter, Ok(()))] });
+            }
+            Load::Answer(_) => {}
             Load::End(None) if alive => {
                 let end = (!self.storm || self.random.percent(90)).then(|| self.log_end());
                 match end {
@@ -85,6 +89,10 @@ impl World {
             if alive && self.storm && self.random.percent(10) {
                 // No answer: the runtime sends the same letter again.
                 self.flights.push(Flight { process: at, incarnation, epoch, load: Load::Letter(letter) });
+            } else if alive && self.random.percent(20) {
+                // The answer to others that were sent with it takes longer, and its own comes with theirs: it is there and may be read
+                // long before.
+                self.flights.push(Flight { process: at, incarnation, epoch, load: Load::Answer(letter.id) });
             } else if alive {
                 answers.push((letter.id, Ok(())));
             }

@@ -5,7 +5,7 @@ use std::fmt::Arguments;
 use std::time::Duration;
 
 use longshore_core::ledger::Trailer;
-use longshore_core::pair::{Event, Letter, Position};
+use longshore_core::pair::{Event, Letter, LetterId, Position};
 use longshore_core::source::Assignment;
 use longshore_core::{ChunkBuilder, Epoch, Lane, Moment, Offset, PairId, SinkIndex, WriterId};
 
@@ -36,6 +36,8 @@ pub(crate) enum Load {
         rows: Vec<Offset>,
     },
     Letter(Box<Letter>),
+    /// That a letter is there.
+    Answer(LetterId),
     Commit {
         generation: u64,
         lane: Lane,

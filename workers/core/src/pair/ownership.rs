@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::metadata::Metadata;
+use crate::rules::Rule;
 use crate::scheduler::{Entry, Scheduler};
 use crate::source::Assignment;
 use crate::tracker::{Ticket, Tracker};
@@ -187,11 +188,13 @@ impl Ownership {
     /// the publish of its row or for its dead letter.
     pub(super) fn settle_copies(&mut self, mut origins: RunSet) {
         let Some(lane) = self.retry.as_mut().filter(|lane| lane.has_joined()) else { return };
-        for sink in &self.sinks {
-            sink.subtract_retried(&mut origins);
+        if Rule::CopyWaitsForItself.holds() {
+            for sink in &self.sinks {
+                sink.subtract_retried(&mut origins);
+            }
+            origins.subtract(&self.letters.retried);
+            lane.subtract_relettering(&mut origins);
         }
-        origins.subtract(&self.letters.retried);
-        lane.subtract_relettering(&mut origins);
         lane.settle_joined(&origins, self.commits.acknowledged());
     }
 
