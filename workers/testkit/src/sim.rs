@@ -98,6 +98,9 @@ fn play(world: &mut World) {
             return;
         }
         match world.choose(false) {
+            Step::None if world.leaving().is_some() => {
+                return world.broken("I6 a worker that was asked to leave never does".into());
+            }
             // A person looks at the letters once more before the end.
             Step::None if !std::mem::replace(&mut world.replayed_late, true) && world.replay() => {}
             Step::None => return world.check_end(),
@@ -150,9 +153,9 @@ impl World {
                 steps.push(Step::ReadCopies(at));
             }
         }
-        let leaving = (0..self.processes.len()).find(|at| self.processes[*at].leaving.is_some());
-        if let Some(at) = leaving
-            && self.random.percent(if storm { 10 } else { 1 })
+        // In the calm nobody's time is up: whoever leaves comes to its end.
+        if let Some(at) = self.leaving().filter(|_| storm)
+            && self.random.percent(10)
         {
             return Step::Deadline(at);
         }
@@ -236,18 +239,26 @@ impl World {
                 self.lose(owner);
                 self.give_to(other);
             }
-            kind => {
-                let process = &self.processes[owner];
-                let settled = process.leaving.is_none() && process.to_assign.is_none();
-                if !settled || process.generation != self.generation {
-                    return;
-                }
-                let leaving = if kind == 3 { Leaving::Revoked } else { Leaving::Drained };
-                self.processes[owner].leaving = Some(leaving);
-                let event = if kind == 3 { Event::Revoke } else { Event::Drain };
-                self.tell(owner, event);
-            }
+            3 => self.ask_to_leave(Leaving::Revoked),
+            _ => self.ask_to_leave(Leaving::Drained),
         }
+    }
+
+    /// The owner is to give up the pair in good order, unless it is just being given it or already leaves.
+    fn ask_to_leave(&mut self, leaving: Leaving) {
+        let owner = self.owner;
+        let process = &self.processes[owner];
+        let settled = process.leaving.is_none() && process.to_assign.is_none();
+        if !settled || process.generation != self.generation {
+            return;
+        }
+        self.processes[owner].leaving = Some(leaving);
+        let event = if leaving == Leaving::Revoked { Event::Revoke } else { Event::Drain };
+        self.tell(owner, event);
+    }
+
+    fn leaving(&self) -> Option<usize> {
+        (0..self.processes.len()).find(|at| self.processes[*at].leaving.is_some())
     }
 
     pub(crate) fn crash(&mut self, at: usize) {
@@ -286,7 +297,7 @@ impl World {
         }
     }
 
-    /// From now on nothing goes wrong; what is on its way still arrives.
+    /// From now on nothing goes wrong; what is on its way still arrives. Perhaps the owner is asked to leave in the middle of it.
     fn calm(&mut self) {
         self.note(format_args!("== calm"));
         self.storm = false;
@@ -294,5 +305,9 @@ impl World {
             self.grow();
         }
         self.end_zombies();
+        if self.random.percent(30) {
+            let leaving = self.random.pick(&[Leaving::Revoked, Leaving::Drained]);
+            self.ask_to_leave(leaving);
+        }
     }
 }
