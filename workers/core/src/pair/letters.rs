@@ -16,8 +16,8 @@ use super::{Action, Destination, Letter, LetterId, Pair, Tally};
 pub(super) struct Letters {
     next: u64,
     flying: HashMap<LetterId, Flying, FixedState>,
-    /// How many dead letters of a record are on their way; several sinks may have refused it.
-    dead: HashMap<(Lane, Offset), u32, FixedState>,
+    /// The same by the record's origin; several sinks may have refused it. Letters of what is nobody's copy are not among them.
+    by_origin: BTreeSet<(Offset, LetterId)>,
     /// Those that could not be delivered for a passing reason, by when they are sent again.
     again: BTreeSet<(Moment, LetterId)>,
     /// Spans of the input lane's records whose letters are not acknowledged.
@@ -94,32 +94,34 @@ impl Letters {
     /// Takes a letter that has its answer.
     fn take(&mut self, letter: LetterId) -> Option<Flying> {
         let flying = self.flying.remove(&letter)?;
-        if flying.is_dead() {
-            let record = (flying.entry.lane, flying.entry.offset);
-            if let Some(left) = self.dead.get_mut(&record) {
-                *left -= 1;
-                if *left == 0 {
-                    self.dead.remove(&record);
-                }
-            }
-        }
+        self.by_origin.remove(&(flying.entry.offset, letter));
         Some(flying)
+    }
+
+    /// The letters of a record that are on their way.
+    fn of(&self, origin: Offset) -> impl Iterator<Item = &Flying> {
+        let ids = self.by_origin.range((origin, LetterId(0))..=(origin, LetterId(u64::MAX)));
+        ids.filter_map(|(_, letter)| self.flying.get(letter))
     }
 
     /// The letter on its way that carries the next copy of a record; none when it was acknowledged.
     pub(super) fn leaving(&mut self, origin: Offset) -> Option<&mut Flying> {
-        self.flying.values_mut().find(|flying| {
+        let leaves = |flying: &&Flying| {
             let retried = matches!(flying.letter.to, Destination::Retry { .. });
-            retried && flying.entry.lane == Lane::Retry && flying.entry.offset == origin
-        })
+            retried && flying.entry.lane == Lane::Retry
+        };
+        let letter = self.of(origin).find(leaves)?.letter.id;
+        self.flying.get_mut(&letter)
     }
 
     /// Whether the dead letter of a record, of this replay or a later one, is on its way.
     pub(super) fn is_flying(&self, origin: Offset, replays: u32) -> bool {
-        (self.waiting.contains(origin) || self.retried.contains(origin)) && {
-            let same = |flying: &Flying| flying.is_dead() && flying.entry.offset == origin;
-            self.flying.values().any(|flying| same(flying) && flying.letter.replays >= replays)
-        }
+        self.of(origin).any(|flying| flying.is_dead() && flying.letter.replays >= replays)
+    }
+
+    /// Whether a dead letter of a record in this lane is on its way.
+    fn is_dead_in(&self, lane: Lane, origin: Offset) -> bool {
+        self.of(origin).any(|flying| flying.is_dead() && flying.entry.lane == lane)
     }
 }
 
@@ -208,8 +210,8 @@ impl Pair {
         if let (Destination::Retry { .. }, Lane::Input) = (flying.letter.to, flying.entry.lane) {
             letters.waiting.insert_range(flying.entry.first, flying.entry.offset.next());
         }
-        if flying.is_dead() {
-            *letters.dead.entry((flying.entry.lane, flying.entry.offset)).or_default() += 1;
+        if flying.letter.origin.is_some() {
+            letters.by_origin.insert((flying.entry.offset, id));
         }
         actions.push(Action::Letter(Box::new(flying.letter.clone())));
         letters.flying.insert(id, flying);
@@ -317,7 +319,7 @@ impl Pair {
         let own = &mut self.own;
         // Several sinks may have refused the same record: it waits for all their letters. A replay in the retry lane that
         // has failed again meanwhile waits for its own.
-        if own.letters.dead.contains_key(&(entry.lane, entry.offset)) {
+        if own.letters.is_dead_in(entry.lane, entry.offset) {
             return;
         }
         match entry.lane {
