@@ -331,7 +331,8 @@ mod tests {
             }
         }
 
-        /// Scenario: two sets. Guarantee: union, difference, intersection and clipping are those of plain sets.
+        /// Scenario: two sets. Guarantee: union, difference, intersection, clipping and forgetting are those of plain
+        /// sets, each tells its length, and what was written is read again.
         #[test]
         fn whole_sets_agree_with_plain_sets(a in runs(), b in runs(), cut in (0..60i64, 0..20i64)) {
             let (a, b) = (RunSet::collect(a), RunSet::collect(b));
@@ -348,12 +349,21 @@ mod tests {
             prop_assert_eq!(naive(&less), plain_a.difference(&plain_b).copied().collect::<BTreeSet<_>>());
             let both = a.intersection(&b);
             prop_assert!(tidy(&both));
+            prop_assert_eq!(both.len(), naive(&both).len() as u64);
             prop_assert_eq!(naive(&both), plain_a.intersection(&plain_b).copied().collect::<BTreeSet<_>>());
             let clipped = a.clipped(Offset(cut.0), Offset(cut.0 + cut.1));
             prop_assert!(tidy(&clipped));
             prop_assert_eq!(clipped.len(), naive(&clipped).len() as u64);
             let inside = plain_a.iter().copied().filter(|o| (cut.0..cut.0 + cut.1).contains(o)).collect::<BTreeSet<_>>();
             prop_assert_eq!(naive(&clipped), inside);
+            let mut above = a.clone();
+            above.forget_below(Offset(cut.0));
+            prop_assert!(tidy(&above));
+            prop_assert_eq!(above.len(), naive(&above).len() as u64);
+            prop_assert_eq!(naive(&above), plain_a.range(cut.0..).copied().collect::<BTreeSet<_>>());
+            let read: RunSet = serde_json::from_str(&serde_json::to_string(&a).unwrap()).unwrap();
+            prop_assert_eq!(read.len(), a.len());
+            prop_assert_eq!(read, a);
         }
     }
 
