@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::headers::OMITTED;
+use longshore_core::headers::{OMITTED, ORIGIN};
 use longshore_core::ledger::{TRAILER_VERSION, Trailer};
 use longshore_core::pair::{Destination, Letter, LetterId};
 use longshore_core::sink::{Block, Encode, Published, Sink, WriterContext};
 use longshore_core::{
-    ChunkBuilder, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Reason, RecordRef, RunSet,
+    ChunkBuilder, Class, Epoch, Failure, Generation, Item, Lane, Offset, PairId, Reason, RecordRef, RunSet,
     Sequence, WriterId,
 };
 use longshore_kafka::{
@@ -179,4 +179,68 @@ fn a_letter_keeps_its_payload_beside_one_that_is_too_large() {
     let mut wanted = vec![(Some(1_000), None); 10];
     wanted.insert(0, (None, Some("50000".to_owned())));
     assert_eq!(sizes, wanted);
+}
+
+/// Scenario: letters for both topics, mixed, given in calls around the number whose headers are written ahead; in each call several
+/// dead letters and copies are larger than their topic takes.
+/// Guarantee: every answer stands at its letter's place. Of the dead letters those that are too large leave their payload out, each with
+/// its own size, and the retry topic's are told as refused; everything else is there once, as it was.
+#[test]
+fn letters_of_two_topics_are_answered_at_their_places() {
+    let Some(broker) = shared_broker() else { return };
+    let witness = Witness::new(&broker.bootstrap());
+    let settings: Vec<_> = LETTER_SETTINGS.iter().copied().chain([("max.message.bytes", "20000")]).collect();
+    for topic in ["in.parcels.dlq", "in.parcels.retry"] {
+        witness.create_topic(topic, 1, &settings);
+    }
+    let letters = Letters::new(producer(&broker.bootstrap()), "parcels", "1a2b");
+    let calls = [63, 64, 65, 130];
+    let (is_copy, is_large) = (|n: usize| n.is_multiple_of(3), |n: usize| n % 20 >= 18);
+    let size = |n: usize| if is_large(n) { 40_000 + n } else { 100 };
+    let count: usize = calls.iter().sum();
+    let mut builder = ChunkBuilder::new(PairId::new("in", 0), Lane::Input, Epoch(1));
+    for n in 0..count {
+        builder.record(Offset(n as i64), 0, Some(b"key"), Some(&noise(n as u64 + 1, size(n))));
+    }
+    let chunk = builder.build(None);
+    let letter = |n: usize| Letter {
+        id: LetterId(n as u64),
+        to: if is_copy(n) { Destination::Retry { delay: Duration::ZERO } } else { Destination::DeadLetters },
+        origin: Some(Offset(n as i64)),
+        record: RecordRef::new(&chunk, n as u32).unwrap(),
+        failure: Failure::retry(Reason::StepFailed, "later"),
+        attempts: 1,
+        replays: 0,
+    };
+    let mut first = 0;
+    for call in calls {
+        let some: Vec<Letter> = (first..first + call).map(letter).collect();
+        let answers = wait(letters.send(&some));
+        assert_eq!(answers.len(), call);
+        for (n, answer) in (first..).zip(answers) {
+            let refused = answer.err().map(|failure| (failure.class, failure.reason));
+            let wanted = (is_copy(n) && is_large(n)).then_some((Class::Reject, Reason::SinkTooLarge));
+            assert_eq!(refused, wanted, "letter {n}");
+        }
+        first += call;
+    }
+    for (topic, copies) in [("in.parcels.dlq", false), ("in.parcels.retry", true)] {
+        let there = witness.read(topic);
+        let found: BTreeMap<_, _> = there
+            .iter()
+            .map(|seen| {
+                (seen.header(ORIGIN).unwrap(), (seen.value.as_ref().map(Vec::len), seen.header(OMITTED)))
+            })
+            .collect();
+        let of_topic = (0..count).filter(|n| is_copy(*n) == copies && !(copies && is_large(*n)));
+        let wanted: BTreeMap<_, _> = of_topic
+            .map(|n| {
+                let whole = (Some(size(n)), None);
+                let as_found = if is_large(n) { (None, Some(size(n).to_string())) } else { whole };
+                (format!("in/0/{n}/0"), as_found)
+            })
+            .collect();
+        assert_eq!(found, wanted, "{topic}");
+        assert_eq!(there.len(), wanted.len(), "{topic}: each once");
+    }
 }

@@ -43,53 +43,64 @@ impl Letters {
     /// A failure is what the broker said; the offset must not be settled then. Class Reject says that the retry topic does not
     /// accept the record.
     pub async fn send(&self, letters: &[Letter]) -> Vec<Result<(), Failure>> {
-        let (now_ms, mut topics) = (now_ms(), Topics::default());
         let mut answers: Vec<Result<(), Failure>> = letters.iter().map(|_| Ok(())).collect();
-        let mut given = Vec::new();
-        for (number, some) in letters.chunks(WRITTEN_AHEAD).enumerate() {
-            let some = self.outgoing(some, now_ms, &mut topics);
-            self.give(&some, number * WRITTEN_AHEAD, &topics, &mut given).await;
-        }
-        answered(given, &mut answers).await;
-        for (letter, answer) in letters.iter().zip(&mut answers) {
-            if is_too_large(letter, answer) {
-                *answer = self.send_without_payload(letter, now_ms, &mut topics).await;
+        let (all, now_ms): (Vec<usize>, _) = ((0..letters.len()).collect(), now_ms());
+        self.send_some(letters, &all, Form::Whole, now_ms, &mut answers).await;
+        let large = |place: &usize| is_too_large(&letters[*place], &answers[*place]);
+        let large: Vec<usize> = all.into_iter().filter(large).collect();
+        large.iter().for_each(|place| answers[*place] = Ok(()));
+        self.send_some(letters, &large, Form::WithoutPayload, now_ms, &mut answers).await;
+        for place in large {
+            if let Err(failure) = &mut answers[place]
+                && failure.class == Class::Reject
+            {
+                // Refused without its payload as well, it is not the record's fault any more.
+                *failure = Failure::halt(Reason::BrokerTopicUnfit, failure.detail());
             }
         }
         answers
     }
 
-    async fn send_without_payload<'a>(
+    /// Sends the letters at some places and notes their answers there.
+    async fn send_some(
         &self,
-        letter: &'a Letter,
+        letters: &[Letter],
+        places: &[usize],
+        form: Form,
         now_ms: i64,
-        topics: &mut Topics<'a>,
-    ) -> Result<(), Failure> {
-        let mut alone = self.outgoing(std::slice::from_ref(letter), now_ms, topics);
-        alone.omitted = Some(letter.record.value().map_or(0, <[u8]>::len).to_string());
-        let (mut given, mut answers) = (Vec::new(), [Ok(())]);
-        self.give(&alone, 0, topics, &mut given).await;
-        answered(given, &mut answers).await;
-        let [answer] = answers;
-        // Refused without its payload as well, it is not the record's fault any more.
-        answer.map_err(|failure| match failure.class {
-            Class::Reject => Failure::halt(Reason::BrokerTopicUnfit, failure.detail()),
-            Class::Retry { .. } | Class::Halt => failure,
-        })
+        answers: &mut [Result<(), Failure>],
+    ) {
+        let (mut topics, mut given) = (Topics::default(), Vec::new());
+        for some in places.chunks(WRITTEN_AHEAD) {
+            let some: Vec<(usize, &Letter)> = some.iter().map(|place| (*place, &letters[*place])).collect();
+            let some = self.outgoing(some, form, now_ms, &mut topics);
+            self.give(&some, &topics, &mut given).await;
+        }
+        answered(given, answers).await;
     }
 
     /// Writes the headers of letters.
-    fn outgoing<'a>(&self, letters: &'a [Letter], now_ms: i64, topics: &mut Topics<'a>) -> Outgoing<'a> {
+    fn outgoing<'a>(
+        &self,
+        letters: Vec<(usize, &'a Letter)>,
+        form: Form,
+        now_ms: i64,
+        topics: &mut Topics<'a>,
+    ) -> Outgoing<'a> {
         let mut text = HeaderText::default();
         let written = letters
             .iter()
-            .map(|letter| (topics.place(self, letter), self.write_headers(letter, now_ms, &mut text)));
-        Outgoing { written: written.collect(), letters, text, omitted: None }
+            .map(|(_, letter)| (topics.place(self, letter), self.write_headers(letter, now_ms, &mut text)));
+        let written = written.collect();
+        let omitted = letters.iter().map(|(_, letter)| match form {
+            Form::Whole => None,
+            Form::WithoutPayload => Some(letter.record.value().map_or(0, <[u8]>::len).to_string()),
+        });
+        Outgoing { written, omitted: omitted.collect(), letters, text }
     }
 
-    /// Gives letters to the producer as soon as it has room, those of one topic together; `first` is the place of the first one
-    /// among all that are sent.
-    async fn give(&self, letters: &Outgoing<'_>, first: usize, topics: &Topics<'_>, given: &mut Vec<Given>) {
+    /// Gives letters to the producer as soon as it has room, those of one topic together.
+    async fn give(&self, letters: &Outgoing<'_>, topics: &Topics<'_>, given: &mut Vec<Given>) {
         let (headers, places) = letters.headers();
         for (number, topic) in topics.names.iter().enumerate() {
             let rows: Vec<usize> =
@@ -100,7 +111,7 @@ impl Letters {
             while from < records.len() {
                 let end = from + self.producer.fitting(&records[from..]);
                 let ticket = self.producer.send_batch(topic, &records[from..end]).await;
-                given.push((rows[from..end].iter().map(|row| first + row).collect(), ticket));
+                given.push((rows[from..end].iter().map(|row| letters.letters[*row].0).collect(), ticket));
                 from = end;
             }
         }
@@ -166,6 +177,13 @@ impl Letters {
 /// times the memory of the letters themselves (I5).
 const WRITTEN_AHEAD: usize = 64;
 
+/// In which form letters go out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Whole,
+    WithoutPayload,
+}
+
 /// Letters, by their places, that the producer has, or why it does not take them.
 type Given = (Vec<usize>, Result<BatchTicket, Failure>);
 
@@ -222,25 +240,27 @@ type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Letters as they go out.
 struct Outgoing<'a> {
-    letters: &'a [Letter],
+    /// The letters, with their places among all that are sent.
+    letters: Vec<(usize, &'a Letter)>,
     /// Of each the number of its topic, and where its headers stand in the text.
     written: Vec<(usize, Range<usize>)>,
     text: HeaderText,
-    /// The size of the payload, where that is left out.
-    omitted: Option<String>,
+    /// Of each the size of its payload, where that is left out.
+    omitted: Vec<Option<String>>,
 }
 
 impl Outgoing<'_> {
     /// The records' own headers and ours, and where those of each letter stand.
     fn headers(&self) -> (Vec<Header<'_>>, Vec<Range<usize>>) {
         let mut list = Vec::with_capacity(self.letters.len() * 12);
-        let places = self.letters.iter().zip(&self.written).map(|(letter, (_, ours))| {
+        let letters = self.letters.iter().zip(&self.written).zip(&self.omitted);
+        let places = letters.map(|(((_, letter), (_, ours)), omitted)| {
             let first = list.len();
             let own = letter.record.headers().filter(|header| !is_ours(header.name));
             list.extend(own.map(|header| (header.name, header.value)));
             let ours = self.text.list(ours.clone());
             list.extend(ours.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
-            list.extend(self.omitted.iter().map(|bytes| (OMITTED.as_bytes(), Some(bytes.as_bytes()))));
+            list.extend(omitted.iter().map(|bytes| (OMITTED.as_bytes(), Some(bytes.as_bytes()))));
             first..list.len()
         });
         let places = places.collect();
@@ -248,11 +268,11 @@ impl Outgoing<'_> {
     }
 
     fn record<'r>(&'r self, row: usize, headers: &'r [Header<'r>]) -> ProducerRecord<'r> {
-        let record = &self.letters[row].record;
+        let record = &self.letters[row].1.record;
         ProducerRecord {
             partition: Some(record.pair().partition.0),
             key: record.key(),
-            value: record.value().filter(|_| self.omitted.is_none()),
+            value: record.value().filter(|_| self.omitted[row].is_none()),
             timestamp_ms: None,
             headers,
         }

@@ -122,13 +122,35 @@ impl Producer {
         topic: &str,
         records: &[ProducerRecord<'_>],
     ) -> Result<BatchTicket, Failure> {
+        self.give(topic, records, false).await
+    }
+
+    /// The same for a caller who does not keep the records: those that failed come back with their failures. Their bytes are in no
+    /// budget, and in the producer's room no more (I5).
+    ///
+    /// # Errors
+    /// Those of [`Self::send_batch`].
+    pub async fn send_to_keep(
+        &self,
+        topic: &str,
+        records: &[ProducerRecord<'_>],
+    ) -> Result<BatchTicket, Failure> {
+        self.give(topic, records, true).await
+    }
+
+    async fn give(
+        &self,
+        topic: &str,
+        records: &[ProducerRecord<'_>],
+        keeps: bool,
+    ) -> Result<BatchTicket, Failure> {
         let bytes: u64 = records.iter().map(|record| record.bytes() + RECORD_OVERHEAD_BYTES).sum();
         let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES))
             .unwrap_or(u32::MAX)
             .clamp(1, self.shared.room_units);
         let room = self.shared.room.acquire_many(units).await;
         room.map_err(|_| closed())?.forget();
-        self.shared.send(topic, records, units)
+        self.shared.send(topic, records, units, keeps)
     }
 
     /// How many of these records to give to one [`Self::send_batch`]: as many as fit half of the producer's room, at least
@@ -222,7 +244,13 @@ impl Generation {
 }
 
 impl Shared {
-    fn send(&self, topic: &str, records: &[ProducerRecord<'_>], units: u32) -> Result<BatchTicket, Failure> {
+    fn send(
+        &self,
+        topic: &str,
+        records: &[ProducerRecord<'_>],
+        units: u32,
+        keeps: bool,
+    ) -> Result<BatchTicket, Failure> {
         if !self.know(topic) {
             self.room.add_permits(units as usize);
             return Err(Failure::halt(
@@ -232,7 +260,7 @@ impl Shared {
         }
         // Held until all are sent, so that no record goes to a client that was just emptied and is polled no more.
         let generation = self.generation.read().unwrap_or_else(PoisonError::into_inner);
-        let (slot, ticket) = self.answers.open(records.len(), units);
+        let (slot, ticket) = self.answers.open(records.len(), units, keeps);
         for (row, record) in (0_u32..).zip(records) {
             let sent = match generation.topics.get(topic) {
                 Some(handle) => {

@@ -212,7 +212,7 @@ impl SegmentWriter for TopicWriter {
             while self.taken < records.len() {
                 let end = self.taken + self.producer.fitting(&records[self.taken..]);
                 let piece = &records[self.taken..end];
-                let send = tokio::time::timeout(PATIENCE, self.producer.send_batch(&self.topic, piece));
+                let send = tokio::time::timeout(PATIENCE, self.producer.send_to_keep(&self.topic, piece));
                 let ticket = send.await.map_err(|_| self.stuck("no room for more records"))??;
                 let offsets = block.rows[self.taken..end].iter().map(|row| row.offset).collect();
                 self.open.push(Sent { ticket, offsets });
@@ -245,7 +245,10 @@ impl SegmentWriter for TopicWriter {
                     match row.failure.class {
                         Class::Reject => self.refused.push((offset, row.failure)),
                         Class::Retry { .. } | Class::Halt => {
-                            self.again.push((offset, row.record));
+                            let lost = || {
+                                Failure::halt(Reason::Internal, "a failed row came back without its bytes")
+                            };
+                            self.again.push((offset, row.record.ok_or_else(lost)?));
                             failed = Some(row.failure);
                         }
                     }
@@ -267,7 +270,7 @@ impl TopicWriter {
             let records: Vec<_> =
                 self.again.iter().zip(&lists).map(|((_, record), headers)| record.as_ref(headers)).collect();
             let piece = &records[..self.producer.fitting(&records)];
-            let send = tokio::time::timeout(PATIENCE, self.producer.send_batch(&self.topic, piece));
+            let send = tokio::time::timeout(PATIENCE, self.producer.send_to_keep(&self.topic, piece));
             let ticket = send.await.map_err(|_| self.stuck("no room for more records"))??;
             let sent = piece.len();
             let offsets = self.again.drain(..sent).map(|(offset, _)| offset).collect();

@@ -23,8 +23,8 @@ pub struct FailedRecord {
     pub row: usize,
     /// Why. [`Class::Reject`] is about this record alone; everything else is worth another try.
     pub failure: Failure,
-    /// The record, to send it again.
-    pub record: OwnedRecord,
+    /// The record, to send it again; none unless it was given by [`Producer::send_to_keep`](super::Producer::send_to_keep).
+    pub record: Option<OwnedRecord>,
 }
 
 /// Resolves when every record of a batch is answered for: to those that failed, so to nothing when all is well.
@@ -49,6 +49,8 @@ impl Future for BatchTicket {
 struct Batch {
     waiting: usize,
     room_units: u32,
+    /// Failed records are given back with their bytes.
+    keeps: bool,
     failed: Vec<FailedRecord>,
     done: oneshot::Sender<Vec<FailedRecord>>,
 }
@@ -132,14 +134,15 @@ impl Answers {
     }
 
     /// A slot for a batch of so many records; an empty batch is answered at once.
-    pub(super) fn open(&self, records: usize, room_units: u32) -> (u32, BatchTicket) {
+    pub(super) fn open(&self, records: usize, room_units: u32, keeps: bool) -> (u32, BatchTicket) {
         let (done, receiver) = oneshot::channel();
         let mut slots = self.slots();
         let slot = slots.free.pop().unwrap_or_else(|| {
             slots.batches.push(None);
             slots.batches.len() as u32 - 1
         });
-        slots.batches[slot as usize] = Some(Batch { waiting: records, room_units, failed: Vec::new(), done });
+        slots.batches[slot as usize] =
+            Some(Batch { waiting: records, room_units, keeps, failed: Vec::new(), done });
         if records == 0 {
             self.finish(&mut slots, slot);
         }
@@ -160,11 +163,18 @@ impl Answers {
         let (slot, row) = untag(tag);
         let failure = delivery_failure(code, &record.topic);
         let mut slots = self.slots();
-        self.answer(&mut slots, slot, Some(FailedRecord { row: row as usize, failure, record }));
+        self.answer(
+            &mut slots,
+            slot,
+            Some(FailedRecord { row: row as usize, failure, record: Some(record) }),
+        );
     }
 
-    fn answer(&self, slots: &mut Slots, slot: u32, failed: Option<FailedRecord>) {
+    fn answer(&self, slots: &mut Slots, slot: u32, mut failed: Option<FailedRecord>) {
         let Some(batch) = slots.batches.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        if let Some(failed) = failed.as_mut().filter(|_| !batch.keeps) {
+            failed.record = None;
+        }
         batch.failed.extend(failed);
         batch.waiting = batch.waiting.saturating_sub(1);
         if batch.waiting == 0 {

@@ -129,7 +129,8 @@ fn a_fatal_error_is_survived() {
     source.shut_down().unwrap();
 }
 
-/// Guarantee: a record that is too large is told by its row, the others go out.
+/// Guarantee: a record that is too large is told by its row, the others go out; it comes back with its bytes to nobody but who asks for
+/// them, since they are in no budget (I5).
 #[test]
 fn a_record_too_large_is_one_rows_failure() {
     let broker = EmbeddedBroker::start(&[("out", 1)]).unwrap();
@@ -145,9 +146,13 @@ fn a_record_too_large_is_one_rows_failure() {
     let records = [one(b"a".as_slice()), one(huge.as_slice()), one(b"c".as_slice())];
     let failed = futures_wait(async { producer.send_batch("out", &records).await.unwrap().await.unwrap() });
     assert_eq!(
-        failed.iter().map(|f| (f.row, f.failure.reason)).collect::<Vec<_>>(),
-        [(1, Reason::SinkTooLarge)]
+        failed.iter().map(|f| (f.row, f.failure.reason, f.record.is_some())).collect::<Vec<_>>(),
+        [(1, Reason::SinkTooLarge, false)]
     );
+    let kept = async { producer.send_to_keep("out", &records[1..]).await.unwrap().await.unwrap() };
+    let [failed] = &futures_wait(kept)[..] else { panic!("one record is too large") };
+    let record = failed.record.as_ref().expect("it was to be kept");
+    assert_eq!((failed.row, record.value.as_ref().map(Vec::len)), (0, Some(huge.len())));
 }
 
 /// Guarantee: what no step has read passes byte for byte with key and own headers; forged names are stripped;
