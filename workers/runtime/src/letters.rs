@@ -27,9 +27,77 @@ pub trait LetterSink: Send + Sync {
     }
 }
 
+/// The most letters that are sent together: the first of them is answered for when the last one is.
+const PARCEL: usize = 1024;
+
+/// Letters by what is sent together: a letter alone costs nearly as much as a hundred together. A parcel is answered as a whole, so each
+/// topic has its own: while the dead-letter topic is away, the retry topic's letters settle.
+pub(crate) fn parcels(letters: Vec<Letter>) -> Vec<Vec<Letter>> {
+    let is_dead = |letter: &Letter| letter.to == Destination::DeadLetters;
+    let (dead, copies): (Vec<_>, Vec<_>) = letters.into_iter().partition(is_dead);
+    let mut parcels = Vec::new();
+    for mut letters in [dead, copies] {
+        while !letters.is_empty() {
+            let rest = letters.split_off(letters.len().min(PARCEL));
+            parcels.push(std::mem::replace(&mut letters, rest));
+        }
+    }
+    parcels
+}
+
+/// The trouble that letters of one pair are known to have.
+#[derive(Default)]
+pub(crate) struct Troubles {
+    round: u64,
+    parcels: u64,
+    hold: Option<Failure>,
+}
+
+impl Troubles {
+    /// What parcels that are sent now belong to.
+    pub(crate) fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// Why the pair is held.
+    pub(crate) fn hold(&self) -> Option<&Failure> {
+        self.hold.as_ref()
+    }
+
+    /// The parcels under way were dropped. What they told may still be in the mailbox, and none of them will ever say that it is well.
+    pub(crate) fn forget(&mut self) {
+        *self = Self { round: self.round + 1, ..Self::default() };
+    }
+
+    /// A parcel has trouble, for the first time or of another kind.
+    pub(crate) fn told(&mut self, round: u64, failure: Failure, first: bool) {
+        if round != self.round {
+            return;
+        }
+        self.parcels += u64::from(first);
+        // That there is no answer is only said until more is known.
+        if self.hold.as_ref().is_none_or(|known| known.reason == Reason::BrokerUnavailable) {
+            self.hold = Some(failure);
+        }
+    }
+
+    /// A parcel that had trouble came through.
+    pub(crate) fn ended(&mut self, round: u64) {
+        if round != self.round {
+            return;
+        }
+        self.parcels = self.parcels.saturating_sub(1);
+        if self.parcels == 0 {
+            self.hold = None;
+        }
+    }
+}
+
 /// Letters that go out together.
 pub(crate) struct Parcel {
     letters: Vec<Letter>,
+    /// [`Troubles::round`].
+    round: u64,
     pause: Pause,
     /// Why they have to be sent again.
     failed: Option<Failure>,
@@ -47,8 +115,8 @@ pub(crate) struct Delivered {
 
 impl Parcel {
     /// Letters that were not sent yet.
-    pub(crate) fn new(letters: Vec<Letter>, pauses: Pauses) -> Self {
-        Self { letters, pause: Pause::new(pauses), failed: None, told: None }
+    pub(crate) fn new(letters: Vec<Letter>, round: u64, pauses: Pauses) -> Self {
+        Self { letters, round, pause: Pause::new(pauses), failed: None, told: None }
     }
 
     /// Says once what the trouble with these letters is, and again when it is another one. A closed mailbox means that the
@@ -56,7 +124,7 @@ impl Parcel {
     fn tell(&mut self, failure: Failure, mailbox: &UnboundedSender<Input>) {
         if self.told != Some(failure.reason) {
             let first = self.told.replace(failure.reason).is_none();
-            let _ = mailbox.send(Input::LetterTrouble { failure, first });
+            let _ = mailbox.send(Input::LetterTrouble { round: self.round, failure, first });
         }
     }
 }
@@ -106,7 +174,7 @@ pub(crate) async fn deliver(
         return Delivered { answers, left: Some(parcel) };
     }
     if parcel.told.is_some() {
-        let _ = mailbox.send(Input::LetterWell);
+        let _ = mailbox.send(Input::LetterWell { round: parcel.round });
     }
     Delivered { answers, left: None }
 }
@@ -137,3 +205,6 @@ async fn send_once(sink: &dyn LetterSink, letters: &[Letter]) -> Vec<Result<(), 
     }
     results
 }
+
+#[cfg(test)]
+mod tests;

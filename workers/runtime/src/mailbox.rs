@@ -35,16 +35,21 @@ pub(crate) enum Input {
     Publishing(Epoch),
     /// The letter sink did not take a letter and is tried again.
     LetterRetried(Failure),
-    /// A letter has trouble: it was not taken, or has no answer for long. Said when its trouble begins, and again when it is
+    /// A parcel of letters has trouble: one was not taken, or has no answer for long. Said when its trouble begins, and again when it is
     /// another one.
     LetterTrouble {
+        /// Which round of letters it belongs to; those of an older one were dropped.
+        round: u64,
         /// What is known of it.
         failure: Failure,
         /// It begins.
         first: bool,
     },
-    /// A letter that had trouble came through.
-    LetterWell,
+    /// A parcel that had trouble came through.
+    LetterWell {
+        /// Which round of letters it belongs to.
+        round: u64,
+    },
     /// Stop by SIGTERM.
     Drain {
         /// When to let go of what is not finished.

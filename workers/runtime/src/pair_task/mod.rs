@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock::{self, Clock};
 use crate::crash::{self, Point};
 use crate::entropy;
-use crate::letters::{Delivered, LetterSink};
+use crate::letters::{Delivered, LetterSink, Troubles};
 use crate::mailbox::Input;
 use crate::plan::Plan;
 use crate::pool::Pool;
@@ -103,13 +103,12 @@ pub(crate) struct PairTask {
     letters: FuturesUnordered<Delivery>,
     /// Letters that are to be sent, as one parcel, when this turn of the task is over.
     posted: Vec<Letter>,
-    letters_in_trouble: u64,
+    letters_trouble: Troubles,
     started: bool,
     /// Where reading was to begin, until something came.
     begins: Option<Offset>,
     halt: Option<Failure>,
     hold: Option<Failure>,
-    letters_hold: Option<Failure>,
     mailbox: UnboundedSender<Input>,
     stop: Option<Stop>,
     end: Option<PairEnd>,
@@ -143,12 +142,11 @@ impl PairTask {
             flight: Flight::new(0),
             letters: FuturesUnordered::new(),
             posted: Vec::new(),
-            letters_in_trouble: 0,
+            letters_trouble: Troubles::default(),
             started: false,
             begins: None,
             halt: None,
             hold: None,
-            letters_hold: None,
             mailbox,
             stop: None,
             end: None,
@@ -220,21 +218,13 @@ impl PairTask {
             }
             Input::Publishing(epoch) => self.figures.progress += u64::from(epoch == self.epoch),
             Input::LetterRetried(failure) => self.metrics.letter_retried(&failure),
-            Input::LetterTrouble { failure, first } => {
-                self.letters_in_trouble += u64::from(first);
-                // That there is no answer is only said until more is known.
-                let vague = |known: &Failure| known.reason == Reason::BrokerUnavailable;
-                if self.letters_hold.as_ref().is_none_or(vague) {
-                    self.letters_hold = Some(failure);
-                }
+            Input::LetterTrouble { round, failure, first } => {
+                self.letters_trouble.told(round, failure, first);
                 self.derive_state();
             }
-            Input::LetterWell => {
-                self.letters_in_trouble = self.letters_in_trouble.saturating_sub(1);
-                if self.letters_in_trouble == 0 {
-                    self.letters_hold = None;
-                    self.derive_state();
-                }
+            Input::LetterWell { round } => {
+                self.letters_trouble.ended(round);
+                self.derive_state();
             }
             Input::Drain { until } => self.stop(until, Event::Drain),
             Input::Revoke { epoch, until } => {
@@ -420,8 +410,7 @@ impl PairTask {
         self.cancel_units();
         self.letters = FuturesUnordered::new();
         self.posted.clear();
-        self.letters_in_trouble = 0;
-        self.letters_hold = None;
+        self.letters_trouble.forget();
         self.writers.iter_mut().for_each(|writer| *writer = None);
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::pair::{Action, Destination, Grain, Letter, LetterId, Position, Tally, Unit};
+use longshore_core::pair::{Action, Grain, Letter, LetterId, Position, Tally, Unit};
 use longshore_core::sink::WriterContext;
 use longshore_core::source::SourceCommand;
 use longshore_core::{Block, Failure, Lane, Moment, Offset, SinkIndex, WriterId};
@@ -15,9 +15,6 @@ use crate::letters::{self, Delivered, Parcel};
 use crate::pool::{self, Job};
 use crate::waiting::CrewOptions;
 use crate::writer::{Writer, WriterOptions};
-
-/// The most letters that are sent together: the first of them is answered for when the last one is.
-const PARCEL: usize = 1024;
 
 impl PairTask {
     pub(super) fn perform(&mut self, action: Action) {
@@ -147,21 +144,10 @@ impl PairTask {
         self.posted.push(letter);
     }
 
-    /// Sends what was posted in this turn: a letter alone costs nearly as much as a hundred together. A parcel is answered as a whole,
-    /// so each topic has its own: while the dead-letter topic is away, the retry topic's letters settle.
+    /// Sends what was posted in this turn.
     pub(super) fn send_posted(&mut self) {
-        if self.posted.is_empty() {
-            return;
-        }
-        let posted = std::mem::take(&mut self.posted);
-        let is_dead = |letter: &Letter| letter.to == Destination::DeadLetters;
-        let (dead, copies): (Vec<_>, Vec<_>) = posted.into_iter().partition(is_dead);
-        for mut letters in [dead, copies] {
-            while !letters.is_empty() {
-                let rest = letters.split_off(letters.len().min(PARCEL));
-                let parcel = std::mem::replace(&mut letters, rest);
-                self.deliver(Parcel::new(parcel, self.shared.pauses));
-            }
+        for letters in letters::parcels(std::mem::take(&mut self.posted)) {
+            self.deliver(Parcel::new(letters, self.letters_trouble.round(), self.shared.pauses));
         }
     }
 
@@ -231,7 +217,7 @@ impl PairTask {
 
     /// What the pair is at, from what is known of it; says a change to a held state and back once.
     pub(super) fn derive_state(&mut self) {
-        let hold = self.hold.as_ref().or(self.letters_hold.as_ref());
+        let hold = self.hold.as_ref().or(self.letters_trouble.hold());
         let (state, reason) = match (&self.halt, hold) {
             (Some(failure), _) => (PairState::Halted, Some(failure)),
             (None, _) if self.stop.is_some() => (PairState::Stopping, None),

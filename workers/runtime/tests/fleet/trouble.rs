@@ -231,3 +231,28 @@ async fn a_new_beginning_loses_and_doubles_nothing() {
     assert_key_order(&world.store().rows(&pair));
     assert!(world.stop().await.is_ok());
 }
+
+/// Scenario: a letter is under way and gets no answer when the pair is assigned anew, and later when it is lost and comes back.
+/// Guarantees: what was under way is dropped and its late answer settles nothing; the new ownership sends its own letter, and everything is
+/// committed (I4, I8).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_under_way_ends_with_its_ownership() {
+    let world = World::start(Setup { steps: vec![broken_at(10)], ..Setup::default() });
+    world.letters.silent.store(true, Ordering::SeqCst);
+    let asked = || world.letters.asked.load(Ordering::SeqCst);
+    let pair = world.feed(numbered(100, 10));
+    until("the letter is under way", || asked() == 1).await;
+    world.source.assign(&pair);
+    until("the new ownership has sent it again", || asked() == 2).await;
+    world.source.lose(&pair);
+    until("the pair is off the list", || world.status.pairs().is_empty()).await;
+    assert!(world.source.committed(&pair) <= 10, "nothing is committed past the letter");
+    world.source.assign(&pair);
+    until("the third ownership has sent it again", || asked() == 3).await;
+    assert!(world.letters.reasons().is_empty(), "no dropped letter is kept");
+    world.letters.silent.store(false, Ordering::SeqCst);
+    until("everything is committed", || world.source.committed(&pair) == 100).await;
+    assert_eq!(world.letters.reasons(), [(10, "decode.json")]);
+    until("the pair runs", || world.status.pairs().iter().all(|told| told.state == PairState::Running)).await;
+    assert!(world.stop().await.is_ok());
+}
