@@ -1,4 +1,5 @@
-//! How fast the `postgres` sink publishes, beside `psql` that copies the same lines in one transaction:
+//! How fast the `postgres` sink publishes, beside `psql` that copies the same lines in one transaction into the same table with the same
+//! indexes:
 //! `cargo run --release --features postgres --example copy_rate -- PORT USER DATABASE` (a server on 127.0.0.1 that asks for no password).
 
 use std::error::Error;
@@ -128,8 +129,9 @@ impl Server {
         }
     }
 
-    /// Publishes all segments, those of each of `pairs` partitions one after the other.
-    async fn sink(&self, upsert: bool, pairs: i32) -> Done<Duration> {
+    /// Publishes all segments, those of each of `pairs` partitions one after the other. Gives the time, and how much of it the writers spent
+    /// with taking rows over, which is all that waits for the publish before: rows are encoded on other threads meanwhile.
+    async fn sink(&self, upsert: bool, pairs: i32) -> Done<(Duration, Duration)> {
         self.clear(upsert)?;
         let sink = PostgresSink::new("postgres", "bench", Generation::FIRST, self.options(upsert))?;
         let mut writers = Vec::new();
@@ -148,28 +150,33 @@ impl Server {
         let begun = Instant::now();
         let publish = writers.into_iter().map(|(mut writer, lines, partition)| {
             tokio::spawn(async move {
+                let mut appending = Duration::ZERO;
                 for (sequence, block) in (0..).zip(&lines) {
+                    let begun = Instant::now();
                     writer.append(block).await?;
                     writer.seal()?;
+                    appending += begun.elapsed();
                     match writer.publish(&trailer(sequence, partition)).await? {
                         Published::Done(refused) if refused.is_empty() => {}
                         other => return Err(format!("{other:?}").into()),
                     }
                 }
-                Done::Ok(())
+                Done::Ok(appending)
             })
         });
+        let mut appending = Duration::ZERO;
         for task in publish.collect::<Vec<_>>() {
-            task.await??;
+            appending += task.await??;
         }
-        Ok(begun.elapsed())
+        Ok((begun.elapsed(), appending / pairs as u32))
     }
 
-    /// `psql` copies the same lines from a file.
-    fn plain(&self, file: &str) -> Done<Duration> {
-        self.clear(false)?;
+    /// `psql` copies the same lines from a file; with `upsert` into the table that has a key.
+    fn plain(&self, file: &str, upsert: bool) -> Done<Duration> {
+        self.clear(upsert)?;
+        let columns = if upsert { "(seen, service, severity, whole, id)" } else { "" };
         let begun = Instant::now();
-        self.psql(&format!("\\copy bench from '{file}'"))?;
+        self.psql(&format!("\\copy bench {columns} from '{file}'"))?;
         Ok(begun.elapsed())
     }
 }
@@ -182,11 +189,17 @@ async fn main() -> Done<()> {
         return Err("copy_rate PORT USER DATABASE".into());
     };
     let server = Server { port: port.parse()?, user, database };
-    let mut file = tempfile::NamedTempFile::new()?;
+    let (mut file, mut keyed) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
     for segment in 0..SEGMENTS {
-        file.write_all(&lines(segment * ROWS_IN_SEGMENT, false).bytes)?;
+        let block = lines(segment * ROWS_IN_SEGMENT, false);
+        file.write_all(&block.bytes)?;
+        for row in &block.rows {
+            let line = row.value.as_ref().map(|at| &block.bytes[at.start as usize..at.end as usize - 1]);
+            keyed.write_all(line.unwrap_or_default())?;
+            writeln!(keyed, "\t{}", row.offset)?;
+        }
     }
-    let path = file.path().display().to_string();
+    let [path, keyed_path] = [&file, &keyed].map(|file| file.path().display().to_string());
     let rows = SEGMENTS * ROWS_IN_SEGMENT;
     let rate = |spent: Duration| rows as f64 / spent.as_secs_f64() / 1e3;
     let mut out = std::io::stdout();
@@ -196,21 +209,27 @@ async fn main() -> Done<()> {
         file.as_file().metadata()?.len()
     )?;
     for round in 0..=ROUNDS {
-        let plain = server.plain(&path)?;
-        let one = server.sink(false, 1).await?;
-        let four = server.sink(false, 4).await?;
-        let upsert = server.sink(true, 1).await?;
-        let ratio = |spent: Duration| plain.as_secs_f64() / spent.as_secs_f64();
+        let (plain, keyed) = (server.plain(&path, false)?, server.plain(&keyed_path, true)?);
+        let (one, appending) = server.sink(false, 1).await?;
+        let (four, _) = server.sink(false, 4).await?;
+        let (upsert, _) = server.sink(true, 1).await?;
+        let (upsert_four, _) = server.sink(true, 4).await?;
+        let ratio = |plain: Duration, spent: Duration| plain.as_secs_f64() / spent.as_secs_f64();
         writeln!(
             out,
-            "round {round}: psql {:.1}; insert {:.1} = {:.2}; four pairs {:.1} = {:.2}; upsert {:.1} = {:.2}",
+            "round {round}: psql {:.1}; insert {:.1} = {:.2}; four pairs {:.1} = {:.2}; \
+             psql with key {:.1}; upsert {:.1} = {:.2}; four pairs {:.1} = {:.2}; taking rows over {:.1} % of insert",
             rate(plain),
             rate(one),
-            ratio(one),
+            ratio(plain, one),
             rate(four),
-            ratio(four),
+            ratio(plain, four),
+            rate(keyed),
             rate(upsert),
-            ratio(upsert),
+            ratio(keyed, upsert),
+            rate(upsert_four),
+            ratio(keyed, upsert_four),
+            100.0 * appending.as_secs_f64() / one.as_secs_f64(),
         )?;
     }
     Ok(())
