@@ -95,6 +95,37 @@ fn on_the_embedded_broker_the_account_holds() {
     assert!(clean.status.success(), "{}", text(&clean));
 }
 
+/// Scenario: the demo with its rows in a Postgres of its own; then a row is taken out of what was read back, and one put in twice.
+/// Guarantee: the same account, counted from the tables and their ledger; each planted row is named.
+#[test]
+fn rows_in_tables_are_counted_by_sql() {
+    let installed = fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut found| found.next().is_some());
+    if !installed {
+        assert!(std::env::var_os("CI").is_none(), "no Postgres can run here");
+        return;
+    }
+    let (_home, dir, told) = demo("embedded", &["--sink", "postgres"]);
+    assert!(told.contains("rows of longshore_demo.logs, read back by SQL"), "{told}");
+    let clean = verify(&dir);
+    assert!(clean.status.success(), "{}", text(&clean));
+    let file = dir.join("tables/longshore_demo.logs.ndjson.zst");
+    let before = fs::read(&file).unwrap();
+    let rows = String::from_utf8(zstd::decode_all(&before[..]).unwrap()).unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    for (words, edited) in [
+        ("missing: ", rows[1..].to_vec()),
+        ("doubled row: longshore_demo.logs row 2 ", [&rows[..1], &rows[..]].concat()),
+    ] {
+        fs::write(&file, zstd::encode_all((edited.join("\n") + "\n").as_bytes(), 1).unwrap()).unwrap();
+        let found = verify(&dir);
+        let (told, row) = (text(&found), origin(rows[0]));
+        assert_eq!(found.status.code(), Some(1), "{told}");
+        let named = told.lines().any(|line| line.contains(words) && line.contains(&row));
+        assert!(named, "no finding {words:?} names {row}:\n{told}");
+        assert!(told.contains("rows in the ledger"), "{told}");
+    }
+}
+
 /// Scenario: a twentieth of the records fails on purpose while a worker is killed, then every record for a while; the cause is mended and
 /// the letters are sent again. Guarantee: the breaker holds, and opens again by itself; the account names who went through the retry topic, who waited there, and which letters were sent again, each
 /// as many as the seed says; nothing waits, and it adds up, also when it is counted again. A copy that is not settled, and a record

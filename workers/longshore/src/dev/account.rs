@@ -25,7 +25,10 @@ pub(crate) struct Account {
     pub(crate) published: u64,
     /// Records that the producer got confirmed.
     pub(crate) confirmed: u64,
-    /// Distinct records with a row in the files.
+    /// The table that the rows are in; none when they are in files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) table: Option<String>,
+    /// Distinct records with a row in the files, or in the table.
     pub(crate) in_files: u64,
     /// Records filtered, by reason, as the trailers count them.
     pub(crate) filtered: BTreeMap<String, u64>,
@@ -75,8 +78,8 @@ struct Found {
     row: Option<String>,
 }
 
-struct Count {
-    account: Account,
+pub(super) struct Count {
+    pub(super) account: Account,
     published: HashMap<Origin, Published>,
     found: HashMap<Origin, Found>,
     ways: Ways,
@@ -91,6 +94,7 @@ impl Count {
             pipeline: pipeline.name.clone(),
             published: rows.len() as u64,
             confirmed: pipeline.published,
+            table: pipeline.table.clone(),
             ..Account::default()
         };
         let published = rows.into_iter().map(|row| (row.origin.clone(), row)).collect();
@@ -105,7 +109,10 @@ impl Count {
             ));
         }
         self.ways = Ways::read(folder, pipeline, &self.published, &mut self.account)?;
-        self.files(&folder.join(&pipeline.files), folder)?;
+        match &pipeline.table {
+            Some(table) => self.table(table, folder)?,
+            None => self.files(&folder.join(&pipeline.files), folder)?,
+        }
         self.places();
         self.ways.finish(&self.published, &mut self.account);
         for row in pipeline.committed.iter().filter(|row| row.committed.unwrap_or(0) != row.end) {
@@ -117,8 +124,14 @@ impl Count {
     }
 
     fn files(&mut self, files: &Path, folder: &Path) -> anyhow::Result<()> {
-        let report = verify::verify(files, |row| self.row(row, folder))
-            .with_context(|| format!("cannot read the sink's folder {}", files.display()))?;
+        let report = verify::verify(files, |row| {
+            let file = row.file.path.strip_prefix(folder).unwrap_or(&row.file.path);
+            let place = format!("{}:{} ({})", file.display(), row.line, row.origin);
+            if self.row(&place, row.origin, row.json) {
+                self.in_order(&place, row.origin);
+            }
+        })
+        .with_context(|| format!("cannot read the sink's folder {}", files.display()))?;
         self.account.filtered = report.filtered();
         for finding in report.findings {
             self.account.fault(finding.to_string());
@@ -126,33 +139,41 @@ impl Count {
         Ok(())
     }
 
-    fn row(&mut self, row: &verify::RowSeen<'_>, folder: &Path) {
-        let file = row.file.path.strip_prefix(folder).unwrap_or(&row.file.path);
-        let place = format!("{}:{} ({})", file.display(), row.line, row.origin);
-        let Some(published) = self.published.get(row.origin) else {
-            return self.account.fault(format!("foreign row: {place} was never published"));
+    /// Counts a row; false when it should not be there.
+    pub(super) fn row(&mut self, place: &str, origin: &Origin, json: &str) -> bool {
+        let Some(published) = self.published.get(origin) else {
+            self.account.fault(format!("foreign row: {place} was never published"));
+            return false;
         };
         if published.place != Place::File {
             let expected = format!("{:?}", published.place);
-            return self.account.fault(format!("unexpected row: {place} should be {expected}"));
+            self.account.fault(format!("unexpected row: {place} should be {expected}"));
+            return false;
         }
         if let Some(expected) = &published.text
-            && text_digest(row.json).as_ref() != Some(expected)
+            && text_digest(json).as_ref() != Some(expected)
         {
             self.account.fault(format!("changed row: {place} does not hold the published text"));
         }
-        let found = self.found.entry(row.origin.clone()).or_default();
+        let found = self.found.entry(origin.clone()).or_default();
         if let Some(first) = &found.row {
             self.account.duplicates += 1;
             let words = format!("doubled row: {place} stands at {first} already");
-            return self.account.fault(words);
+            self.account.fault(words);
+            return false;
         }
-        found.row = Some(place.clone());
+        found.row = Some(place.to_owned());
         self.account.in_files += 1;
+        true
+    }
+
+    /// Holds a row against the one before it of its key.
+    fn in_order(&mut self, place: &str, origin: &Origin) {
         // A dead letter leaves the order of its key, and its replay comes late.
-        let Some(key) = published.key.clone().filter(|_| !self.ways.is_replayed(row.origin)) else { return };
-        let last = self.last.insert((row.origin.partition.0, key), row.origin.clone());
-        if let Some(last) = last.filter(|last| last.offset > row.origin.offset) {
+        let key = self.published.get(origin).and_then(|published| published.key.clone());
+        let Some(key) = key.filter(|_| !self.ways.is_replayed(origin)) else { return };
+        let last = self.last.insert((origin.partition.0, key), origin.clone());
+        if let Some(last) = last.filter(|last| last.offset > origin.offset) {
             self.account.out_of_order += 1;
             self.account.fault(format!("row out of order: {place} stands behind {last} of the same key"));
         }

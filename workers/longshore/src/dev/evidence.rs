@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use longshore_core::Origin;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,9 @@ pub(crate) struct Pipeline {
     pub(crate) letters: String,
     /// Where its files are, relative to the run's folder.
     pub(crate) files: PathBuf,
+    /// The table that its rows are in instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) table: Option<String>,
     /// Records that the producer got confirmed.
     pub(crate) published: u64,
     /// Per partition: the group's committed offset and the log's end.
@@ -120,6 +124,16 @@ pub(crate) fn topic_file(run: &Path, topic: &str) -> PathBuf {
     run.join("topics").join(format!("{topic}.ndjson.zst"))
 }
 
+/// Where what stood in a table is kept: the whole records.
+pub(crate) fn table_file(run: &Path, table: &str) -> PathBuf {
+    run.join("tables").join(format!("{table}.ndjson.zst"))
+}
+
+/// The same of the trailers in the sink's ledger.
+pub(crate) fn ledger_file(run: &Path, table: &str) -> PathBuf {
+    run.join("tables").join(format!("{table}.ledger.ndjson.zst"))
+}
+
 /// Writes rows, one JSON document a line, packed.
 pub(crate) struct Writer {
     out: zstd::stream::write::Encoder<'static, BufWriter<File>>,
@@ -138,6 +152,12 @@ impl Writer {
         self.out.write_all(b"\n")
     }
 
+    /// A row that is JSON already.
+    pub(crate) fn line(&mut self, json: &str) -> std::io::Result<()> {
+        self.out.write_all(json.as_bytes())?;
+        self.out.write_all(b"\n")
+    }
+
     pub(crate) fn finish(self) -> std::io::Result<()> {
         self.out.finish()?.flush()
     }
@@ -145,12 +165,23 @@ impl Writer {
 
 /// Reads rows back.
 pub(crate) fn rows<T: for<'de> Deserialize<'de>>(path: &Path) -> anyhow::Result<Vec<T>> {
-    use anyhow::Context as _;
+    let mut rows = Vec::new();
+    each(path, |number, line| {
+        rows.push(serde_json::from_str(line).with_context(|| format!("{}:{number}", path.display()))?);
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Hands every row over as it stands there, with its number from 1.
+pub(crate) fn each(
+    path: &Path,
+    mut visit: impl FnMut(u64, &str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let reader = BufReader::new(zstd::stream::read::Decoder::new(file)?);
-    let row = |(number, line): (usize, std::io::Result<String>)| {
-        let line = line.with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_str(&line).with_context(|| format!("{}:{}", path.display(), number + 1))
-    };
-    reader.lines().enumerate().map(row).collect()
+    for (number, line) in (1..).zip(reader.lines()) {
+        visit(number, &line.with_context(|| format!("cannot read {}", path.display()))?)?;
+    }
+    Ok(())
 }

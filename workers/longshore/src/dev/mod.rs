@@ -4,6 +4,7 @@ mod account;
 mod again;
 mod broker;
 mod crew;
+mod database;
 mod evidence;
 mod expect;
 mod flood;
@@ -16,6 +17,7 @@ mod pipelines;
 mod readback;
 mod report;
 mod serve;
+mod table;
 mod way;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ use crate::exit::{End, Exit};
 use crate::output::{Output, grouped};
 use broker::Broker;
 use crew::Worker;
+use database::Database;
 use expect::Rehearsal;
 use flood::Flood;
 use folder::Folder;
@@ -69,7 +72,8 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
     interrupt::end_on_signal(broker.container())?;
     let target = Target::broker(&broker.bootstrap());
     let rehearsal = arguments.fail.map(|share| Rehearsal::of(share.get()));
-    let prepared = pipelines::write(dir, &broker.bootstrap(), rehearsal)?;
+    let database = Database::wanted(&arguments.sink, output)?;
+    let prepared = pipelines::write(dir, &broker.bootstrap(), rehearsal, database.as_ref())?;
     let input = gather(arguments, &broker, output)?;
     make_topics(&broker, &target.options, &prepared, arguments, output)?;
 
@@ -96,9 +100,13 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
         &flood,
         output,
     )?;
+    if let Some(database) = &database {
+        table::read_back(dir, database, &demo.prepared, output)?;
+    }
     output.note(format_args!(
-        "read back {} topics; counting from files and topics alone\n",
-        run.pipelines.len() * 3
+        "read back {} topics; counting from {} and topics alone\n",
+        run.pipelines.len() * 3,
+        if database.is_some() { "tables" } else { "files" }
     ));
     let accounts = account::count(dir).map_err(|error| End::new(Exit::Data, format!("{error:#}")))?;
     let verdict = report::print(&accounts, output);

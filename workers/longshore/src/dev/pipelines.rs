@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use longshore_core::human::Share;
 
+use crate::exit::End;
+
+use super::database::Database;
 use super::expect::{Demo, FLOODED, QUIET, REJECT_SEED, RETRY_SEED, Rehearsal, SHORT_DOCUMENT_CHARS};
 
 /// One of the demo's pipelines, before it runs.
@@ -20,8 +23,56 @@ pub(crate) struct Prepared {
     pub(crate) file: PathBuf,
     /// Where its rows go, relative to the run's folder.
     pub(crate) files: PathBuf,
+    /// Where they go instead.
+    pub(crate) table: Option<Table>,
     /// While this file is there, a rehearsal's steps reject every record.
     pub(crate) mistake: PathBuf,
+}
+
+/// A table for the rows of a demo.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    /// Its name, with the schema.
+    pub(crate) name: String,
+    /// The sink in the pipeline file, a line for each field.
+    sink: String,
+}
+
+/// The table's columns, and what the pipeline file writes to them.
+fn columns(demo: Demo) -> (&'static str, &'static str) {
+    match demo {
+        Demo::Logs => (
+            "seen timestamptz, service text, severity integer, body text",
+            "{ seen: time, service: 'attributes[\"service\"]', severity: severity_number, body: body }",
+        ),
+        Demo::Documents => ("source text, text text", "{ source: source, text: text }"),
+    }
+}
+
+impl Table {
+    /// Makes the table.
+    fn make(database: &Database, name: &str, demo: Demo) -> Result<Self, End> {
+        let (made, written) = columns(demo);
+        let name = format!("{}.{name}", super::database::SCHEMA);
+        database.sql(&format!("create table {name} ({made}, whole jsonb not null)"))?;
+        let (host, port) = (&database.host, database.port);
+        let (user, database_name) = (&database.user, &database.name);
+        // The worker reads the password from its environment, so it is in no file.
+        let password =
+            if std::env::var_os("PGPASSWORD").is_some() { "\n      password: \"${PGPASSWORD}\"" } else { "" };
+        let sink = format!(
+            "  - postgres:
+      host: \"{host}\"
+      port: {port}
+      database: \"{database_name}\"
+      user: \"{user}\"{password}
+      table: {name}
+      columns: {written}
+      record: whole
+"
+        );
+        Ok(Self { name, sink })
+    }
 }
 
 /// Writes both pipeline files into the run's folder.
@@ -29,9 +80,11 @@ pub(crate) fn write(
     dir: &Path,
     brokers: &str,
     rehearsal: Option<Rehearsal>,
-) -> std::io::Result<Vec<Prepared>> {
+    database: Option<&Database>,
+) -> Result<Vec<Prepared>, End> {
     let folder = dir.join("pipelines");
     std::fs::create_dir_all(&folder)?;
+    let table = |name, demo| database.map(|database| Table::make(database, name, demo)).transpose();
     let logs = Prepared {
         name: "demo-logs",
         demo: Demo::Logs,
@@ -41,6 +94,7 @@ pub(crate) fn write(
         rehearsal,
         file: folder.join("logs.yaml"),
         files: PathBuf::from("out/logs"),
+        table: table("logs", Demo::Logs)?,
         mistake: folder.join("logs.mistake"),
     };
     let documents = Prepared {
@@ -52,6 +106,7 @@ pub(crate) fn write(
         rehearsal,
         file: folder.join("documents.yaml"),
         files: PathBuf::from("out/documents"),
+        table: table("documents", Demo::Documents)?,
         mistake: folder.join("documents.mistake"),
     };
     let prepared = vec![logs, documents];
@@ -87,8 +142,16 @@ fn failing(pipeline: &Prepared, fails: Option<Rehearsal>) -> (String, String) {
     (steps, format!("failure: {{ {retry}, flood: {{ min: 20, window: 2s }} }}\n"))
 }
 
+/// The pipeline's sink, as it stands in the file.
+fn sink(pipeline: &Prepared, dir: &Path) -> String {
+    let files = quoted(&dir.join(&pipeline.files));
+    let to_files =
+        || format!("  - files: {{ path: {files}, format: jsonl.zst, roll: {{ bytes: 4MiB, age: 2s }} }}\n");
+    pipeline.table.as_ref().map_or_else(to_files, |table| table.sink.clone())
+}
+
 fn logs_yaml(pipeline: &Prepared, dir: &Path, brokers: &str, fails: Option<Rehearsal>) -> String {
-    let (name, topic, files) = (pipeline.name, pipeline.topic, quoted(&dir.join(&pipeline.files)));
+    let (name, topic, sink) = (pipeline.name, pipeline.topic, sink(pipeline, dir));
     let (fail_steps, failure) = failing(pipeline, fails);
     format!(
         "pipeline: {name}
@@ -100,14 +163,13 @@ steps:
   - set: {{ fleet: '\"demo\"' }}
   - filter: {{ drop: 'severity_number < 9', name: {QUIET} }}
 sinks:
-  - files: {{ path: {files}, format: jsonl.zst, roll: {{ bytes: 4MiB, age: 2s }} }}
-{failure}limits: {{ memory: 128MiB }}
+{sink}{failure}limits: {{ memory: 128MiB }}
 "
     )
 }
 
 fn documents_yaml(pipeline: &Prepared, dir: &Path, brokers: &str, fails: Option<Rehearsal>) -> String {
-    let (name, topic, files) = (pipeline.name, pipeline.topic, quoted(&dir.join(&pipeline.files)));
+    let (name, topic, sink) = (pipeline.name, pipeline.topic, sink(pipeline, dir));
     let (fail_steps, failure) = failing(pipeline, fails);
     format!(
         "pipeline: {name}
@@ -120,8 +182,7 @@ steps:
   - length: {{ min: {SHORT_DOCUMENT_CHARS}, unit: chars }}
   - fingerprint: {{}}
 sinks:
-  - files: {{ path: {files}, format: jsonl.zst, roll: {{ bytes: 4MiB, age: 2s }} }}
-{failure}limits: {{ memory: 128MiB }}
+{sink}{failure}limits: {{ memory: 128MiB }}
 "
     )
 }

@@ -42,6 +42,7 @@ pub(crate) fn read_back(
             topic: pipeline.topic.to_owned(),
             letters: pipeline.letters.to_owned(),
             files: pipeline.files.clone(),
+            table: pipeline.table.as_ref().map(|table| table.name.clone()),
             published: *published,
             committed: committed(&admin, pipeline, pipeline.topic)?,
             retry: Some(pipeline.retry.to_owned()),
@@ -72,7 +73,11 @@ fn input(dir: &Path, options: &KafkaOptions, pipeline: &Prepared, output: &Outpu
     let mut progress = output.progress(&format!("read back {}", pipeline.topic), None, "records");
     let mut payloads = Payloads::new();
     each(options, pipeline.topic, |record| {
-        let (place, text) = pipeline.demo.expect(record.value.as_deref());
+        let value = record.value.as_deref();
+        let (place, text) = match &pipeline.table {
+            Some(_) => super::table::expect(pipeline.demo, value),
+            None => pipeline.demo.expect(value),
+        };
         writer.row(&Published {
             origin: origin(pipeline.topic, &record),
             key: record.key.as_deref().map(digest),

@@ -42,14 +42,22 @@ fn lines(account: &Account, output: &Output) {
         account.published,
         &format!("confirmed to the producer: {}", grouped(account.confirmed)),
     );
-    row(output, "= in files", account.in_files, "distinct rows, read back from the files");
+    match &account.table {
+        Some(table) => {
+            let words = format!("distinct rows of {table}, read back by SQL");
+            row(output, "= in the table", account.in_files, &words);
+        }
+        None => row(output, "= in files", account.in_files, "distinct rows, read back from the files"),
+    }
     row(output, "+ filtered", filtered, &reasons(&account.filtered));
     row(output, "+ dead letters", dead, &reasons(&account.dead));
     let verdict = if sum == account.published { "adds up" } else { "DOES NOT ADD UP" };
     row(output, "  sum", sum, verdict);
     row(output, "missing", account.missing, "");
     row(output, "duplicates", account.duplicates, "");
-    row(output, "out of order", account.out_of_order, "rows behind a later one of their key");
+    if account.table.is_none() {
+        row(output, "out of order", account.out_of_order, "rows behind a later one of their key");
+    }
     row(output, "not committed", account.uncommitted, "partitions whose committed offset is not the end");
     on_the_way(account, output);
     if account.letter_copies > 0 {
