@@ -18,7 +18,16 @@ const MAY_NEVER_REACH: &[(&str, &[&str], &str)] = &[
     ("longshore-logs", &["longshore-runtime", "longshore-kafka", "tokio"], "log steps are pure"),
     ("longshore-datasets", &["longshore-runtime", "longshore-kafka", "tokio"], "dataset steps are pure"),
     ("longshore-sinks", &["longshore-runtime", "longshore-kafka"], "sinks are driven, they do not drive"),
-    ("longshore-runtime", &["longshore-kafka", "rdkafka"], "the runtime is generic over its source"),
+    (
+        "longshore-spool",
+        &["longshore-runtime", "longshore-kafka", "tokio"],
+        "the spool is a file and no more",
+    ),
+    (
+        "longshore-runtime",
+        &["longshore-kafka", "rdkafka", "longshore-spool"],
+        "the runtime is generic over its source",
+    ),
     (
         "longshore-broker",
         &["longshore-core", "longshore-kafka", "rdkafka"],

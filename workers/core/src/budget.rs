@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Budget {
     limit_bytes: u64,
     used_bytes: AtomicU64,
+    waiting_bytes: AtomicU64,
     full: AtomicBool,
     pauses: AtomicU64,
     large_waiting: AtomicU64,
@@ -20,6 +21,7 @@ impl Budget {
         Arc::new(Self {
             limit_bytes,
             used_bytes: AtomicU64::new(0),
+            waiting_bytes: AtomicU64::new(0),
             full: AtomicBool::new(false),
             pauses: AtomicU64::new(0),
             large_waiting: AtomicU64::new(0),
@@ -44,7 +46,19 @@ impl Budget {
     /// Takes bytes until the returned guard is dropped.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Charge { budget: Arc::clone(self), bytes }
+        Charge { budget: Arc::clone(self), bytes, waits: false }
+    }
+
+    /// The same for what may wait for hours: copies in the retry lane and their entries.
+    pub fn charge_waiting(self: &Arc<Self>, bytes: u64) -> Charge {
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Charge { budget: Arc::clone(self), bytes, waits: true }
+    }
+
+    /// The bytes held now by what is given back before long, as far as that can be told.
+    pub fn moving(&self) -> u64 {
+        self.used().saturating_sub(self.waiting_bytes.load(Ordering::Relaxed))
     }
 
     /// Notes whether intake stands still because the budget is used up, so that the metrics can tell (I6).
@@ -80,6 +94,7 @@ impl Budget {
 pub struct Charge {
     budget: Arc<Budget>,
     bytes: u64,
+    waits: bool,
 }
 
 impl Charge {
@@ -87,10 +102,18 @@ impl Charge {
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    /// Takes so many bytes more for the same purpose, from the same budget.
+    pub fn another(&self, bytes: u64) -> Self {
+        if self.waits { self.budget.charge_waiting(bytes) } else { self.budget.charge(bytes) }
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.waits {
+            self.budget.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }

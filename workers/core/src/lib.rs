@@ -27,6 +27,7 @@ pub mod runs;
 pub mod scheduler;
 pub mod sink;
 pub mod source;
+pub mod spool;
 pub mod tracker;
 pub mod value;
 
@@ -41,6 +42,7 @@ pub use origin::Origin;
 pub use record::{Chunk, ChunkBuilder, HeaderRef, RecordRef};
 pub use runs::RunSet;
 pub use sink::{Block, Encode, Row, SinkMask};
+pub use spool::{Spool, SpoolError, SpoolUsage, Spooled};
 pub use value::{Map, Value};
 
 /// A boxed future, as traits that are used as objects return it.

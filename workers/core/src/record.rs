@@ -24,6 +24,8 @@ struct Entry {
     value: Option<Span>,
     headers_start: u32,
     headers_len: u32,
+    /// Bytes of a value that was left in the topic; none stands in the arena then.
+    left_bytes: u32,
 }
 
 #[derive(Debug)]
@@ -43,7 +45,7 @@ pub struct Chunk {
     headers: Vec<HeaderSpan>,
     /// Of a chunk of the retry lane: whose copies its records are. Empty for the input lane, where a record is itself.
     identities: Vec<Identity>,
-    _charge: Option<Charge>,
+    charge: Option<Charge>,
 }
 
 /// Whose copy a record of the retry lane is, by its headers.
@@ -112,6 +114,23 @@ impl Chunk {
         headers + entry.key.map_or(0, |s| s.len as usize) + entry.value.map_or(0, |s| s.len as usize)
     }
 
+    /// Whether the value of record `index` was left in the topic ([`ChunkBuilder::without_value`]).
+    ///
+    /// # Panics
+    /// When there is no such record.
+    pub fn is_left(&self, index: u32) -> bool {
+        self.entries[index as usize].left_bytes > 0
+    }
+
+    /// Some of its records as a chunk of their own, charged to the same budget, so that the others can go.
+    pub(crate) fn picked(&self, records: &[RecordRef]) -> Arc<Self> {
+        let mut builder = ChunkBuilder::new(self.pair.clone(), self.lane, self.epoch);
+        builder.reserve(records.len(), records.iter().map(RecordRef::bytes).sum());
+        records.iter().for_each(|record| builder.copy_of(record));
+        let charge = self.charge.as_ref().map(|charge| charge.another(builder.bytes() as u64));
+        builder.build(charge)
+    }
+
     /// What the headers of a copy say; a stray that says nothing is itself.
     fn identify(&self, at: usize) -> Identity {
         let entry = &self.entries[at];
@@ -152,7 +171,7 @@ impl ChunkBuilder {
             entries: Vec::new(),
             headers: Vec::new(),
             identities: Vec::new(),
-            _charge: None,
+            charge: None,
         };
         Self { chunk }
     }
@@ -168,7 +187,30 @@ impl ChunkBuilder {
         let key = key.map(|bytes| self.copy(bytes));
         let value = value.map(|bytes| self.copy(bytes));
         let headers_start = self.chunk.headers.len() as u32;
-        self.chunk.entries.push(Entry { offset, timestamp_ms, key, value, headers_start, headers_len: 0 });
+        let (headers_len, left_bytes) = (0, 0);
+        let entry = Entry { offset, timestamp_ms, key, value, headers_start, headers_len, left_bytes };
+        self.chunk.entries.push(entry);
+    }
+
+    /// Adds a copy of the retry lane whose value, of so many bytes, stays in the topic until its turn comes: enough to know
+    /// whose copy it is. Its headers follow as those of any record.
+    pub fn without_value(
+        &mut self,
+        offset: Offset,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        left_bytes: usize,
+    ) {
+        self.record(offset, timestamp_ms, key, None);
+        if let Some(entry) = self.chunk.entries.last_mut() {
+            entry.left_bytes = u32::try_from(left_bytes).unwrap_or(u32::MAX).max(1);
+        }
+    }
+
+    /// Adds a record of another chunk as it is there.
+    pub fn copy_of(&mut self, record: &RecordRef) {
+        self.record(record.lane_offset(), record.landed_ms(), record.key(), record.value());
+        record.headers().for_each(|header| self.header(header.name, header.value));
     }
 
     /// Adds a header to the record added last; names are bytes, since Kafka does not promise UTF-8.
@@ -196,9 +238,30 @@ impl ChunkBuilder {
         self.chunk.bytes()
     }
 
+    /// The memory of what was gathered so far: bytes, and the places of headers; a copy has many.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes() + self.chunk.headers.len() * size_of::<HeaderSpan>()
+    }
+
+    /// Lets go of room for bytes that is not needed, where it is worth it: headers make an arena grow beyond what was reserved, to twice
+    /// of it.
+    pub fn trim(&mut self) {
+        let arena = &mut self.chunk.arena;
+        if arena.capacity() - arena.len() > arena.len() / 8 {
+            arena.shrink_to_fit();
+        }
+    }
+
+    /// Lets go of room that was reserved and is not needed.
+    pub fn pack(&mut self) {
+        self.chunk.arena.shrink_to_fit();
+        self.chunk.entries.shrink_to_fit();
+        self.chunk.headers.shrink_to_fit();
+    }
+
     /// The finished chunk; `charge` is given back when the last reference to any of its records is dropped.
     pub fn build(mut self, charge: Option<Charge>) -> Arc<Chunk> {
-        self.chunk._charge = charge;
+        self.chunk.charge = charge;
         if self.chunk.lane == Lane::Retry {
             self.chunk.identities = (0..self.chunk.entries.len()).map(|at| self.chunk.identify(at)).collect();
         }
@@ -282,6 +345,18 @@ impl RecordRef {
     /// The bytes of key, value and headers.
     pub fn bytes(&self) -> usize {
         self.chunk.record_bytes(self.index)
+    }
+
+    /// Bytes of its value, also of one that was left in the topic; none without a value.
+    pub fn value_len(&self) -> Option<u32> {
+        let entry = self.entry();
+        let left = (entry.left_bytes > 0).then_some(entry.left_bytes);
+        left.or_else(|| entry.value.map(|span| span.len))
+    }
+
+    /// Whether its value was left in the topic.
+    pub fn is_left(&self) -> bool {
+        self.chunk.is_left(self.index)
     }
 
     fn entry(&self) -> &Entry {

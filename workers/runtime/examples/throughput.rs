@@ -275,6 +275,7 @@ async fn measure(run: Run) -> f64 {
         events: inbox,
         control: source.clone(),
         letters: Arc::new(NoLetters),
+        spool: None,
         metrics: Metrics::new("example"),
         status: Status::new(),
         heartbeat: Arc::new(AtomicU64::new(0)),

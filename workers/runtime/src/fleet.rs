@@ -9,7 +9,7 @@ use std::time::Duration;
 use longshore_core::pair::{Event, PairOptions};
 use longshore_core::retry::Backoff;
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
-use longshore_core::{Budget, Chunk, Epoch, Failure, Moment, PairId, Reason, TopicName};
+use longshore_core::{Budget, Chunk, Epoch, Failure, Moment, PairId, Reason, Spool, TopicName};
 use longshore_telemetry::Metrics;
 use longshore_telemetry::metrics::{PairState, Rebalance};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,6 +22,7 @@ use crate::mailbox::Input;
 use crate::pair_task::{PairEnd, PairTask, Shared};
 use crate::plan::Plan;
 use crate::pool::Pool;
+use crate::spool::Spooler;
 use crate::status::{Figures, PairCell, Phase, Status};
 use crate::watchdog::{Remedy, Watchdog, hopeless};
 
@@ -93,6 +94,9 @@ pub struct FleetParts {
     pub control: Arc<dyn SourceControl>,
     /// Where dead letters go.
     pub letters: Arc<dyn LetterSink>,
+    /// Where payloads go that wait for their retry beyond what memory has room for; without it they are read from the retry topic
+    /// again.
+    pub spool: Option<Arc<dyn Spool>>,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// How the worker is; the HTTP side reads the same.
@@ -162,8 +166,7 @@ impl Fleet {
         parts: FleetParts,
         shutdown: impl Future<Output = ()>,
     ) -> Result<FleetEnd, Failure> {
-        let FleetParts { plan, mut events, control, letters, metrics, status, heartbeat } = parts;
-        let mut fleet = Self::new(options, plan, control, letters, metrics, status, heartbeat)?;
+        let (mut fleet, mut events) = Self::new(options, parts)?;
         tokio::pin!(shutdown);
         let mut ticks = tokio::time::interval(fleet.tick());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -188,19 +191,19 @@ impl Fleet {
 
     fn new(
         mut options: FleetOptions,
-        plan: Plan,
-        control: Arc<dyn SourceControl>,
-        letters: Arc<dyn LetterSink>,
-        metrics: Metrics,
-        status: Arc<Status>,
-        heartbeat: Arc<AtomicU64>,
-    ) -> Result<Self, Failure> {
+        parts: FleetParts,
+    ) -> Result<(Self, UnboundedReceiver<SourceEvent>), Failure> {
+        let FleetParts { plan, events, control, letters, spool, metrics, status, heartbeat } = parts;
         if options.pair.sinks.len() != plan.routes.len() {
             return Err(Failure::halt(Reason::Internal, "the pair options name other sinks than the plan"));
         }
         options.pair.order = plan.order;
         options.pair.grain = plan.grain();
         metrics.watch_budget(&options.budget);
+        if let Some(spool) = &spool {
+            metrics.watch_spool(spool);
+        }
+        let spooler = Spooler::start(spool, &options.budget)?;
         let sinks = plan.routes.iter().map(|route| metrics.sink(route.sink.name())).collect();
         let plan = Arc::new(plan);
         let pool = Pool::start(options.pool_threads, &plan, &options.budget)?;
@@ -209,6 +212,7 @@ impl Fleet {
             pool,
             control,
             letters,
+            spooler,
             metrics,
             sinks,
             budget: Arc::clone(&options.budget),
@@ -216,7 +220,7 @@ impl Fleet {
             pauses: options.backoff,
             letter_patience: LETTER_PATIENCE.min(options.limits.stalled / 4),
         });
-        Ok(Self {
+        let fleet = Self {
             options,
             shared,
             status,
@@ -229,7 +233,8 @@ impl Fleet {
             stop: None,
             source_end: None,
             overran: false,
-        })
+        };
+        Ok((fleet, events))
     }
 
     /// Often enough to keep every limit to a quarter.

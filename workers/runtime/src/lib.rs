@@ -20,6 +20,7 @@ mod mailbox;
 mod pair_task;
 pub mod plan;
 mod pool;
+mod spool;
 pub mod status;
 mod trouble;
 mod waiting;

@@ -1,10 +1,11 @@
 //! What a pair's task receives. The channel has no bound of its own: chunks are bounded by the credit the pair gave,
 //! units by `units_in_flight`, answers of writers by the blocks asked for, and the poll thread must never wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::pair::{Event, UnitResult};
-use longshore_core::{Charge, Epoch, Failure};
+use longshore_core::pair::{Event, SpoolId, UnitResult};
+use longshore_core::{Charge, Epoch, Failure, Spooled};
 use tokio::time::Instant;
 
 /// One message to a pair's task.
@@ -33,6 +34,15 @@ pub(crate) enum Input {
     },
     /// A writer is at a long publish and gets on.
     Publishing(Epoch),
+    /// The spool has a chunk of an ownership, or did not take it.
+    Spooled {
+        /// The ownership.
+        epoch: Epoch,
+        /// The chunk.
+        id: SpoolId,
+        /// The chunk there.
+        taken: Option<Arc<dyn Spooled>>,
+    },
     /// The letter sink did not take a letter and is tried again.
     LetterRetried(Failure),
     /// A parcel of letters has trouble: one was not taken, or has no answer for long. Said when its trouble begins, and again when it is

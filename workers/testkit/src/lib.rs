@@ -15,6 +15,7 @@ mod random;
 mod retry;
 pub mod sabotage;
 pub mod sim;
+mod spool;
 mod trace;
 mod work;
 mod world;

@@ -106,6 +106,11 @@ impl World {
         if copies.0 != self.copies.len() as i64 {
             return self.broken(format!("stuck: {copies} of {} copies are committed", self.copies.len()));
         }
+        let process = &self.processes[self.owner];
+        if process.spool.epoch == process.pair.epoch() && !process.spool.chunks.is_empty() {
+            let left = process.spool.chunks.len();
+            return self.broken(format!("{left} chunks stay in the spool, and nothing waits"));
+        }
         for place in 0..self.stores.len() {
             if self.plan.options.sinks[place].ledger {
                 self.check_ledger_sink(place);

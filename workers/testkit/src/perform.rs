@@ -1,11 +1,13 @@
 //! What a pair asks for becomes work of its process, or goes on its way.
 
+use std::collections::BTreeSet;
+
 use longshore_core::ledger::Trailer;
 use longshore_core::pair::{Action, Event, Letter, Position};
 use longshore_core::sink::Published;
 use longshore_core::{Epoch, Lane, SinkIndex};
 
-use crate::process::{Ask, Leaving, Source, Writer};
+use crate::process::{Ask, Leaving, Source, SpoolAsk, Writer};
 use crate::sabotage::Sabotage;
 use crate::world::{Flight, Load, World};
 
@@ -19,11 +21,17 @@ impl World {
         match action {
             Action::Recover { sink, .. } => self.open_writer(at, sink),
             Action::Start { lane, offset } => {
-                let source = |next| Some(Source { epoch, next, given: 0, granted: 0 });
+                let source = |next| {
+                    let (reached, forgeries) = (next, BTreeSet::new());
+                    Some(Source { epoch, next, given: 0, granted: 0, reached, forgeries, whole: None })
+                };
                 let passed = self.sabotage.map_or(offset, |sabotage| sabotage.start(offset));
-                match lane {
-                    Lane::Input => self.processes[at].source = source(passed),
-                    Lane::Retry => self.processes[at].copies = source(offset),
+                match (lane, &mut self.processes[at].copies) {
+                    (Lane::Input, _) => self.processes[at].source = source(passed),
+                    (Lane::Retry, Some(copies)) if copies.epoch == epoch => {
+                        (copies.next, copies.whole) = (offset, Some(offset));
+                    }
+                    (Lane::Retry, copies) => *copies = source(offset),
                 }
             }
             Action::Grant { lane, records, .. } => {
@@ -47,6 +55,9 @@ impl World {
             Action::Append { sink, block } => self.ask(at, sink, Ask::Append(block)),
             Action::Publish { sink, trailer } => self.ask_publish(at, sink, trailer),
             Action::Letter(letter) => self.send_letter(at, epoch, *letter),
+            Action::Spool { id, chunk } => self.ask_spool(at, epoch, SpoolAsk::Take(id, chunk)),
+            Action::Fetch(reads) => self.ask_spool(at, epoch, SpoolAsk::Give(reads)),
+            Action::Forget(ids) => self.ask_spool(at, epoch, SpoolAsk::Forget(ids)),
             Action::Commit { lane, position } => self.send_commit(at, epoch, lane, position),
             Action::Reassign => {
                 // An assignment that is on its way already says all that this one would.

@@ -50,6 +50,8 @@ pub(crate) struct Planned {
     pub(crate) kind: Kind,
     /// The sinks it is for; none at all makes it unrouted.
     pub(crate) routes: SinkMask,
+    /// Copies of it are so large that their values are left in the topic until they are wanted.
+    pub(crate) large: bool,
 }
 
 /// The scenario of one seed.
@@ -65,6 +67,8 @@ pub(crate) struct Plan {
     /// Whether anything goes wrong at all.
     pub(crate) faulty: bool,
     pub(crate) steps: usize,
+    /// How many of a hundred calls of the spool fail.
+    pub(crate) spool_fails: usize,
 }
 
 impl Plan {
@@ -75,14 +79,20 @@ impl Plan {
         let end = log.last().map_or(Offset(0), |record| record.offset.next());
         let (options, processes) = (Arc::new(options(random, specs)), random.pick(&[2, 2, 3]));
         let faults = random.pick(&[0, 1, 2, 3, 4, 6]);
-        let steps = random.pick(&[60, 120, 240]);
+        let (steps, spool_fails) = (random.pick(&[60, 120, 240]), random.pick(&[0, 0, 20, 100]));
         let forger = options.retry.is_some() && random.percent(30);
-        Self { log, end, options, processes, faults, forger, faulty: faults > 0, steps }
+        Self { log, end, options, processes, faults, forger, faulty: faults > 0, steps, spool_fails }
     }
 
     pub(crate) fn record(&self, offset: Offset) -> &Planned {
         let at = self.log.partition_point(|record| record.offset < offset);
         &self.log[at]
+    }
+
+    /// Whether the values of its copies are left in the topic; not of a record that there never is.
+    pub(crate) fn is_large(&self, offset: Offset) -> bool {
+        let at = self.log.partition_point(|record| record.offset < offset);
+        self.log.get(at).is_some_and(|record| record.offset == offset && record.large)
     }
 
     /// Whether the entry of a unit takes part in the order: not when it was retried and retries keep none.
@@ -122,6 +132,7 @@ fn sink(random: &mut Random, n: usize) -> SinkSpec {
 fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
     let keys = random.pick(&[1, 2, 3]);
     let gaps = random.percent(40);
+    let large = random.pick(&[0, 0, 30]);
     let mut offset = if gaps { random.below(4) as i64 } else { 0 };
     let mut log = Vec::new();
     for _ in 0..random.pick(&[2, 3, 4, 6, 9, 14]) {
@@ -137,7 +148,13 @@ fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
             _ => Kind::Crasher,
         };
         let key = (!random.percent(15)).then(|| random.below(keys) as u8);
-        log.push(Planned { offset: Offset(offset), key, kind, routes: routes(random, sinks) });
+        log.push(Planned {
+            offset: Offset(offset),
+            key,
+            kind,
+            routes: routes(random, sinks),
+            large: random.percent(large),
+        });
         offset += 1 + if gaps { random.pick(&[0, 0, 1, 3]) } else { 0 };
     }
     log
@@ -193,7 +210,7 @@ fn options(random: &mut Random, sinks: Vec<SinkSpec>) -> PairOptions {
         sinks,
         unit_records: random.pick(&[1, 2, 4, 4]),
         units_in_flight: random.pick(&[1, 2, 3]),
-        window: Window { records: window, bytes: window * 30 },
+        window: Window { records: window, bytes: window * random.pick(&[30, 30, 3_000]) },
         commit: CommitPolicy {
             interval: Duration::from_secs(1),
             records: random.pick(&[1, 3, 100]),

@@ -1,10 +1,11 @@
 //! One worker process: a real [`Pair`] and the little runtime around it, as far as a schedule can tell them apart.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use longshore_core::ledger::Trailer;
-use longshore_core::pair::{Pair, Unit};
-use longshore_core::{Block, Epoch, Failure, Offset, RunSet, Sequence, SinkIndex};
+use longshore_core::pair::{Pair, SpoolId, SpoolRead, Unit};
+use longshore_core::{Block, Chunk, Epoch, Failure, Offset, RunSet, Sequence, SinkIndex};
 
 use crate::plan::Plan;
 
@@ -26,6 +27,7 @@ pub(crate) struct Process {
     /// Where it reads in the retry partition.
     pub(crate) copies: Option<Source>,
     pub(crate) units: Vec<Unit>,
+    pub(crate) spool: Spool,
     pub(crate) writers: Vec<Writer>,
     /// The runs of the metadata it began with.
     pub(crate) skipped: RunSet,
@@ -47,6 +49,28 @@ pub(crate) struct Source {
     pub(crate) next: Offset,
     pub(crate) given: u64,
     pub(crate) granted: u64,
+    /// The first offset that it has never come to; `next` goes back.
+    pub(crate) reached: Offset,
+    /// Copies that it has read as forged ones: what it reads again is the same.
+    pub(crate) forgeries: BTreeSet<i64>,
+    /// Where it was sent back to: the value there is not left out.
+    pub(crate) whole: Option<Offset>,
+}
+
+/// The process's spool, for one ownership.
+#[derive(Debug, Default)]
+pub(crate) struct Spool {
+    pub(crate) epoch: Epoch,
+    pub(crate) chunks: HashMap<SpoolId, Arc<Chunk>>,
+    pub(crate) asked: VecDeque<SpoolAsk>,
+}
+
+/// What the pair asked the spool to do, in order.
+#[derive(Debug)]
+pub(crate) enum SpoolAsk {
+    Take(SpoolId, Arc<Chunk>),
+    Give(Vec<SpoolRead>),
+    Forget(Vec<SpoolId>),
 }
 
 /// One sink's writer for one ownership.
@@ -85,6 +109,7 @@ impl Process {
             source: None,
             copies: None,
             units: Vec::new(),
+            spool: Spool::default(),
             writers: Vec::new(),
             skipped: RunSet::default(),
             last_metadata: None,

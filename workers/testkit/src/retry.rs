@@ -23,11 +23,13 @@ pub(crate) struct StoredCopy {
     pub(crate) landed_ms: i64,
     /// It is no copy of anything.
     pub(crate) forged: bool,
+    /// Its key as its forger wrote it.
+    pub(crate) forged_key: Option<u8>,
 }
 
-/// What the records of the input hold, and what a forger writes.
+/// What the records of the input hold, and what a forger writes. Of values that are left in the topic only the length is compared.
 const VALUE: &[u8] = b"v";
-const FORGED: &[u8] = b"f";
+const FORGED: &[u8] = b"ff";
 
 /// Whether a record is a forger's.
 pub(crate) fn is_forged(record: &RecordRef) -> bool {
@@ -68,6 +70,9 @@ impl World {
             }
             None => return self.broken(format!("p{at} takes a copy for a stray: {}", letter.failure)),
         };
+        if letter.record.is_left() {
+            self.broken(format!("the letter of {origin} has lost its value"));
+        }
         match letter.to {
             Destination::DeadLetters => {
                 self.note(format_args!("   broker: letter {origin} from p{at}"));
@@ -104,7 +109,7 @@ impl World {
             headers.attempt, headers.replays
         ));
         let (key, landed_ms) = (self.plan.record(origin).key, self.wall_ms());
-        self.copies.push(StoredCopy { headers, key, landed_ms, forged: false });
+        self.copies.push(StoredCopy { headers, key, landed_ms, forged: false, forged_key: None });
     }
 
     /// Somebody writes a copy that names a record which is not written yet, and perhaps never will be.
@@ -125,14 +130,14 @@ impl World {
         self.note(format_args!("   forger: retry[{}] = {offset}", self.copies.len()));
         let (key, landed_ms) =
             ((!self.random.percent(15)).then(|| self.random.below(3) as u8), self.wall_ms());
-        self.copies.push(StoredCopy { headers, key, landed_ms, forged: true });
+        self.copies.push(StoredCopy { headers, key, landed_ms, forged: true, forged_key: key });
     }
 
     /// A record was written. Of the forged copies that name it, those that somebody who reads the retry lane has not read yet become
     /// honest ones, as a zombie writes them: a copy that is read after its record was handed over is believed by the next owner.
     pub(crate) fn spare_forgeries(&mut self, offset: Offset) {
         let reading = self.processes.iter().filter_map(|process| process.copies.as_ref());
-        let Some(unread) = reading.map(|source| source.next.0 as usize).min() else { return };
+        let Some(unread) = reading.map(|source| source.reached.0 as usize).min() else { return };
         let key = self.plan.record(offset).key;
         for copy in self.copies.iter_mut().skip(unread).filter(|copy| copy.forged && copy.origin() == offset)
         {
@@ -155,13 +160,23 @@ impl World {
         let mut chunk = ChunkBuilder::new(PairId::new("sim", 0), Lane::Retry, source.epoch);
         for place in from..(from + want).min(self.copies.len() as i64) {
             let copy = &self.copies[place as usize];
-            let key = copy.key.map(|key| [key]);
-            let value = if copy.forged { FORGED } else { VALUE };
-            chunk.record(Offset(place), copy.landed_ms, key.as_ref().map(<[u8; 1]>::as_slice), Some(value));
+            let forged = copy.forged || source.forgeries.contains(&place);
+            if forged {
+                source.forgeries.insert(place);
+            }
+            let key = if forged { copy.forged_key } else { copy.key }.map(|key| [key]);
+            let (offset, key) = (Offset(place), key.as_ref().map(<[u8; 1]>::as_slice));
+            let value = if forged { FORGED } else { VALUE };
+            if self.plan.is_large(copy.origin()) && source.whole != Some(offset) {
+                chunk.without_value(offset, copy.landed_ms, key, value.len());
+            } else {
+                chunk.record(offset, copy.landed_ms, key, Some(value));
+            }
             for (name, value) in copy.headers.encode() {
                 chunk.header(name.as_bytes(), Some(value.as_bytes()));
             }
             source.next = source.next.max(Offset(place).next());
+            source.reached = source.reached.max(source.next);
             source.given += 1;
         }
         let wall_ms = self.wall_ms();

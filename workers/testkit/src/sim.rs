@@ -119,6 +119,7 @@ enum Step {
     Write(usize, SinkIndex),
     Read(usize),
     ReadCopies(usize),
+    Spool(usize),
     Assign(usize),
     Resume(usize, SinkIndex),
     Deadline(usize),
@@ -152,6 +153,9 @@ impl World {
             if self.can_read_copies(at) {
                 steps.push(Step::ReadCopies(at));
             }
+            if self.is_spool_asked(at) {
+                steps.push(Step::Spool(at));
+            }
         }
         // In the calm nobody's time is up: whoever leaves comes to its end.
         if let Some(at) = self.leaving().filter(|_| storm)
@@ -180,6 +184,7 @@ impl World {
             Step::Write(at, sink) => self.write(at, sink),
             Step::Read(at) => self.read(at),
             Step::ReadCopies(at) => self.read_copies(at),
+            Step::Spool(at) => self.turn_spool(at),
             Step::Assign(at) => self.assign(at),
             Step::Resume(at, sink) => {
                 if let Some(writer) = self.processes[at].writer(sink) {

@@ -20,6 +20,11 @@ pub(crate) fn event(event: &Event) -> String {
             let offsets: Vec<i64> = (0..chunk.len() as u32).map(|index| chunk.offset(index).0).collect();
             format!("CopiesRead {:?} {offsets:?}", chunk.epoch())
         }
+        Event::Fetched { epoch, chunk, lost, .. } => {
+            let chunk = chunk.iter();
+            let offsets = chunk.flat_map(|chunk| (0..chunk.len() as u32).map(|index| chunk.offset(index).0));
+            format!("Fetched {epoch:?} {:?} lost {lost:?}", offsets.collect::<Vec<_>>())
+        }
         Event::UnitDone { epoch, result } => {
             let rows =
                 result.blocks.iter().map(|(sink, block)| (sink.0, block.rows.len())).collect::<Vec<_>>();
@@ -33,6 +38,10 @@ pub(crate) fn event(event: &Event) -> String {
 pub(crate) fn action(action: &Action) -> String {
     match action {
         Action::Run(unit) => run(unit),
+        Action::Spool { id, chunk } => {
+            let offsets: Vec<i64> = (0..chunk.len() as u32).map(|index| chunk.offset(index).0).collect();
+            format!("Spool {id:?} {offsets:?}")
+        }
         Action::Append { sink, block } => format!("Append {} rows to sink {}", block.rows.len(), sink.0),
         Action::Publish { sink, trailer } => format!(
             "Publish #{} of sink {} covers=[{},{}) dead={:?}",

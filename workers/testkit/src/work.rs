@@ -26,6 +26,9 @@ impl World {
             .map(|entry| entry.record.offset())
             .collect();
         for entry in &unit.entries {
+            if entry.record.is_left() {
+                self.broken(format!("record {} runs without its value", entry.record.offset()));
+            }
             let own = *self.plan.record(entry.record.offset());
             let beside = present.iter().any(|other| self.plan.ordered(&own, self.plan.record(*other)));
             if self.plan.keeps_order(entry) && beside {

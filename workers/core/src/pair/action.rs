@@ -1,10 +1,11 @@
 //! What a pair asks the runtime to do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::item::FilterReason;
 use crate::ledger::Trailer;
-use crate::{Block, Epoch, Failure, Lane, Offset, RecordRef, SinkIndex, SinkMask, UnitId, WriterId};
+use crate::{Block, Chunk, Epoch, Failure, Lane, Offset, RecordRef, SinkIndex, SinkMask, UnitId, WriterId};
 
 use super::Position;
 
@@ -34,6 +35,21 @@ pub struct Unit {
 /// A letter on its way, unique within an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LetterId(pub u64);
+
+/// A chunk that the spool has, unique within an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpoolId(pub u64);
+
+/// One record that is wanted of the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpoolRead {
+    /// The chunk.
+    pub id: SpoolId,
+    /// The record's place in it.
+    pub index: u32,
+    /// The record's offset in the retry partition.
+    pub copy: Offset,
+}
 
 /// Where a letter goes: always to the partition of its pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +95,8 @@ pub enum Action {
         /// The writer id.
         writer: WriterId,
     },
-    /// Begin to fetch a lane from this offset.
+    /// Begin to fetch a lane from this offset. The retry lane may be sent back to an earlier one, whose value is wanted even where
+    /// the values of large copies are left in the topic, and forward again.
     Start {
         /// The lane.
         lane: Lane,
@@ -117,6 +134,17 @@ pub enum Action {
     },
     /// Produce a dead letter, or a copy for the retry topic; answer with `LettersDelivered`.
     Letter(Box<Letter>),
+    /// Keep a chunk of copies outside of memory; answer with `Spooled`. The topic has it as well.
+    Spool {
+        /// What it is called from now on.
+        id: SpoolId,
+        /// The chunk.
+        chunk: Arc<Chunk>,
+    },
+    /// Bring records back that the spool has, a few or all of a chunk; answer with `Fetched`.
+    Fetch(Vec<SpoolRead>),
+    /// Nobody needs these chunks of the spool any more.
+    Forget(Vec<SpoolId>),
     /// Commit; answer with `Committed`.
     Commit {
         /// The lane.

@@ -15,6 +15,7 @@ use crate::rules::Rule;
 use crate::scheduler::Entry;
 use crate::{Failure, Moment, Offset, Reason, UnitId};
 
+use super::retry::RetryLane;
 use super::{Action, Pair, Phase};
 
 /// Take-overs without a clean end and without progress that make a pair careful.
@@ -156,7 +157,7 @@ impl Pair {
     /// Whether something of the record before is not published and committed yet.
     pub(super) fn waits_carefully(&self) -> bool {
         let own = &self.own;
-        let retry_commits = own.retry.as_ref().is_some_and(|lane| lane.commits.is_under_way());
+        let retry_commits = own.retry.as_ref().is_some_and(RetryLane::is_committing);
         own.careful.armed.is_some() || own.commits.is_flying() || retry_commits || !self.is_quiet()
     }
 
@@ -185,7 +186,7 @@ impl Pair {
             return false;
         }
         let until = *own.careful.due_until.get_or_insert(now);
-        input && lane.at_work == 0 && lane.index.next_due().is_none_or(|due| due > until)
+        input && lane.busy() == 0 && lane.index.next_due().is_none_or(|due| due > until)
     }
 
     fn is_input_past_the_crash(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::sink::Published;
 use crate::source::Assignment;
 use crate::{Block, Chunk, Epoch, Failure, Lane, Offset, Sequence, SinkIndex, SinkMask, UnitId, WriterId};
 
-use super::LetterId;
+use super::{LetterId, SpoolId, SpoolRead};
 
 /// A committed offset with its metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +159,26 @@ pub enum Event {
         /// The letters, each with its answer.
         answers: Vec<(LetterId, Result<(), Failure>)>,
     },
+    /// The spool has a chunk, or does not take it: for want of room, or since it does not work.
+    Spooled {
+        /// The ownership.
+        epoch: Epoch,
+        /// The chunk.
+        id: SpoolId,
+        /// Whether it is there.
+        taken: bool,
+    },
+    /// The spool gave records back.
+    Fetched {
+        /// The ownership.
+        epoch: Epoch,
+        /// Those that it gave, of any of its chunks; none when it gave none.
+        chunk: Option<Arc<Chunk>>,
+        /// Those that it could not give, nor any other one of their chunks.
+        lost: Vec<SpoolRead>,
+        /// The time of day, milliseconds since 1970.
+        wall_ms: i64,
+    },
     /// The broker answered a commit.
     Committed {
         /// The ownership.
@@ -197,6 +217,8 @@ impl Event {
             | Self::SinkResumed { epoch, .. }
             | Self::Published { epoch, .. }
             | Self::LettersDelivered { epoch, .. }
+            | Self::Spooled { epoch, .. }
+            | Self::Fetched { epoch, .. }
             | Self::Committed { epoch, .. } => Some(*epoch),
             Self::Received(chunk) | Self::CopiesRead { chunk, .. } => Some(chunk.epoch()),
             Self::Assigned { assignment, .. } => Some(assignment.epoch),

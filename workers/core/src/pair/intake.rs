@@ -210,8 +210,10 @@ impl Pair {
     fn is_retry_full(&self) -> bool {
         let (Some(policy), Some(lane)) = (self.options.retry, &self.own.retry) else { return false };
         let records = lane.index.len() >= policy.waiting || lane.parking.records() >= policy.parked;
-        // What waits is kept in memory, within half of what the pair may hold.
-        let full = records || lane.payloads.bytes >= (self.options.window.bytes / 2).max(1);
+        // The entries of what waits are in memory; payloads that are in the topic alone have to be read again.
+        let window = self.options.window;
+        let entries = lane.entries_bytes();
+        let full = records || entries >= window.bytes.max(1) || lane.payloads.fallen() >= window.records;
         let highest = lane.highest_awaited(self.input_end());
         let beyond = highest.is_none_or(|origin| self.own.tracker.position() > origin);
         full && (beyond || !Rule::CapsBeyondOrigins.holds())

@@ -144,7 +144,7 @@ impl Pair {
                 own.relettering.remove(&entry.offset);
             }
             Lane::Retry => {
-                replays = self.tried(&entry, !holds).map_or(0, |copy| copy.replays);
+                replays = self.tried(&entry, !holds).map_or(0, |copy| copy.replays());
             }
         }
         self.decide(Doomed { entry, record, failure, holds, replays }, now, actions);

@@ -32,13 +32,16 @@ mod segments;
 mod stop;
 mod turn;
 
-pub use action::{Action, Destination, Letter, LetterId, Tally, Unit, UnitEntry};
+pub use action::{Action, Destination, Letter, LetterId, SpoolId, SpoolRead, Tally, Unit, UnitEntry};
 pub use event::{CommitResult, Event, Position, UnitResult, Verdict};
 pub use options::{
     CommitPolicy, FloodPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window,
 };
 
 use ownership::Ownership;
+
+/// What a record that waits for its retry takes in memory, in bytes, wherever its payload is.
+pub const WAITING_ENTRY_BYTES: u64 = retry::Index::ENTRY_BYTES;
 
 /// One pair's state machine. See the module's own words.
 #[derive(Debug)]
@@ -107,6 +110,10 @@ impl Pair {
                 self.published(sink, sequence, outcome, now, actions);
             }
             Event::LettersDelivered { answers, .. } => self.letters_delivered(answers, now, actions),
+            Event::Spooled { id, taken, .. } => self.spooled(id, taken),
+            Event::Fetched { chunk, lost, wall_ms, .. } => {
+                self.fetched(chunk, &lost, wall_ms, now, actions);
+            }
             Event::Committed { lane, offset, result, .. } => {
                 self.commit_answered(lane, offset, result, now, actions)
             }
@@ -184,6 +191,20 @@ impl Pair {
     pub fn waiting(&self) -> (u64, u64) {
         let lane = self.own.retry.as_ref();
         lane.map_or((0, 0), |lane| (lane.index.len() + lane.strays.waiting(), lane.parking.keys()))
+    }
+
+    /// The bytes of what waits in the retry lane: its entries in memory, and its payloads with the spool.
+    pub fn waiting_bytes(&self) -> (u64, u64) {
+        let lane = self.own.retry.as_ref();
+        lane.map_or((0, 0), |lane| (lane.entries_bytes(), lane.payloads.spooled_bytes()))
+    }
+
+    /// Whether the spool owes an answer; the watchdog looks at it (I6).
+    pub fn awaits_spool(&self) -> bool {
+        self.own
+            .retry
+            .as_ref()
+            .is_some_and(|lane| lane.payloads.asked_bytes() > 0 || lane.fetches.asks_spool())
     }
 
     /// Everything below is settled.

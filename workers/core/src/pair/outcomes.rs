@@ -4,6 +4,7 @@ use crate::rules::Rule;
 use crate::scheduler::Entry;
 use crate::{Block, Class, Failure, FilterReason, Lane, Moment, Reason, RunSet, Scope, SinkIndex, SinkMask};
 
+use super::retry::RetryLane;
 use super::segments::Finished;
 use super::{Action, Pair, Phase, Tally, UnitResult, Verdict};
 
@@ -70,7 +71,7 @@ impl Pair {
         self.own.scheduler.complete(entry);
         match entry.lane {
             Lane::Input => 0,
-            Lane::Retry => self.tried(entry, true).map_or(0, |copy| copy.replays),
+            Lane::Retry => self.tried(entry, true).map_or(0, |copy| copy.replays()),
         }
     }
 
@@ -198,7 +199,7 @@ impl Pair {
     /// Whether no further try is allowed, by number or by age.
     fn is_last_try(&self, entry: &Entry) -> bool {
         let lane = self.own.retry.as_ref().filter(|_| entry.lane == Lane::Retry);
-        let old = lane.and_then(|lane| lane.index.get(entry.offset)).is_some_and(|copy| copy.last);
+        let old = lane.and_then(|lane| lane.index.get(entry.offset)).is_some_and(|copy| copy.is_last());
         entry.attempt >= self.options.attempts || old
     }
 
@@ -292,7 +293,7 @@ impl Pair {
             room as usize
         } else if running == 0
             && !self.own.commits.is_under_way()
-            && !self.own.retry.as_ref().is_some_and(|lane| lane.commits.is_under_way())
+            && !self.own.retry.as_ref().is_some_and(RetryLane::is_committing)
             && self.own.sinks.iter().all(|sink| sink.is_empty())
             && self.own.letters.count() == 0
         {

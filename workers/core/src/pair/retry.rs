@@ -17,20 +17,27 @@ use crate::{Epoch, Moment, Offset, RunSet};
 
 use super::commit::Commits;
 use super::intake::Grants;
-use super::ownership::Chunks;
 use super::{Action, Pair, Phase};
 
 mod carry;
 mod copies;
+mod fetch;
 mod handover;
 mod index;
+mod leaves;
 mod parking;
+mod payloads;
 mod strays;
 mod tries;
 
+use fetch::Fetches;
 pub(super) use index::{Copy, CopyState, Index};
 pub(super) use parking::Parking;
+use payloads::Payloads;
 pub(super) use strays::Strays;
+
+/// The retry lane is granted so many bytes at once, where half of the window has room for them.
+const LEAST_GRANT: u64 = 256 * 1024;
 
 /// The retry lane under one ownership.
 #[derive(Debug)]
@@ -42,8 +49,12 @@ pub(super) struct RetryLane {
     pub(super) open: Ticket,
     pub(super) index: Index,
     pub(super) parking: Parking,
-    /// The chunks of the copies that wait.
-    pub(super) payloads: Chunks,
+    /// The chunks of the copies that wait, in memory or elsewhere.
+    pub(super) payloads: Payloads,
+    /// The chunk that came just now.
+    pub(super) fresh: Option<u32>,
+    /// Payloads that are wanted and not in memory.
+    pub(super) fetches: Fetches,
     pub(super) commits: Commits,
     pub(super) grants: Grants,
     /// Settled copies whose origin no acknowledged input commit has passed yet: origin, copy.
@@ -72,7 +83,9 @@ impl RetryLane {
             open: Ticket::empty(epoch),
             index: Index::default(),
             parking: Parking::default(),
-            payloads: Chunks::default(),
+            payloads: Payloads::default(),
+            fresh: None,
+            fetches: Fetches::default(),
             commits: Commits::new(
                 assignment.committed.clone().filter(|position| position.offset == start),
                 start,
@@ -89,6 +102,16 @@ impl RetryLane {
         }
     }
 
+    /// Records that are at work, or are to be as soon as their payloads are here.
+    pub(super) fn busy(&self) -> u64 {
+        self.at_work + self.fetches.len()
+    }
+
+    /// What the entries of copies that wait take in memory.
+    pub(super) fn entries_bytes(&self) -> u64 {
+        (self.index.len() + self.strays.waiting()) * Index::ENTRY_BYTES
+    }
+
     /// Whether everything that was there when the pair became ours was read.
     pub(super) fn is_caught_up(&self) -> bool {
         self.tracker.position() >= self.end || !Rule::ReadToEnd.holds()
@@ -97,6 +120,11 @@ impl RetryLane {
     /// Whether this lane has a record: it waits, or its decided letter is sent again.
     pub(super) fn has(&self, origin: Offset) -> bool {
         self.index.get(origin).is_some() || self.relettering.contains(&origin)
+    }
+
+    /// Whether a commit of this lane is under way, or a stray is fetched whose letter the input's commit waits for.
+    pub(super) fn is_committing(&self) -> bool {
+        self.commits.is_under_way() || self.fetches.awaits_strays()
     }
 
     /// Settles a copy, now or as soon as an acknowledged input commit (`covered`) has passed its origin.
@@ -231,7 +259,14 @@ impl Pair {
         // A flood of letters waits for the broker; the copies behind it wait with it.
         let flooded = self.own.letters.count() >= window.records;
         let Some(lane) = self.own.retry.as_mut().filter(|_| !flooded) else { return };
-        let (records, bytes) = (window.records.max(64), window.bytes.max(1));
+        // What is on its way to the spool is in memory until it is there; the spool always answers. Small grants would have the
+        // source pause and fetch again all the time.
+        let most = (window.bytes / 8).max(LEAST_GRANT.min(window.bytes / 2));
+        let bytes = most.saturating_sub(lane.payloads.asked_bytes());
+        if bytes == 0 && lane.payloads.asked_bytes() > 0 {
+            return;
+        }
+        let (records, bytes) = (window.records.max(64), bytes.max(1));
         if let Some((records, bytes)) = lane.grants.top_up(records, bytes) {
             actions.push(Action::Grant { lane: crate::Lane::Retry, records, bytes });
         }

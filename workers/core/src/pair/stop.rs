@@ -64,7 +64,11 @@ impl Pair {
     /// Lets go when a stop has nothing left to wait for.
     pub(super) fn release_when_done(&mut self, actions: &mut Vec<Action>) {
         let published = self.own.sinks.iter().all(super::segments::SinkState::is_empty);
-        if self.is_stopping() && self.own.scheduler.is_idle() && published && self.own.letters.count() == 0 {
+        // A stray that is not fetched yet holds the commit back, and nothing is read any more: what waits for that commit is the
+        // next owner's.
+        let strays = self.own.retry.as_ref().is_some_and(|lane| lane.fetches.awaits_strays());
+        let idle = self.own.scheduler.is_idle() || (strays && self.own.scheduler.running_units() == 0);
+        if self.is_stopping() && idle && published && self.own.letters.count() == 0 {
             self.release(actions);
         }
     }

@@ -19,6 +19,7 @@ mod gaps;
 mod refusals;
 mod retry;
 mod speed;
+mod spool;
 mod strays;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {

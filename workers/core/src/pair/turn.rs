@@ -18,10 +18,13 @@ impl Pair {
                 self.find_end(now, actions);
                 self.queue_due(now);
                 self.carry_forward(now, actions);
+                self.read_again(now, actions);
             }
             self.send_units(now, actions);
             self.seal_due(now, actions);
         }
+        self.put_fresh(actions);
+        self.ask_spool(actions);
         self.commit_due(now, actions);
         self.commit_retry_due(now, actions);
         self.grant(actions);

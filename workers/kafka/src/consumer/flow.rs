@@ -111,18 +111,23 @@ impl Poll<'_> {
     pub(super) fn let_in(&mut self) {
         let now = Instant::now();
         let pairs = &mut self.pairs;
-        let entered = self.gate.turn(now, |waiting| match pairs.owned(&waiting.pair, waiting.epoch) {
-            Some(pair) if pair.state == State::InLine => {
-                if pair.credit.is_left() {
-                    Standing::Ready
-                } else {
-                    Standing::Busy
+        let entered =
+            self.gate.turn(now, |waiting| match pairs.lane(&waiting.pair, waiting.epoch, waiting.lane) {
+                // A retry lane may have been sent to another copy meanwhile.
+                Some(pair) if pair.lane == Lane::Retry && pair.wanted != Some(waiting.offset) => {
+                    Standing::Gone
                 }
-            }
-            Some(_) | None => Standing::Gone,
-        });
+                Some(pair) if pair.state == State::InLine => {
+                    if pair.credit.is_left() {
+                        Standing::Ready
+                    } else {
+                        Standing::Busy
+                    }
+                }
+                Some(_) | None => Standing::Gone,
+            });
         for (waiting, charge) in entered {
-            if let Some(pair) = self.pairs.owned(&waiting.pair, waiting.epoch) {
+            if let Some(pair) = self.pairs.lane(&waiting.pair, waiting.epoch, waiting.lane) {
                 pair.state = State::Starting(waiting.offset);
                 pair.room = Some((charge, now));
             }

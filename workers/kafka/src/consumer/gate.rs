@@ -11,14 +11,15 @@
 //!   back for a while (a step or a sink holds its records for minutes), the others go on for five times as long, and then it is
 //!   tried again with twice the patience: others lose a sixth of their time, and the line moves when what is under way is done.
 //!
-//! Only records of input lanes pass the gate. Copies in a retry lane are not charged: see [`super::route`].
+//! A large copy in a retry lane may have to wait for hours until it is tried, so its value is left in the topic at first, and the lane
+//! goes on. When its turn comes the lane is sent back to it, and then it passes the gate like any other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_core::record::LARGE_RECORD_BYTES;
-use longshore_core::{Budget, Charge, Epoch, Offset, PairId};
+use longshore_core::{Budget, Charge, Epoch, Lane, Offset, PairId};
 
 /// How often a record that has a chunk of its own is held at the same time, its rows not counted (they are charged where
 /// they are made): here, in the producer's queue, and packed for the broker. Small records have only the first of these for
@@ -43,6 +44,7 @@ pub(super) fn footprint(bytes: usize) -> u64 {
 pub(super) struct Waiting {
     pub(super) pair: PairId,
     pub(super) epoch: Epoch,
+    pub(super) lane: Lane,
     /// The record.
     pub(super) offset: Offset,
     /// Its size.
@@ -159,7 +161,8 @@ impl Gate {
 
     fn has_room(&self, need: u64) -> bool {
         let (used, limit) = (self.budget.used(), self.budget.limit());
-        used + need <= limit || used <= limit / UNUSED_SHARE
+        // What waits in the retry lanes will not go away for its sake.
+        used + need <= limit || self.budget.moving() <= limit / UNUSED_SHARE
     }
 
     /// Others stand still from now on, or still, unless nothing is given back.

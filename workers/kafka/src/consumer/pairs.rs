@@ -40,6 +40,8 @@ pub(super) struct Pair {
     pub(super) credit: Credit,
     /// The lowest offset that may still come; what is below was handed over already.
     pub(super) next: Offset,
+    /// The copy that the retry lane was sent back to: its value is wanted, however large it is.
+    pub(super) wanted: Option<Offset>,
     /// Room that is kept for the large record to come next, and since when.
     pub(super) room: Option<(Charge, Instant)>,
     /// Whether the runtime has work for this pair, or a note of it, and so must hear when it goes.
@@ -73,6 +75,7 @@ impl Pair {
             state,
             credit,
             next: Offset(0),
+            wanted: None,
             room: None,
             told: false,
             doubtful: false,
@@ -89,6 +92,22 @@ impl Pair {
     /// Its partition, as librdkafka knows it.
     pub(super) fn place(&self) -> Place {
         (self.topic.clone(), self.id.partition.0)
+    }
+
+    /// Begins to fetch at an offset. The retry lane is also sent back to a copy whose value is wanted, and to its end again.
+    pub(super) fn start(&mut self, offset: Offset) {
+        match (self.state, self.lane) {
+            (State::Waiting, _) => self.state = State::Starting(offset),
+            // It stands in front of this very copy.
+            (State::InLine, Lane::Retry) if self.wanted == Some(offset) => {}
+            (State::Starting(_) | State::Flowing | State::InLine, Lane::Retry) => {
+                self.state = State::Starting(offset);
+                self.wanted = Some(offset);
+                self.room = None;
+                self.beginning = Beginning::default();
+            }
+            (_, Lane::Input) | (State::Looking(_) | State::Resting, Lane::Retry) => {}
+        }
     }
 
     /// Begins anew under another epoch; the runtime keeps what it has for the pair.

@@ -190,9 +190,8 @@ impl<'a> Poll<'a> {
     fn obey(&mut self, command: SourceCommand) {
         match command {
             SourceCommand::Start { pair, epoch, lane, offset } => {
-                let waiting = self.pairs.lane(&pair, epoch, lane).filter(|pair| pair.state == State::Waiting);
-                if let Some(pair) = waiting {
-                    pair.state = State::Starting(offset);
+                if let Some(pair) = self.pairs.lane(&pair, epoch, lane) {
+                    pair.start(offset);
                 }
             }
             SourceCommand::Grant { pair, epoch, lane, records, bytes } => {

@@ -63,6 +63,12 @@ impl Poll<'_> {
                 (mark, current) = (NOWHERE, usize::MAX);
                 continue;
             }
+            let may_leave = pair.lane == Lane::Retry && pair.wanted != Some(offset);
+            if may_leave && self.gate.is_large(message.value().map_or(0, <[u8]>::len)) {
+                pair.next = offset.next();
+                leave_value(&message, &mut fill.builder);
+                continue;
+            }
             if message.bytes() > LARGE_RECORD_BYTES {
                 if !self.route_large(&message, fill) {
                     // What was fetched behind it comes again as well.
@@ -85,14 +91,7 @@ impl Poll<'_> {
     /// go of.
     fn route_large(&mut self, message: &MessageView<'_>, fill: &mut Filling) -> bool {
         self.flush(fill);
-        let Some(pair) = self.pairs.at(fill.topic, fill.partition) else { return false };
-        let charge = match pair.lane {
-            Lane::Retry => None,
-            Lane::Input => match self.room_for(message, fill) {
-                Some(charge) => Some(charge),
-                None => return false,
-            },
-        };
+        let Some(charge) = self.room_for(message, fill) else { return false };
         let Some(pair) = self.pairs.at(fill.topic, fill.partition) else { return false };
         pair.next = Offset(message.offset()).next();
         let mut headers = 0;
@@ -104,18 +103,21 @@ impl Poll<'_> {
         true
     }
 
-    /// Room for a record of an input lane with a chunk of its own; a very large one has to pass the gate for it.
+    /// Room for a record with a chunk of its own; a very large one has to pass the gate for it.
     fn room_for(&mut self, message: &MessageView<'_>, fill: &Filling) -> Option<Charge> {
         let (offset, bytes) = (Offset(message.offset()), message.bytes());
-        if !self.gate.is_large(bytes) {
-            return Some(self.options.budget.charge(footprint(bytes)));
-        }
         let pair = self.pairs.at(fill.topic, fill.partition)?;
+        if !self.gate.is_large(bytes) {
+            return Some(match pair.lane {
+                Lane::Input => self.options.budget.charge(footprint(bytes)),
+                Lane::Retry => self.options.budget.charge_waiting(bytes as u64),
+            });
+        }
         let charge = self.gate.enter(pair.room.take().map(|(room, _)| room), bytes);
         if charge.is_none() {
             pair.state = State::InLine;
-            let (pair, epoch) = (pair.id.clone(), pair.epoch);
-            self.gate.wait(Waiting { pair, epoch, offset, bytes }, Instant::now());
+            let (pair, epoch, lane) = (pair.id.clone(), pair.epoch, pair.lane);
+            self.gate.wait(Waiting { pair, epoch, lane, offset, bytes }, Instant::now());
         }
         // Before the copy, which takes a while: until then librdkafka may ask for another one.
         self.set_flow();
@@ -130,10 +132,11 @@ impl Poll<'_> {
         if let Some(pair) = self.pairs.at(fill.topic, fill.partition) {
             // The large record that room was kept for is gone from the log.
             pair.room = None;
-            let bytes = fill.builder.bytes() as u64 + fill.builder.len() as u64 * RECORD_OVERHEAD_BYTES;
+            let bytes =
+                fill.builder.memory_bytes() as u64 + fill.builder.len() as u64 * RECORD_OVERHEAD_BYTES;
             let charge = match pair.lane {
-                Lane::Input => Some(self.options.budget.charge(bytes)),
-                Lane::Retry => None,
+                Lane::Input => self.options.budget.charge(bytes),
+                Lane::Retry => self.options.budget.charge_waiting(bytes),
             };
             let event = hand_over(pair, &mut fill.builder, charge);
             self.say(event);
@@ -232,14 +235,22 @@ fn reserve<'a>(
     builder.reserve(records, bytes);
 }
 
-/// What was gathered, as a chunk of its pair; an empty one takes its place. The input's chunks are charged to the memory
-/// budget. Copies that wait for their time are not: they may wait for hours, and neither lane may stop for them. The retry
-/// lane has to reach its end before the input begins, and what waits has to wait until the input has passed it, so a budget
-/// that they use up would never be free again. The machine bounds them by pausing the input beyond all that waits.
-fn hand_over(pair: &mut Pair, builder: &mut ChunkBuilder, charge: Option<Charge>) -> SourceEvent {
+/// What was gathered, as a chunk of its pair; an empty one takes its place. All chunks are charged to the memory budget, but only the
+/// input waits for it: the retry lane has to reach its end before the input begins, and what waits there has to wait until the input
+/// has passed it, so a lane of copies that waited for memory would wait for ever. The machine keeps no more of them in memory than
+/// its share, and has the spool take the others.
+fn hand_over(pair: &mut Pair, builder: &mut ChunkBuilder, charge: Charge) -> SourceEvent {
     pair.credit.spend(builder.len() as u64, builder.bytes() as u64);
+    builder.trim();
     let fresh = ChunkBuilder::new(pair.id.clone(), pair.lane, pair.epoch);
-    SourceEvent::Received(std::mem::replace(builder, fresh).build(charge))
+    SourceEvent::Received(std::mem::replace(builder, fresh).build(Some(charge)))
+}
+
+/// Tells of a large copy in the retry lane, and leaves its value where it is.
+fn leave_value(message: &MessageView<'_>, builder: &mut ChunkBuilder) {
+    let left_bytes = message.value().map_or(0, <[u8]>::len);
+    builder.without_value(Offset(message.offset()), message.timestamp_ms(), message.key(), left_bytes);
+    message.headers(|name, value| builder.header(name, value));
 }
 
 /// Copies a record out of librdkafka's fetch buffer, which would otherwise stay as long as the record.

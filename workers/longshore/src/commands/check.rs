@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use longshore_codec::ValueEncoder;
+use longshore_core::human::Bytes;
+use longshore_core::pair::WAITING_ENTRY_BYTES;
 use longshore_core::sink::Sink;
-use longshore_settings::{DumpFormat, Loaded, SinkEntry, Sources};
+use longshore_runtime::MemoryShares;
+use longshore_settings::{DumpFormat, Loaded, Pipeline, SinkEntry, Sources};
 
 use crate::cli::{Check, Format, Overrides};
 use crate::exit::{End, Exit};
@@ -31,10 +34,35 @@ pub(crate) fn run(arguments: &Check, output: &Output) -> Result<(), End> {
         path.display(),
         output.green("no mistakes")
     ));
+    memory_plan(&loaded.pipeline).iter().for_each(|line| output.note(line));
     if let Some(fails) = plan::rehearsal(&loaded.pipeline) {
         output.note(format_args!("rehearsal step in force: records fail on purpose ({fails})"));
     }
     Ok(())
+}
+
+/// Where `limits.memory` goes in a worker, and where payloads wait for their retry.
+fn memory_plan(pipeline: &Pipeline) -> Vec<String> {
+    let limits = &pipeline.limits;
+    let shares = MemoryShares::of(limits.memory.get());
+    let records = (shares.intake + shares.rows) >> 20;
+    let others = Bytes::mebi((limits.memory.get() >> 20).saturating_sub(records));
+    let (memory, records) = (limits.memory, Bytes::mebi(records));
+    let mut plan = vec![format!(
+        "memory {memory} a worker: {records} for records at work, {others} for the Kafka client, sinks and code"
+    )];
+    if pipeline.has_retry_topics() {
+        let folder = limits.spool_folder.clone().unwrap_or_else(std::env::temp_dir);
+        let beyond = match limits.spool.get() {
+            0 => "are read from the retry topic again (no spool)".to_owned(),
+            _ => format!("go to a spool of up to {} in {}", limits.spool, folder.display()),
+        };
+        let entry = Bytes(WAITING_ENTRY_BYTES);
+        plan.push(format!(
+            "retry: a record that waits takes {entry} of it; payloads without room there {beyond}"
+        ));
+    }
+    plan
 }
 
 /// Reads a pipeline file with its overrides; prints every mistake and ends with 78 when there are any.

@@ -9,13 +9,16 @@ pub(crate) mod postgres;
 pub(crate) mod signals;
 pub(crate) mod topics;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_core::Spool;
 use longshore_core::source::SourceControl;
 use longshore_kafka as kafka;
 use longshore_runtime::{Fleet, FleetEnd, FleetOptions, FleetParts, Limits, MemoryShares, Status};
 use longshore_settings::{DumpFormat, Listen, Loaded, Pipeline, Start};
+use longshore_spool::FileSpool;
 use longshore_telemetry::{LogFormat, LogOptions, Metrics, init_logs, install_panic_hook};
 
 use crate::cli::{Run, VERSION};
@@ -77,6 +80,7 @@ fn start_logs(pipeline: &Pipeline, output: &Output) -> Result<(), End> {
 
 async fn work(loaded: &Loaded) -> Result<(), End> {
     let pipeline = &loaded.pipeline;
+    let spool = spool(pipeline)?;
     let options = connect::options(&pipeline.kafka);
     let memory = MemoryShares::of(pipeline.limits.memory.get());
     let client = client_memory(&memory);
@@ -110,6 +114,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         events,
         control: Arc::clone(&source) as Arc<dyn SourceControl>,
         letters: topics.letters(pipeline, &loaded.fingerprint())?,
+        spool,
         metrics,
         status,
         heartbeat,
@@ -134,6 +139,39 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let end = Fleet::run(fleet, parts, signals::stop()).await;
     topics.flush(FLUSH).await;
     ended(end)
+}
+
+/// Where payloads wait that have no room in memory; none when the file wants none, or nothing ever waits. A folder that the file
+/// names has to be usable. The system's own need not be: a pod whose file system is read-only works without a spool, and so does a
+/// worker whose folder for temporary files is in memory.
+fn spool(pipeline: &Pipeline) -> Result<Option<Arc<dyn Spool>>, End> {
+    let limits = &pipeline.limits;
+    if limits.spool.get() == 0 || !pipeline.has_retry_topics() {
+        return Ok(None);
+    }
+    let open = |folder: &Path| FileSpool::open(folder, limits.spool.get());
+    if let Some(folder) = &limits.spool_folder {
+        let spool = open(folder).map_err(|error| {
+            let message = format!(
+                "limits.spool_folder: {} cannot hold the payloads of records that wait: {error}; name another folder, or set limits.spool to 0B",
+                folder.display()
+            );
+            End::new(Exit::Configuration, message)
+        })?;
+        return Ok(Some(Arc::new(spool)));
+    }
+    let folder = std::env::temp_dir();
+    let why = match longshore_spool::is_in_memory(&folder).and_then(|memory| Ok((memory, open(&folder)?))) {
+        Ok((false, spool)) => return Ok(Some(Arc::new(spool))),
+        Ok((true, _)) => "what is written there stays in memory".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(
+        why,
+        folder = %folder.display(),
+        "no spool: records that wait for their retry and have no room in memory are read from the retry topic again when they are due; name a folder on a disk in limits.spool_folder"
+    );
+    Ok(None)
 }
 
 /// librdkafka's buffers out of the shares: half of the consumer's for what is fetched ahead, half for the answer that is

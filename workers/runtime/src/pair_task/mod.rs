@@ -3,17 +3,19 @@
 
 mod perform;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
-use longshore_core::pair::{Action, CommitResult, Event, Letter, Pair, PairOptions, Unit, UnitResult};
+use longshore_core::pair::{
+    Action, CommitResult, Event, Letter, Pair, PairOptions, SpoolId, Unit, UnitResult,
+};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl};
 use longshore_core::{
-    BoxFuture, Budget, Chunk, Epoch, Failure, Lane, Moment, Offset, PairId, Reason, UnitId,
+    BoxFuture, Budget, Charge, Chunk, Epoch, Failure, Lane, Moment, Offset, PairId, Reason, Spooled, UnitId,
 };
 use longshore_telemetry::metrics::PairState;
 use longshore_telemetry::{Metrics, PairMetrics, SinkMetrics};
@@ -27,6 +29,7 @@ use crate::letters::{Delivered, LetterSink, Troubles};
 use crate::mailbox::Input;
 use crate::plan::Plan;
 use crate::pool::Pool;
+use crate::spool::Spooler;
 use crate::status::{Figures, PairCell};
 use crate::trouble::Pauses;
 use crate::waiting::Crew;
@@ -44,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) control: Arc<dyn SourceControl>,
     pub(crate) letters: Arc<dyn LetterSink>,
+    pub(crate) spooler: Spooler,
     pub(crate) metrics: Metrics,
     pub(crate) sinks: Vec<SinkMetrics>,
     pub(crate) budget: Arc<Budget>,
@@ -104,6 +108,10 @@ pub(crate) struct PairTask {
     /// Letters that are to be sent, as one parcel, when this turn of the task is over.
     posted: Vec<Letter>,
     letters_trouble: Troubles,
+    /// What the spool has of this pair.
+    spooled: HashMap<SpoolId, Arc<dyn Spooled>>,
+    /// What the entries of copies that wait take in memory.
+    waiting: Charge,
     started: bool,
     /// Where reading was to begin, until something came.
     begins: Option<Offset>,
@@ -143,6 +151,8 @@ impl PairTask {
             letters: FuturesUnordered::new(),
             posted: Vec::new(),
             letters_trouble: Troubles::default(),
+            spooled: HashMap::new(),
+            waiting: shared.budget.charge_waiting(0),
             started: false,
             begins: None,
             halt: None,
@@ -217,6 +227,13 @@ impl PairTask {
                 drop(charge);
             }
             Input::Publishing(epoch) => self.figures.progress += u64::from(epoch == self.epoch),
+            Input::Spooled { epoch, id, taken } => {
+                let known = epoch == self.epoch && !self.waits_for_assignment;
+                if let Some(chunk) = taken.clone().filter(|_| known) {
+                    self.spooled.insert(id, chunk);
+                }
+                self.event(Event::Spooled { epoch, id, taken: taken.is_some() });
+            }
             Input::LetterRetried(failure) => self.metrics.letter_retried(&failure),
             Input::LetterTrouble { round, failure, first } => {
                 self.letters_trouble.told(round, failure, first);
@@ -411,6 +428,7 @@ impl PairTask {
         self.letters = FuturesUnordered::new();
         self.posted.clear();
         self.letters_trouble.forget();
+        self.shared.spooler.forget(self.spooled.drain().map(|(_, chunk)| chunk).collect());
         self.writers.iter_mut().for_each(|writer| *writer = None);
     }
 

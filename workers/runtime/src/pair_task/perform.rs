@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::pair::{Action, Grain, Letter, LetterId, Position, Tally, Unit};
+use longshore_core::pair::{Action, Grain, Letter, LetterId, Position, SpoolRead, Tally, Unit};
 use longshore_core::sink::WriterContext;
 use longshore_core::source::SourceCommand;
 use longshore_core::{Block, Failure, Lane, Moment, Offset, SinkIndex, WriterId};
@@ -13,6 +13,7 @@ use super::{PairEnd, PairTask};
 use crate::crash::{self, Point};
 use crate::letters::{self, Delivered, Parcel};
 use crate::pool::{self, Job};
+use crate::spool::Wanted;
 use crate::waiting::CrewOptions;
 use crate::writer::{Writer, WriterOptions};
 
@@ -32,6 +33,14 @@ impl PairTask {
                 }
             }
             Action::Letter(letter) => self.send_letter(*letter),
+            Action::Spool { id, chunk } => {
+                self.shared.spooler.take(self.epoch, id, chunk, self.mailbox.clone());
+            }
+            Action::Fetch(reads) => self.fetch(reads),
+            Action::Forget(ids) => {
+                let chunks = ids.iter().filter_map(|id| self.spooled.remove(id));
+                self.shared.spooler.forget(chunks.collect());
+            }
             Action::Commit { lane, position } => self.commit(lane, position),
             Action::Reassign => self.reassign(),
             Action::Halt(failure) => self.halted(failure),
@@ -166,6 +175,13 @@ impl PairTask {
         delivered.answers
     }
 
+    /// A chunk that the spool should have and has not is none that the machine asks for.
+    fn fetch(&self, reads: Vec<SpoolRead>) {
+        let wanted = |read: SpoolRead| Some(Wanted { read, chunk: Arc::clone(self.spooled.get(&read.id)?) });
+        let wanted = reads.into_iter().filter_map(wanted).collect();
+        self.shared.spooler.give(self.epoch, self.id.clone(), wanted, self.mailbox.clone());
+    }
+
     fn commit(&mut self, lane: Lane, position: Position) {
         crash::at(Point::CommitBefore);
         let (pair, epoch) = (self.id.clone(), self.epoch);
@@ -273,7 +289,11 @@ impl PairTask {
             self.metrics.watermark(watermark);
         }
         let (waiting, parked) = self.machine.waiting();
-        self.metrics.waiting(waiting, parked);
+        let (entries_bytes, spooled_bytes) = self.machine.waiting_bytes();
+        if entries_bytes != self.waiting.bytes() {
+            self.waiting = self.shared.budget.charge_waiting(entries_bytes);
+        }
+        self.metrics.waiting(waiting, parked, spooled_bytes);
         self.metrics.in_flight(self.figures.in_flight(), self.machine.in_flight_bytes());
         self.metrics.credit(self.granted_records.saturating_sub(self.figures.received));
         self.cell.write(&self.figures);
@@ -287,7 +307,9 @@ impl PairTask {
             return self.shared.plan.step_deadline.is_some();
         }
         // The source should have taken a dropped pair away by now.
-        if sealed || self.machine.is_dropped() || !self.flight.pooled.is_empty() || !self.letters.is_empty() {
+        let awaited = sealed || self.machine.awaits_spool();
+        if awaited || self.machine.is_dropped() || !self.flight.pooled.is_empty() || !self.letters.is_empty()
+        {
             return true;
         }
         let sleeps = self.machine.next_wake().is_some_and(|wake| wake > now.after(SLEEP));

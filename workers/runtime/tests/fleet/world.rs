@@ -135,6 +135,7 @@ impl World {
             events: inbox,
             control: source.clone(),
             letters: letters.clone(),
+            spool: None,
             metrics: metrics.clone(),
             status: Arc::clone(&status),
             heartbeat: Arc::clone(&heartbeat),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use longshore_core::human::{Bytes, Span};
@@ -14,6 +15,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct LimitOptions {
     /// All memory that records, rows and the Kafka client may take, per worker.
     pub memory: Bytes,
+    /// All disk that payloads of records may take that wait for their retry and have no room in memory, per worker; 0B for none. What has
+    /// no room there either is read from the retry topic again when it is due.
+    pub spool: Bytes,
+    /// The folder for them; the system's for temporary files when left out. It may be lost with the worker. Nobody sees files there:
+    /// they have no name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool_folder: Option<PathBuf>,
     /// How long a worker may use to finish a partition that is taken from it. Meanwhile all its partitions stand still.
     pub revoke: Span,
     /// How long a worker may use to finish what it holds after SIGTERM.
@@ -28,6 +36,8 @@ impl Default for LimitOptions {
     fn default() -> Self {
         Self {
             memory: Bytes::mebi(256),
+            spool: Bytes::mebi(1024),
+            spool_folder: None,
             revoke: Span::seconds(1),
             drain: Span::seconds(15),
             step: Deadline::After(Span::seconds(30)),

@@ -4,13 +4,14 @@
 
 mod pair;
 mod process;
+mod spool;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use longshore_core::pair::CommitResult;
-use longshore_core::{Budget, Failure, PairId};
+use longshore_core::{Budget, Failure, PairId, Spool};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,6 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use pair::PairMetrics;
+use spool::SpoolMetrics;
 
 /// Labels of what belongs to a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,6 +134,7 @@ struct Inner {
     registry: Registry,
     families: Families,
     budget: RwLock<Option<Arc<Budget>>>,
+    spool: RwLock<Option<Arc<dyn Spool>>>,
     invariants: Family<OfInvariant, Gauge>,
 }
 
@@ -152,6 +155,7 @@ struct Families {
     retried: Family<OfReason, Counter>,
     waiting: Family<OfPair, Gauge>,
     parked: Family<OfPair, Gauge>,
+    spooled: Family<OfPair, Gauge>,
     in_flight: Family<OfPair, Gauge>,
     in_flight_bytes: Family<OfPair, Gauge>,
     credit: Family<OfPair, Gauge>,
@@ -175,6 +179,7 @@ struct Families {
     budget_full: Gauge,
     budget_pauses: Counter,
     large_waiting: Gauge,
+    spool: SpoolMetrics,
 }
 
 impl Families {
@@ -190,6 +195,7 @@ impl Families {
             retried: Family::default(),
             waiting: Family::default(),
             parked: Family::default(),
+            spooled: Family::default(),
             in_flight: Family::default(),
             in_flight_bytes: Family::default(),
             credit: Family::default(),
@@ -213,6 +219,7 @@ impl Families {
             budget_full: Gauge::default(),
             budget_pauses: Counter::default(),
             large_waiting: Gauge::default(),
+            spool: SpoolMetrics::default(),
         };
         families.name_records(r);
         families.name_pairs(r);
@@ -238,6 +245,8 @@ impl Families {
         r.register("records_retried", help, self.retried.clone());
         r.register("retry_waiting_records", "Records that wait in the retry lane", self.waiting.clone());
         r.register("retry_parked_keys", "Keys of which records wait in the retry lane", self.parked.clone());
+        let help = "Bytes of records that wait in the retry lane and are in the spool";
+        r.register("retry_spooled_bytes", help, self.spooled.clone());
         r.register("in_flight_records", "Records received and not settled", self.in_flight.clone());
         r.register(
             "in_flight_bytes",
@@ -286,6 +295,7 @@ impl Families {
         r.register("budget_pauses", help, self.budget_pauses.clone());
         let help = "Partitions that wait for room for a large record";
         r.register("large_records_waiting", help, self.large_waiting.clone());
+        self.spool.name(r);
     }
 }
 
@@ -300,12 +310,18 @@ impl Metrics {
         let help = "Promises found broken since the start, by id";
         ours.register("invariant_violations", help, invariants.clone());
         let families = Families::register(ours);
-        Self { inner: Arc::new(Inner { registry, families, budget: RwLock::new(None), invariants }) }
+        let (budget, spool) = (RwLock::new(None), RwLock::new(None));
+        Self { inner: Arc::new(Inner { registry, families, budget, spool, invariants }) }
     }
 
     /// The budget whose use is reported from now on.
     pub fn watch_budget(&self, budget: &Arc<Budget>) {
         *self.inner.budget.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(budget));
+    }
+
+    /// The spool whose use is reported from now on.
+    pub fn watch_spool(&self, spool: &Arc<dyn Spool>) {
+        *self.inner.spool.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(spool));
     }
 
     /// All metrics in the OpenMetrics text format 1.0 (content type
@@ -318,6 +334,9 @@ impl Metrics {
             families.budget_full.set(i64::from(budget.is_full()));
             families.budget_pauses.inner().store(budget.pauses(), Ordering::Relaxed);
             families.large_waiting.set(whole(budget.large_waiting()));
+        }
+        if let Some(spool) = &*self.inner.spool.read().unwrap_or_else(PoisonError::into_inner) {
+            families.spool.set(spool.usage());
         }
         for id in longshore_core::invariant::Invariant::ALL {
             let labels = OfInvariant { invariant: invariant_name(id) };

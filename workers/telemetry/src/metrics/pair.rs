@@ -21,6 +21,7 @@ pub struct PairMetrics {
     already_held: Counter,
     waiting: Gauge,
     parked: Gauge,
+    spooled: Gauge,
     in_flight: Gauge,
     in_flight_bytes: Gauge,
     credit: Gauge,
@@ -46,6 +47,7 @@ impl PairMetrics {
             already_held: place("already_held"),
             waiting: families.waiting.get_or_create_owned(&labels),
             parked: families.parked.get_or_create_owned(&labels),
+            spooled: families.spooled.get_or_create_owned(&labels),
             in_flight: families.in_flight.get_or_create_owned(&labels),
             in_flight_bytes: families.in_flight_bytes.get_or_create_owned(&labels),
             credit: families.credit.get_or_create_owned(&labels),
@@ -97,10 +99,11 @@ impl PairMetrics {
         self.families().letter_retries.get_or_create(&self.of_reason(failure.reason.code())).inc();
     }
 
-    /// Records that wait in the retry lane, and keys that wait behind one of them.
-    pub fn waiting(&self, records: u64, keys: u64) {
+    /// Records that wait in the retry lane, keys that wait behind one of them, and bytes of payloads that the spool has.
+    pub fn waiting(&self, records: u64, keys: u64, spooled_bytes: u64) {
         self.waiting.set(whole(records));
         self.parked.set(whole(keys));
+        self.spooled.set(whole(spooled_bytes));
     }
 
     /// Records received and not settled, and the bytes of those not finished.
@@ -140,6 +143,7 @@ impl PairMetrics {
         let gauges = [
             &families.waiting,
             &families.parked,
+            &families.spooled,
             &families.in_flight,
             &families.in_flight_bytes,
             &families.credit,

@@ -9,18 +9,22 @@ use crate::pair::{Action, Destination, Pair};
 use crate::rules::Rule;
 use crate::{Failure, Moment, Offset, Reason};
 
+use super::fetch::Why;
 use super::{Copy, CopyState};
 
 /// Copies that are carried at once.
 const MOST_AT_ONCE: usize = 1_000;
+/// They are looked for again so soon when there was no room for their payloads.
+const SOON: Duration = Duration::from_secs(1);
 /// How often old copies are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
 impl Pair {
     /// Carries what lies too far behind the end of the log, and now and then what has grown old.
     pub(in crate::pair) fn carry_forward(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let (window, quiet) = (self.options.window, self.is_lane_quiet());
         let (Some(policy), Some(lane)) = (self.options.retry, &mut self.own.retry) else { return };
-        if !lane.is_caught_up() || lane.index.is_empty() {
+        if !lane.is_caught_up() || lane.index.is_empty() || lane.fetches.carries() {
             return;
         }
         let behind = (lane.tracker.position().0 - lane.tracker.watermark().0) as u64;
@@ -29,6 +33,13 @@ impl Pair {
         let waiting = if Rule::CarryWhatHelps.holds() { lane.index.len() } else { 0 };
         let far_behind = behind > policy.span.saturating_add(waiting * 2);
         if !far_behind && !sweeps {
+            return;
+        }
+        if !lane.has_room(window, 1, quiet) {
+            // Payloads that are not in memory could not be fetched.
+            if sweeps {
+                lane.sweep = now.after(SOON);
+            }
             return;
         }
         if sweeps {
@@ -42,7 +53,11 @@ impl Pair {
         };
         // What the input lane is still to meet may be nobody's copy; at the end of the log it would be believed.
         let met = self.own.tracker.position();
-        let blocks = |copy: &Copy| copy.state == CopyState::Waits && (copy.offset < far || copy.stale <= now);
+        let blocks = |copy: &Copy| {
+            copy.state == CopyState::Waits
+                && (copy.offset < far || copy.is_stale(now))
+                && !lane.fetches.contains(copy.offset)
+        };
         let chosen: Vec<(Offset, Copy)> = lane
             .index
             .iter()
@@ -52,26 +67,33 @@ impl Pair {
             .take(MOST_AT_ONCE)
             .collect();
         for (origin, copy) in chosen {
-            self.carry(origin, copy, actions);
+            let Some(lane) = &mut self.own.retry else { return };
+            if lane.payloads.record(copy.chunk(), copy.index()).is_some() {
+                self.carry(origin, copy, actions);
+            } else if !lane.fetch(origin, &copy, Why::Carry, window, quiet) {
+                // There is no room for its payload now.
+                lane.sweep = lane.sweep.min(now.after(SOON));
+                return;
+            }
         }
     }
 
-    fn carry(&mut self, origin: Offset, copy: Copy, actions: &mut Vec<Action>) {
+    pub(in crate::pair) fn carry(&mut self, origin: Offset, copy: Copy, actions: &mut Vec<Action>) {
         let Some(lane) = &mut self.own.retry else { return };
-        let Some(record) = lane.payloads.record(copy.chunk, copy.index) else { return };
-        lane.payloads.need(copy.chunk, 1);
+        let Some(record) = lane.payloads.record(copy.chunk(), copy.index()) else { return };
+        lane.payloads.need(copy.chunk(), 1);
         if let Some(copy) = lane.index.get_mut(origin) {
             copy.state = CopyState::Carried;
         }
-        let entry = copy.entry(origin);
+        let entry = copy.entry();
         let failure = Failure::retry(Reason::RetryParked, "carried forward");
-        let flying = Flying::new(entry, Destination::Tail, record, failure, copy.attempt, copy.replays);
+        let flying = Flying::new(entry, Destination::Tail, record, failure, copy.attempt(), copy.replays());
         self.send(flying.instead_of(Some(copy.offset)), actions);
     }
 
-    /// When old copies are looked for next; none when nothing waits.
+    /// When old copies are looked for next; none when nothing waits, or while payloads of some come, which is told by their coming.
     pub(in crate::pair) fn next_sweep(&self) -> Option<Moment> {
         let lane = self.own.retry.as_ref()?;
-        (lane.is_caught_up() && !lane.index.is_empty()).then_some(lane.sweep)
+        (lane.is_caught_up() && !lane.index.is_empty() && !lane.fetches.carries()).then_some(lane.sweep)
     }
 }

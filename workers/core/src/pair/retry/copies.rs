@@ -10,6 +10,7 @@ use crate::rules::Rule;
 use crate::scheduler::Entry;
 use crate::{Chunk, Failure, Moment, Offset, Reason, RecordRef};
 
+use super::fetch::Why;
 use super::strays::{Proof, Standing};
 use super::{Copy, CopyState, RetryLane};
 
@@ -31,13 +32,32 @@ impl Pair {
                 .halt(Failure::halt(Reason::Internal, "copies for a pair without a retry lane"), actions);
         };
         lane.grants.received(chunk.len() as u64, chunk.bytes() as u64);
-        let place = lane.payloads.insert(chunk, now);
-        for index in 0..chunk.len() as u32 {
+        let (place, end) = (lane.payloads.insert(chunk), lane.tracker.position());
+        let known = (0..chunk.len() as u32).take_while(|index| chunk.offset(*index) < end).count() as u32;
+        self.payloads_came(chunk, place, known, wall_ms, now, actions);
+        for index in known..chunk.len() as u32 {
             self.copy_read(chunk, place, index, wall_ms, now, actions);
         }
-        // The insertion itself counted for one, so that the chunk stays while its copies are sorted.
+        let last = chunk.len().checked_sub(1).map(|last| chunk.offset(last as u32));
+        if let Some(last) = last.filter(|_| chunk.offset(0) < end) {
+            self.came_by(chunk.offset(0), last.next());
+        }
         if let Some(lane) = &mut self.own.retry {
-            lane.payloads.release(place, 1);
+            lane.fresh = Some(place);
+        }
+    }
+
+    /// The copies of a chunk that just came are sorted, and those that are due are at work: what only waits stays in memory or
+    /// goes to the spool.
+    pub(in crate::pair) fn put_fresh(&mut self, actions: &mut Vec<Action>) {
+        let Some(lane) = &mut self.own.retry else { return };
+        let Some(place) = lane.fresh.take() else { return };
+        // The insertion itself counted for one, so that the chunk stays until here.
+        lane.payloads.release(place, 1);
+        if !lane.may_stay(self.options.window)
+            && let Some((id, chunk)) = lane.payloads.spool(place)
+        {
+            actions.push(Action::Spool { id, chunk });
         }
     }
 
@@ -50,28 +70,48 @@ impl Pair {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let (Some(policy), Some(record)) = (self.options.retry, RecordRef::new(chunk, index)) else { return };
         let Some(lane) = &mut self.own.retry else { return };
-        let offset = chunk.offset(index);
-        if !lane.admit(offset) {
-            return;
+        if lane.admit(chunk.offset(index)) {
+            self.sort_read(chunk, place, index, wall_ms, now, actions);
         }
-        match identify(&record, &self.id) {
-            Ok(headers) => {
-                let key = if policy.ordered { chunk.key_hash(index) } else { None };
-                let origin = Offset(headers.origin.offset);
-                let copy = Copy {
-                    offset,
-                    key,
-                    chunk: place,
-                    index,
-                    proof: Proof::of(&record, headers.replays),
-                    ..timed(&policy, &record, &headers, wall_ms, now)
-                };
-                self.sort_copy(origin, copy, actions);
-            }
+    }
+
+    /// Finds out what a copy is that was read for the first time, or for the first time with its payload.
+    pub(in crate::pair) fn sort_read(
+        &mut self,
+        chunk: &Arc<Chunk>,
+        place: u32,
+        index: u32,
+        wall_ms: i64,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(record) = RecordRef::new(chunk, index) else { return };
+        let (offset, copy) = (chunk.offset(index), self.copy_at(&record, place, index, wall_ms, now));
+        let Some(lane) = &mut self.own.retry else { return };
+        match copy {
+            Ok(copy) => self.sort_copy(copy.origin(), copy, actions),
+            Err(_) if record.is_left() => lane.fetch_of_topic(offset, offset, Why::Sort),
             Err(failure) => self.send(Flying::stray(record, failure, offset), actions),
         }
+    }
+
+    /// The copy that a record of the retry partition is.
+    fn copy_at(
+        &self,
+        record: &RecordRef,
+        place: u32,
+        index: u32,
+        wall_ms: i64,
+        now: Moment,
+    ) -> Result<Copy, Failure> {
+        let headers = identify(record, &self.id)?;
+        let Some(policy) = self.options.retry else {
+            return Err(Failure::reject(Reason::RetryStray, "a copy for a pipeline without retries"));
+        };
+        let key = record.chunk().key_hash(index).filter(|_| policy.ordered);
+        let copy = copy_of(&policy, record, record.lane_offset(), &headers, wall_ms, now).keyed(key);
+        Ok(if record.is_left() { copy } else { copy.placed(place, index) })
     }
 
     /// Puts a copy where it belongs, or aside until that is known.
@@ -82,7 +122,7 @@ impl Pair {
             Standing::Aside => self.set_copy_aside(origin, copy),
             Standing::Stray => {
                 if let Some(lane) = &mut self.own.retry {
-                    lane.payloads.need(copy.chunk, 1);
+                    lane.payloads.need(copy.chunk(), 1);
                 }
                 self.stray(origin, &copy, "holds another record", actions);
             }
@@ -97,8 +137,8 @@ impl Pair {
         let held = own.held_by(origin);
         let waits = own.sinks.iter().any(|sink| sink.awaits(origin));
         let decided = own.decider.and_then(|sink| own.sinks[sink].view.holdings.letter(origin));
-        let decided = decided.is_some_and(|replays| replays >= copy.replays) && Rule::DecidedStands.holds();
-        let letter_flies = own.letters.is_flying(origin, copy.replays);
+        let decided = decided.is_some_and(|replays| replays >= copy.replays()) && Rule::DecidedStands.holds();
+        let letter_flies = own.letters.is_flying(origin, copy.replays());
         let at_work = own.working.spans().contains(origin)
             && !own.relettering.contains(&origin)
             && Rule::SupersedeAtWork.holds();
@@ -118,11 +158,7 @@ impl Pair {
             // The decision stands: whatever the steps say this time, they only tell the letter why.
             lane.join(origin, copy.offset);
             if lane.relettering.insert(origin) {
-                lane.payloads.need(copy.chunk, 1);
-                lane.at_work += 1;
-                let held = crate::SinkMask::first(own.sinks.len());
-                let attempt = copy.attempt + 1;
-                own.scheduler.push(Entry { held, attempt, lettered: true, ..copy.entry(origin) });
+                self.reletter(origin, &copy);
             }
         } else if at_work {
             // The input lane has the record itself; rule 5 holds the copy's commit back until it is through.
@@ -138,6 +174,38 @@ impl Pair {
                 }
                 Some(_) | None => lane.keep(origin, copy, covered),
             }
+        }
+    }
+}
+
+impl Pair {
+    /// The record of a copy runs again to tell why its letter was decided, as soon as its payload is here.
+    fn reletter(&mut self, origin: Offset, copy: &Copy) {
+        let own = &mut self.own;
+        let Some(lane) = &mut own.retry else { return };
+        if lane.payloads.record(copy.chunk(), copy.index()).is_none() {
+            return lane.fetch_of_topic(origin, copy.offset, Why::Reletter);
+        }
+        lane.payloads.need(copy.chunk(), 1);
+        lane.payloads.keep(copy.chunk());
+        lane.at_work += 1;
+        let held = crate::SinkMask::first(own.sinks.len());
+        let attempt = copy.attempt() + 1;
+        own.scheduler.push(Entry { held, attempt, lettered: true, ..copy.entry() });
+    }
+
+    /// The same when its payload came.
+    pub(super) fn reletter_read(
+        &mut self,
+        chunk: &Arc<Chunk>,
+        place: u32,
+        index: u32,
+        wall_ms: i64,
+        now: Moment,
+    ) {
+        let Some(record) = RecordRef::new(chunk, index) else { return };
+        if let Ok(copy) = self.copy_at(&record, place, index, wall_ms, now) {
+            self.reletter(copy.origin(), &copy);
         }
     }
 }
@@ -168,17 +236,16 @@ impl RetryLane {
             if superseded.state == CopyState::Tried {
                 // The same bytes are with the steps already.
                 if let Some(known) = self.index.get_mut(origin) {
-                    (known.offset, known.attempt, known.replays) = (copy.offset, copy.attempt, copy.replays);
-                    known.last = copy.last;
+                    known.stands_for(&copy);
                 }
                 return;
             }
             self.index.remove(origin);
-            self.payloads.release(superseded.chunk, 1);
+            self.payloads.release(superseded.chunk(), 1);
         }
-        self.payloads.need(copy.chunk, 1);
-        self.index.insert(origin, copy);
-        let first = copy.key.is_none_or(|key| self.parking.park(key, origin));
+        self.payloads.need(copy.chunk(), 1);
+        self.index.insert(copy);
+        let first = copy.key().is_none_or(|key| self.parking.park(key, origin));
         if first || !Rule::HeadOnly.holds() {
             self.index.offer(origin);
         }
@@ -202,15 +269,11 @@ fn identify<'a>(record: &'a RecordRef, pair: &PairId) -> Result<CopyHeaders<'a>,
     Ok(headers)
 }
 
-/// Copies that wait come due in steps of this, so that those of about the same time are tried as one unit (with order by key,
-/// as one for each of the scheduler's lanes): a unit costs as much for one record as for many, and a wait is random anyway
-/// (full jitter).
-const DUE_STEP: Duration = Duration::from_millis(10);
-
 /// A copy with its times, on the pair's clock. A time far ahead is clipped (rule 7), whatever it says.
-fn timed(
+fn copy_of(
     policy: &RetryPolicy,
     record: &RecordRef,
+    offset: Offset,
     headers: &CopyHeaders<'_>,
     wall_ms: i64,
     now: Moment,
@@ -222,17 +285,7 @@ fn timed(
     let failing_ms = wall_ms.saturating_sub(headers.first_failed_ms).max(0) as u64;
     let last = headers.first_failed_ms > 0
         && policy.max_age.is_some_and(|most| Duration::from_millis(failing_ms).saturating_add(wait) >= most);
-    Copy {
-        offset: Offset(0),
-        due: if wait.is_zero() { now } else { now.after(wait).rounded_up(DUE_STEP) },
-        stale: now.after(policy.carry_age.saturating_sub(age)),
-        key: None,
-        attempt: headers.attempt,
-        replays: headers.replays,
-        chunk: 0,
-        index: 0,
-        proof: Proof::NONE,
-        state: CopyState::Waits,
-        last,
-    }
+    let stale = now.after(policy.carry_age.saturating_sub(age));
+    let copy = Copy::new(Offset(headers.origin.offset), offset, headers.attempt, headers.replays);
+    copy.timed(now, wait, stale).proven(Proof::of(record, headers.replays)).as_last(last)
 }

@@ -43,9 +43,9 @@ impl Pair {
             copy.state = CopyState::Leaving;
             // The next copy must outrank whatever was read while this one was tried, and until it is read itself, nothing
             // below it counts: both would be settled otherwise, each for the other's sake.
-            attempts = attempts.max(copy.attempt);
-            copy.attempt = attempts;
-            replays = copy.replays;
+            attempts = attempts.max(copy.attempt());
+            copy.tried_often(attempts);
+            replays = copy.replays();
             superseded = Some(copy.offset);
             if !Rule::StayWhileLeaving.holds() {
                 lane.release_key(entry.offset, entry.key);
@@ -89,10 +89,10 @@ impl Pair {
             Lane::Retry => {
                 let Some(lane) = &mut self.own.retry else { return };
                 let Some(copy) = lane.index.remove(entry.offset) else { return };
-                lane.payloads.release(copy.chunk, 1);
+                lane.payloads.release(copy.chunk(), 1);
                 lane.join(entry.offset, copy.offset);
-                lane.release_key(entry.offset, copy.key);
-                let (record, replays) = (flying.letter.record, copy.replays);
+                lane.release_key(entry.offset, copy.key());
+                let (record, replays) = (flying.letter.record, copy.replays());
                 self.decide(Doomed { entry, record, failure, holds: false, replays }, now, actions);
             }
         }

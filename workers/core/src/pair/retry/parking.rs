@@ -1,83 +1,136 @@
 //! Parked keys: while a record of a key waits in the retry lane, later ones of that key follow it there (design section 4,
 //! ordered retry). Counted are records, not copies: one whose copy is on its way stays where it stands.
 
-use std::collections::BTreeSet;
-use std::collections::hash_map::HashMap;
-
-use foldhash::fast::FixedState;
-
 use crate::{KeyHash, Offset};
 
-/// The records of each parked key, by origin.
+use super::leaves::{Keyed, Leaves};
+
+/// The records of the parked keys, by key and origin.
 #[derive(Debug, Default)]
 pub(in crate::pair) struct Parking {
-    keys: HashMap<KeyHash, Parked, FixedState>,
-    records: u64,
+    records: Leaves<Parked>,
+    keys: u64,
 }
 
-#[derive(Debug, Default)]
+/// One parked record, in 16 bytes.
+#[derive(Clone, Copy, Debug)]
 struct Parked {
-    origins: BTreeSet<Offset>,
-    /// A record of the key was handed over by this ownership, so what stands behind it with the scheduler follows. A
-    /// copy that only was read (a replay) blocks what comes later, not what is at work.
-    diverts: bool,
+    key: KeyHash,
+    /// The origin, and in the lowest bit of the first one of a key whether a record of the key was handed over by this ownership, so that
+    /// what stands behind it with the scheduler follows. A copy that only was read (a replay) blocks what comes later, not what is
+    /// at work.
+    place: i64,
+}
+
+impl Parked {
+    fn new(key: KeyHash, origin: Offset, diverts: bool) -> Self {
+        Self { key, place: origin.0 << 1 | i64::from(diverts) }
+    }
+
+    fn origin(self) -> Offset {
+        Offset(self.place >> 1)
+    }
+
+    fn diverts(self) -> bool {
+        self.place & 1 == 1
+    }
+}
+
+impl Keyed for Parked {
+    type Key = (KeyHash, Offset);
+
+    fn key(&self) -> (KeyHash, Offset) {
+        (self.key, self.origin())
+    }
 }
 
 impl Parking {
     pub(in crate::pair) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.keys == 0
     }
 
     /// Records that are parked.
     pub(in crate::pair) fn records(&self) -> u64 {
-        self.records
+        self.records.len() as u64
     }
 
     /// Keys that are parked.
     pub(in crate::pair) fn keys(&self) -> u64 {
-        self.keys.len() as u64
+        self.keys
+    }
+
+    fn first(&self, key: KeyHash) -> Option<Parked> {
+        self.records.first_from((key, Offset(i64::MIN))).copied().filter(|first| first.key == key)
     }
 
     /// Whether a record of the key waits, so that one that comes now has to follow.
     pub(in crate::pair) fn blocks(&self, key: KeyHash) -> bool {
-        self.keys.contains_key(&key)
+        self.first(key).is_some()
     }
 
     /// Whether records of the key that are with the scheduler have to follow into the retry lane.
     pub(in crate::pair) fn diverts(&self, key: KeyHash) -> bool {
-        self.keys.get(&key).is_some_and(|parked| parked.diverts)
+        self.first(key).is_some_and(Parked::diverts)
     }
 
     /// The record that comes first.
     pub(in crate::pair) fn head(&self, key: KeyHash) -> Option<Offset> {
-        self.keys.get(&key)?.origins.first().copied()
+        self.first(key).map(Parked::origin)
     }
 
     /// A record of the key waits; returns whether it is the first of its key.
     pub(in crate::pair) fn park(&mut self, key: KeyHash, origin: Offset) -> bool {
-        let parked = self.keys.entry(key).or_default();
-        self.records += u64::from(parked.origins.insert(origin));
-        parked.origins.first() == Some(&origin)
+        match self.first(key) {
+            None => {
+                self.keys += 1;
+                self.records.insert(Parked::new(key, origin, false));
+                true
+            }
+            Some(first) if origin < first.origin() => {
+                self.records.insert(Parked::new(key, origin, first.diverts()));
+                true
+            }
+            Some(first) if origin == first.origin() => true,
+            Some(_) => {
+                self.records.insert(Parked::new(key, origin, false));
+                false
+            }
+        }
     }
 
     /// A record of the key is handed over.
     pub(in crate::pair) fn divert(&mut self, key: KeyHash, origin: Offset) {
         self.park(key, origin);
-        if let Some(parked) = self.keys.get_mut(&key) {
-            parked.diverts = true;
+        self.mark_first(key);
+    }
+
+    fn mark_first(&mut self, key: KeyHash) {
+        if let Some(first) = self.first(key) {
+            self.records.insert(Parked::new(key, first.origin(), true));
         }
     }
 
     /// A record is through; returns the one that comes first now, none when the key is free.
     pub(in crate::pair) fn release(&mut self, key: KeyHash, origin: Offset) -> Option<Offset> {
-        let parked = self.keys.get_mut(&key)?;
-        self.records -= u64::from(parked.origins.remove(&origin));
-        match parked.origins.first() {
-            Some(next) => Some(*next),
+        let diverts = self.diverts(key);
+        let removed = self.records.remove((key, origin)).is_some();
+        match self.first(key) {
+            Some(next) => {
+                if diverts && !next.diverts() {
+                    self.mark_first(key);
+                }
+                Some(next.origin())
+            }
             None => {
-                self.keys.remove(&key);
+                self.keys -= u64::from(removed);
                 None
             }
         }
+    }
+
+    /// What lies on the heap, in bytes.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.records.heap_bytes()
     }
 }

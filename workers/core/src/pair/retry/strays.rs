@@ -8,7 +8,7 @@
 //! - What this owner has passed and not handed over needs no copy: it is through, or in work. Of what was handed over the copy
 //!   must be the same as the record was.
 //! - Where the input lane meets a record whose copy waits, both must be the same: bytes and timestamp, of a replay's copy, which
-//!   may have been mended, the timestamp alone. An offset keeps its record for ever, so what differs is a stray.
+//!   may have been mended, the timestamp alone; of a value that was left in the topic the length stands for it. An offset keeps its record for ever, so what differs is a stray.
 //! - A copy whose origin lies at or beyond the end of the input as it is known waits aside, and the source is asked for the end
 //!   anew. What was written before its origin was is nobody's copy. A former owner's copies pass: it had read their records.
 //!
@@ -26,13 +26,16 @@ use crate::pair::{Action, Pair, Phase};
 use crate::rules::Rule;
 use crate::{Chunk, Failure, Moment, Offset, Reason, RecordRef, RunSet};
 
+use super::fetch::Why;
 use super::{Copy, RetryLane};
 
 /// How long nothing is asked after an answer that left copies undecided.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// What a copy and its record have in common, as a hash; the two lowest bits tell of what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a copy and its record have in common: a hash in two halves, since the value of a large copy may be left in the topic
+/// when this is asked. The upper half knows the value's length alone, the lower one is of the value; the lowest bits say of what both
+/// are, and whether the value was there.
+#[derive(Clone, Copy, Debug)]
 pub(in crate::pair) struct Proof(u64);
 
 impl Proof {
@@ -41,6 +44,9 @@ impl Proof {
     const WHOLE: u64 = 1;
     const BYTES: u64 = 2;
     const TIME: u64 = 3;
+    const PART: u64 = 3;
+    const VALUE: u64 = 4;
+    const LOWER: u64 = u32::MAX as u64 & !7;
 
     /// Of a copy, with its replay number.
     pub(super) fn of(copy: &RecordRef, replays: u32) -> Self {
@@ -54,19 +60,33 @@ impl Proof {
     }
 
     fn of_part(part: u64, record: &RecordRef) -> Self {
-        let (bytes, time) = ((record.key(), record.value()), record.timestamp_ms());
         let state = FixedState::default();
-        let hash = match part {
+        let (bytes, time) = ((record.key(), record.value_len()), record.timestamp_ms());
+        let upper = match part {
             Self::WHOLE => state.hash_one((bytes, time)),
             Self::BYTES => state.hash_one(bytes),
             _ => state.hash_one(time),
         };
-        Self(hash & !3 | part)
+        let lower = if part == Self::TIME || record.is_left() {
+            0
+        } else {
+            state.hash_one(record.value()) & Self::LOWER | Self::VALUE
+        };
+        Self(upper >> 32 << 32 | lower | part)
+    }
+
+    /// Whether two copies are of one record, as far as both can tell.
+    fn is_same(self, other: Self) -> bool {
+        let beyond = Self::LOWER | Self::VALUE;
+        let both = self.0 & other.0 & Self::VALUE != 0;
+        let looked_at = if both { u64::MAX } else { !beyond };
+        (self.0 ^ other.0) & looked_at == 0
     }
 
     /// Whether the record is the one that the copy was made of.
     fn fits(self, record: &RecordRef) -> bool {
-        self == Self::NONE || !Rule::CompareCopies.holds() || self == Self::of_part(self.0 & 3, record)
+        let part = self.0 & Self::PART;
+        part == 0 || !Rule::CompareCopies.holds() || self.is_same(Self::of_part(part, record))
     }
 }
 
@@ -153,15 +173,15 @@ impl Pair {
             }
             return if doubtful { Standing::Aside } else { Standing::Counts };
         }
-        let ours = self.has_begun_at(origin) && copy.replays == 0 && Rule::CompareCopies.holds();
+        let ours = self.has_begun_at(origin) && copy.replays() == 0 && Rule::CompareCopies.holds();
         let Some(lane) = self.own.retry.as_mut().filter(|_| ours) else { return Standing::Counts };
         let known = lane.index.get(origin);
-        match (known.filter(|known| known.replays == 0).map(|known| known.proof), known) {
-            (Some(proof), _) if proof == copy.proof => Standing::Counts,
+        match (known.filter(|known| known.replays() == 0).map(|known| known.proof), known) {
+            (Some(proof), _) if proof.is_same(copy.proof) => Standing::Counts,
             (Some(_), _) => Standing::Stray,
             (None, Some(_)) => Standing::Counts,
             (None, None) => match lane.strays.handed.get(&origin) {
-                Some(proof) if *proof == copy.proof => {
+                Some(proof) if proof.is_same(copy.proof) => {
                     lane.strays.handed.remove(&origin);
                     Standing::Counts
                 }
@@ -201,14 +221,14 @@ impl Pair {
         // Otherwise it waits in the index, to be compared there. But a decided letter would be sent again at once; and of two
         // that differ one is a stray.
         let decided = own.decider.and_then(|sink| own.sinks[sink].view.holdings.letter(origin));
-        let decided = decided.is_some_and(|replays| replays >= copy.replays);
-        decided || lane.index.get(origin).is_some_and(|known| known.proof != copy.proof)
+        let decided = decided.is_some_and(|replays| replays >= copy.replays());
+        decided || lane.index.get(origin).is_some_and(|known| !known.proof.is_same(copy.proof))
     }
 
     /// Keeps a copy until more is known.
     pub(super) fn set_copy_aside(&mut self, origin: Offset, copy: Copy) {
         if let Some(lane) = &mut self.own.retry {
-            lane.payloads.need(copy.chunk, 1);
+            lane.payloads.need(copy.chunk(), 1);
             lane.strays.aside.insert((origin, copy.offset), copy);
         }
     }
@@ -231,7 +251,7 @@ impl Pair {
             && !copy.proof.fits(&record)
         {
             lane.index.remove(offset);
-            lane.release_key(offset, copy.key);
+            lane.release_key(offset, copy.key());
             self.stray(offset, &copy, "holds another record", actions);
         }
         for copy in self.take_aside(offset, offset.next()).into_values() {
@@ -304,16 +324,22 @@ impl Pair {
     /// The copy does not need its payload for waiting aside any more.
     fn release_copy(&mut self, copy: &Copy) {
         if let Some(lane) = &mut self.own.retry {
-            lane.payloads.release(copy.chunk, 1);
+            lane.payloads.release(copy.chunk(), 1);
         }
     }
 
     /// The copy is nobody's: it becomes a letter under its own coordinate. Its payload was needed once, for where it waited.
-    pub(super) fn stray(&mut self, origin: Offset, copy: &Copy, why: &str, actions: &mut Vec<Action>) {
+    pub(super) fn stray(
+        &mut self,
+        origin: Offset,
+        copy: &Copy,
+        why: &'static str,
+        actions: &mut Vec<Action>,
+    ) {
         let met = origin < self.own.tracker.position();
         let Some(lane) = &mut self.own.retry else { return };
-        let Some(record) = lane.payloads.record(copy.chunk, copy.index) else { return };
-        lane.payloads.release(copy.chunk, 1);
+        let record = lane.payloads.record(copy.chunk(), copy.index());
+        lane.payloads.release(copy.chunk(), 1);
         lane.strays.found.insert((origin, copy.offset));
         if !met {
             // Others like it that it outranked must not be read behind the record either.
@@ -322,7 +348,21 @@ impl Pair {
                 lane.settle_now(outranked);
             }
         }
+        match record {
+            Some(record) => self.send_stray(origin, copy.offset, record, why, actions),
+            None => lane.fetch_of_topic(origin, copy.offset, Why::Stray(why)),
+        }
+    }
+
+    pub(super) fn send_stray(
+        &mut self,
+        origin: Offset,
+        copy: Offset,
+        record: RecordRef,
+        why: &str,
+        actions: &mut Vec<Action>,
+    ) {
         let detail = format_args!("its origin {}/{origin}/0 {why}", self.id);
-        self.send(Flying::stray(record, Failure::reject(Reason::RetryStray, detail), copy.offset), actions);
+        self.send(Flying::stray(record, Failure::reject(Reason::RetryStray, detail), copy), actions);
     }
 }

@@ -5,20 +5,23 @@ use crate::rules::Rule;
 use crate::scheduler::Entry;
 use crate::{Moment, Offset};
 
+use super::fetch::Why;
 use super::{Copy, CopyState, RetryLane};
 
 impl Pair {
     /// Gives records whose time has come to the scheduler, each behind what is at work of its key; of a parked key only the
     /// first one (design section 4, ordered retry, rule 4). At most half of the window, so that the input lane goes on.
     pub(in crate::pair) fn queue_due(&mut self, now: Moment) {
-        let most = (self.options.window.records / 2).max(1);
+        let (window, quiet) = (self.options.window, self.is_lane_quiet());
+        let most = (window.records / 2).max(1);
         let now = self.last_due().map_or(now, |until| until.min(now));
         let own = &mut self.own;
         let all = crate::SinkMask::first(own.sinks.len());
         let position = if Rule::WaitForInput.holds() { own.tracker.position() } else { Offset(i64::MAX) };
         loop {
             let Some(lane) = &mut own.retry else { return };
-            if !lane.is_caught_up() || lane.at_work >= most {
+            lane.fetches.starved = false;
+            if !lane.is_caught_up() || lane.busy() >= most {
                 return;
             }
             let Some(origin) = lane.index.take_due(now, position) else { return };
@@ -30,16 +33,26 @@ impl Pair {
             let Some(lane) = &mut own.retry else { return };
             if held == all && !held.is_empty() {
                 // Another copy's try was published since.
-                lane.through(origin, copy.key);
+                lane.through(origin, copy.key());
                 lane.settle(origin, copy.offset, own.commits.acknowledged());
-                lane.payloads.release(copy.chunk, 1);
+                lane.payloads.release(copy.chunk(), 1);
                 continue;
             }
+            if lane.payloads.record(copy.chunk(), copy.index()).is_none() {
+                if !lane.fetches.contains(copy.offset) && !lane.fetch(origin, &copy, Why::Try, window, quiet)
+                {
+                    lane.index.offer(origin);
+                    lane.fetches.starved = true;
+                    return;
+                }
+                continue;
+            }
+            lane.payloads.keep(copy.chunk());
             lane.at_work += 1;
             if let Some(copy) = lane.index.get_mut(origin) {
                 copy.state = CopyState::Tried;
             }
-            own.scheduler.push(Entry { held, attempt: copy.attempt + 1, ..copy.entry(origin) });
+            own.scheduler.push(Entry { held, attempt: copy.attempt() + 1, ..copy.entry() });
         }
     }
 
@@ -51,9 +64,10 @@ impl Pair {
             return None;
         }
         // With the window full, the next answer makes room; what has to wait for the end of careful mode is woken by it.
-        let may_go = |due: &Moment| lane.at_work < most && self.last_due().is_none_or(|until| *due <= until);
+        let free = lane.busy() < most && !lane.fetches.starved;
+        let may_go = |due: &Moment| free && self.last_due().is_none_or(|until| *due <= until);
         let due = lane.index.next_due().filter(may_go);
-        due.into_iter().chain(self.next_sweep()).min()
+        due.into_iter().chain(self.next_sweep()).chain(self.next_reading()).min()
     }
 
     /// The scheduler gave a record back untried, because another one of its key comes first now.
@@ -76,7 +90,7 @@ impl Pair {
         let copy = lane.index.remove(entry.offset)?;
         lane.join(entry.offset, copy.offset);
         if releases {
-            lane.release_key(entry.offset, copy.key);
+            lane.release_key(entry.offset, copy.key());
         }
         Some(copy)
     }
@@ -85,7 +99,7 @@ impl Pair {
 impl RetryLane {
     /// Whether no other record of its key comes before this one.
     fn comes_first(&self, origin: Offset, copy: &Copy) -> bool {
-        copy.key.is_none_or(|key| self.parking.head(key) == Some(origin)) || !Rule::HeadOnly.holds()
+        copy.key().is_none_or(|key| self.parking.head(key) == Some(origin)) || !Rule::HeadOnly.holds()
     }
 
     fn through(&mut self, origin: Offset, key: Option<crate::KeyHash>) {

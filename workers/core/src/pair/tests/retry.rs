@@ -77,7 +77,7 @@ fn later(_: i64) -> Verdict {
     Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later")))
 }
 
-fn starts(hand: &mut Hand) -> Vec<(Lane, Offset)> {
+pub(super) fn starts(hand: &mut Hand) -> Vec<(Lane, Offset)> {
     hand.take(|action| match action {
         Action::Start { lane, offset } => Ok((lane, offset)),
         other => Err(other),

@@ -14,7 +14,7 @@ fn gate() -> (Gate, Arc<Budget>) {
 
 fn waiting(partition: i32, bytes: usize) -> Waiting {
     let pair = PairId::new("logs.raw", partition);
-    Waiting { pair, epoch: Epoch(1), offset: Offset(7), bytes }
+    Waiting { pair, epoch: Epoch(1), lane: Lane::Input, offset: Offset(7), bytes }
 }
 
 fn partitions(entered: &[(Waiting, Charge)]) -> Vec<i32> {

@@ -1,0 +1,220 @@
+//! Where the payloads of copies are: in memory, within a share of the pair's window; else with the runtime's spool; and always in
+//! the topic, which is the truth. What the spool does not take, or cannot give back, is read again from there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use crate::pair::SpoolId;
+use crate::{Chunk, RecordRef};
+
+/// The chunk number of a copy whose payload was not read: it is in the topic alone.
+pub(in crate::pair) const IN_TOPIC: u32 = u32::MAX;
+
+/// The chunks of the copies that wait or are at work, by number, so that a copy costs no counted reference.
+#[derive(Debug, Default)]
+pub(in crate::pair) struct Payloads {
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    /// Slots that the spool has, or is to have.
+    spooled: HashMap<SpoolId, u32, FixedState>,
+    last_id: u64,
+    /// Bytes in memory.
+    bytes: u64,
+    /// Those of them that the spool was asked to take.
+    asked_bytes: u64,
+    /// Bytes with the spool.
+    spooled_bytes: u64,
+    /// Copies whose payloads were to be in the spool and are in the topic alone.
+    fallen: u64,
+    /// What the spool has and nobody needs any more.
+    unneeded: Vec<SpoolId>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    place: Place,
+    bytes: u64,
+    records: u32,
+    needed: u64,
+    /// Its records are at work, so that memory keeps it.
+    stays: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Arc<Chunk>),
+    /// The spool was asked to take it.
+    Asked(Arc<Chunk>, SpoolId),
+    Spooled(SpoolId),
+    Topic,
+}
+
+/// Where one copy's payload is to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pair) enum Source {
+    Memory,
+    /// With the spool: so many bytes, about.
+    Spool(SpoolId, u64),
+    Topic,
+}
+
+impl Payloads {
+    /// Keeps a chunk for one record, for now.
+    pub(in crate::pair) fn insert(&mut self, chunk: &Arc<Chunk>) -> u32 {
+        let bytes = chunk.bytes() as u64;
+        self.bytes += bytes;
+        let place = Place::Memory(Arc::clone(chunk));
+        let slot = Some(Slot { place, bytes, records: chunk.len() as u32, needed: 1, stays: false });
+        match self.free.pop() {
+            Some(place) => {
+                self.slots[place as usize] = slot;
+                place
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+        }
+    }
+
+    /// More records need the chunk.
+    pub(in crate::pair) fn need(&mut self, place: u32, records: usize) {
+        if let Some(Some(slot)) = self.slots.get_mut(place as usize) {
+            slot.needed += records as u64;
+            if matches!(slot.place, Place::Topic) {
+                self.fallen += records as u64;
+            }
+        }
+    }
+
+    /// So many records do not need it any more.
+    pub(in crate::pair) fn release(&mut self, place: u32, records: usize) {
+        let Some(kept) = self.slots.get_mut(place as usize) else { return };
+        let Some(slot) = kept else { return };
+        slot.needed -= records as u64;
+        let (bytes, needed) = (slot.bytes, slot.needed);
+        match slot.place {
+            Place::Topic => self.fallen -= records as u64,
+            _ if needed > 0 => return,
+            Place::Memory(_) => self.bytes -= bytes,
+            // The spool's answer comes yet.
+            Place::Asked(_, id) => {
+                self.bytes -= bytes;
+                self.asked_bytes -= bytes;
+                self.spooled.remove(&id);
+            }
+            Place::Spooled(id) => {
+                self.spooled_bytes -= bytes;
+                self.spooled.remove(&id);
+                self.unneeded.push(id);
+            }
+        }
+        if needed == 0 {
+            self.slots[place as usize] = None;
+            self.free.push(place);
+        }
+    }
+
+    /// The record at a place of a chunk that is in memory.
+    pub(in crate::pair) fn record(&self, place: u32, index: u32) -> Option<RecordRef> {
+        match &self.slots.get(place as usize)?.as_ref()?.place {
+            Place::Memory(chunk) | Place::Asked(chunk, _) => RecordRef::new(chunk, index),
+            Place::Spooled(_) | Place::Topic => None,
+        }
+    }
+
+    /// Where the payloads of a chunk are.
+    pub(in crate::pair) fn source(&self, place: u32) -> Source {
+        let Some(Some(slot)) = self.slots.get(place as usize) else { return Source::Topic };
+        match slot.place {
+            Place::Memory(_) | Place::Asked(..) => Source::Memory,
+            Place::Spooled(id) => Source::Spool(id, slot.bytes / u64::from(slot.records.max(1))),
+            Place::Topic => Source::Topic,
+        }
+    }
+
+    /// Records of a chunk in memory go to the steps, so memory keeps it.
+    pub(in crate::pair) fn keep(&mut self, place: u32) {
+        if let Some(Some(slot)) = self.slots.get_mut(place as usize) {
+            slot.stays = true;
+        }
+    }
+
+    /// Has the spool take a chunk that only waits.
+    pub(in crate::pair) fn spool(&mut self, place: u32) -> Option<(SpoolId, Arc<Chunk>)> {
+        let slot = self.slots.get_mut(place as usize)?.as_mut().filter(|slot| !slot.stays)?;
+        let Place::Memory(chunk) = &slot.place else { return None };
+        self.last_id += 1;
+        let (id, chunk) = (SpoolId(self.last_id), Arc::clone(chunk));
+        slot.place = Place::Asked(Arc::clone(&chunk), id);
+        self.asked_bytes += slot.bytes;
+        self.spooled.insert(id, place);
+        Some((id, chunk))
+    }
+
+    /// The spool has a chunk, or does not take it.
+    pub(in crate::pair) fn spooled(&mut self, id: SpoolId, taken: bool) {
+        let known = self.spooled.get(&id).copied();
+        let slot = known.and_then(|place| self.slots.get_mut(place as usize)).and_then(Option::as_mut);
+        let Some(slot) = slot else {
+            // Nobody needs it any more.
+            self.unneeded.extend(taken.then_some(id));
+            return;
+        };
+        let Place::Asked(chunk, _) = &slot.place else { return };
+        self.asked_bytes -= slot.bytes;
+        if slot.stays {
+            slot.place = Place::Memory(Arc::clone(chunk));
+            self.spooled.remove(&id);
+            self.unneeded.extend(taken.then_some(id));
+            return;
+        }
+        self.bytes -= slot.bytes;
+        if taken {
+            slot.place = Place::Spooled(id);
+            self.spooled_bytes += slot.bytes;
+        } else {
+            slot.place = Place::Topic;
+            self.fallen += slot.needed;
+            self.spooled.remove(&id);
+        }
+    }
+
+    /// The spool cannot give a chunk back.
+    pub(in crate::pair) fn fell(&mut self, id: SpoolId) {
+        let known = self.spooled.remove(&id);
+        let slot = known.and_then(|place| self.slots.get_mut(place as usize)).and_then(Option::as_mut);
+        let Some(slot) = slot.filter(|slot| matches!(slot.place, Place::Spooled(_))) else { return };
+        slot.place = Place::Topic;
+        self.spooled_bytes -= slot.bytes;
+        self.fallen += slot.needed;
+        self.unneeded.push(id);
+    }
+
+    /// What the spool may forget.
+    pub(in crate::pair) fn take_unneeded(&mut self) -> Vec<SpoolId> {
+        std::mem::take(&mut self.unneeded)
+    }
+
+    /// Bytes on their way to the spool.
+    pub(in crate::pair) fn asked_bytes(&self) -> u64 {
+        self.asked_bytes
+    }
+
+    /// Bytes that stay in memory.
+    pub(in crate::pair) fn staying_bytes(&self) -> u64 {
+        self.bytes - self.asked_bytes
+    }
+
+    /// Bytes with the spool.
+    pub(in crate::pair) fn spooled_bytes(&self) -> u64 {
+        self.spooled_bytes
+    }
+
+    /// Copies that the spool did not take or lost.
+    pub(in crate::pair) fn fallen(&self) -> u64 {
+        self.fallen
+    }
+}
