@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use longshore_core::headers::{CopyHeaders, HeaderText, LetterHeaders, OMITTED, is_ours};
 use longshore_core::pair::{Destination, Letter};
-use longshore_core::{Class, Failure, Lane, Origin, Reason, TopicName};
+use longshore_core::{Class, Failure, Lane, Origin, Reason, RecordRef, TopicName};
 
 use crate::names::{dead_letter_topic, retry_topic};
 use crate::producer::{BatchTicket, Producer, ProducerRecord};
@@ -110,7 +110,11 @@ impl Letters {
             let mut from = 0;
             while from < records.len() {
                 let end = from + self.producer.fitting(&records[from..]);
-                let ticket = self.producer.send_batch(topic, &records[from..end]).await;
+                let lenders: Vec<&RecordRef> =
+                    rows[from..end].iter().map(|row| &letters.letters[*row].1.record).collect();
+                let sent =
+                    self.producer.lend_batch(topic, topics.is_plain(number), &records[from..end], &lenders);
+                let ticket = sent.await;
                 given.push((rows[from..end].iter().map(|row| letters.letters[*row].0).collect(), ticket));
                 from = end;
             }
@@ -223,6 +227,12 @@ struct Topics<'a> {
 }
 
 impl<'a> Topics<'a> {
+    /// Whether a topic is for copies. A worker that takes over reads all that waits as fast as the broker gives it, and what its client
+    /// unpacks then is beside every bound (I5).
+    fn is_plain(&self, number: usize) -> bool {
+        self.known.get(number).is_some_and(|(_, dead)| !dead)
+    }
+
     /// The number of a letter's topic.
     fn place(&mut self, letters: &Letters, letter: &'a Letter) -> usize {
         let (input, dead) = (letter.record.pair().topic.as_str(), letter.to == Destination::DeadLetters);

@@ -15,12 +15,12 @@ mod buffer;
 mod record;
 mod tuning;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use longshore_core::{Failure, Reason};
+use longshore_core::{Failure, Reason, RecordRef};
 use tokio::sync::Semaphore;
 
 pub use answers::{BatchTicket, FailedRecord};
@@ -29,7 +29,7 @@ pub use record::{OwnedRecord, ProducerRecord};
 pub use tuning::ProducerTuning;
 
 use crate::errors::failure;
-use crate::ffi::{Client, Code, Kind, Topic};
+use crate::ffi::{Client, Code, Kind, Outgoing, Topic};
 use crate::memory::ClientMemory;
 use crate::options::KafkaOptions;
 use crate::settings::{Role, settings};
@@ -62,10 +62,23 @@ impl std::fmt::Debug for Producer {
     }
 }
 
+/// How records are given to a producer.
+#[derive(Clone, Copy, Default)]
+struct Given<'a> {
+    /// Those that failed come back.
+    keeps: bool,
+    /// Their topic's batches are not compressed.
+    plain: bool,
+    /// The records whose values they are, one each, or none.
+    lenders: &'a [&'a RecordRef],
+}
+
 /// One client; replaced as a whole after a fatal error.
 struct Generation {
     client: Arc<Client>,
     topics: HashMap<String, Topic>,
+    /// Topics whose batches are not compressed.
+    plain: HashSet<String>,
 }
 
 struct Shared {
@@ -99,7 +112,7 @@ impl Producer {
         let room_units = u32::try_from(memory.produce_bytes / ROOM_UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         let room = Arc::new(Semaphore::new(room_units as usize));
         let answers = Arc::new(Answers::new(options, Arc::clone(&room)));
-        let generation = RwLock::new(Generation::new(&settings, &answers, Way::Batched)?);
+        let generation = RwLock::new(Generation::new(&settings, &answers, Way::Batched, HashSet::new())?);
         let stop = AtomicBool::new(false);
         let shared = Arc::new(Shared { settings, generation, answers, room, room_units, stop });
         let own = Arc::clone(&shared);
@@ -122,7 +135,7 @@ impl Producer {
         topic: &str,
         records: &[ProducerRecord<'_>],
     ) -> Result<BatchTicket, Failure> {
-        self.give(topic, records, false).await
+        self.give(topic, records, Given::default()).await
     }
 
     /// The same for a caller who does not keep the records: those that failed come back with their failures. Their bytes are in no
@@ -135,14 +148,26 @@ impl Producer {
         topic: &str,
         records: &[ProducerRecord<'_>],
     ) -> Result<BatchTicket, Failure> {
-        self.give(topic, records, true).await
+        self.give(topic, records, Given { keeps: true, ..Given::default() }).await
+    }
+
+    /// The same with records whose values are those of `lenders`, one each: they are not copied, and held until they are answered for.
+    /// `plain` leaves the topic's batches without compression.
+    pub(crate) async fn lend_batch(
+        &self,
+        topic: &str,
+        plain: bool,
+        records: &[ProducerRecord<'_>],
+        lenders: &[&RecordRef],
+    ) -> Result<BatchTicket, Failure> {
+        self.give(topic, records, Given { plain, lenders, ..Given::default() }).await
     }
 
     async fn give(
         &self,
         topic: &str,
         records: &[ProducerRecord<'_>],
-        keeps: bool,
+        given: Given<'_>,
     ) -> Result<BatchTicket, Failure> {
         let bytes: u64 = records.iter().map(|record| record.bytes() + RECORD_OVERHEAD_BYTES).sum();
         let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES))
@@ -150,7 +175,7 @@ impl Producer {
             .clamp(1, self.shared.room_units);
         let room = self.shared.room.acquire_many(units).await;
         room.map_err(|_| closed())?.forget();
-        self.shared.send(topic, records, units, keeps)
+        self.shared.send(topic, records, units, given)
     }
 
     /// How many of these records to give to one [`Self::send_batch`]: as many as fit half of the producer's room, at least
@@ -197,7 +222,12 @@ fn closed() -> Failure {
 }
 
 impl Generation {
-    fn new(settings: &[(String, String)], answers: &Arc<Answers>, way: Way) -> Result<Self, Failure> {
+    fn new(
+        settings: &[(String, String)],
+        answers: &Arc<Answers>,
+        way: Way,
+        plain: HashSet<String>,
+    ) -> Result<Self, Failure> {
         let mut settings = settings.to_vec();
         if way == Way::Alone {
             let single = [("batch.num.messages", "1"), ("linger.ms", "0")];
@@ -205,13 +235,13 @@ impl Generation {
         }
         let client = Client::new(Kind::Producer, &settings, answers.listener(way))
             .map_err(|reason| Failure::halt(Reason::BrokerConfiguration, reason))?;
-        Ok(Self { client, topics: HashMap::new() })
+        Ok(Self { client, topics: HashMap::new(), plain })
     }
 
     /// The handle of a topic; none for a name that cannot be a topic's.
     fn topic(&mut self, name: &str) -> Option<&Topic> {
         if !self.topics.contains_key(name) {
-            let topic = Topic::new(&self.client, name)?;
+            let topic = Topic::new(&self.client, name, self.plain.contains(name))?;
             self.topics.insert(name.to_owned(), topic);
         }
         self.topics.get(name)
@@ -249,9 +279,9 @@ impl Shared {
         topic: &str,
         records: &[ProducerRecord<'_>],
         units: u32,
-        keeps: bool,
+        given: Given<'_>,
     ) -> Result<BatchTicket, Failure> {
-        if !self.know(topic) {
+        if !self.know(topic, given.plain) {
             self.room.add_permits(units as usize);
             return Err(Failure::halt(
                 Reason::BrokerConfiguration,
@@ -260,11 +290,13 @@ impl Shared {
         }
         // Held until all are sent, so that no record goes to a client that was just emptied and is polled no more.
         let generation = self.generation.read().unwrap_or_else(PoisonError::into_inner);
-        let (slot, ticket) = self.answers.open(records.len(), units, keeps);
+        let (slot, ticket) = self.answers.open(records.len(), units, given.keeps);
         for (row, record) in (0_u32..).zip(records) {
+            let lender = given.lenders.get(row as usize).copied();
+            let outgoing = Outgoing { lender, ..record.outgoing() };
             let sent = match generation.topics.get(topic) {
                 Some(handle) => {
-                    handle.send(&record.outgoing(), answers::tag(slot, row)).map_err(|refused| refused.code)
+                    handle.send(&outgoing, answers::tag(slot, row)).map_err(|refused| refused.code)
                 }
                 // Replaced between the two locks: the new client comes to know the topic when it takes records back.
                 None => Err(Code::RD_KAFKA_RESP_ERR__FATAL),
@@ -278,11 +310,15 @@ impl Shared {
     }
 
     /// Makes a handle for the topic unless there is one; false for a name that cannot be a topic's.
-    fn know(&self, name: &str) -> bool {
+    fn know(&self, name: &str, plain: bool) -> bool {
         if self.generation.read().unwrap_or_else(PoisonError::into_inner).topics.contains_key(name) {
             return true;
         }
-        self.generation.write().unwrap_or_else(PoisonError::into_inner).topic(name).is_some()
+        let mut generation = self.generation.write().unwrap_or_else(PoisonError::into_inner);
+        if plain {
+            generation.plain.insert(name.to_owned());
+        }
+        generation.topic(name).is_some()
     }
 
     /// The producer's thread: serves answers until the last clone is gone, and rebuilds a client that failed for good.
@@ -324,7 +360,7 @@ impl Shared {
         tracing::warn!(code = ?fatal, "the producer failed for good and is built anew");
         self.answers.note_cause(fatal);
         generation.empty();
-        match Generation::new(&self.settings, &self.answers, Way::Batched) {
+        match Generation::new(&self.settings, &self.answers, Way::Batched, generation.plain.clone()) {
             Ok(fresh) => *generation = fresh,
             Err(failure) => {
                 return tracing::error!(%failure, "the producer cannot be built anew; trying again");
@@ -347,7 +383,7 @@ impl Shared {
             return;
         }
         if alone.is_none() {
-            match Generation::new(&self.settings, &self.answers, Way::Alone) {
+            match Generation::new(&self.settings, &self.answers, Way::Alone, HashSet::new()) {
                 Ok(fresh) => *alone = Some(fresh),
                 // What came back stays where it is until the next turn.
                 Err(failure) => tracing::error!(%failure, "no producer for single records; trying again"),

@@ -134,9 +134,16 @@ impl Queue {
     }
 }
 
+/// About so many bytes are taken at once: what was taken is beside the bound of librdkafka's queue, which fills up behind it (I5).
+const LOT_BYTES: usize = 1024 * 1024;
+/// The first records, whose size nobody knows.
+const FIRST_LOT: usize = 64;
+
 /// Room for a batch of records, used again and again.
 pub(crate) struct Messages {
     pointers: Vec<*mut sys::rd_kafka_message_t>,
+    /// How many to take next, by the size of those taken last.
+    lot: usize,
     /// Keeps the client alive as long as its messages.
     queue: Arc<Queue>,
 }
@@ -147,14 +154,14 @@ unsafe impl Send for Messages {}
 impl Messages {
     /// Room for `capacity` records from this queue.
     pub(crate) fn new(queue: Arc<Queue>, capacity: usize) -> Self {
-        Self { pointers: Vec::with_capacity(capacity), queue }
+        Self { pointers: Vec::with_capacity(capacity), lot: capacity.min(FIRST_LOT), queue }
     }
 
     /// Lets the last batch go and takes the next: waits at most `timeout` for the first record and not at all for the
     /// others (librdkafka's own call would wait until the batch is full). Serves callbacks on the way.
     pub(crate) fn poll(&mut self, timeout: Duration) -> usize {
         self.clear();
-        let capacity = self.pointers.capacity();
+        let capacity = self.lot.clamp(1, self.pointers.capacity());
         self.take(Duration::ZERO, capacity);
         if self.pointers.is_empty() && !timeout.is_zero() {
             self.take(timeout, 1);
@@ -185,6 +192,10 @@ impl Messages {
 
     /// Lets the batch go.
     pub(crate) fn clear(&mut self) {
+        if !self.pointers.is_empty() {
+            let bytes: usize = self.iter().map(|message| message.bytes()).sum();
+            self.lot = LOT_BYTES / (bytes / self.pointers.len()).max(1);
+        }
         for message in self.pointers.drain(..) {
             // SAFETY: the message is ours and destroyed once. Nobody else reads its payload, a part of the answer to a
             // fetch, whose other messages lie beside it; librdkafka frees it unread.

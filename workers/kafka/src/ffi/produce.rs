@@ -9,6 +9,7 @@ use rdkafka::bindings as sys;
 use super::client::callbacks;
 use super::pages::give_back;
 use super::{Client, Code, MessageView, OK, c_string, take_error};
+use longshore_core::RecordRef;
 
 /// A record on its way out.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,28 @@ pub(crate) struct Outgoing<'a> {
     /// Milliseconds since 1970; none is now.
     pub(crate) timestamp_ms: Option<i64>,
     pub(crate) headers: &'a [(&'a [u8], Option<&'a [u8]>)],
+    /// Whose value it is, where that is a record of ours: librdkafka reads it where it is, and keeps the record until it has an answer.
+    pub(crate) lender: Option<&'a RecordRef>,
 }
+
+impl Outgoing<'_> {
+    /// The record that the value is of, to the byte.
+    fn lent(&self) -> Option<&RecordRef> {
+        let value = self.value.filter(|value| !value.is_empty())?;
+        self.lender.filter(|lender| lender.value().is_some_and(|own| std::ptr::eq(own, value)))
+    }
+}
+
+/// A record whose value was lent to librdkafka, behind the message's opaque pointer.
+struct Lent {
+    tag: u64,
+    /// Holds the value where it is.
+    _record: RecordRef,
+}
+
+/// The opaque pointer of a message is the number that it was sent with, or, with this bit, the place of a [`Lent`]: a number is a place
+/// among batches, far below, and no address of a process has the bit.
+const LENT: u64 = 1 << 63;
 
 /// The answer to one record.
 pub(crate) struct Delivery<'a> {
@@ -51,16 +73,24 @@ unsafe impl Send for Topic {}
 unsafe impl Sync for Topic {}
 
 impl Topic {
-    /// The topic by its name; none when librdkafka refuses the name.
-    pub(crate) fn new(client: &Arc<Client>, name: &str) -> Option<Self> {
+    /// The topic by its name, with the client's compression or, when `plain`, without; none when librdkafka refuses the name.
+    pub(crate) fn new(client: &Arc<Client>, name: &str, plain: bool) -> Option<Self> {
         let name = c_string(name);
-        // SAFETY: the client is alive; a null configuration means the client's own.
-        let raw = unsafe { sys::rd_kafka_topic_new(client.raw(), name.as_ptr(), std::ptr::null_mut()) };
+        // SAFETY: the client is alive; a null configuration means the client's own. Another one is a copy of that, which librdkafka takes
+        // over when it makes the topic.
+        let raw = unsafe {
+            let conf = if plain { without_compression(client)? } else { std::ptr::null_mut() };
+            let raw = sys::rd_kafka_topic_new(client.raw(), name.as_ptr(), conf);
+            if raw.is_null() && !conf.is_null() {
+                sys::rd_kafka_topic_conf_destroy(conf);
+            }
+            raw
+        };
         NonNull::new(raw).map(|raw| Self { raw, client: Arc::clone(client) })
     }
 
-    /// Gives a record to librdkafka, which copies it and reports by [`super::Callbacks::delivered`] with `tag`. Never
-    /// waits.
+    /// Gives a record to librdkafka, which copies it, a lent value excepted, and reports by [`super::Callbacks::delivered`] with `tag`.
+    /// Never waits.
     ///
     /// # Errors
     /// Why the record was not taken; then no report follows.
@@ -71,30 +101,58 @@ impl Topic {
             if record.headers.is_empty() { None } else { Some(headers(record.headers).ok_or_else(none)?) };
         let mut values = Values::default();
         values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT, |u| u.rkt = self.raw.as_ptr());
-        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, |u| u.i = sys::RD_KAFKA_MSG_F_COPY);
+        let lent = record.lent().map(|lender| Box::into_raw(Box::new(Lent { tag, _record: lender.clone() })));
+        let flags = if lent.is_some() { 0 } else { sys::RD_KAFKA_MSG_F_COPY };
+        let opaque = lent.map_or(tag, |lent| lent.expose_provenance() as u64 | LENT);
+        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, |u| u.i = flags);
         values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION, |u| {
             u.i32_ = record.partition.unwrap_or(-1)
         });
         values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, |u| u.mem = memory(record.value));
         values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, |u| u.mem = memory(record.key));
-        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = tag as usize as *mut c_void);
+        values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = opaque as usize as *mut c_void);
         if let Some(timestamp) = record.timestamp_ms {
             values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP, |u| u.i64_ = timestamp);
         }
         if let Some(headers) = headers {
             values.push(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS, |u| u.headers = headers.as_ptr());
         }
-        // SAFETY: every value matches its type; memory is copied before the call returns (`MSG_F_COPY`); the headers
-        // belong to librdkafka on success and stay ours on failure.
+        // SAFETY: every value matches its type; memory is copied before the call returns (`MSG_F_COPY`), or lives in a record that is
+        // held until librdkafka has done with the message; the headers belong to librdkafka on success and stay ours on failure.
         let error = unsafe {
             take_error(sys::rd_kafka_produceva(self.client.raw(), values.list.as_ptr(), values.count))
         };
         let Some((code, reason)) = error else { return Ok(()) };
+        if let Some(lent) = lent {
+            // SAFETY: made above, and librdkafka did not take the message that had it.
+            drop(unsafe { Box::from_raw(lent) });
+        }
         if let Some(headers) = headers {
             // SAFETY: still ours, see above.
             unsafe { sys::rd_kafka_headers_destroy(headers.as_ptr()) }
         }
         Err(Refused { code, reason })
+    }
+}
+
+/// The client's settings of topics, but for the compression; none when there is no memory.
+///
+/// # Safety
+/// None beyond that the client is alive, which its reference says. The copy is the caller's.
+unsafe fn without_compression(client: &Client) -> Option<*mut sys::rd_kafka_topic_conf_t> {
+    let mut buffer = [0 as c_char; 512];
+    // SAFETY: the client is alive; the copy is ours; name and value are C strings, the buffer is as long as said.
+    unsafe {
+        let conf = NonNull::new(sys::rd_kafka_default_topic_conf_dup(client.raw()))?.as_ptr();
+        // It is refused for nothing: name and value are librdkafka's own.
+        let _set = sys::rd_kafka_topic_conf_set(
+            conf,
+            c"compression.codec".as_ptr(),
+            c"none".as_ptr(),
+            buffer.as_mut_ptr(),
+            buffer.len(),
+        );
+        Some(conf)
     }
 }
 
@@ -171,8 +229,15 @@ pub(super) unsafe extern "C" fn on_delivery(
 ) {
     // SAFETY: librdkafka calls with a live client's opaque and a message that lives through the call.
     unsafe {
-        let tag = (*message)._private as usize as u64;
-        callbacks(opaque).delivered(Delivery { message: MessageView::of(&*message), tag });
+        let mark = (*message)._private as usize as u64;
+        let view = MessageView::of(&*message);
+        if mark & LENT != 0 {
+            // Made in `send`, and this is the message's one report. Librdkafka looks at the value no more: a copy it would free now.
+            let lent: *mut Lent = std::ptr::with_exposed_provenance_mut((mark & !LENT) as usize);
+            let lent = Box::from_raw(lent);
+            return callbacks(opaque).delivered(Delivery { message: view, tag: lent.tag });
+        }
+        callbacks(opaque).delivered(Delivery { message: view, tag: mark });
         // Librdkafka's own copy (`MSG_F_COPY`), which it frees unread right after this callback.
         give_back((*message).payload, (*message).len);
     }

@@ -35,6 +35,7 @@ impl ProducerRecord<'_> {
             value: self.value,
             timestamp_ms: self.timestamp_ms,
             headers: self.headers,
+            lender: None,
         }
     }
 }

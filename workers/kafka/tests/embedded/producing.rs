@@ -262,6 +262,37 @@ fn letters_keep_the_record_and_say_why() {
     assert_eq!(headers.iter().filter(|(name, _)| name == "longshore.attempt").count(), 1);
 }
 
+/// Scenario: a copy for the retry topic is large, so that its value is sent from where it is, and its client fails for good while it
+/// is on its way. Guarantee: the value arrives byte for byte, and is held no longer than until the answer.
+#[test]
+fn a_value_that_a_letter_lends_is_sent_again_and_let_go_of() {
+    let broker = EmbeddedBroker::start(&[("in.logs.retry", 2)]).unwrap();
+    let letters = Letters::new(producer(&broker), "logs", "1a2b");
+    let value: Vec<u8> = (0..300_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut builder = ChunkBuilder::new(PairId::new("in", 1), Lane::Input, Epoch(1));
+    builder.record(Offset(7), 1234, Some(b"key"), Some(&value));
+    let chunk = builder.build(None);
+    let letter = |number| Letter {
+        id: LetterId(number),
+        to: Destination::Retry { delay: std::time::Duration::ZERO },
+        origin: Some(Offset(7)),
+        record: RecordRef::new(&chunk, 0).unwrap(),
+        failure: Failure::reject(Reason::DecodeJson, "x"),
+        attempts: 1,
+        replays: 0,
+    };
+    let fatal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER];
+    broker.fail_requests(RDKafkaApiKey::Produce, &fatal).unwrap();
+    assert_eq!(futures_wait(letters.send(&[letter(1), letter(2)])), [Ok(()), Ok(())]);
+    let (partition, found, _) = read_one(&broker, "in.logs.retry");
+    assert_eq!((partition, found.value()), (1, Some(value.as_slice())));
+    let began = std::time::Instant::now();
+    while Arc::strong_count(&chunk) > 1 {
+        assert!(began.elapsed() < crate::support::DEADLINE, "the value is still held");
+        std::thread::yield_now();
+    }
+}
+
 /// Guarantee: a missing dead-letter partition is an error that a person must mend, never an acknowledgement.
 #[test]
 fn a_letter_without_its_partition_is_not_settled() {
