@@ -29,7 +29,7 @@ impl World {
                 match (lane, &mut self.processes[at].copies) {
                     (Lane::Input, _) => self.processes[at].source = source(passed),
                     (Lane::Retry, Some(copies)) if copies.epoch == epoch => {
-                        (copies.next, copies.whole) = (offset, Some(offset));
+                        (copies.next, copies.whole) = (offset, (offset < copies.reached).then_some(offset));
                     }
                     (Lane::Retry, copies) => *copies = source(offset),
                 }

@@ -40,6 +40,8 @@ pub(super) struct Pair {
     pub(super) credit: Credit,
     /// The lowest offset that may still come; what is below was handed over already.
     pub(super) next: Offset,
+    /// The offset behind the farthest record that was handed over; `next` goes back.
+    reached: Offset,
     /// The copy that the retry lane was sent back to: its value is wanted, however large it is.
     pub(super) wanted: Option<Offset>,
     /// Room that is kept for the large record to come next, and since when.
@@ -75,6 +77,7 @@ impl Pair {
             state,
             credit,
             next: Offset(0),
+            reached: Offset(0),
             wanted: None,
             room: None,
             told: false,
@@ -102,11 +105,22 @@ impl Pair {
             (State::InLine, Lane::Retry) if self.wanted == Some(offset) => {}
             (State::Starting(_) | State::Flowing | State::InLine, Lane::Retry) => {
                 self.state = State::Starting(offset);
-                self.wanted = Some(offset);
+                self.reached = self.reached.max(self.next);
+                // What nobody has read yet is no copy whose value is wanted: if it is large it is left, as anywhere.
+                self.wanted = (offset < self.reached).then_some(offset);
                 self.room = None;
                 self.beginning = Beginning::default();
             }
             (_, Lane::Input) | (State::Looking(_) | State::Resting, Lane::Retry) => {}
+        }
+    }
+
+    /// Whether a large record at this offset has to wait for its room. Of the retry lane only one that it was sent back to: it would
+    /// stand in front of another until somebody sent it elsewhere, and nobody may.
+    pub(super) fn stands_in_line(&self, offset: Offset) -> bool {
+        match self.lane {
+            Lane::Input => true,
+            Lane::Retry => self.wanted == Some(offset),
         }
     }
 
@@ -242,5 +256,33 @@ impl Pairs {
     /// All lanes of all pairs.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pair> {
         self.topics.iter_mut().flat_map(|(_, pairs)| pairs.values_mut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retry_lane() -> Pair {
+        let mut lane = Pair::new(PairId::new("in", 0), Lane::Retry, TopicName::new("in.retry"), Epoch(1));
+        (lane.state, lane.next) = (State::Flowing, Offset(100));
+        lane
+    }
+
+    /// Scenario: the retry lane is sent back to a copy, on to another one, and to its end again. Guarantee (I5, I6): it stands in line for
+    /// the copies that it was sent back to and for nothing else, so also not for what comes at its end, which nobody has asked for.
+    #[test]
+    fn a_retry_lane_stands_in_line_for_what_is_wanted_alone() {
+        let mut lane = retry_lane();
+        assert!(!lane.stands_in_line(Offset(100)));
+        lane.start(Offset(50));
+        assert!(lane.stands_in_line(Offset(50)) && !lane.stands_in_line(Offset(51)));
+        (lane.state, lane.next) = (State::Flowing, Offset(51));
+        lane.start(Offset(70));
+        assert!(lane.stands_in_line(Offset(70)));
+        (lane.state, lane.next) = (State::Flowing, Offset(71));
+        lane.start(Offset(100));
+        assert_eq!((lane.state, lane.wanted), (State::Starting(Offset(100)), None));
+        assert!(!lane.stands_in_line(Offset(100)));
     }
 }

@@ -107,7 +107,7 @@ impl Poll<'_> {
     fn room_for(&mut self, message: &MessageView<'_>, fill: &Filling) -> Option<Charge> {
         let (offset, bytes) = (Offset(message.offset()), message.bytes());
         let pair = self.pairs.at(fill.topic, fill.partition)?;
-        if !self.gate.is_large(bytes) {
+        if !self.gate.is_large(bytes) || !pair.stands_in_line(offset) {
             return Some(match pair.lane {
                 Lane::Input => self.options.budget.charge(footprint(bytes)),
                 Lane::Retry => self.options.budget.charge_waiting(bytes as u64),
