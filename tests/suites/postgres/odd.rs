@@ -1,6 +1,8 @@
 //! Tables as they come: odd names, keys with an equality of their own, types that are widened under a worker, rules that hide rows.
 
-use longshore_core::{Class, Reason};
+use std::time::Duration;
+
+use longshore_core::{Class, Reason, Scope};
 use longshore_sinks::postgres::{PostgresOptions, Table};
 use longshore_tests::harness::postgres::shared_postgres;
 
@@ -47,6 +49,62 @@ async fn columns_may_be_widened_under_a_worker() {
     let failure = writer.publish(&asked).await.unwrap_err();
     assert_eq!((failure.class, failure.reason), (Class::Halt, Reason::SinkUnfit), "{failure}");
     assert!(failure.detail().contains("start the workers anew"), "{failure}");
+}
+
+/// Scenario: two connections know the columns of before, and one segment meets both.
+/// Guarantee (I6): the first repeat follows at once, the second one waits as after any failure, and the third has a connection of its own.
+#[tokio::test]
+async fn only_one_repeat_follows_at_once() {
+    let Some(server) = shared_postgres() else { return };
+    server.database("twice");
+    server.sql("twice", TABLE);
+    let sink = sink(PostgresOptions { connections: 2, ..upsert(server, "twice", &["id", "name"], &["id"]) });
+    let (mut third, mut fifth) = (writer_of(&sink, 1, 3), writer_of(&sink, 2, 5));
+    third.recover().await.unwrap();
+    fifth.recover().await.unwrap();
+    seal(&mut *third, &[(0, "1\ta\t0\t0\tf")]).await;
+    seal(&mut *fifth, &[(0, "2\tb\t0\t0\tf")]).await;
+    let of_third = trailer(0, 1, 0..1);
+    let of_fifth = longshore_core::ledger::Trailer { partition: 5, ..trailer(0, 2, 0..1) };
+    // Both at a time, so each needs a connection.
+    let (one, other) = tokio::join!(third.publish(&of_third), fifth.publish(&of_fifth));
+    assert_eq!((refused(one.unwrap()), refused(other.unwrap())), (vec![], vec![]));
+    server.sql("twice", "alter table t alter column id type bigint");
+    seal(&mut *third, &[(1, "3000000000\tc\t1\t0\tf")]).await;
+    let asked = trailer(1, 1, 1..2);
+    for after in [Some(Duration::ZERO), None] {
+        let failure = third.publish(&asked).await.unwrap_err();
+        assert_eq!(failure.class, Class::Retry { scope: Scope::Target, after }, "{failure}");
+    }
+    assert_eq!(refused(third.publish(&asked).await.unwrap()), []);
+    assert_eq!(server.rows("twice", ROWS), ["1|a|0|f", "2|b|0|f", "3000000000|c|1|f"]);
+}
+
+/// Scenario: a trigger's own statement mixes types up, which has the code (`42804`) of a column that was changed under a worker.
+/// Guarantee (I6): in both modes the pair halts and says so, and does not try again and again.
+#[tokio::test]
+async fn a_triggers_mistake_is_no_changed_column() {
+    let Some(server) = shared_postgres() else { return };
+    server.database("mistake");
+    server.sql(
+        "mistake",
+        "create table t (id integer primary key, name text, _pair bigint, _offset bigint, _deleted timestamptz); \
+         create table audit (what jsonb); \
+         create function note() returns trigger language plpgsql as \
+             $$ begin insert into audit select new.name; return new; end $$; \
+         create trigger note before insert or update on t for each row execute function note()",
+    );
+    let given = options(server, "mistake", &["id", "name"]);
+    let keyed = upsert(server, "mistake", &["id", "name"], &["id"]);
+    for (given, line) in [(given, "1\ta"), (keyed, "1\ta\t0\t0\tf")] {
+        let sink = sink(given);
+        let mut writer = writer(&sink, 1);
+        writer.recover().await.unwrap();
+        seal(&mut *writer, &[(0, line)]).await;
+        let failure = writer.publish(&trailer(0, 1, 0..1)).await.unwrap_err();
+        assert_eq!((failure.class, failure.reason), (Class::Halt, Reason::SinkUnfit), "{failure}");
+        assert!(failure.detail().contains("42804"), "{failure}");
+    }
 }
 
 /// Scenario: names that need quotes, that are words of SQL, or that the sink might use itself.

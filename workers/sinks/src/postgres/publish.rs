@@ -60,9 +60,21 @@ pub(super) struct Sealed {
     pub(super) records: Vec<Record>,
     /// Why records were refused by any try so far: a try whose commit nobody heard of is answered for later.
     failures: BTreeMap<Offset, Failure>,
+    /// Whether a try followed at once.
+    hurried: bool,
 }
 
 impl Sealed {
+    /// What asks for a try at once gets it once for a segment; if that is not the end of it, the usual pauses follow.
+    pub(super) fn paced(&mut self, mut failure: Failure) -> Failure {
+        if let Class::Retry { after: after @ Some(_), .. } = &mut failure.class
+            && std::mem::replace(&mut self.hurried, true)
+        {
+            *after = None;
+        }
+        failure
+    }
+
     /// The lines of some of the records, in their order; without a copy when they lie together.
     fn lines(&self, records: &[Record]) -> Bytes {
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Bytes::new() };
@@ -84,7 +96,12 @@ impl Sealed {
 
 impl From<Rows> for Sealed {
     fn from(rows: Rows) -> Self {
-        Self { bytes: Bytes::from(rows.bytes), records: rows.records, failures: BTreeMap::new() }
+        Self {
+            bytes: Bytes::from(rows.bytes),
+            records: rows.records,
+            failures: BTreeMap::new(),
+            hurried: false,
+        }
     }
 }
 
@@ -215,12 +232,17 @@ impl Job<'_> {
         let rows = records.iter().map(|record| record.rows).sum();
         match self.looked.write.put(lease, self.claim, sealed.lines(records), rows).await {
             Ok(put) => Ok(put),
-            Err(error) => match refusal(&error) {
-                Some(why) => Ok(Put::Refused(why)),
-                // A column's type of before cannot even be turned into that of now.
-                None if error.code() == Some(&SqlState::DATATYPE_MISMATCH) => Err(changed()),
-                None => Err(failure("publish", &error)),
-            },
+            Err(error) => {
+                if let Some(why) = refusal(&error) {
+                    return Ok(Put::Refused(why));
+                }
+                // A column's type of before cannot even be turned into that of now; or a trigger's own statement is wrong.
+                if error.code() == Some(&SqlState::DATATYPE_MISMATCH) {
+                    say(lease, "ROLLBACK").await?;
+                    self.check_stage(lease).await?;
+                }
+                Err(failure("publish", &error))
+            }
         }
     }
 }

@@ -86,7 +86,10 @@ impl PostgresWriter {
         let job = Job { shared: &shared, looked, claim, trailer, progress };
         let mut lease = within("publish", shared.pool.lend()).await?;
         let (published, stored) = match &mut self.sealed {
-            Some(sealed) => job.run(&mut lease, sealed).await?,
+            Some(sealed) => {
+                let ran = job.run(&mut lease, sealed).await;
+                ran.map_err(|failure| sealed.paced(failure))?
+            }
             // An earlier publish has come through and its answer was not heard.
             None => within("publish", job.ask(&mut lease, None)).await?,
         };
