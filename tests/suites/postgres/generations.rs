@@ -1,9 +1,9 @@
 //! Mode `upsert` after a rewind: which rows of an earlier generation give way to which records of a later one.
 
-use longshore_core::Generation;
 use longshore_core::ledger::Trailer;
 use longshore_core::sink::SegmentWriter;
-use longshore_sinks::postgres::PostgresSink;
+use longshore_core::{Class, Generation, Reason};
+use longshore_sinks::postgres::{PostgresOptions, PostgresSink};
 use longshore_tests::harness::postgres::{Postgres, shared_postgres};
 
 use super::table::{sink, trailer, upsert, writer_of};
@@ -100,4 +100,40 @@ async fn a_kept_out_change_of_an_earlier_row_is_a_rejection() {
     let asked = of(2, "topic-a", trailer(0, 2, 0..2));
     assert_eq!(publish(&mut *new, &asked, &records).await, [(0, "sink.rejected")]);
     assert_eq!(server.rows("kept-out", ROWS), ["1|a|0|f", "2|b'|1|f"]);
+}
+
+/// Scenario: the ledger's tables are of a version that did not note where a generation begins; the first role that meets them does not own them.
+/// Guarantee: it is told what their owner has to say; that, or a worker who may, adds the columns. A generation of before begins nowhere, so
+/// its records win as they did.
+#[tokio::test]
+async fn tables_of_an_earlier_version_get_their_columns() {
+    let Some(server) = shared_postgres() else { return };
+    server.database("earlier");
+    server.sql("earlier", TABLE);
+    let mut old = third(&sink(upsert(server, "earlier", &["id", "name"], &["id"])), 1).await;
+    assert_eq!(publish(&mut *old, &trailer(0, 1, 0..601), &[(600, 1, Some("a"))]).await, []);
+    let mut new = third(&later(server, "earlier", 2), 2).await;
+    let again = |sequence, writer, covers| of(2, "topic-a", trailer(sequence, writer, covers));
+    assert_eq!(publish(&mut *new, &again(0, 2, 800..801), &[(800, 2, Some("b"))]).await, []);
+    let narrow = "alter table longshore_pairs drop column begins, drop column topic_id";
+    server.sql("earlier", narrow);
+    server.sql(
+        "earlier",
+        "do $$ begin create role guest login; exception when duplicate_object then null; end $$; \
+         grant usage on schema public to guest; grant select, insert, update, delete on all tables in schema public to guest",
+    );
+    let options = upsert(server, "earlier", &["id", "name"], &["id"]);
+    let guest = sink(PostgresOptions { user: "guest".into(), ..options });
+    let failure = writer_of(&guest, 3, 3).recover().await.unwrap_err();
+    assert_eq!((failure.class, failure.reason), (Class::Halt, Reason::SinkDenied), "{failure}");
+    let (_, statement) = failure.detail().split_once("which has to say: ").unwrap();
+    server.sql("earlier", statement);
+    third(&guest, 4).await;
+
+    server.sql("earlier", narrow);
+    let mut new = third(&later(server, "earlier", 2), 5).await;
+    let known = "select count(*) filter (where begins is null), count(*) filter (where topic_id = '') from longshore_pairs";
+    assert_eq!(server.sql("earlier", known), "2|2");
+    assert_eq!(publish(&mut *new, &again(1, 5, 801..801), &[(300, 1, Some("late"))]).await, []);
+    assert_eq!(server.rows("earlier", ROWS), ["1|late|300|f", "2|b|800|f"]);
 }

@@ -1,6 +1,7 @@
 //! What has to be there: our own tables, made here, and the target table, which is looked at and never changed.
 
 use longshore_core::{Failure, Reason};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
 use super::encode::Kind;
@@ -14,7 +15,12 @@ pub(super) const LEDGER: &str = "longshore_ledger";
 /// One row for each pair: the ledger folded up to a number.
 pub(super) const CHECKPOINTS: &str = "longshore_checkpoints";
 
-/// Makes our tables if they are not there. Needs no right to make tables when they are.
+/// Begins to make or change our tables. Two workers that make the same table at once get in each other's way in the catalog, `if not
+/// exists` or not.
+const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('longshore tables'))";
+
+/// Makes our tables if they are not there, and adds columns that those of an earlier version lack. Needs no right to make or change tables
+/// when all is there.
 ///
 /// Pairs have random numbers: rows of an upsert name the pair that they were written from, and a ledger that was made anew must
 /// not take them for its own.
@@ -25,11 +31,10 @@ pub(super) async fn make(client: &Client, table: &Table) -> Result<(), Failure> 
     let ask = "SELECT count(*) FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL";
     let found: i64 = client.query_one(ask, &[&names.to_vec()]).await.map_err(fail)?.get(0);
     if found == names.len() as i64 {
-        return Ok(());
+        return widen(client, pairs).await;
     }
-    // Two workers that make the same table at once get in each other's way in the catalog, `if not exists` or not.
     let text = format!(
-        "BEGIN; SELECT pg_advisory_xact_lock(hashtext('longshore tables')); \
+        "{BEGIN}; \
          CREATE TABLE IF NOT EXISTS {pairs} ( \
              id bigint PRIMARY KEY DEFAULT floor(random() * 9007199254740992), \
              pipeline text NOT NULL, generation integer NOT NULL, sink text NOT NULL, \
@@ -46,7 +51,32 @@ pub(super) async fn make(client: &Client, table: &Table) -> Result<(), Failure> 
          COMMIT"
     );
     // After an error the caller drops the connection, and with it the transaction.
-    client.batch_execute(&text).await.map_err(fail)
+    client.batch_execute(&text).await.map_err(fail)?;
+    widen(client, pairs).await
+}
+
+/// Whether a table of pairs is of a version that did not note where a generation begins.
+const IS_NARROW: &str = "SELECT count(*) < 2 FROM pg_attribute \
+    WHERE attrelid = to_regclass($1) AND attname IN ('begins', 'topic_id') AND NOT attisdropped";
+
+/// Adds the columns that a table of pairs of an earlier version lacks. In its rows they say nothing: such a generation begins nowhere, so all
+/// of its records win over rows of earlier ones, as they did in that version.
+async fn widen(client: &Client, pairs: &str) -> Result<(), Failure> {
+    let fail = |error| failure("add columns to the ledger's tables", &error);
+    if !client.query_one(IS_NARROW, &[&pairs]).await.map_err(fail)?.get::<_, bool>(0) {
+        return Ok(());
+    }
+    let change = format!(
+        "ALTER TABLE {pairs} ADD COLUMN IF NOT EXISTS begins bigint, \
+         ADD COLUMN IF NOT EXISTS topic_id text NOT NULL DEFAULT ''"
+    );
+    client.batch_execute(&format!("{BEGIN}; {change}; COMMIT")).await.map_err(|error| {
+        if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+            return fail(error);
+        }
+        let words = "is of an earlier version and belongs to another role, which has to say";
+        Failure::halt(Reason::SinkDenied, format_args!("table {PAIRS} {words}: {change}"))
+    })
 }
 
 /// What a look at the target table gave.
