@@ -106,6 +106,10 @@ fn rows_in_tables_are_counted_by_sql() {
     }
     let (_home, dir, told) = demo("embedded", &["--sink", "postgres"]);
     assert!(told.contains("rows of longshore_demo.logs, read back by SQL"), "{told}");
+    let place = told.lines().find_map(|line| Some(line.split_once("a private cluster, in ")?.1)).unwrap();
+    let file = fs::read_to_string(dir.join("pipelines/logs.yaml")).unwrap();
+    assert!(file.contains(&format!("host: {place:?}")), "{place} is not in\n{file}");
+    assert!(!Path::new(place).exists(), "{place} is left");
     let clean = verify(&dir);
     assert!(clean.status.success(), "{}", text(&clean));
     let file = dir.join("tables/longshore_demo.logs.ndjson.zst");

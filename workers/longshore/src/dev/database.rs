@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,8 @@ use crate::output::Output;
 pub(crate) const SCHEMA: &str = "longshore_demo";
 /// The superuser of a private cluster, and its database.
 const ADMIN: &str = "postgres";
+/// Names the socket in a private cluster's folder.
+const PORT: u16 = 5432;
 /// How long a cluster may take to be made and to answer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// What to install where there is no server.
@@ -29,6 +30,7 @@ kill -INT $server 2>/dev/null; wait $server; rm -rf "$dir""#;
 
 /// A database for a run.
 pub(crate) struct Database {
+    /// A host name, an address, or the folder of a socket.
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) user: String,
@@ -85,7 +87,8 @@ impl Database {
         Ok(Self { host, port, user, name, psql, guard: None })
     }
 
-    /// A fresh cluster in a temporary folder, which goes with this process.
+    /// A fresh cluster in a temporary folder, which goes with this process. Whoever comes to its socket is its superuser, and nobody but this
+    /// user comes into the folder.
     fn private() -> Result<Self, End> {
         let programs = programs().ok_or_else(|| End::new(Exit::Unavailable, INSTALL))?;
         let folder = tempfile::Builder::new().prefix("longshore-postgres-").tempdir()?;
@@ -109,19 +112,17 @@ impl Database {
             let words = String::from_utf8_lossy(&made.stderr).into_owned();
             return Err(End::new(Exit::Unavailable, format!("initdb: {}", words.trim())));
         }
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let mut run = as_owner(Command::new("sh"));
         run.args(["-c", GUARD, "guard"]).arg(folder.path()).arg(programs.join("postgres"));
-        run.arg("-D").arg(&data).arg("-p").arg(port.to_string()).arg("-k").arg(folder.path());
-        run.args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=100"]);
+        run.arg("-D").arg(&data).arg("-p").arg(PORT.to_string()).arg("-k").arg(folder.path());
+        run.args(["-c", "listen_addresses=", "-c", "max_connections=100"]);
         // A group of its own, so that Ctrl-C ends the demo first and the server by its guard.
         run.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let guard = Some(run.spawn()?);
         // From here on the guard takes the folder away.
-        let _ = folder.keep();
+        let host = folder.keep().display().to_string();
         let psql = programs.join("psql");
-        let (host, user, name) = ("127.0.0.1".to_owned(), ADMIN.to_owned(), ADMIN.to_owned());
-        let database = Self { host, port, user, name, psql, guard };
+        let database = Self { host, port: PORT, user: ADMIN.to_owned(), name: ADMIN.to_owned(), psql, guard };
         let deadline = Instant::now() + START_DEADLINE;
         while let Err(end) = database.sql("select 1") {
             if Instant::now() > deadline {
@@ -138,8 +139,10 @@ impl Database {
 
     /// What it is.
     pub(crate) fn words(&self) -> String {
-        let kind = if self.guard.is_some() { "a private cluster" } else { "the one that was named" };
-        format!("{kind}, at {}:{}", self.host, self.port)
+        match self.guard {
+            Some(_) => format!("a private cluster, in {}", self.host),
+            None => format!("the one that was named, at {}:{}", self.host, self.port),
+        }
     }
 
     fn psql(&self, text: &str) -> Command {
@@ -222,6 +225,22 @@ fn owner() -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guarantee: nobody but its user comes to a private cluster: it listens in its own folder alone. The folder goes with it.
+    #[test]
+    fn a_private_cluster_listens_in_its_folder_alone() {
+        if programs().is_none() {
+            assert!(std::env::var_os("CI").is_none(), "no Postgres can run here");
+            return;
+        }
+        let database = Database::private().unwrap();
+        assert_eq!(database.sql("show listen_addresses").unwrap().trim(), "");
+        let folder = PathBuf::from(&database.host);
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(database.sql("show unix_socket_directories").unwrap().trim(), database.host);
+        drop(database);
+        assert!(!folder.exists());
+    }
 
     /// Guarantee: an address is read or refused, one with a password in it among the latter.
     #[test]

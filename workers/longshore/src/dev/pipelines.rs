@@ -55,14 +55,14 @@ impl Table {
         let (made, written) = columns(demo);
         let name = format!("{}.{name}", super::database::SCHEMA);
         database.sql(&format!("create table {name} ({made}, whole jsonb not null)"))?;
-        let (host, port) = (&database.host, database.port);
+        let (host, port) = (quoted(Path::new(&database.host)), database.port);
         let (user, database_name) = (&database.user, &database.name);
         // The worker reads the password from its environment, so it is in no file.
         let password =
             if std::env::var_os("PGPASSWORD").is_some() { "\n      password: \"${PGPASSWORD}\"" } else { "" };
         let sink = format!(
             "  - postgres:
-      host: \"{host}\"
+      host: {host}
       port: {port}
       database: \"{database_name}\"
       user: \"{user}\"{password}
