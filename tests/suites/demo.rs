@@ -21,6 +21,8 @@ fn demo(broker: &str, more: &[&str]) -> (tempfile::TempDir, PathBuf, String) {
     let mut command = Command::new(binary());
     command.args(["dev", "--lines", "30000", "--broker", broker, "--dir"]).arg(&dir).args(more);
     command.env_remove("KAFKA_BOOTSTRAP");
+    // As in a shell that is set up for another database.
+    command.env("PGHOSTADDR", "127.0.0.1").env("PGOPTIONS", "-c default_transaction_read_only=on");
     let mut run = Longshore::start_command(command);
     let status = run.wait(DEADLINE);
     assert!(status.success(), "the demo on {broker} ended with {status}\n{}", run.transcript());

@@ -20,13 +20,26 @@ const ADMIN: &str = "postgres";
 const PORT: u16 = 5432;
 /// How long a cluster may take to be made and to answer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// So many of the last lines of its log say why it did not begin.
+const LOG_LINES: usize = 4;
 /// What to install where there is no server.
 const INSTALL: &str = "no Postgres server is installed here: `apt-get install postgresql`, \
     or name one: --sink postgresql://USER@HOST:PORT/DATABASE";
 
-/// Ends the server when whoever holds its standard input is gone, by whatever signal, and takes its folder along.
-const GUARD: &str = r#"dir=$1; shift; "$@" </dev/null & server=$!; cat >/dev/null
-kill -INT $server 2>/dev/null; wait $server; rm -rf "$dir""#;
+/// Makes a cluster and runs it. Ends that when whoever holds its standard input is gone, by whatever signal, and takes the folder along. What
+/// ends by itself leaves the file `ended`.
+///
+/// A program may not be there yet, or not listen to signals yet; SIGINT, which ends a server fast, is even ignored until then. So SIGTERM comes
+/// first, and both come until all is over.
+const GUARD: &str = r#"dir=$1 programs=$2 port=$3 admin=$4
+(trap 'exit 1' TERM
+"$programs/initdb" -D "$dir/data" -U "$admin" -A trust -E UTF8 --locale=C --no-sync &&
+"$programs/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses= -c max_connections=100
+: >"$dir/ended") </dev/null >"$dir/log" 2>&1 & all=$!
+cat >/dev/null
+trap '' TERM INT
+while kill -0 $all; do kill -TERM 0; kill -INT 0; sleep 0.1; done
+for try in 1 2 3 4 5; do rm -rf "$dir" && break; sleep 0.1; done"#;
 
 /// A database for a run.
 pub(crate) struct Database {
@@ -87,54 +100,50 @@ impl Database {
         Ok(Self { host, port, user, name, psql, guard: None })
     }
 
-    /// A fresh cluster in a temporary folder, which goes with this process. Whoever comes to its socket is its superuser, and nobody but this
-    /// user comes into the folder.
+    /// A fresh cluster in a temporary folder, which goes with this process.
     fn private() -> Result<Self, End> {
         let programs = programs().ok_or_else(|| End::new(Exit::Unavailable, INSTALL))?;
+        Self::begin(&programs)?.answering()
+    }
+
+    /// Begins to make a cluster. Whoever comes to its socket is its superuser, and nobody but its user comes into the folder.
+    fn begin(programs: &Path) -> Result<Self, End> {
         let folder = tempfile::Builder::new().prefix("longshore-postgres-").tempdir()?;
-        let owner = owner();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700))?;
-        if let Some((user, group)) = owner {
+        let mut run = Command::new("sh");
+        if let Some((user, group)) = owner() {
             chown(folder.path(), Some(user), Some(group))?;
+            run.uid(user).gid(group);
         }
-        let as_owner = |mut command: Command| {
-            if let Some((user, group)) = owner {
-                command.uid(user).gid(group);
-            }
-            command.current_dir(folder.path()).stdin(Stdio::null());
-            command
-        };
-        let data = folder.path().join("data");
-        let mut make = as_owner(Command::new(programs.join("initdb")));
-        make.arg("-D").arg(&data).args(["-U", ADMIN, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
-        let made = make.output()?;
-        if !made.status.success() {
-            let words = String::from_utf8_lossy(&made.stderr).into_owned();
-            return Err(End::new(Exit::Unavailable, format!("initdb: {}", words.trim())));
-        }
-        let mut run = as_owner(Command::new("sh"));
-        run.args(["-c", GUARD, "guard"]).arg(folder.path()).arg(programs.join("postgres"));
-        run.arg("-D").arg(&data).arg("-p").arg(PORT.to_string()).arg("-k").arg(folder.path());
-        run.args(["-c", "listen_addresses=", "-c", "max_connections=100"]);
+        run.args(["-c", GUARD, "guard"]).arg(folder.path()).arg(programs).arg(PORT.to_string()).arg(ADMIN);
+        without_settings(&mut run).current_dir(folder.path());
         // A group of its own, so that Ctrl-C ends the demo first and the server by its guard.
         run.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let guard = Some(run.spawn()?);
         // From here on the guard takes the folder away.
         let host = folder.keep().display().to_string();
         let psql = programs.join("psql");
-        let database = Self { host, port: PORT, user: ADMIN.to_owned(), name: ADMIN.to_owned(), psql, guard };
+        Ok(Self { host, port: PORT, user: ADMIN.to_owned(), name: ADMIN.to_owned(), psql, guard })
+    }
+
+    /// Waits until a private cluster answers.
+    fn answering(self) -> Result<Self, End> {
+        let folder = Path::new(&self.host);
         let deadline = Instant::now() + START_DEADLINE;
-        while let Err(end) = database.sql("select 1") {
-            if Instant::now() > deadline {
-                return Err(End::new(
-                    Exit::Unavailable,
-                    format!("the private Postgres does not answer: {}", end.message),
-                ));
+        while let Err(end) = self.sql("select 1") {
+            let ended = folder.join("ended").exists();
+            if ended || Instant::now() > deadline {
+                let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(LOG_LINES).collect();
+                let last = last.into_iter().rev().collect::<Vec<_>>().join("; ");
+                let what =
+                    if ended { "ended".to_owned() } else { format!("does not answer: {}", end.message) };
+                return Err(End::new(Exit::Unavailable, format!("the private Postgres {what}: {last}")));
             }
             // There is nothing to subscribe to before the server answers.
             std::thread::sleep(Duration::from_millis(100));
         }
-        Ok(database)
+        Ok(self)
     }
 
     /// What it is.
@@ -147,6 +156,7 @@ impl Database {
 
     fn psql(&self, text: &str) -> Command {
         let mut command = Command::new(&self.psql);
+        without_settings(&mut command);
         // Large results come in parts, so they are never in memory as a whole.
         command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-v", "FETCH_COUNT=5000"]);
         command.args(["-h", &self.host, "-p", &self.port.to_string(), "-U", &self.user]);
@@ -196,6 +206,16 @@ impl Drop for Database {
     }
 }
 
+/// What the environment says of another database would be mixed into what is said of this one. The password is meant for it.
+fn without_settings(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"PG") && name != "PGPASSWORD" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// The folder of the newest server's programs: Debian's place, or wherever `pg_config` says.
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -239,6 +259,43 @@ mod tests {
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(database.sql("show unix_socket_directories").unwrap().trim(), database.host);
         drop(database);
+        assert!(!folder.exists());
+    }
+
+    /// Scenario: the process goes while its cluster is being made, and while the server begins. Guarantee: nothing of it is left.
+    #[test]
+    fn a_cluster_goes_with_its_process_at_any_moment() {
+        let Some(programs) = programs() else {
+            assert!(std::env::var_os("CI").is_none(), "no Postgres can run here");
+            return;
+        };
+        for sign in ["", "data/PG_VERSION", "data/postmaster.opts"] {
+            let database = Database::begin(&programs).unwrap();
+            let folder = PathBuf::from(&database.host);
+            let began = Instant::now();
+            while !folder.join(sign).exists() {
+                assert!(began.elapsed() < START_DEADLINE, "{sign}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            drop(database);
+            assert!(!folder.exists(), "{sign}");
+        }
+    }
+
+    /// Scenario: a server that ends as it starts. Guarantee: that is said at once, in its own words, and its folder is gone.
+    #[test]
+    fn a_server_that_ends_is_told_in_its_own_words() {
+        let programs = tempfile::tempdir().unwrap();
+        fs::set_permissions(programs.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        // `cat` refuses the options of a server, by the name under which it was called.
+        for (name, program) in [("initdb", "/bin/true"), ("postgres", "/bin/cat")] {
+            std::os::unix::fs::symlink(program, programs.path().join(name)).unwrap();
+        }
+        let database = Database::begin(programs.path()).unwrap();
+        let folder = PathBuf::from(&database.host);
+        let end = database.answering().err().unwrap();
+        let (_, words) = end.message.split_once("the private Postgres ended: ").unwrap();
+        assert!(words.contains("postgres: "), "{words}");
         assert!(!folder.exists());
     }
 
