@@ -275,6 +275,7 @@ mod tests {
             let began = Instant::now();
             while !folder.join(sign).exists() {
                 assert!(began.elapsed() < START_DEADLINE, "{sign}");
+                // A poll, since nothing tells when a file of another program appears.
                 std::thread::sleep(Duration::from_millis(1));
             }
             drop(database);
