@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Prepares what tests need beyond packages of the system, once for each user, and prints where it lies.
+#
+#     scripts/tools.sh TOOL...
+#
+#     versitygw   an S3 server over a folder, with signatures and atomic conditional writes; built with Go
+#     python      an interpreter with pyarrow and DuckDB (scripts/python-tools.txt), to read back what sinks wrote
+#
+# Paths go to standard output, one line for each tool; progress goes to standard error. Ends with 69 when a tool cannot be
+# had on this machine. Several calls at once wait for each other.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+versitygw=1.8.0
+requirements=scripts/python-tools.txt
+cache=${LONGSHORE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/longshore}
+
+say() { echo "tools: $*" >&2; }
+
+unavailable() {
+    say "$*"
+    exit 69
+}
+
+# quietly LOG COMMAND...: shows what a command said only when it fails.
+quietly() {
+    local log=$1
+    shift
+    "$@" >"$log" 2>&1 || {
+        tail -n 20 "$log" >&2
+        unavailable "failed: $*"
+    }
+}
+
+# Go checks what it downloads against its checksum database.
+prepare_versitygw() {
+    local folder=$cache/versitygw-$versitygw aside
+    if [[ ! -d $folder ]]; then
+        command -v go >/dev/null || unavailable "no Go, with which the S3 server for tests is built: install 1.21 or newer," \
+            "https://go.dev/dl"
+        say "building versitygw $versitygw, once (about 90 seconds of one core)"
+        aside=$(mktemp --directory "$cache/versitygw.XXXXXX")
+        quietly "$aside/build.log" env CGO_ENABLED=0 GOBIN="$aside" \
+            go install "github.com/versity/versitygw/cmd/versitygw@v$versitygw"
+        mv --no-target-directory "$aside" "$folder"
+    fi
+    echo "$folder/versitygw"
+}
+
+# An environment knows its own path, so it is made in place and a mark, made last, says that it is whole.
+prepare_python() {
+    local folder
+    folder=$cache/python-$(sha256sum "$requirements" | head -c 12)
+    if [[ ! -e $folder/whole ]]; then
+        python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+            || unavailable "no Python 3.11 or newer with venv (Debian: python3-venv), with which tests read Parquet"
+        say "installing pyarrow and DuckDB, once"
+        rm -rf "$folder"
+        quietly "$folder.log" python3 -m venv "$folder"
+        quietly "$folder.log" "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+            --only-binary :all: --require-hashes --requirement "$requirements"
+        touch "$folder/whole"
+    fi
+    echo "$folder/bin/python"
+}
+
+mkdir -p "$cache"
+exec 9>"$cache/tools.lock"
+flock 9
+for tool in "$@"; do
+    case $tool in
+    versitygw | python) "prepare_$tool" ;;
+    *)
+        say "no tool named $tool"
+        exit 64
+        ;;
+    esac
+done
