@@ -6,15 +6,23 @@
 
 mod blocking;
 #[cfg(feature = "files")]
+mod compress;
+mod extract;
+#[cfg(feature = "files")]
 pub mod files;
 pub mod io;
 pub mod jsonl;
+#[cfg(feature = "objects")]
+pub mod objects;
+#[cfg(feature = "files")]
+mod pair_ledger;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod stdout;
 #[cfg(feature = "files")]
 pub mod verify;
 
+pub use extract::Extract;
 #[cfg(feature = "files")]
 pub use files::{FilesOptions, FilesSink};
 pub use stdout::{StdoutOptions, StdoutSink};

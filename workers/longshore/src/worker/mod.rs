@@ -4,8 +4,10 @@ mod alarm;
 pub(crate) mod connect;
 mod delay;
 mod http;
+pub(crate) mod ledgers;
+mod objects;
 pub(crate) mod plan;
-pub(crate) mod postgres;
+mod postgres;
 pub(crate) mod signals;
 pub(crate) mod topics;
 

@@ -17,7 +17,7 @@ use longshore_runtime::{AnyStep, Plan, Predicate, Route};
 use longshore_settings::{Kind, Pipeline, SinkEntry, SinkKind, StepOptions, TopicFormat};
 
 use super::delay::Delay;
-use super::postgres;
+use super::{objects, postgres};
 use crate::exit::{End, Exit};
 
 /// A sink's `when:`.
@@ -133,6 +133,7 @@ fn sink(
                 longshore_sinks::FilesSink::new(&entry.name, &pipeline.pipeline, generation, options.clone());
             Ok(Arc::new(sink.map_err(|error| configuration(format!("{}: {error}", entry.name)))?))
         }
+        SinkKind::Objects(options) => objects::sink(pipeline, entry, options),
         SinkKind::Postgres(options) => postgres::sink(pipeline, entry, options),
         SinkKind::Stdout(_) => {
             let output = Box::new(std::io::stdout());
@@ -164,6 +165,10 @@ pub(crate) fn when(entry: &SinkEntry) -> Result<Option<Box<dyn Predicate>>, End>
 fn seal(kind: &SinkKind) -> SealPolicy {
     match kind {
         SinkKind::Files(options) => {
+            let roll = options.roll;
+            SealPolicy { bytes: roll.bytes.get(), rows: roll.rows, age: roll.age.get() }
+        }
+        SinkKind::Objects(options) => {
             let roll = options.roll;
             SealPolicy { bytes: roll.bytes.get(), rows: roll.rows, age: roll.age.get() }
         }

@@ -2,19 +2,11 @@
 
 use std::sync::Arc;
 
-use longshore_core::ledger::LedgerView;
 use longshore_core::sink::Sink;
 use longshore_settings::{Pipeline, PostgresSinkOptions, SinkEntry};
 
+use super::ledgers::SinkLedger;
 use crate::exit::End;
-
-/// What the ledger of a sink holds of one pair in one generation.
-pub(crate) struct TableLedger {
-    pub(crate) generation: u32,
-    pub(crate) topic: String,
-    pub(crate) partition: i32,
-    pub(crate) view: LedgerView,
-}
 
 /// The sink. Connects to nothing yet.
 #[cfg(not(feature = "postgres"))]
@@ -24,11 +16,11 @@ pub(super) fn sink(_: &Pipeline, entry: &SinkEntry, _: &PostgresSinkOptions) -> 
 
 /// All ledgers of the sink.
 #[cfg(not(feature = "postgres"))]
-pub(crate) fn ledgers(
+pub(super) fn ledgers(
     _: &Pipeline,
     entry: &SinkEntry,
     _: &PostgresSinkOptions,
-) -> Result<Vec<TableLedger>, End> {
+) -> Result<Vec<SinkLedger>, End> {
     Err(without(entry))
 }
 
@@ -39,9 +31,7 @@ fn without(entry: &SinkEntry) -> End {
 }
 
 #[cfg(feature = "postgres")]
-pub(crate) use with::ledgers;
-#[cfg(feature = "postgres")]
-pub(super) use with::sink;
+pub(super) use with::{ledgers, sink};
 
 #[cfg(feature = "postgres")]
 mod with {
@@ -77,20 +67,20 @@ mod with {
     }
 
     /// All ledgers of the sink, of every generation.
-    pub(crate) fn ledgers(
+    pub(in crate::worker) fn ledgers(
         pipeline: &Pipeline,
         entry: &SinkEntry,
         options: &PostgresSinkOptions,
-    ) -> Result<Vec<TableLedger>, End> {
+    ) -> Result<Vec<SinkLedger>, End> {
         let given = given(entry, options)?;
         let read = read_ledgers(&pipeline.pipeline, &entry.name, &given);
-        let table = |pair: PairLedger| TableLedger {
+        let ledger = |pair: PairLedger| SinkLedger {
             generation: pair.generation.0,
             topic: pair.topic,
             partition: pair.partition,
             view: pair.view,
         };
-        Ok(runtime()?.block_on(read)?.into_iter().map(table).collect())
+        Ok(runtime()?.block_on(read)?.into_iter().map(ledger).collect())
     }
 
     fn refused(entry: &SinkEntry, message: &str) -> End {

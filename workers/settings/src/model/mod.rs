@@ -8,6 +8,7 @@ mod failure;
 mod input;
 pub mod kafka;
 mod limits;
+mod objects;
 mod postgres;
 mod secret;
 mod service;
@@ -28,6 +29,10 @@ pub use kafka::KafkaOptions;
 pub(crate) use limits::DEADLINE_FORMAT;
 pub use limits::{Deadline, LimitOptions};
 pub use longshore_core::client::Compression;
+pub use objects::{
+    OBJECTS_OWN_COLUMNS, ObjectsColumn, ObjectsColumns, ObjectsFormat, ObjectsPartition,
+    ObjectsPartitionKind, ObjectsPlace, ObjectsRoll, ObjectsRows, ObjectsSinkOptions, ObjectsType,
+};
 pub use postgres::{PostgresMode, PostgresRoll, PostgresSinkOptions, PostgresTls, RECORD_COLUMN};
 pub(crate) use secret::is_secret_name;
 pub use secret::{REDACTED, Secret};

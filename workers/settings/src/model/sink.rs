@@ -6,7 +6,7 @@ use longshore_sinks::files::FilesOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PostgresSinkOptions;
+use super::{ObjectsSinkOptions, PostgresSinkOptions};
 
 /// One sink: its kind's options, and what all kinds share.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +27,8 @@ pub struct SinkEntry {
 pub enum SinkKind {
     /// Files with a ledger: each record once.
     Files(FilesOptions),
+    /// An object store with a ledger: each record once.
+    Objects(Box<ObjectsSinkOptions>),
     /// A Postgres table with a ledger: each record once.
     Postgres(Box<PostgresSinkOptions>),
     /// A Kafka topic: at least once.
@@ -40,6 +42,7 @@ impl SinkKind {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Files(_) => "files",
+            Self::Objects(_) => "objects",
             Self::Postgres(_) => "postgres",
             Self::Topic(_) => "topic",
             Self::Stdout(_) => "stdout",
@@ -84,6 +87,8 @@ pub enum TopicFormat {
 enum Wire {
     /// Writes records to files, each record once.
     Files(Named<FilesOptions>),
+    /// Writes records to an object store or a folder as Parquet or JSON lines, each record once.
+    Objects(Box<ObjectsSinkOptions>),
     /// Writes records to a Postgres table, each record once.
     Postgres(Box<PostgresSinkOptions>),
     /// Writes records to a Kafka topic, at least once.
@@ -111,6 +116,11 @@ impl From<Wire> for SinkEntry {
                 when: options.when.clone(),
                 kind: SinkKind::Files(options),
             },
+            Wire::Objects(mut options) => Self {
+                name: options.name.take().unwrap_or_else(|| "objects".to_owned()),
+                when: options.when.clone(),
+                kind: SinkKind::Objects(options),
+            },
             Wire::Postgres(mut options) => Self {
                 name: options.name.take().unwrap_or_else(|| "postgres".to_owned()),
                 when: options.when.clone(),
@@ -134,6 +144,10 @@ impl From<SinkEntry> for Wire {
     fn from(entry: SinkEntry) -> Self {
         match entry.kind {
             SinkKind::Files(options) => Self::Files(Named { name: Some(entry.name), options }),
+            SinkKind::Objects(mut options) => {
+                options.name = Some(entry.name);
+                Self::Objects(options)
+            }
             SinkKind::Postgres(mut options) => {
                 options.name = Some(entry.name);
                 Self::Postgres(options)

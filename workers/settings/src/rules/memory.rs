@@ -3,7 +3,7 @@
 use longshore_core::human::Bytes;
 
 use super::{Context, at};
-use crate::model::{Pipeline, SinkKind};
+use crate::model::{ObjectsFormat, ObjectsSinkOptions, Pipeline, SinkKind};
 use crate::report::Code;
 
 /// Code, stacks and the allocator's slack of a worker, measured (`longshore_runtime::MemoryShares`).
@@ -14,6 +14,8 @@ const CLIENT: Bytes = Bytes::mebi(6);
 const RECORDS: Bytes = Bytes::mebi(16);
 /// Compression and open segments of one `files` sink: zstd's tables for its writers and some dozen segments.
 const FILES_SINK: Bytes = Bytes::mebi(8);
+/// Uploads of one `objects` sink (16 MiB, `longshore_sinks::objects`), rows of open segments, and files that wait for their next row group.
+const OBJECTS_SINK: Bytes = Bytes::mebi(24);
 /// Rows of a `postgres` sink that wait for their transaction, beside the records at work, and its connections.
 const POSTGRES_SINK: Bytes = Bytes::mebi(4);
 /// Any other sink's rows.
@@ -41,6 +43,7 @@ impl MemoryNeed {
         for (name, kind) in sinks {
             let bytes = match kind {
                 SinkKind::Files(_) => FILES_SINK,
+                SinkKind::Objects(options) => objects(options),
                 SinkKind::Postgres(_) => POSTGRES_SINK,
                 SinkKind::Topic(_) | SinkKind::Stdout(_) => OTHER_SINK,
             };
@@ -48,6 +51,15 @@ impl MemoryNeed {
         }
         Self { parts }
     }
+}
+
+/// A row group is made of its rows in one piece, and is in memory as well until it is in a file; two may be made at once.
+fn objects(options: &ObjectsSinkOptions) -> Bytes {
+    let group = match options.format {
+        ObjectsFormat::Parquet => options.row_group.get(),
+        ObjectsFormat::JsonlZst => 0,
+    };
+    Bytes(OBJECTS_SINK.get().saturating_add(group.saturating_mul(2)))
 }
 
 impl Pipeline {

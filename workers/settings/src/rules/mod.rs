@@ -5,6 +5,7 @@ mod expression;
 mod flow;
 pub(crate) mod memory;
 mod names;
+mod objects;
 mod schemas;
 mod sinks;
 mod steps;

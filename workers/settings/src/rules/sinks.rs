@@ -5,7 +5,7 @@ use std::path::{Component, Path as FilePath};
 use longshore_conditions::{Condition, Expression};
 use longshore_sinks::files::OptionsError;
 
-use super::{Context, at, names};
+use super::{Context, at, names, objects};
 use crate::model::{PostgresMode, PostgresSinkOptions, SinkEntry, SinkKind};
 use crate::path::Path;
 use crate::report::Code;
@@ -51,6 +51,7 @@ fn kind(context: &mut Context<'_>, path: &Path, entry: &SinkEntry) {
                 context.push(finding);
             }
         }
+        SinkKind::Objects(options) => objects::check(context, path, options),
         SinkKind::Postgres(options) => postgres(context, path, options),
         SinkKind::Topic(options) => {
             let name = path.key("name");
@@ -167,12 +168,17 @@ fn own_topic(context: &mut Context<'_>, topic: &str, path: &Path) {
 /// Two sinks that would write to one place.
 fn against(context: &mut Context<'_>, later: (&Path, &SinkEntry), earlier: (&Path, &SinkEntry)) {
     let ((path, entry), (earlier_path, earlier)) = (later, earlier);
-    if let (SinkKind::Files(ours), SinkKind::Files(theirs)) = (&entry.kind, &earlier.kind)
-        && overlap(&ours.path, &theirs.path)
-    {
-        let place = context.sources.value(&earlier_path.key("path"));
-        let finding =
-            context.find(Code::Conflict, &path.key("path"), "two sinks would write into one folder");
+    let same_place = match (&entry.kind, &earlier.kind) {
+        (SinkKind::Files(ours), SinkKind::Files(theirs)) => overlap(&ours.path, &theirs.path),
+        (SinkKind::Objects(ours), SinkKind::Objects(theirs)) => objects::overlap(ours, theirs),
+        (SinkKind::Files(files), SinkKind::Objects(objects))
+        | (SinkKind::Objects(objects), SinkKind::Files(files)) => objects::is_in_folder(objects, &files.path),
+        _ => false,
+    };
+    if same_place {
+        let place = context.sources.value(&place_of(earlier_path, earlier));
+        let place_here = place_of(path, entry);
+        let finding = context.find(Code::Conflict, &place_here, "two sinks would write into one folder");
         context.push(finding.context(place, "the other one"));
     }
     if entry.name == earlier.name {
@@ -189,6 +195,11 @@ fn against(context: &mut Context<'_>, later: (&Path, &SinkEntry), earlier: (&Pat
     }
 }
 
+/// Where a sink's folder or bucket stands.
+fn place_of(path: &Path, entry: &SinkEntry) -> Path {
+    path.key(if matches!(entry.kind, SinkKind::Objects(_)) { "url" } else { "path" })
+}
+
 /// Where a sink's name stands: its own, or its kind's word.
 fn name_place(context: &Context<'_>, path: &Path) -> Place {
     let name = path.key("name");
@@ -196,7 +207,7 @@ fn name_place(context: &Context<'_>, path: &Path) -> Place {
 }
 
 /// Whether one folder is the other or lies in it.
-fn overlap(a: &FilePath, b: &FilePath) -> bool {
+pub(super) fn overlap(a: &FilePath, b: &FilePath) -> bool {
     let (a, b) = (plain(a), plain(b));
     !a.is_empty() && !b.is_empty() && (a.starts_with(&b) || b.starts_with(&a))
 }

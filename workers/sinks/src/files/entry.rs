@@ -7,13 +7,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use longshore_core::Failure;
 use longshore_core::ledger::Trailer;
-use longshore_core::{Failure, Reason};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
 use super::spool::sync_folder;
 use crate::io::classify;
+use crate::pair_ledger;
 
 /// What an entry says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ pub(super) fn complete(layout: &Layout, entry: &Entry) -> Result<(), Failure> {
 
 /// A ledger that cannot be read, or that does not fit its data.
 pub(super) fn broken(path: &Path, detail: impl std::fmt::Display) -> Failure {
-    Failure::halt(Reason::LedgerBroken, format!("{}: {detail}", path.display()))
+    pair_ledger::broken(path.display(), detail)
 }
 
 fn hash_of(path: &Path) -> io::Result<String> {

@@ -95,7 +95,7 @@ impl Layout {
 }
 
 /// A topic's name becomes a folder's, so it must be one that Kafka allows, and not the one that is ours.
-pub(super) fn check_topic(pair: &PairId) -> Result<(), Failure> {
+pub(crate) fn check_topic(pair: &PairId) -> Result<(), Failure> {
     let name = pair.topic.as_str();
     let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
     if letters && !name.is_empty() && !matches!(name, "." | ".." | LEDGER_FOLDER) {

@@ -9,7 +9,6 @@
 //! All input and output runs on tokio's blocking pool, compression with it.
 
 mod checkpoint;
-mod compress;
 mod entry;
 mod layout;
 mod options;
@@ -25,10 +24,11 @@ use std::sync::Arc;
 use longshore_core::sink::{SegmentWriter, Sink, WriterContext};
 use longshore_core::{Encode, Generation};
 
-use self::compress::Pool;
 use self::writer::FilesWriter;
+use crate::compress::Pool;
 use crate::jsonl::JsonLines;
 
+pub(crate) use self::layout::check_topic;
 pub use self::options::{FilesOptions, Format, OptionsError, Roll};
 
 /// What all writers of a sink share.

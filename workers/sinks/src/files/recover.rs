@@ -3,26 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use longshore_core::ledger::{LedgerView, TRAILER_VERSION, Trailer};
+use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::{Failure, Reason, Sequence};
 
 use super::Format;
-use super::checkpoint::{self, Identity};
+use super::checkpoint;
 use super::entry::{self, broken};
 use super::layout::Layout;
 use super::publish::read_compressed;
 use super::spool::{Leftovers, sync_folder};
 use crate::io::classify;
-
-/// Whose ledger is expected.
-#[derive(Clone, Debug)]
-pub(super) struct Owner {
-    pub(super) identity: Identity,
-    /// The Kafka cluster's id.
-    pub(super) cluster: String,
-    /// The topic's id; empty when the broker gave none.
-    pub(super) topic_id: String,
-}
+use crate::pair_ledger::Owner;
 
 /// Reads what the folder holds of the pair. Makes the folders, finishes what a crashed writer of plain files had
 /// published by half, and removes what crashed writers left in staging.
@@ -33,13 +24,14 @@ pub(super) fn recover(layout: &Layout, owner: &Owner) -> Result<LedgerView, Fail
     let last = last_number(layout)?;
     let mut view = match checkpoint::newest(layout)? {
         Some((identity, view)) => {
-            owner.check(&identity, &view.cluster, &view.topic_id, &layout.ledger)?;
+            owner.check(&identity, &view.cluster, &view.topic_id, &layout.ledger.display())?;
             view
         }
         None => LedgerView::default(),
     };
     while let Some(trailer) = read_segment(layout, view.next_sequence)? {
-        owner.check_trailer(&trailer, view.next_sequence, &layout.commit_file(view.next_sequence))?;
+        let place = layout.commit_file(view.next_sequence);
+        owner.check_trailer(&trailer, view.next_sequence, &place.display())?;
         view.fold(&trailer);
     }
     if let Some(last) = last.filter(|last| *last >= view.next_sequence) {
@@ -48,51 +40,6 @@ pub(super) fn recover(layout: &Layout, owner: &Owner) -> Result<LedgerView, Fail
     }
     leftovers.remove().map_err(staging)?;
     Ok(view)
-}
-
-impl Owner {
-    fn check_trailer(&self, trailer: &Trailer, sequence: Sequence, path: &Path) -> Result<(), Failure> {
-        if trailer.version != TRAILER_VERSION {
-            return Err(broken(path, format!("trailer version {} is not known here", trailer.version)));
-        }
-        if trailer.sequence != sequence {
-            return Err(broken(path, format!("its trailer says number {}", trailer.sequence)));
-        }
-        let identity = Identity {
-            pipeline: trailer.pipeline.clone(),
-            generation: trailer.generation,
-            topic: trailer.topic.clone(),
-            partition: trailer.partition,
-        };
-        self.check(&identity, &trailer.cluster, &trailer.topic_id, path)
-    }
-
-    fn check(&self, found: &Identity, cluster: &str, topic_id: &str, path: &Path) -> Result<(), Failure> {
-        let foreign = |what: &str, found: &str, ours: &str| {
-            let detail = format!("{}: written for {what} {found}, not {ours}", path.display());
-            Err(Failure::halt(Reason::LedgerForeign, detail))
-        };
-        let ours = &self.identity;
-        if found.pipeline != ours.pipeline {
-            return foreign("pipeline", &found.pipeline, &ours.pipeline);
-        }
-        if (&found.topic, found.partition) != (&ours.topic, ours.partition) {
-            let name = |identity: &Identity| format!("{}/{}", identity.topic, identity.partition);
-            return foreign("partition", &name(found), &name(ours));
-        }
-        if found.generation != ours.generation {
-            return foreign("generation", &found.generation.0.to_string(), &ours.generation.0.to_string());
-        }
-        // An empty id says that the broker gave none, which is no contradiction.
-        let contradicts = |found: &str, ours: &str| !found.is_empty() && !ours.is_empty() && found != ours;
-        if contradicts(cluster, &self.cluster) {
-            return foreign("cluster", cluster, &self.cluster);
-        }
-        if contradicts(topic_id, &self.topic_id) {
-            return foreign("topic id", topic_id, &self.topic_id);
-        }
-        Ok(())
-    }
 }
 
 fn read_segment(layout: &Layout, sequence: Sequence) -> Result<Option<Trailer>, Failure> {

@@ -5,15 +5,10 @@ use std::sync::{Arc, Mutex};
 use longshore_core::{Block, Failure, Row, WriterId};
 
 use super::Format;
-use super::compress::{Gathered, PIECE_BYTES, Pool, Scratch};
 use super::layout::Layout;
 use super::spool::Spool;
 use crate::blocking::{Turn, blocking};
-
-/// Rows wait in memory up to this many bytes, so 64 open segments hold 4 MiB. Beside one stream over the whole file,
-/// logs then compress better (12.5 against 11.1) and Markdown 15 % worse; the 1 MiB frames that large blocks make
-/// cost 3 %.
-pub(super) const GATHER_BYTES: usize = 64 * 1024;
+use crate::compress::{GATHER_BYTES, Gathered, PIECE_BYTES, Pool, Scratch};
 
 /// What a segment needs of its writer.
 pub(super) struct Tools<'a> {
@@ -180,9 +175,9 @@ impl Pieces<'_> {
 mod tests {
     use longshore_core::{Generation, Offset, PairId};
 
-    use super::super::compress::GATHERED_BYTES;
     use super::*;
     use crate::blocking::Turns;
+    use crate::compress::GATHERED_BYTES;
 
     /// Scenario: a thousand partitions, each with an open segment that rows trickle into. Guarantee: what waits in memory is
     /// bounded for all together (I5), every row counts, and a segment that is dropped gives its share back.

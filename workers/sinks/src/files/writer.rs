@@ -7,12 +7,13 @@ use longshore_core::sink::{Published, SegmentWriter, WriterContext};
 use longshore_core::{Block, BoxFuture, Failure, Reason};
 
 use super::Shared;
-use super::checkpoint::{self, EVERY_SEGMENTS, Identity};
+use super::checkpoint;
 use super::layout::{Layout, check_topic};
 use super::publish::Job;
-use super::recover::{Owner, recover};
+use super::recover::recover;
 use super::segment::{Segment, Tools};
 use crate::blocking::{Turn, Turns, blocking};
+use crate::pair_ledger::{EVERY_SEGMENTS, Owner};
 
 /// Writes the segments of one pair for one ownership.
 pub(super) struct FilesWriter {
@@ -41,31 +42,8 @@ impl FilesWriter {
         }
     }
 
-    fn identity(&self) -> Identity {
-        Identity {
-            pipeline: self.shared.pipeline.clone(),
-            generation: self.shared.generation,
-            topic: self.context.pair.topic.as_str().to_owned(),
-            partition: self.context.pair.partition.0,
-        }
-    }
-
-    /// A trailer that does not continue the ledger would make a gap in it, or stand for another pair's rows.
-    fn check(&self, trailer: &Trailer) -> Result<(), Failure> {
-        let defect = |detail: &str| Err(Failure::halt(Reason::Internal, format!("publish: {detail}")));
-        let Some(view) = &self.view else { return defect("the ledger was not read") };
-        if trailer.sequence > view.next_sequence {
-            return defect("the number would leave a gap");
-        }
-        let theirs =
-            (trailer.pipeline.as_str(), trailer.generation, trailer.topic.as_str(), trailer.partition);
-        let ours = self.identity();
-        if theirs != (ours.pipeline.as_str(), ours.generation, ours.topic.as_str(), ours.partition)
-            || trailer.writer != self.context.writer
-        {
-            return defect("the trailer is not this writer's");
-        }
-        Ok(())
+    fn owner(&self) -> Owner {
+        Owner::new(&self.shared.pipeline, self.shared.generation, &self.context)
     }
 
     async fn publish_sealed(&mut self, trailer: &Trailer, turn: &Turn) -> Result<Published, Failure> {
@@ -88,7 +66,8 @@ impl FilesWriter {
 
     async fn write_checkpoint(&self) {
         let Some(view) = self.view.clone() else { return };
-        let (layout, identity, writer) = (self.layout.clone(), self.identity(), self.context.writer);
+        let (layout, writer) = (self.layout.clone(), self.context.writer);
+        let identity = self.owner().identity;
         let written = blocking(move || checkpoint::write(&layout, identity, view, writer)).await;
         if let Err(failure) = written {
             // The segment is published all the same, and the next recovery reads some trailers more.
@@ -107,11 +86,7 @@ impl SegmentWriter for FilesWriter {
             self.open = Segment::default();
             self.sealed = None;
             check_topic(&self.context.pair).map_err(|failure| self.place(failure))?;
-            let owner = Owner {
-                identity: self.identity(),
-                cluster: self.context.cluster.clone(),
-                topic_id: self.context.topic_id.clone(),
-            };
+            let owner = self.owner();
             let layout = self.layout.clone();
             let view =
                 blocking(move || recover(&layout, &owner)).await.map_err(|failure| self.place(failure))?;
@@ -147,7 +122,8 @@ impl SegmentWriter for FilesWriter {
 
     fn publish<'a>(&'a mut self, trailer: &'a Trailer) -> BoxFuture<'a, Result<Published, Failure>> {
         Box::pin(async move {
-            self.check(trailer).map_err(|failure| self.place(failure))?;
+            let next = self.owner().check_next(trailer, self.view.as_ref());
+            next.map_err(|failure| self.place(failure))?;
             let turn = self.turns.next();
             let published =
                 self.publish_sealed(trailer, &turn).await.map_err(|failure| self.place(failure))?;

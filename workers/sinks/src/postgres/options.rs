@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use longshore_core::{Failure, Item, Value};
+pub use crate::extract::Extract;
 
 /// Where the database is, what is written to, and as whom.
 #[derive(Clone)]
@@ -110,15 +110,6 @@ pub enum Source {
     Record,
     /// A value made of the record.
     Value(Arc<dyn Extract>),
-}
-
-/// Makes a column's value of an item; pure, shared by all CPU threads.
-pub trait Extract: Send + Sync {
-    /// The value.
-    ///
-    /// # Errors
-    /// [`Failure::reject`] when the record has none.
-    fn extract(&self, item: &Item) -> Result<Value, Failure>;
 }
 
 #[cfg(test)]

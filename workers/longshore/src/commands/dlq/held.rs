@@ -1,15 +1,15 @@
-//! What the pipeline's ledger holds already, where it can be read from here: the folder of a `files` sink, a database.
+//! What the pipeline's ledger holds already, where it can be read from here: the folder of a `files` sink, a store, a database.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use longshore_core::RunSet;
 use longshore_core::letter::Place;
-use longshore_settings::{Pipeline, SinkKind};
+use longshore_settings::{Pipeline, SinkEntry, SinkKind};
 use longshore_sinks::verify::{list, read_claim};
 
 use crate::output::Output;
-use crate::worker::postgres::ledgers;
+use crate::worker::ledgers::ledgers;
 
 /// Offsets of the input that the first sink with a ledger holds.
 #[derive(Debug, Default)]
@@ -23,22 +23,21 @@ impl Held {
     pub(super) fn of(pipeline: &Pipeline, output: &Output) -> Option<Self> {
         pipeline.sinks.iter().find_map(|sink| match &sink.kind {
             SinkKind::Files(options) => Some(Self::in_folder(&options.path, pipeline)),
-            SinkKind::Postgres(options) => Some(match ledgers(pipeline, sink, options) {
-                Ok(ledgers) => {
-                    let mut held = Self::default();
-                    for ledger in ledgers.iter().filter(|ledger| ledger.generation == pipeline.generation) {
-                        held.add((ledger.topic.clone(), ledger.partition), &ledger.view.holdings.held());
-                    }
-                    Some(held)
-                }
-                Err(end) => {
-                    output
-                        .note(format_args!("what {} holds already is not known: {}", sink.name, end.message));
-                    None
-                }
-            }),
+            SinkKind::Objects(_) | SinkKind::Postgres(_) => Some(Self::in_ledger(pipeline, sink, output)),
             SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
         })?
+    }
+
+    fn in_ledger(pipeline: &Pipeline, sink: &SinkEntry, output: &Output) -> Option<Self> {
+        let ledgers = ledgers(pipeline, sink).unwrap_or_else(|end| {
+            output.note(format_args!("what {} holds already is not known: {}", sink.name, end.message));
+            None
+        })?;
+        let mut held = Self::default();
+        for ledger in ledgers.iter().filter(|ledger| ledger.generation == pipeline.generation) {
+            held.add((ledger.topic.clone(), ledger.partition), &ledger.view.holdings.held());
+        }
+        Some(held)
     }
 
     fn in_folder(folder: &Path, pipeline: &Pipeline) -> Option<Self> {

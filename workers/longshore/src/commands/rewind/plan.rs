@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use longshore_core::Offset;
 use longshore_core::metadata::Metadata;
 use longshore_kafka::{Admin, PartitionOffsets};
-use longshore_settings::{Pipeline, PostgresMode, PostgresSinkOptions, SinkEntry, SinkKind};
+use longshore_settings::{Pipeline, PostgresMode, SinkEntry, SinkKind};
 use longshore_sinks::verify;
 use serde::Serialize;
 
 use crate::commands::common::when;
 use crate::exit::{End, Exit};
-use crate::worker::postgres::ledgers;
+use crate::worker::ledgers::ledgers;
 
 /// Where to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,11 +129,15 @@ impl Plan {
                     refuse_used_folder(&options.path, next)?;
                     keep(Home::Folder(options.path.clone()));
                 }
+                SinkKind::Objects(options) => {
+                    refuse_used_ledger(pipeline, sink, next)?;
+                    keep(Home::Folder(PathBuf::from(options.url.trim_end_matches('/'))));
+                }
                 SinkKind::Postgres(options) => {
                     if options.mode == PostgresMode::Insert {
                         return Err(rewinds_no_inserts(&sink.name));
                     }
-                    refuse_used_table(pipeline, sink, options, next)?;
+                    refuse_used_ledger(pipeline, sink, next)?;
                     keep(Home::Table(options.table.clone()));
                 }
                 SinkKind::Topic(_) | SinkKind::Stdout(_) => without_ledger.push(sink.name.clone()),
@@ -168,15 +172,10 @@ fn refuse_used_folder(root: &Path, next: u32) -> Result<(), End> {
     Ok(())
 }
 
-/// The same for the ledger of a table.
-fn refuse_used_table(
-    pipeline: &Pipeline,
-    sink: &SinkEntry,
-    options: &PostgresSinkOptions,
-    next: u32,
-) -> Result<(), End> {
-    let ledgers = ledgers(pipeline, sink, options)?;
-    if ledgers.iter().any(|ledger| ledger.generation == next) {
+/// The same for a ledger that is asked for.
+fn refuse_used_ledger(pipeline: &Pipeline, sink: &SinkEntry, next: u32) -> Result<(), End> {
+    let ledgers = ledgers(pipeline, sink)?;
+    if ledgers.iter().flatten().any(|ledger| ledger.generation == next) {
         let words = format!(
             "the ledger of {} knows generation {next} already\n  next: set a higher `generation` in the pipeline file",
             sink.name

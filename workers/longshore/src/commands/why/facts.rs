@@ -20,7 +20,7 @@ use crate::commands::common::journal;
 use crate::commands::retry::pass;
 use crate::exit::End;
 use crate::output::Output;
-use crate::worker::postgres::{TableLedger, ledgers};
+use crate::worker::ledgers::{SinkLedger, ledgers};
 
 /// All of it.
 pub(super) struct Facts {
@@ -221,29 +221,38 @@ fn sink_seen(
             }
             Some(seen)
         }
-        SinkKind::Postgres(options) => match ledgers(pipeline, sink, options) {
-            Ok(ledgers) => {
-                let own = |ledger: &&TableLedger| {
-                    ledger.topic == origin.topic.as_str() && ledger.partition == origin.partition.0
-                };
-                let seen = ledgers.iter().filter(own);
-                Some(seen.filter_map(|ledger| table_seen(ledger, &options.table, origin.offset)).collect())
-            }
-            Err(end) => {
-                output.note(format_args!("what {} holds is not known: {}", sink.name, end.message));
-                None
-            }
-        },
+        SinkKind::Objects(options) => in_ledger(sink, origin, pipeline, &options.url, output),
+        SinkKind::Postgres(options) => {
+            in_ledger(sink, origin, pipeline, &format!("table {}", options.table), output)
+        }
         SinkKind::Files(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
     };
     Ok(SinkSeen { name: sink.name.clone(), files })
 }
 
+/// None when the ledgers cannot be read.
+fn in_ledger(
+    sink: &SinkEntry,
+    origin: &Origin,
+    pipeline: &Pipeline,
+    place: &str,
+    output: &Output,
+) -> Option<Vec<FileSeen>> {
+    let ledgers = ledgers(pipeline, sink).unwrap_or_else(|end| {
+        output.note(format_args!("what {} holds is not known: {}", sink.name, end.message));
+        None
+    })?;
+    let own = |ledger: &&SinkLedger| {
+        ledger.topic == origin.topic.as_str() && ledger.partition == origin.partition.0
+    };
+    Some(ledgers.iter().filter(own).filter_map(|ledger| ledger_seen(ledger, place, origin.offset)).collect())
+}
+
 /// None when the ledger says nothing about the record.
-fn table_seen(ledger: &TableLedger, table: &str, offset: Offset) -> Option<FileSeen> {
+fn ledger_seen(ledger: &SinkLedger, place: &str, offset: Offset) -> Option<FileSeen> {
     let (holds, dead) = (ledger.view.holdings.holds(offset), ledger.view.holdings.letter(offset));
     (holds || dead.is_some()).then(|| FileSeen {
-        path: format!("table {table}"),
+        path: place.to_owned(),
         generation: ledger.generation,
         lines: None,
         holds,

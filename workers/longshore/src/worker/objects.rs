@@ -1,0 +1,198 @@
+//! From the pipeline file's `objects` sink to the sink itself.
+
+use std::sync::Arc;
+
+use longshore_core::sink::Sink;
+use longshore_settings::{ObjectsSinkOptions, Pipeline, SinkEntry};
+
+use super::ledgers::SinkLedger;
+use crate::exit::End;
+
+/// The sink. Connects to nothing yet.
+#[cfg(not(feature = "objects"))]
+pub(super) fn sink(_: &Pipeline, entry: &SinkEntry, _: &ObjectsSinkOptions) -> Result<Arc<dyn Sink>, End> {
+    Err(without(entry))
+}
+
+/// All ledgers of the sink.
+#[cfg(not(feature = "objects"))]
+pub(super) fn ledgers(
+    _: &Pipeline,
+    entry: &SinkEntry,
+    _: &ObjectsSinkOptions,
+) -> Result<Vec<SinkLedger>, End> {
+    Err(without(entry))
+}
+
+#[cfg(not(feature = "objects"))]
+fn without(entry: &SinkEntry) -> End {
+    let message = format!("sink {}: this build was made without the feature `objects`", entry.name);
+    super::plan::configuration(message)
+}
+
+#[cfg(feature = "objects")]
+pub(super) use with::{ledgers, sink};
+
+#[cfg(feature = "objects")]
+mod with {
+    use longshore_conditions::Expression;
+    use longshore_core::{Failure, Generation, Item, Value};
+    use longshore_settings::{ObjectsFormat, ObjectsPartitionKind, ObjectsPlace, ObjectsRows, ObjectsType};
+    use longshore_sinks::Extract;
+    use longshore_sinks::objects::{
+        Bucket, Column, Columns, Format, ObjectsOptions, ObjectsSink, PairLedger, PartitionField,
+        PartitionKind, Place, Source, Type, read_ledgers,
+    };
+
+    use super::*;
+    use crate::commands::common::answer::runtime;
+    use crate::worker::plan::configuration;
+
+    /// The expression of a column or a folder.
+    struct Made(Expression);
+
+    impl Extract for Made {
+        fn extract(&self, item: &Item) -> Result<Value, Failure> {
+            self.0.evaluate(item)
+        }
+    }
+
+    /// The sink. Connects to nothing yet.
+    pub(in crate::worker) fn sink(
+        pipeline: &Pipeline,
+        entry: &SinkEntry,
+        options: &ObjectsSinkOptions,
+    ) -> Result<Arc<dyn Sink>, End> {
+        let refused = |message: String| configuration(format!("sink {}: {message}", entry.name));
+        let given = given(pipeline, options).map_err(refused)?;
+        let generation = Generation(pipeline.generation);
+        let sink = ObjectsSink::new(&entry.name, &pipeline.pipeline, generation, given);
+        Ok(Arc::new(sink.map_err(refused)?))
+    }
+
+    /// All ledgers of the sink, of every generation.
+    pub(in crate::worker) fn ledgers(
+        pipeline: &Pipeline,
+        entry: &SinkEntry,
+        options: &ObjectsSinkOptions,
+    ) -> Result<Vec<SinkLedger>, End> {
+        let place =
+            place(options).map_err(|message| configuration(format!("sink {}: {message}", entry.name)))?;
+        let ledger = |pair: PairLedger| SinkLedger {
+            generation: pair.generation.0,
+            topic: pair.topic,
+            partition: pair.partition,
+            view: pair.view,
+        };
+        let read = runtime()?.block_on(read_ledgers(&pipeline.pipeline, &place));
+        let read = read.map_err(|failure| failure.at(&entry.name))?;
+        Ok(read.into_iter().map(ledger).collect())
+    }
+
+    fn given(pipeline: &Pipeline, options: &ObjectsSinkOptions) -> Result<ObjectsOptions, String> {
+        Ok(ObjectsOptions {
+            place: place(options)?,
+            format: match options.format {
+                ObjectsFormat::Parquet => Format::Parquet,
+                ObjectsFormat::JsonlZst => Format::JsonlZst,
+            },
+            columns: Arc::new(columns(pipeline, options)?),
+            partition: partition(options)?,
+            level: options.level,
+            row_group: usize::try_from(options.row_group.get())
+                .map_err(|error| format!("row_group: {error}"))?,
+            full: options.roll.bytes.get(),
+            staging: options.staging.clone().unwrap_or_else(std::env::temp_dir),
+        })
+    }
+
+    fn place(options: &ObjectsSinkOptions) -> Result<Place, String> {
+        let (name, prefix) = match options.place().map_err(|message| format!("url: {message}"))? {
+            ObjectsPlace::Folder(folder) => return Ok(Place::Folder(folder)),
+            ObjectsPlace::Bucket { bucket, prefix } => (bucket, prefix),
+        };
+        let secret = options.secret_access_key.as_ref().map(|secret| secret.expose().to_owned());
+        Ok(Place::Bucket(Box::new(Bucket {
+            name,
+            prefix,
+            endpoint: options.endpoint.clone(),
+            region: options.region.clone(),
+            keys: options.access_key_id.clone().zip(secret),
+            // Stores that are not Amazon's mostly have one name for all buckets.
+            virtual_hosts: !options.path_style.unwrap_or(options.endpoint.is_some()),
+        })))
+    }
+
+    fn columns(pipeline: &Pipeline, options: &ObjectsSinkOptions) -> Result<Columns, String> {
+        if options.columns.is_empty() {
+            return Ok(match options.rows(pipeline.steps.iter()) {
+                ObjectsRows::Log => Columns::log(),
+                ObjectsRows::Document => Columns::document(),
+                ObjectsRows::Record => Columns::record(),
+            });
+        }
+        let mut columns = Vec::new();
+        for (name, column) in &options.columns.0 {
+            let value = made(&column.value).map_err(|error| format!("columns.{name}: {error}"))?;
+            columns.push(Column {
+                name: name.clone(),
+                kind: kind(column.kind),
+                source: Source::Value(value),
+            });
+        }
+        Columns::of(columns)
+    }
+
+    fn kind(kind: ObjectsType) -> Type {
+        match kind {
+            ObjectsType::Text => Type::Text,
+            ObjectsType::Json => Type::Json,
+            ObjectsType::Int => Type::Int,
+            ObjectsType::Float => Type::Float,
+            ObjectsType::Bool => Type::Bool,
+            ObjectsType::Time => Type::Time,
+            ObjectsType::Bytes => Type::Bytes,
+        }
+    }
+
+    fn partition(options: &ObjectsSinkOptions) -> Result<Vec<PartitionField>, String> {
+        let mut fields = Vec::new();
+        for field in &options.partition {
+            fields.push(PartitionField {
+                name: field.name.clone(),
+                value: made(&field.value).map_err(|error| format!("partition {}: {error}", field.name))?,
+                kind: match field.kind {
+                    ObjectsPartitionKind::Text => PartitionKind::Text,
+                    ObjectsPartitionKind::Date => PartitionKind::Date,
+                    ObjectsPartitionKind::Hour => PartitionKind::Hour,
+                },
+            });
+        }
+        Ok(fields)
+    }
+
+    fn made(text: &str) -> Result<Arc<dyn Extract>, String> {
+        let expression = Expression::compile(text).map_err(|error| error.to_string())?;
+        Ok(Arc::new(Made(expression)))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use longshore_settings::OBJECTS_OWN_COLUMNS;
+
+        use super::*;
+
+        /// Guarantee: what `check` says about a name that the files have as a column is true of the files.
+        #[test]
+        fn the_settings_know_the_columns_of_the_files() {
+            for (rows, columns) in [
+                (ObjectsRows::Log, Columns::log()),
+                (ObjectsRows::Document, Columns::document()),
+                (ObjectsRows::Record, Columns::record()),
+            ] {
+                let known: Vec<&str> = rows.names().iter().copied().chain(OBJECTS_OWN_COLUMNS).collect();
+                assert_eq!(columns.names().collect::<Vec<&str>>(), known);
+            }
+        }
+    }
+}

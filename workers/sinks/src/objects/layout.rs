@@ -1,0 +1,160 @@
+//! Where things lie in a store.
+//!
+//! ```text
+//! <url>/g0001/<topic>/<partition>/<sequence>.parquet                      what readers glob, without partition folders
+//! <url>/g0001/<topic>/<name>=<value>/.../<partition>-<sequence>.parquet   and with them
+//! <url>/g0001/_ledger/<topic>/<partition>/segments/<sequence>             one entry for each segment: its trailer, its objects
+//!                                         checkpoints/<next>              the ledger folded, every 64 segments
+//!                                         staging/<sequence>-<writer>-<place>           objects before they are published
+//!                                                 <sequence>-<writer>-<place>.upload-*  an upload in parts, by its id
+//! ```
+
+use longshore_core::{Generation, PairId, Sequence, WriterId};
+use object_store::path::Path;
+
+use super::Format;
+
+/// The folder beside the topics' that holds everything which is not data.
+const LEDGER_FOLDER: &str = "_ledger";
+/// Marks the note of an upload in parts, behind the name of what is uploaded.
+const UPLOAD: &str = ".upload-";
+
+/// The names of one pair in one generation.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    topic: Path,
+    partition: i32,
+    ledger: Path,
+    format: Format,
+}
+
+impl Layout {
+    pub(super) fn new(root: &Path, generation: Generation, pair: &PairId, format: Format) -> Self {
+        let generation = root.clone().join(format!("g{:04}", generation.0));
+        let (topic, partition) = (pair.topic.as_str(), pair.partition.0);
+        let ledger = generation.clone().join(LEDGER_FOLDER).join(topic).join(partition.to_string());
+        Self { topic: generation.join(topic), partition, ledger, format }
+    }
+
+    /// The published object of a segment's rows in a partition folder; the folder is empty without partition folders.
+    pub(super) fn data(&self, sequence: Sequence, folder: &str) -> Path {
+        let extension = self.format.extension();
+        if folder.is_empty() {
+            let folder = self.topic.clone().join(self.partition.to_string());
+            return folder.join(format!("{sequence:020}.{extension}"));
+        }
+        // Taken as it is: `join` would escape the folder's escapes once more.
+        let name = format!("{}/{folder}/{}-{sequence:020}.{extension}", self.topic, self.partition);
+        Path::parse(&name).unwrap_or_else(|_| Path::from(name))
+    }
+
+    /// Where the entries of segments lie.
+    pub(super) fn segments(&self) -> Path {
+        self.ledger.clone().join("segments")
+    }
+
+    /// The entry of a segment.
+    pub(super) fn segment(&self, sequence: Sequence) -> Path {
+        self.segments().join(numbered(sequence))
+    }
+
+    /// Where checkpoints lie.
+    pub(super) fn checkpoints(&self) -> Path {
+        self.ledger.clone().join("checkpoints")
+    }
+
+    /// The checkpoint of everything below `next`.
+    pub(super) fn checkpoint(&self, next: Sequence) -> Path {
+        self.checkpoints().join(numbered(next))
+    }
+
+    /// Where objects lie before they are published.
+    pub(super) fn staging(&self) -> Path {
+        self.ledger.clone().join("staging")
+    }
+
+    /// A name on which a writer tries whether the store refuses a second object.
+    pub(super) fn probe(&self, writer: WriterId) -> Path {
+        self.ledger.clone().join("probes").join(writer.to_string())
+    }
+
+    /// An object before it is published. The name ends like no data file, so that no reader's glob meets it.
+    pub(super) fn staged(&self, sequence: Sequence, writer: WriterId, place: usize) -> Path {
+        self.staging().join(format!("{sequence:020}-{writer}-{place}"))
+    }
+}
+
+/// The generation that a folder at a sink's place is of.
+pub(super) fn generation_of(folder: &Path) -> Option<Generation> {
+    let digits = folder.filename()?.strip_prefix('g').filter(|digits| digits.len() >= 4)?;
+    digits.parse().ok().map(Generation)
+}
+
+/// Where the ledgers of a generation lie, by topic and partition.
+pub(super) fn ledgers(generation: &Path) -> Path {
+    generation.clone().join(LEDGER_FOLDER)
+}
+
+/// The note of an upload in parts to `name`; its content is the upload's id.
+pub(super) fn upload_note(name: &Path, upload: u64) -> Path {
+    Path::from(format!("{name}{UPLOAD}{upload}"))
+}
+
+/// What the note of an upload is uploaded to; none for a name that is no note.
+pub(super) fn noted(name: &Path) -> Option<Path> {
+    name.as_ref().rsplit_once(UPLOAD).map(|(name, _)| Path::from(name))
+}
+
+/// The number of an entry's or a checkpoint's name.
+pub(super) fn number_of(name: &Path) -> Option<Sequence> {
+    let name = name.filename()?;
+    (name.len() == 20).then(|| leading_number(name)).flatten()
+}
+
+/// The number of the segment that a staged object, or the note of its upload, was made for.
+pub(super) fn staged_number(name: &Path) -> Option<Sequence> {
+    name.filename().and_then(leading_number)
+}
+
+fn leading_number(name: &str) -> Option<Sequence> {
+    let digits = name.get(..20).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).map(Sequence)
+}
+
+fn numbered(sequence: Sequence) -> String {
+    format!("{sequence:020}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> Layout {
+        Layout::new(&Path::from("lake/raw"), Generation(2), &PairId::new("logs.raw", 7), Format::Parquet)
+    }
+
+    #[test]
+    fn names_are_where_readers_look() {
+        let number = "00000000000000000012";
+        assert_eq!(
+            layout().data(Sequence(12), "").as_ref(),
+            format!("lake/raw/g0002/logs.raw/7/{number}.parquet")
+        );
+        assert_eq!(
+            layout().data(Sequence(12), "date=2026-01-31/source=a%2Fb").as_ref(),
+            format!("lake/raw/g0002/logs.raw/date=2026-01-31/source=a%2Fb/7-{number}.parquet")
+        );
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        assert_eq!(number_of(&layout().segment(Sequence(12))), Some(Sequence(12)));
+        assert_eq!(number_of(&layout().checkpoint(Sequence(64))), Some(Sequence(64)));
+        let staged = layout().staged(Sequence(3), WriterId(1), 0);
+        let note = upload_note(&staged, 9);
+        assert_eq!(staged_number(&staged), Some(Sequence(3)));
+        assert_eq!((staged_number(&note), noted(&note)), (Some(Sequence(3)), Some(staged.clone())));
+        assert_eq!((noted(&staged), number_of(&staged)), (None, None));
+        assert_eq!(number_of(&Path::from("x/0000000000000000001x")), None);
+    }
+}

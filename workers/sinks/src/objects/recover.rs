@@ -1,0 +1,158 @@
+//! Reading a pair's ledger: the newest checkpoint, then entries up to the first free number.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use longshore_core::ledger::LedgerView;
+use longshore_core::{Failure, Reason, Sequence, WriterId};
+use object_store::path::Path;
+
+use super::entry::Entry;
+use super::layout::{Layout, noted, number_of, staged_number};
+use super::publish::{Progress, complete};
+use super::store::Store;
+use crate::pair_ledger::{Checkpoint, KEPT_CHECKPOINTS, Owner, broken};
+
+/// So often a recovery begins anew since somebody took the number that it had found free.
+const MOST_TURNS: usize = 16;
+/// So many entries are asked for at once.
+const AT_ONCE: usize = 16;
+
+/// Reads what the store holds of the pair, finishes what a dead writer had published by half, and removes what dead writers left.
+///
+/// **What is left of a number that is still free** may belong to a writer that lives and publishes it in a moment; to remove it then
+/// would lose records. So the number is taken first, by an entry without rows.
+pub(super) async fn recover(
+    store: &Store,
+    layout: &Layout,
+    owner: &Owner,
+    writer: WriterId,
+) -> Result<LedgerView, Failure> {
+    let mut view = newest_checkpoint(store, layout, owner).await?;
+    for _ in 0..MOST_TURNS {
+        fold_entries(store, layout, owner, &mut view).await?;
+        let left = store.list(&layout.staging(), None).await?;
+        let torsos = store.torsos(&layout.staging()).await?;
+        complete_all(store, layout, &left, view.next_sequence).await?;
+        let ahead = |name: &Path| staged_number(name).is_none_or(|number| number >= view.next_sequence);
+        if left.iter().any(ahead) || !torsos.is_empty() {
+            let fence = Entry::fence(owner, writer, &view);
+            let name = layout.segment(view.next_sequence);
+            if !store.create(&name, Bytes::from(fence.encode(layout)?)).await? {
+                continue;
+            }
+            view.fold(&fence.trailer);
+        }
+        remove(store, left).await?;
+        // What cannot be removed now is found again by the next recovery.
+        torsos.iter().for_each(|torso| drop(std::fs::remove_file(torso)));
+        return Ok(view);
+    }
+    let detail = "others publish faster than the ledger is read";
+    Err(Failure::target(Reason::SinkUnavailable, detail))
+}
+
+/// Gives published objects their names where a dead writer left them staged. Mostly that is the last segment, and none where the
+/// writer came to its end.
+async fn complete_all(store: &Store, layout: &Layout, left: &[Path], next: Sequence) -> Result<(), Failure> {
+    let numbers: BTreeSet<Sequence> =
+        left.iter().filter_map(staged_number).filter(|number| *number < next).collect();
+    for number in numbers {
+        let segment = layout.segment(number);
+        let (_, entry) = read(store, &segment).await?;
+        // Staged for the number by a writer that did not get it: nobody's.
+        if entry.objects.iter().any(|object| left.iter().any(|name| name.as_ref() == object.staged)) {
+            complete(store, &entry, &Progress::new(None)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads what the store holds of the pair, and leaves it as it is.
+pub(super) async fn read_view(store: &Store, layout: &Layout, owner: &Owner) -> Result<LedgerView, Failure> {
+    let mut view = newest_checkpoint(store, layout, owner).await?;
+    fold_entries(store, layout, owner, &mut view).await?;
+    Ok(view)
+}
+
+/// Folds all entries from the view's first free number on.
+async fn fold_entries(
+    store: &Store,
+    layout: &Layout,
+    owner: &Owner,
+    view: &mut LedgerView,
+) -> Result<(), Failure> {
+    let before = view.next_sequence.0.checked_sub(1).map(|number| layout.segment(Sequence(number)));
+    let names = store.list(&layout.segments(), before.as_ref()).await?;
+    let names: Vec<Path> = names.into_iter().filter(|name| number_of(name).is_some()).collect();
+    // Boxed, or the compiler does not see that what borrows the names may be sent.
+    let reads: Vec<BoxFuture<'_, _>> = names.iter().map(|name| read(store, name).boxed()).collect();
+    let mut entries = futures::stream::iter(reads).buffered(AT_ONCE);
+    while let Some((name, entry)) = entries.try_next().await? {
+        if number_of(name) != Some(view.next_sequence) {
+            let missing = layout.segment(view.next_sequence);
+            if store.size(&missing).await?.is_some() {
+                // Taken while the names were read: a listing of a disk is no moment in time.
+                let detail = format!("{missing}: taken while the ledger was read");
+                return Err(Failure::target(Reason::SinkUnavailable, detail));
+            }
+            return Err(broken(missing, format!("missing, though {name} exists")));
+        }
+        owner.check_trailer(&entry.trailer, view.next_sequence, name)?;
+        view.fold(&entry.trailer);
+    }
+    Ok(())
+}
+
+async fn read<'a>(store: &Store, name: &'a Path) -> Result<(&'a Path, Entry), Failure> {
+    let bytes = store.get(name).await?.ok_or_else(|| broken(name, "it was listed and is gone"))?;
+    Ok((name, Entry::decode(&bytes, name)?))
+}
+
+async fn newest_checkpoint(store: &Store, layout: &Layout, owner: &Owner) -> Result<LedgerView, Failure> {
+    for name in store.list(&layout.checkpoints(), None).await?.iter().rev() {
+        let Some(number) = number_of(name) else { continue };
+        let bytes = store.get(name).await?;
+        let text = bytes.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+        match text.and_then(|text| Checkpoint::parse(text, number)) {
+            Some(Checkpoint { identity, view, .. }) => {
+                owner.check(&identity, &view.cluster, &view.topic_id, name)?;
+                return Ok(view);
+            }
+            None => tracing::warn!(%name, "checkpoint damaged or gone, reading more entries instead"),
+        }
+    }
+    Ok(LedgerView::default())
+}
+
+/// Removes staged objects that nobody will publish, and gives up their uploads. The note of one that could not be given up stays.
+async fn remove(store: &Store, names: Vec<Path>) -> Result<(), Failure> {
+    let mut gone = Vec::new();
+    for name in names {
+        if noted(&name).is_none() || store.give_up_noted(&name).await? {
+            gone.push(name);
+        }
+    }
+    if !gone.is_empty() {
+        store.delete(gone).await;
+    }
+    Ok(())
+}
+
+/// Writes the checkpoint of a view if there is none, and removes old ones.
+pub(super) async fn write_checkpoint(
+    store: &Store,
+    layout: &Layout,
+    owner: &Owner,
+    view: LedgerView,
+) -> Result<(), Failure> {
+    let name = layout.checkpoint(view.next_sequence);
+    let text = Checkpoint::new(owner.identity.clone(), view).text(&name)?;
+    store.create(&name, Bytes::from(text)).await?;
+    let names = store.list(&layout.checkpoints(), None).await?;
+    let old = names.into_iter().rev().filter(|name| number_of(name).is_some()).skip(KEPT_CHECKPOINTS);
+    store.delete(old.collect()).await;
+    Ok(())
+}

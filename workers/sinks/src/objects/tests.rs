@@ -1,0 +1,299 @@
+//! Writers over a store whose requests fail, one after another, before or after they did their work.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use longshore_core::ledger::{LedgerView, TRAILER_VERSION, Trailer};
+use longshore_core::sink::{Published, SegmentWriter, WriterContext};
+use longshore_core::{
+    Block, ChunkBuilder, Epoch, Item, Lane, Offset, PairId, RecordRef, RunSet, Sequence, Value, WriterId,
+};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use super::*;
+use crate::Extract;
+
+/// A store in memory of which one request fails.
+#[derive(Debug)]
+struct Failing {
+    inner: Arc<InMemory>,
+    /// Requests until the one that fails; below zero none does any more.
+    left: AtomicI64,
+    /// Whether it does its work all the same, so that only the answer is lost.
+    works: bool,
+}
+
+impl std::fmt::Display for Failing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("failing")
+    }
+}
+
+impl Failing {
+    fn broken() -> Error {
+        Error::Generic { store: "failing", source: "no answer".into() }
+    }
+
+    async fn ask<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) != 0 {
+            return request.await;
+        }
+        if self.works {
+            request.await?;
+        }
+        Err(Self::broken())
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Failing {
+    async fn put_opts(&self, name: &Path, bytes: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.ask(self.inner.put_opts(name, bytes, options)).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        name: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.ask(self.inner.put_multipart_opts(name, options)).await
+    }
+
+    async fn get_opts(&self, name: &Path, options: GetOptions) -> Result<GetResult> {
+        self.ask(self.inner.get_opts(name, options)).await
+    }
+
+    fn delete_stream(&self, names: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(names)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.ask(self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.ask(self.inner.copy_opts(from, to, options)).await
+    }
+}
+
+/// Three folders, by the offset.
+struct Third;
+
+impl Extract for Third {
+    fn extract(&self, item: &Item) -> std::result::Result<Value, longshore_core::Failure> {
+        Ok(Value::Int(item.source.offset().0 % 3))
+    }
+}
+
+fn sink(store: Store, format: Format) -> ObjectsSink {
+    let third = PartitionField { name: "third".into(), value: Arc::new(Third), kind: PartitionKind::Text };
+    let options = ObjectsOptions {
+        place: Place::Folder("unused".into()),
+        format,
+        columns: Arc::new(Columns::record()),
+        partition: vec![third],
+        level: 1,
+        row_group: 1024,
+        full: 1 << 20,
+        staging: std::env::temp_dir(),
+    };
+    ObjectsSink::over("lake", "web-logs", Generation::FIRST, options, store)
+}
+
+fn over(store: Arc<dyn ObjectStore>) -> Store {
+    Store::over(store, Path::from("lake"))
+}
+
+fn context(writer: u128) -> WriterContext {
+    WriterContext {
+        pair: PairId::new("logs.raw", 0),
+        writer: WriterId(writer),
+        cluster: "cluster".into(),
+        topic_id: "topic".into(),
+    }
+}
+
+fn block(sink: &ObjectsSink, offsets: Range<i64>) -> Block {
+    let mut block = Block::default();
+    let mut chunk = ChunkBuilder::new(PairId::new("logs.raw", 0), Lane::Input, Epoch(1));
+    for offset in offsets.clone() {
+        chunk.record(Offset(offset), 0, None, Some(format!("{offset} {}", "x".repeat(100)).as_bytes()));
+    }
+    let chunk = chunk.build(None);
+    for index in 0..offsets.count() as u32 {
+        sink.encoder().encode(&Item::new(RecordRef::new(&chunk, index).unwrap()), &mut block).unwrap();
+    }
+    block
+}
+
+fn trailer(writer: u128, sequence: u64, covers: Range<i64>) -> Trailer {
+    Trailer {
+        version: TRAILER_VERSION,
+        pipeline: "web-logs".into(),
+        generation: Generation::FIRST,
+        cluster: "cluster".into(),
+        topic: "logs.raw".into(),
+        topic_id: "topic".into(),
+        partition: 0,
+        partitions: 1,
+        sequence: Sequence(sequence),
+        writer: WriterId(writer),
+        covers: (Offset(covers.start), Offset(covers.end)),
+        except: RunSet::default(),
+        also: RunSet::default(),
+        dead: BTreeMap::new(),
+        rows: covers.count() as u64,
+        filtered: BTreeMap::new(),
+        decides: None,
+    }
+}
+
+/// Writes what the ledger does not hold yet, as a pair would, and publishes it.
+async fn write(sink: &ObjectsSink, writer: u128, tries: usize) -> std::result::Result<LedgerView, String> {
+    let mut open = sink.open(context(writer));
+    let mut again = Vec::new();
+    for _ in 0..tries {
+        match round(sink, &mut *open, writer).await {
+            Ok(view) => return Ok(view),
+            Err(failure) => again.push(failure.to_string()),
+        }
+    }
+    Err(again.join("; "))
+}
+
+async fn round(
+    sink: &ObjectsSink,
+    open: &mut dyn SegmentWriter,
+    writer: u128,
+) -> std::result::Result<LedgerView, longshore_core::Failure> {
+    let mut view = open.recover().await?;
+    for (number, offsets) in [(0, 0..40), (1, 40..70)] {
+        if view.holdings.holds(Offset(offsets.start)) {
+            continue;
+        }
+        open.append(&block(sink, offsets.start..offsets.start + 10)).await?;
+        open.append(&block(sink, offsets.start + 10..offsets.end)).await?;
+        open.seal()?;
+        let trailer = trailer(writer, view.next_sequence.0, offsets);
+        let mut published = open.publish(&trailer).await;
+        if published.is_err() && number == 0 {
+            // The pair tries once more with the same trailer before it is taken away.
+            published = open.publish(&trailer).await;
+        }
+        assert!(!matches!(published?, Published::TakenByOther(_)), "nobody else writes");
+        view.fold(&trailer);
+    }
+    Ok(view)
+}
+
+/// All rows that a reader's glob finds, by the lines' origins.
+async fn rows(store: &InMemory) -> Vec<String> {
+    let names: Vec<Path> = store.list(None).map_ok(|object| object.location).try_collect().await.unwrap();
+    let mut rows = Vec::new();
+    for name in names.iter().filter(|name| name.as_ref().ends_with(".jsonl.zst")) {
+        let bytes = store.get(name).await.unwrap().bytes().await.unwrap();
+        let text = String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap();
+        rows.extend(text.lines().map(|line| line.split("_origin\":\"").nth(1).unwrap().to_owned()));
+    }
+    rows.sort();
+    rows
+}
+
+async fn leftovers(store: &InMemory) -> Vec<String> {
+    let names: Vec<Path> = store.list(None).map_ok(|object| object.location).try_collect().await.unwrap();
+    names.iter().map(Path::to_string).filter(|name| name.contains("/staging/")).collect()
+}
+
+/// Scenario: each request of a run fails in turn, before or after it did its work; the writer tries again, or dies and another
+/// one takes over. Guarantee (I1, I2): every record is in the folder once, and nothing is left in staging.
+#[tokio::test]
+async fn whatever_request_fails_each_record_is_held_once() {
+    let mut expected: Vec<String> = (0..70).map(|offset| format!("logs.raw/0/{offset}/0\"}}")).collect();
+    expected.sort();
+    let mut failed = 0;
+    for works in [false, true] {
+        for nth in 0.. {
+            let inner = Arc::new(InMemory::new());
+            let failing = Failing { inner: Arc::clone(&inner), left: AtomicI64::new(nth), works };
+            let failing = Arc::new(failing);
+            let first = sink(over(Arc::clone(&failing) as Arc<dyn ObjectStore>), Format::JsonlZst);
+            let outcome = write(&first, 1, 1).await;
+            let spent = failing.left.load(Ordering::SeqCst) >= 0;
+            failed += usize::from(outcome.is_err());
+            let second = sink(over(Arc::clone(&inner) as Arc<dyn ObjectStore>), Format::JsonlZst);
+            write(&second, 2, 1).await.unwrap();
+            assert_eq!(rows(&inner).await, expected, "request {nth}, works {works}, first {outcome:?}");
+            assert_eq!(leftovers(&inner).await, Vec::<String>::new(), "request {nth}, works {works}");
+            if spent {
+                assert!(nth > 15, "only {nth} requests");
+                break;
+            }
+        }
+    }
+    assert!(failed > 10, "only {failed} runs failed");
+}
+
+/// Scenario: a writer has staged its objects and stands still before it takes the number; another one recovers meanwhile and cleans up,
+/// then the first goes on. Guarantee (I1): the first one's number is taken, so nothing is published whose objects are gone.
+#[tokio::test]
+async fn a_writer_whose_staged_objects_were_removed_publishes_nothing() {
+    let mut met = 0;
+    // Which request takes the number is found by trying.
+    for nth in 0..40 {
+        let inner = Arc::new(InMemory::new());
+        let failing = Failing { inner: Arc::clone(&inner), left: AtomicI64::new(nth), works: false };
+        let store = over(Arc::new(failing));
+        let sink = sink(store, Format::JsonlZst);
+        let mut zombie = sink.open(context(1));
+        if zombie.recover().await.is_err() {
+            continue;
+        }
+        zombie.append(&block(&sink, 0..9)).await.unwrap();
+        zombie.seal().unwrap();
+        let trailer = trailer(1, 0, 0..9);
+        if zombie.publish(&trailer).await.is_ok() || leftovers(&inner).await.is_empty() {
+            continue;
+        }
+        let mut other = sink.open(context(2));
+        let view = other.recover().await.unwrap();
+        if view.next_sequence != Sequence(1) || view.holdings.holds(Offset(0)) {
+            // The zombie's number was taken by itself: its entry stood.
+            continue;
+        }
+        met += 1;
+        assert_eq!(leftovers(&inner).await, Vec::<String>::new());
+        assert_eq!(zombie.publish(&trailer).await.unwrap(), Published::TakenByOther(WriterId(2)));
+        assert_eq!(rows(&inner).await, Vec::<String>::new());
+    }
+    assert!(met > 0, "no run stood still between its objects and its number");
+}
+
+/// Scenario: a worker died while it wrote to a disk, before and in the middle of a file. Guarantee: the next owner of the pair gives the
+/// space back, and takes the number first, as for whole staged objects.
+#[tokio::test]
+async fn what_a_dead_worker_had_begun_on_a_disk_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&Place::Folder(folder.path().to_owned())).unwrap();
+    let sink = sink(store, Format::JsonlZst);
+    assert_eq!(sink.open(context(1)).recover().await.unwrap().next_sequence, Sequence(0));
+    let staging = folder.path().join("g0001/_ledger/logs.raw/0/staging");
+    std::fs::create_dir_all(&staging).unwrap();
+    std::fs::write(staging.join("00000000000000000000-0-0#1"), "half an object").unwrap();
+    let view = sink.open(context(2)).recover().await.unwrap();
+    assert_eq!(view.next_sequence, Sequence(1));
+    assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0);
+    assert_eq!(sink.open(context(3)).recover().await.unwrap().next_sequence, Sequence(1));
+}
