@@ -2,14 +2,19 @@
 
 pub mod account;
 pub mod broker;
+pub mod faulty;
 pub mod files;
 pub mod flow;
 pub mod http;
+pub mod line;
 pub mod longshore;
 pub mod ports;
 pub mod postgres;
+pub mod readback;
 mod report;
 pub mod rig;
+pub mod store;
+mod tools;
 pub mod wait;
 pub mod witness;
 

@@ -1,0 +1,74 @@
+//! What every sink with a ledger must do, whatever it writes to: one set of scenarios, run over each of them. A new sink is a
+//! [`fixture::Fixture`] and a line at the end of this file.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests; clippy spares only test functions")]
+
+#[path = "behaviour/crash.rs"]
+mod crash;
+#[path = "behaviour/files.rs"]
+mod files;
+#[path = "behaviour/fixture.rs"]
+mod fixture;
+#[path = "behaviour/later.rs"]
+mod later;
+#[path = "behaviour/objects.rs"]
+mod objects;
+#[path = "behaviour/outage.rs"]
+mod outage;
+#[path = "behaviour/owner.rs"]
+mod owner;
+#[path = "behaviour/postgres.rs"]
+mod postgres;
+#[path = "behaviour/requests.rs"]
+mod requests;
+#[path = "behaviour/rivals.rs"]
+mod rivals;
+#[path = "behaviour/size.rs"]
+mod size;
+
+/// All scenarios over one fixture, as tests of a module of their own. What each one is and guarantees stands at its function.
+macro_rules! behaves {
+    ($name:ident, $fixture:ty) => {
+        mod $name {
+            behaves!(@each $fixture;
+                later::a_re_read_is_known,
+                later::identities_come_in_any_order,
+                later::a_retry_and_a_replay_come_later,
+                later::refused_records_take_nothing_along,
+                later::another_cluster_or_topic_halts,
+                outage::a_target_that_is_away_takes_nothing_by_half,
+                outage::one_of_two_sinks_is_away,
+                outage::a_lost_request_or_answer_is_found_out,
+                crash::a_worker_dies_at_any_moment,
+                crash::a_dropped_call_leaves_nothing,
+                rivals::a_zombie_writes_nothing,
+                rivals::of_racing_owners_one_wins_each_number,
+                rivals::readers_see_whole_segments,
+                size::many_segments_are_recovered,
+                size::an_open_segment_keeps_to_its_memory,
+            );
+
+            /// Not a test by itself: the worker that [`crate::crash`] and [`crate::size`] run in a process of its own.
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn child() {
+                crate::crash::child::<$fixture>().await;
+            }
+        }
+    };
+    (@each $fixture:ty; $($part:ident::$scenario:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                let Some(fixture) = crate::fixture::fresh::<$fixture>() else { return };
+                crate::$part::$scenario(fixture).await;
+            }
+        )*
+    };
+}
+
+behaves!(files_jsonl_zst, crate::files::Files<false>);
+behaves!(files_jsonl, crate::files::Files<true>);
+behaves!(postgres_table, crate::postgres::Pg);
+behaves!(folder_parquet, crate::objects::Folder<true>);
+behaves!(folder_jsonl_zst, crate::objects::Folder<false>);
+behaves!(bucket_parquet, crate::objects::Bucket<true>);
+behaves!(bucket_jsonl_zst, crate::objects::Bucket<false>);
