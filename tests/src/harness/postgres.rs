@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use longshore_broker::postgres::{owner, programs};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::ports::free_port;
@@ -261,29 +262,4 @@ fn path(path: &Path) -> &str {
 
 fn check(what: &str, output: &Output) {
     assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// The folder of the newest server's programs: Debian's place, or wherever `pg_config` says.
-fn programs() -> Option<PathBuf> {
-    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = debian.map(|entry| entry.path().join("bin")).collect();
-    found.sort();
-    let told = Command::new("pg_config").arg("--bindir").output().ok();
-    let told = told.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
-    let all = found.into_iter().rev().chain(told);
-    all.into_iter().find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
-}
-
-/// Postgres refuses to run as root, so a root's test runs it as the user that the package made, or as nobody.
-fn owner() -> Option<(u32, u32)> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let find = |name: &str| {
-        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    };
-    find("postgres").or_else(|| find("nobody"))
 }

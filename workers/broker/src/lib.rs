@@ -22,6 +22,8 @@
 //! - Ready means that every coordinator partition answers, so that a consumer group can form at once. After a node was
 //!   killed, callers still have to retry `NOT_COORDINATOR` for some seconds, as on any cluster.
 //!
+//! [`postgres`] runs a private Postgres in the same manner, for demos and measurements.
+//!
 //! ```no_run
 //! use longshore_broker::{BrokerOptions, JvmBroker, Tool};
 //!
@@ -42,6 +44,7 @@ mod java;
 mod node;
 mod options;
 mod ports;
+pub mod postgres;
 mod probe;
 mod process;
 mod ready;
