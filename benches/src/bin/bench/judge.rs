@@ -80,7 +80,10 @@ pub(crate) fn rows(results: &Results, group: Group) -> Vec<Row> {
     }
     match group {
         Group::Engine => rows.extend(memory_row(results)),
-        Group::Failure => rows.extend(results.comparisons.iter().filter_map(comparison_row)),
+        Group::Failure | Group::Sinks => {
+            let of_group = results.comparisons.iter().filter(|comparison| comparison.group == group);
+            rows.extend(of_group.filter_map(comparison_row));
+        }
     }
     rows
 }

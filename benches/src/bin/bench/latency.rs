@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::rooflines::{Pace, Rooflines};
 use crate::rounds::Comparison;
 use crate::worker::Workers;
-use crate::workloads::{PACED, PACED_FAILING, Workload};
+use crate::workloads::{Group, PACED, PACED_FAILING, Workload};
 
 /// The row of the table.
 pub(crate) const NAME: &str = "healthy-p99";
@@ -37,7 +37,13 @@ impl Latency<'_> {
         let clean = self.percentile(&PACED, round)?;
         let failing = self.percentile(&PACED_FAILING, round)?;
         let samples = vec![(clean, failing)];
-        Ok(Comparison { name: NAME, bound_name: "clean ms", goal: Goal::AtMost(2.0), samples })
+        Ok(Comparison {
+            group: Group::Failure,
+            name: NAME,
+            bound_name: "clean ms",
+            goal: Goal::AtMost(2.0),
+            samples,
+        })
     }
 
     fn percentile(&self, workload: &Workload, round: u32) -> anyhow::Result<f64> {

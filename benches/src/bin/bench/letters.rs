@@ -12,7 +12,7 @@ use crate::process::Running;
 use crate::rooflines::Rooflines;
 use crate::rounds::Comparison;
 use crate::worker::{Run, Workers};
-use crate::workloads::REJECT;
+use crate::workloads::{Group, REJECT};
 
 /// The rows of the table.
 pub(crate) const NAMES: [&str; 2] = ["dlq-ls", "dlq-replay"];
@@ -93,5 +93,5 @@ impl Letters<'_> {
 
 fn comparison(name: &'static str, bound_name: &'static str, (bound, ours): (f64, f64)) -> Comparison {
     let samples = vec![(bound / 1000.0, ours / 1000.0)];
-    Comparison { name, bound_name, goal: Goal::AtLeast(0.5), samples }
+    Comparison { group: Group::Failure, name, bound_name, goal: Goal::AtLeast(0.5), samples }
 }

@@ -13,6 +13,7 @@ mod process;
 mod report;
 mod rooflines;
 mod rounds;
+mod sinks;
 mod statistics;
 mod worker;
 mod workloads;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use options::Options;
+use rounds::Results;
 use workloads::Group;
 
 fn main() -> ExitCode {
@@ -38,10 +40,17 @@ fn main() -> ExitCode {
 
 /// False when a roofline is wrong: then no ratio means anything. A goal that is not met is a figure, not a failure.
 fn run(options: &Options) -> anyhow::Result<bool> {
-    let cluster = cluster::Cluster::start(options)?;
-    let machine = machine::describe(&cluster.versions());
-    report::block(&machine);
-    let results = rounds::run(options, &cluster)?;
+    let mut results = Results::default();
+    let mut versions = None;
+    if options.only.is_empty() || options.only.iter().any(|name| !sinks::knows(name)) {
+        let cluster = cluster::Cluster::start(options)?;
+        let found = versions.insert(cluster.versions());
+        report::block(&machine::describe(Some(found)));
+        rounds::run(options, &cluster, &mut results)?;
+    } else {
+        report::block(&machine::describe(None));
+    }
+    sinks::run(options, &mut results)?;
     let check = judge::rooflines(&results);
     for group in Group::ALL {
         let rows = judge::rows(&results, group);
@@ -50,6 +59,7 @@ fn run(options: &Options) -> anyhow::Result<bool> {
         }
         report::block(&page::table(&rows));
         if let Some(path) = options.page.as_ref().filter(|_| options.whole(group)) {
+            let machine = machine::describe(versions.as_ref().filter(|_| group != Group::Sinks));
             page::write(path, group, &page::section(options, &machine, group, (&rows, &check)))?;
         }
     }

@@ -34,6 +34,7 @@ pub(crate) struct Sample {
 /// Two figures of one kind, of every round.
 #[derive(Clone, Debug)]
 pub(crate) struct Comparison {
+    pub(crate) group: Group,
     pub(crate) name: &'static str,
     /// What ours is compared with, with its unit.
     pub(crate) bound_name: &'static str,
@@ -52,8 +53,8 @@ pub(crate) struct Results {
     pub(crate) rooflines: Vec<(&'static str, Vec<f64>)>,
 }
 
-/// Runs everything that was asked for.
-pub(crate) fn run(options: &Options, cluster: &Cluster) -> anyhow::Result<Results> {
+/// Runs everything that was asked for and wants a broker.
+pub(crate) fn run(options: &Options, cluster: &Cluster, results: &mut Results) -> anyhow::Result<()> {
     let bench = Bench {
         rooflines: Rooflines::new(cluster, options.rooflines.clone()),
         workers: Workers::new(cluster, options.worker.clone()),
@@ -66,7 +67,6 @@ pub(crate) fn run(options: &Options, cluster: &Cluster) -> anyhow::Result<Result
     let mut needed: Vec<Input> = wanted.iter().map(|workload| workload.input).collect();
     needed.extend(options.wants_letters().then_some(LETTERS));
     let inputs = bench.fill(&needed)?;
-    let mut results = Results::default();
     results.workloads.extend(wanted.into_iter().map(|workload| (workload, Vec::new())));
     // A topic just written and a JVM just started behave unlike themselves: the first round is thrown away.
     if !options.quick && options.rounds() > 1 {
@@ -74,9 +74,9 @@ pub(crate) fn run(options: &Options, cluster: &Cluster) -> anyhow::Result<Result
         bench.round(0, &inputs, &mut unused).context("warm-up")?;
     }
     for round in 1..=options.rounds() {
-        bench.round(round, &inputs, &mut results).with_context(|| format!("round {round}"))?;
+        bench.round(round, &inputs, results).with_context(|| format!("round {round}"))?;
     }
-    Ok(results)
+    Ok(())
 }
 
 type Inputs = HashMap<&'static str, Contents>;
@@ -202,7 +202,8 @@ impl Bench<'_> {
     }
 }
 
-fn compare(results: &mut Results, found: Comparison, round: u32) {
+/// Adds samples to those of the same name.
+pub(crate) fn compare(results: &mut Results, found: Comparison, round: u32) {
     for (bound, ours) in &found.samples {
         let (name, kind) = (found.name, found.bound_name);
         report::line(&format!(

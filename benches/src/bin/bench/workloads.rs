@@ -85,15 +85,18 @@ pub(crate) enum Group {
     Engine,
     /// What records that fail cost the others, and the tools for them.
     Failure,
+    /// Stores, without a broker.
+    Sinks,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 2] = [Self::Engine, Self::Failure];
+    pub(crate) const ALL: [Self; 3] = [Self::Engine, Self::Failure, Self::Sinks];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
             Self::Failure => "failure",
+            Self::Sinks => "sinks",
         }
     }
 }
