@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use longshore_tests::harness::faulty::{Fault, Faulty, Rule};
 use longshore_tests::harness::flow::log_line;
@@ -90,6 +91,19 @@ fn wait_goes_on(rig: &Rig) {
     wait_until("records are committed again", PATIENCE, || committed() > before + 200);
 }
 
+/// A store that answers again has new objects within five seconds.
+fn assert_objects_come(rig: &Rig, store: &Store) {
+    let objects = || count_files(&store.bucket_folder(&rig.name).join(PREFIX).join("g0001"));
+    let (before, back) = (objects(), Instant::now());
+    wait_until("objects come again", PATIENCE, || objects() > before);
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?} after the store's return", back.elapsed());
+}
+
+fn count_files(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
+}
+
 /// Scenario: workers die (SIGKILL) before and after a publish, before records settle, after a letter, and at a moment of chance, while
 /// records keep coming.
 /// Guarantee (I1, I2): each record has its one place.
@@ -135,8 +149,8 @@ fn a_zombie_doubles_nothing() {
 
 /// Scenario: under a flow of records the store is killed (SIGKILL) and stays away for a while (3 s, 30 s in the long form), stands still
 /// (SIGSTOP) for as long, answers 503 for a second, and loses the answers to five PUTs.
-/// Guarantee (I1, I2, I5): the worker says that the sink is away and goes on by itself when it is back; nothing goes to the retry topic,
-/// each record is there once, and the worker's memory stays within its limit.
+/// Guarantee (I1, I2, I5): the worker says that the sink is away and goes on by itself within five seconds of its return; nothing
+/// goes to the retry topic, each record is there once, and the worker's memory stays within its limit.
 #[test]
 fn an_outage_pours_nothing_into_the_retry_topic() {
     let Some(broker) = shared_broker() else { return };
@@ -151,10 +165,12 @@ fn an_outage_pours_nothing_into_the_retry_topic() {
     wait_held(&mut worker, "sink.unavailable");
     pass_time(Duration::from_secs(away));
     store.run();
+    assert_objects_come(&rig, &store);
     wait_goes_on(&rig);
     store.signal(Signal::STOP);
     pass_time(Duration::from_secs(away));
     store.signal(Signal::CONT);
+    assert_objects_come(&rig, &store);
     wait_goes_on(&rig);
     way.rule(Rule::all(Fault::SlowDown));
     pass_time(Duration::from_secs(1));
@@ -170,6 +186,40 @@ fn an_outage_pours_nothing_into_the_retry_topic() {
     assert!(peak <= 256 * 115 / 100, "the worker took {peak} MiB");
     worker.stop();
     assert_account(&rig, &store, published);
+}
+
+/// Scenario: folders by a value that every record has for its own: more of them than a segment may have, and in the long form 10,000.
+/// Guarantee (I1, I2, I5): each record has its one row, in its folder, with the limit of memory kept.
+#[test]
+fn a_folder_for_each_record_is_slow_and_right() {
+    let Some(broker) = shared_broker() else { return };
+    let records =
+        if std::env::var("LONGSHORE_FAULTS").is_ok_and(|value| value == "full") { 10_000 } else { 1_500 };
+    let rig = Rig::new(&broker.bootstrap(), "objects-folders");
+    let lake = rig.folder().join("lake");
+    let sink = format!(
+        "\n  - objects: {{ url: \"file://{}\", partition: [ {{ name: number, value: 'attributes[\"number\"]' }} ], \
+         roll: {{ age: 10s }} }}",
+        lake.display()
+    );
+    let rig = rig.sinks(&sink).with_topics(1);
+    let published: Vec<_> = (0..records).map(log_line).collect();
+    rig.witness.publish(&rig.topic, &published);
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(600), &[&worker]);
+    let peak = worker.memory_kib("VmHWM").unwrap_or(0) / 1_024;
+    assert!(peak <= 256 * 115 / 100, "the worker took {peak} MiB");
+    worker.stop();
+    let Some(found) = read_back(Reader::Dataset, Place::Folder(&lake)) else { return };
+    let mut folders: Vec<u64> = Vec::new();
+    for row in &found.rows {
+        let attributes: Value = serde_json::from_str(row["attributes"].as_str().unwrap()).unwrap();
+        let folder = row["number"].as_u64().or_else(|| row["number"].as_str()?.parse().ok()).unwrap();
+        assert_eq!(attributes["number"].as_u64(), Some(folder));
+        folders.push(folder);
+    }
+    folders.sort_unstable();
+    assert_eq!(folders, (0..records).filter(|number| is_kept(*number)).collect::<Vec<_>>());
 }
 
 /// Scenario: the bucket is gone for a while, under a flow of records.

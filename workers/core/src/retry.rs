@@ -28,6 +28,15 @@ pub struct Backoff {
     pub floor: Duration,
 }
 
+/// The waits between tries of something that is no record's own: a sink, its ledger, the topic of letters, a commit, a target that a step
+/// speaks to. Short whatever `failure.retry` says, since the pair stands still meanwhile: the cap keeps a pair going on within 5 s of the
+/// target's return, and the jitter spreads those of many pairs.
+pub const OUTAGE: Backoff = Backoff {
+    base: Duration::from_millis(200),
+    cap: Duration::from_secs(4),
+    floor: Duration::from_millis(50),
+};
+
 impl Backoff {
     /// The wait after failed try `attempt` (from 1); `random` is uniform over all of `u64`.
     pub fn delay(&self, attempt: u32, random: u64) -> Duration {

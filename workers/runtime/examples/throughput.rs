@@ -16,6 +16,7 @@ use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::pair::{
     CommitPolicy, CommitResult, Grain, Letter, Order, PairOptions, SealPolicy, SinkSpec,
 };
+use longshore_core::retry::OUTAGE;
 use longshore_core::sink::{Encode, Published, SegmentWriter, Sink, WriterContext};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
 use longshore_core::{
@@ -225,7 +226,7 @@ fn options(units_in_flight: u32) -> PairOptions {
         units_in_flight,
         window: MemoryShares::of(256 << 20).window(1),
         commit: CommitPolicy { interval: brief, records: 20_000, uncommitted_cap: 20_000 },
-        backoff: FleetOptions::BACKOFF,
+        backoff: OUTAGE,
         attempts: 8,
         retry: None,
         flood: None,
@@ -266,7 +267,7 @@ async fn measure(run: Run) -> f64 {
         budget: memory.budget(),
         limits: Limits::default(),
         pool_threads: FleetOptions::cores(),
-        backoff: FleetOptions::BACKOFF,
+        backoff: OUTAGE,
     };
     let routes = vec![Route { sink: Arc::new(Discard), when: None }];
     let plan = Plan::new(run.steps(), routes, order, Some(Duration::from_secs(30))).expect("one sink");

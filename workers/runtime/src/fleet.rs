@@ -71,13 +71,6 @@ pub struct FleetOptions {
 }
 
 impl FleetOptions {
-    /// The waits between tries of a sink call or a letter, unless told otherwise.
-    pub const BACKOFF: Backoff = Backoff {
-        base: Duration::from_millis(200),
-        cap: Duration::from_secs(10),
-        floor: Duration::from_millis(50),
-    };
-
     /// As many threads as the process may use cores.
     pub fn cores() -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)

@@ -2,6 +2,7 @@
 
 use crate::ledger::{LedgerMismatch, LedgerView};
 use crate::metadata::{Metadata, MetadataError, SinkMark};
+use crate::retry::OUTAGE;
 use crate::source::Assignment;
 use crate::{Class, Failure, Lane, Moment, Offset, Reason, SinkIndex, WriterId};
 
@@ -60,7 +61,7 @@ impl Pair {
             Err(failure) => match failure.class {
                 Class::Retry { after, .. } => {
                     state.recover_tries += 1;
-                    let wait = self.options.backoff.delay(state.recover_tries, self.own.random.next());
+                    let wait = OUTAGE.delay(state.recover_tries, self.own.random.next());
                     state.recover_again = Some(now.after(after.unwrap_or(wait)));
                     self.hold(sink, failure, actions);
                 }

@@ -1,6 +1,7 @@
 //! Commits: what may be committed, when, and what the answer means. One is in flight at a time.
 
 use crate::metadata::{Encoded, Metadata, SinkMark};
+use crate::retry::OUTAGE;
 use crate::{Lane, Moment, Offset, RunSet};
 
 use super::retry::RetryLane;
@@ -289,7 +290,7 @@ impl Pair {
                     Phase::Reassigning
                 }
                 CommitResult::Unknown => {
-                    let wait = self.options.backoff.delay(unknown + 1, self.own.random.next());
+                    let wait = OUTAGE.delay(unknown + 1, self.own.random.next());
                     Phase::Contested { asked: false, again: Some(now.after(wait)), unknown: unknown + 1 }
                 }
                 CommitResult::Refused => Phase::Dropped,

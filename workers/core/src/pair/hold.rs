@@ -1,6 +1,7 @@
 //! Holding back: a sink that does not take, or a target behind a step that does not answer. Nothing is handed over and no
 //! attempt is counted; the pair waits, probes, and goes on by itself.
 
+use crate::retry::OUTAGE;
 use crate::{Class, Failure, Moment, SinkIndex, SinkMask};
 
 use super::flood::Breaker;
@@ -88,7 +89,7 @@ impl Pair {
         let tries = self.own.holds.outage.as_ref().map_or(0, |outage| outage.tries) + 1;
         let wait = match failure.class {
             Class::Retry { after: Some(after), .. } => after,
-            _ => self.options.backoff.delay(tries, self.own.random.next()),
+            _ => OUTAGE.delay(tries, self.own.random.next()),
         };
         self.own.holds.outage = Some(Outage { tries, due: now.after(wait) });
         self.hold_for(failure, actions);

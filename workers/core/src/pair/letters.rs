@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::FixedState;
 
+use crate::retry::OUTAGE;
 use crate::scheduler::Entry;
 use crate::{Class, Failure, Lane, Moment, Offset, Reason, RecordRef, RunSet, SinkIndex};
 
@@ -261,7 +262,7 @@ impl Pair {
                 let letters = &mut self.own.letters;
                 let Some(flying) = letters.flying.get_mut(&letter) else { return };
                 flying.tries += 1;
-                let wait = self.options.backoff.delay(flying.tries, self.own.random.next());
+                let wait = OUTAGE.delay(flying.tries, self.own.random.next());
                 letters.again.insert((now.after(after.unwrap_or(wait)), letter));
             }
             Class::Reject => self.letter_refused(letter, failure, now, actions),

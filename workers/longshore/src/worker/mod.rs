@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::Spool;
+use longshore_core::retry::OUTAGE;
 use longshore_core::source::SourceControl;
 use longshore_kafka as kafka;
 use longshore_runtime::{Fleet, FleetEnd, FleetOptions, FleetParts, Limits, MemoryShares, Status};
@@ -127,7 +128,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         budget,
         limits: limits(pipeline),
         pool_threads: FleetOptions::cores(),
-        backoff: FleetOptions::BACKOFF,
+        backoff: OUTAGE,
     };
     tracing::info!(
         pipeline = pipeline.pipeline,
