@@ -15,6 +15,8 @@ use super::Format;
 
 /// The folder beside the topics' that holds everything which is not data.
 pub(super) const LEDGER_FOLDER: &str = "_ledger";
+/// That of an `objects` sink.
+const OBJECTS_LEDGER_FOLDER: &str = "__ledger";
 const CHECKPOINT: &str = "checkpoint";
 const ENTRY: &str = "entry";
 
@@ -94,11 +96,11 @@ impl Layout {
     }
 }
 
-/// A topic's name becomes a folder's, so it must be one that Kafka allows, and not the one that is ours.
+/// A topic's name becomes a folder's, so it must be one that Kafka allows, and not one that is ours.
 pub(crate) fn check_topic(pair: &PairId) -> Result<(), Failure> {
     let name = pair.topic.as_str();
     let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-    if letters && !name.is_empty() && !matches!(name, "." | ".." | LEDGER_FOLDER) {
+    if letters && !name.is_empty() && !matches!(name, "." | ".." | LEDGER_FOLDER | OBJECTS_LEDGER_FOLDER) {
         return Ok(());
     }
     Err(Failure::halt(Reason::BrokerTopicUnfit, format!("a topic named {name:?} cannot become a folder")))
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn topics_that_cannot_be_folders_halt() {
-        for name in ["..", "", "a/b", "_ledger"] {
+        for name in ["..", "", "a/b", "_ledger", "__ledger"] {
             assert!(check_topic(&PairId::new(name, 0)).is_err(), "{name}");
         }
         assert!(check_topic(&PairId::new("logs.raw_v1-x", 0)).is_ok());

@@ -3,7 +3,7 @@
 //! ```text
 //! <url>/g0001/<topic>/<partition>/<sequence>.parquet                      what readers glob, without partition folders
 //! <url>/g0001/<topic>/<name>=<value>/.../<partition>-<sequence>.parquet   and with them
-//! <url>/g0001/_ledger/<topic>/<partition>/segments/<sequence>             one entry for each segment: its trailer, its objects
+//! <url>/g0001/__ledger/<topic>/<partition>/segments/<sequence>             one entry for each segment: its trailer, its objects
 //!                                         checkpoints/<next>              the ledger folded, every 64 segments
 //!                                         staging/<sequence>-<writer>-<place>           objects before they are published
 //!                                                 <sequence>-<writer>-<place>.upload-*  an upload in parts, by its id
@@ -14,8 +14,9 @@ use object_store::path::Path;
 
 use super::Format;
 
-/// The folder beside the topics' that holds everything which is not data.
-const LEDGER_FOLDER: &str = "_ledger";
+/// The folder beside the topics' that holds everything which is not data. Spark, Hive and pyarrow pass over names that begin with one underscore,
+/// Hugging Face's `load_dataset`, which takes every other file of a folder for data, over those that begin with two.
+const LEDGER_FOLDER: &str = "__ledger";
 /// Marks the note of an upload in parts, behind the name of what is uploaded.
 const UPLOAD: &str = ".upload-";
 

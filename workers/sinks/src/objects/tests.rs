@@ -289,7 +289,7 @@ async fn what_a_dead_worker_had_begun_on_a_disk_is_removed() {
     let store = Store::new(&Place::Folder(folder.path().to_owned())).unwrap();
     let sink = sink(store, Format::JsonlZst);
     assert_eq!(sink.open(context(1)).recover().await.unwrap().next_sequence, Sequence(0));
-    let staging = folder.path().join("g0001/_ledger/logs.raw/0/staging");
+    let staging = folder.path().join("g0001/__ledger/logs.raw/0/staging");
     std::fs::create_dir_all(&staging).unwrap();
     std::fs::write(staging.join("00000000000000000000-0-0#1"), "half an object").unwrap();
     let view = sink.open(context(2)).recover().await.unwrap();
