@@ -3,6 +3,8 @@
 
 #[path = "objects/atomicity.rs"]
 mod atomicity;
+#[path = "objects/commands.rs"]
+mod commands;
 #[path = "objects/tools.rs"]
 mod tools;
 #[path = "objects/worker.rs"]

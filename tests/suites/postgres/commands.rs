@@ -93,3 +93,67 @@ fn commands_read_the_ledger_of_a_table() {
     let (code, said) = longshore(&["why"], &file, &[&format!("{}/0/0", rig.topic)]);
     assert!(code == 0 && said.contains("also in generation 2 of postgres: table state"), "{said}");
 }
+
+/// Scenario: a worker has added rows to a table; then a row is taken out, another is added twice, and an entry of the ledger goes.
+/// Guarantee: `sink ls` counts what the ledger says, `sink verify` finds nothing wrong before and names each fault after, and there are no
+/// files to merge.
+#[test]
+fn sink_commands_read_the_ledger_of_a_table() {
+    let (Some(broker), Some(server)) = (shared_broker(), shared_postgres()) else { return };
+    server.database("pg-sink");
+    server.sql("pg-sink", "create table logs (body text, whole jsonb not null)");
+    let sinks = format!(
+        "\n  - postgres: {{ host: 127.0.0.1, port: {}, database: pg-sink, user: {ADMIN}, table: logs, \
+         columns: {{ body: body }}, record: whole, roll: {{ age: 200ms }} }}",
+        server.port()
+    );
+    let rig = Rig::new(&broker.bootstrap(), "pg-sink").sinks(&sinks).with_topics(2);
+    let worker = rig.working();
+    for wave in 0..3 {
+        let line = |number: i32| {
+            Record::new(&format!("k{number}"), format!(r#"{{"level":"info","message":"m{number}"}}"#))
+                .to(number % 2)
+        };
+        rig.witness.publish(&rig.topic, &(wave * 20..wave * 20 + 20).map(line).collect::<Vec<_>>());
+        rig.wait_drained(DRAINED, &[&worker]);
+    }
+    worker.stop();
+    let file = rig.file().display().to_string();
+    let sink = |arguments: &[&str]| {
+        let run = Command::new(binary()).arg("sink").args(arguments).output().unwrap();
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        (run.status.code().unwrap(), said)
+    };
+    let (code, said) = sink(&["ls", &file]);
+    assert!(code == 0 && said.contains("pg-sink.in/1") && said.contains("60 rows"), "{said}");
+    let (code, said) = sink(&["verify", &file]);
+    assert!(code == 0 && said.contains("2 partitions") && said.contains("60 rows: no fault"), "{said}");
+    let (code, said) = sink(&["compact", &file, "--out", "merged"]);
+    assert!(code == 64 && said.contains("keeps its rows in table logs"), "{said}");
+    for (damage, mend, words) in [
+        (
+            "create table aside as select * from logs limit 1; delete from logs where whole = (select whole from aside)",
+            "insert into logs select * from aside; drop table aside",
+            "fault rows: ",
+        ),
+        (
+            "create table aside as select * from logs limit 1; insert into logs select * from aside",
+            "delete from logs where ctid = (select max(ctid) from logs); drop table aside",
+            "fault rows: ",
+        ),
+        (
+            "create table aside as select * from longshore_ledger where sequence = 1 limit 1; \
+             delete from longshore_ledger l using aside where (l.pair, l.sequence) = (aside.pair, aside.sequence)",
+            "insert into longshore_ledger select * from aside; drop table aside",
+            "fault gap: ",
+        ),
+    ] {
+        server.sql("pg-sink", damage);
+        let (code, said) = sink(&["verify", &file]);
+        assert!(code == 1 && said.contains(words) && said.contains("pg-sink.in/"), "{words}: {said}");
+        server.sql("pg-sink", mend);
+    }
+    let (code, said) = sink(&["verify", &file, "--quick", "-o", "json"]);
+    assert!(code == 0 && said.contains("\"faults\": 0"), "{said}");
+}

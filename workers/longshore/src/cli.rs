@@ -3,6 +3,7 @@
 pub(crate) mod dlq;
 pub(crate) mod retry;
 pub(crate) mod rewind;
+pub(crate) mod sink;
 pub(crate) mod why;
 
 use std::path::PathBuf;
@@ -107,6 +108,9 @@ pub(crate) enum Command {
     /// Process records again, into a new sink generation; prints its plan and asks.
     #[command(after_help = rewind::EXAMPLES)]
     Rewind(rewind::Rewind),
+    /// Show what sinks hold, check it, or merge small files into a new folder.
+    #[command(after_help = sink::EXAMPLES)]
+    Sink(sink::Sink),
     /// Show or make the topics that a pipeline needs.
     Topics(Topics),
     /// Check the Avro schemas of a folder.

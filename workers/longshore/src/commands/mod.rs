@@ -11,6 +11,7 @@ pub(crate) mod publish;
 pub(crate) mod retry;
 pub(crate) mod rewind;
 pub(crate) mod schema;
+pub(crate) mod sink;
 pub(crate) mod tap;
 pub(crate) mod topics;
 pub(crate) mod why;

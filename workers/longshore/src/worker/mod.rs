@@ -5,9 +5,9 @@ pub(crate) mod connect;
 mod delay;
 mod http;
 pub(crate) mod ledgers;
-mod objects;
+pub(crate) mod objects;
 pub(crate) mod plan;
-mod postgres;
+pub(crate) mod postgres;
 pub(crate) mod signals;
 pub(crate) mod topics;
 

@@ -31,6 +31,8 @@ fn without(entry: &SinkEntry) -> End {
 }
 
 #[cfg(feature = "objects")]
+pub(crate) use with::place;
+#[cfg(feature = "objects")]
 pub(super) use with::{ledgers, sink};
 
 #[cfg(feature = "objects")]
@@ -106,7 +108,8 @@ mod with {
         })
     }
 
-    fn place(options: &ObjectsSinkOptions) -> Result<Place, String> {
+    /// Where the sink writes to.
+    pub(crate) fn place(options: &ObjectsSinkOptions) -> Result<Place, String> {
         let (name, prefix) = match options.place().map_err(|message| format!("url: {message}"))? {
             ObjectsPlace::Folder(folder) => return Ok(Place::Folder(folder)),
             ObjectsPlace::Bucket { bucket, prefix } => (bucket, prefix),

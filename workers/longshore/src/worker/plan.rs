@@ -84,7 +84,7 @@ pub(crate) fn steps_of(pipeline: &Pipeline) -> Result<Vec<AnyStep>, End> {
         .collect()
 }
 
-pub(super) fn configuration(message: impl std::fmt::Display) -> End {
+pub(crate) fn configuration(message: impl std::fmt::Display) -> End {
     End::new(Exit::Configuration, message)
 }
 

@@ -31,6 +31,8 @@ fn without(entry: &SinkEntry) -> End {
 }
 
 #[cfg(feature = "postgres")]
+pub(crate) use with::given;
+#[cfg(feature = "postgres")]
 pub(super) use with::{ledgers, sink};
 
 #[cfg(feature = "postgres")]
@@ -87,7 +89,8 @@ mod with {
         configuration(format!("sink {}: {message}", entry.name))
     }
 
-    fn given(entry: &SinkEntry, options: &PostgresSinkOptions) -> Result<PostgresOptions, End> {
+    /// What the sink is given.
+    pub(crate) fn given(entry: &SinkEntry, options: &PostgresSinkOptions) -> Result<PostgresOptions, End> {
         let table = Table::parse(&options.table)
             .ok_or_else(|| refused(entry, &format!("table: `{}` is no table", options.table)))?;
         let tls = options.tls.as_ref().map(|tls| Tls {

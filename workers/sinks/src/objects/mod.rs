@@ -11,7 +11,9 @@
 mod columns;
 mod entry;
 mod folder;
+pub mod inspect;
 mod layout;
+mod look;
 mod options;
 mod parquet;
 mod publish;

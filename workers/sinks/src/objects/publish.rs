@@ -76,7 +76,7 @@ impl Job<'_> {
         let entry = Entry::new(self.trailer.clone(), sealed.staged.clone());
         let name = self.layout.segment(self.trailer.sequence);
         if self.store.create(&name, Bytes::from(entry.encode(self.layout)?)).await? {
-            complete(self.store, &entry, &self.progress).await?;
+            complete(self.store, &entry.objects, &self.progress).await?;
             return Ok(Published::Done(Vec::new()));
         }
         let answer = self.look().await?;
@@ -98,7 +98,7 @@ impl Job<'_> {
         if found.trailer != (Trailer { decides: None, ..self.trailer.clone() }) {
             return Ok(Some(Published::TakenByOther(found.trailer.writer)));
         }
-        complete(self.store, &found, &self.progress).await?;
+        complete(self.store, &found.objects, &self.progress).await?;
         Ok(Some(Published::TakenByUs))
     }
 
@@ -157,9 +157,13 @@ fn about(trailer: &Trailer) -> Vec<(String, String)> {
 
 /// Gives the objects of a published segment their names. Whoever does it, and however often, the same bytes come under the same
 /// name; only when all have theirs are the staged objects removed.
-pub(super) async fn complete(store: &Store, entry: &Entry, progress: &Progress<'_>) -> Result<(), Failure> {
+pub(super) async fn complete(
+    store: &Store,
+    objects: &[Object],
+    progress: &Progress<'_>,
+) -> Result<(), Failure> {
     let named: Vec<BoxFuture<'_, Result<Path, Failure>>> =
-        entry.objects.iter().map(|object| name(store, object).boxed()).collect();
+        objects.iter().map(|object| name(store, object).boxed()).collect();
     let mut named = futures::stream::iter(named).buffer_unordered(AT_ONCE);
     let mut staged = Vec::new();
     while let Some(path) = named.try_next().await? {

@@ -1,5 +1,7 @@
 //! What the ledgers say, for commands that look and do not write.
 
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use longshore_core::ledger::LedgerView;
 use longshore_core::sink::WriterContext;
 use longshore_core::{Failure, Generation, PairId, Reason, WriterId};
@@ -10,6 +12,9 @@ use super::recover::read_view;
 use super::store::Store;
 use super::{Format, Place};
 use crate::pair_ledger::Owner;
+
+/// So many pairs are read at once.
+const PAIRS_AT_ONCE: usize = 8;
 
 /// What a sink's ledger holds of one pair in one generation.
 #[derive(Clone, Debug)]
@@ -30,16 +35,24 @@ pub struct PairLedger {
 /// A store that is away, lacking rights, or a ledger that cannot be read or is another pipeline's.
 pub async fn read_ledgers(pipeline: &str, place: &Place) -> Result<Vec<PairLedger>, Failure> {
     let store = Store::new(place).map_err(|message| Failure::halt(Reason::SinkUnfit, message))?;
-    let mut found = Vec::new();
+    let mut pairs = Vec::new();
     for folder in store.folders(store.root()).await? {
         let Some(generation) = generation_of(&folder) else { continue };
         for topic in store.folders(&ledgers(&folder)).await? {
-            for partition in store.folders(&topic).await? {
-                found.extend(read_pair(&store, pipeline, generation, &topic, &partition).await?);
-            }
+            let partitions = store.folders(&topic).await?;
+            pairs.extend(partitions.into_iter().map(|partition| (generation, topic.clone(), partition)));
         }
     }
-    Ok(found)
+    // Boxed, or the compiler does not see that what borrows the names may be sent.
+    let reads: Vec<BoxFuture<'_, _>> = pairs
+        .iter()
+        .map(|(generation, topic, partition)| {
+            read_pair(&store, pipeline, *generation, topic, partition).boxed()
+        })
+        .collect();
+    let read: Vec<Option<PairLedger>> =
+        futures::stream::iter(reads).buffered(PAIRS_AT_ONCE).try_collect().await?;
+    Ok(read.into_iter().flatten().collect())
 }
 
 async fn read_pair(

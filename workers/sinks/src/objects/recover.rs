@@ -64,7 +64,7 @@ async fn complete_all(store: &Store, layout: &Layout, left: &[Path], next: Seque
         let (_, entry) = read(store, &segment).await?;
         // Staged for the number by a writer that did not get it: nobody's.
         if entry.objects.iter().any(|object| left.iter().any(|name| name.as_ref() == object.staged)) {
-            complete(store, &entry, &Progress::new(None)).await?;
+            complete(store, &entry.objects, &Progress::new(None)).await?;
         }
     }
     Ok(())

@@ -40,11 +40,11 @@ static UPLOADS: AtomicU64 = AtomicU64::new(0);
 /// A store and the place in it.
 #[derive(Debug)]
 pub(super) struct Store {
-    inner: Arc<dyn ObjectStore>,
+    pub(super) inner: Arc<dyn ObjectStore>,
     /// Uploads in parts whose ids can be noted, so that another worker ends what a dead one has begun. A file system has none.
     parts: Option<Arc<dyn Parts>>,
     /// The file system, where it is one.
-    disk: Option<LocalFileSystem>,
+    pub(super) disk: Option<LocalFileSystem>,
     root: Path,
     /// Whether the store was seen to refuse a second object of one name.
     proven: AtomicBool,
@@ -404,7 +404,7 @@ async fn read(file: &Arc<File>, place: u64, length: u64) -> Result<Bytes, Failur
 /// | everything else (no answer, 5xx, slow down, credentials that have expired) | target, `sink.unavailable` |
 ///
 /// The answer's text stays out of the detail: it may hold tokens (I10).
-fn failure(doing: &str, name: &Path, error: &Error) -> Failure {
+pub(super) fn failure(doing: &str, name: &Path, error: &Error) -> Failure {
     let text = error.to_string();
     if let Some(code) = code_of(&text) {
         let detail = format!("{doing} {name}: the store says {code}");

@@ -18,6 +18,7 @@
 
 mod connect;
 mod encode;
+pub mod inspect;
 mod ledger;
 mod options;
 mod publish;

@@ -119,38 +119,61 @@ pub fn read_claim(file: &SinkFile) -> Result<Claim, Finding> {
     if file.compressed { read_frame(file) } else { read_entry(file) }
 }
 
-/// The last bytes of a file: `JSON | 16 bytes of its blake3 | its size u32 | "LSTRAIL1"`, in a skippable frame.
 fn read_frame(file: &SinkFile) -> Result<Claim, Finding> {
     use std::io::{Read, Seek, SeekFrom};
     let unreadable = |words: String| Finding::of_file(&file.path, Problem::TrailerUnreadable(words));
     let fail = |error: std::io::Error| unreadable(error.to_string());
     let mut data = fs::File::open(&file.path).map_err(fail)?;
     let size = data.metadata().map_err(fail)?.len();
-    if size < 36 {
-        return Err(unreadable("the file is too short".into()));
+    let mut wanted = size.min(FOOT_BYTES);
+    loop {
+        let mut tail = vec![0; wanted as usize];
+        data.seek(SeekFrom::Start(size - wanted)).and_then(|_| data.read_exact(&mut tail)).map_err(fail)?;
+        match claim_in_tail(&tail, size).map_err(unreadable)? {
+            Tail::Claim(claim) => return Ok(*claim),
+            Tail::Wanted(bytes) => wanted = bytes,
+        }
     }
-    let mut foot = [0; 28];
-    data.seek(SeekFrom::End(-28)).and_then(|_| data.read_exact(&mut foot)).map_err(fail)?;
+}
+
+/// What stands behind the JSON of a trailer: 16 bytes of its blake3, its size and the mark.
+const FOOT_BYTES: u64 = 28;
+
+/// What the last bytes of a file give.
+pub(crate) enum Tail {
+    /// The trailer.
+    Claim(Box<Claim>),
+    /// So many bytes from the file's end are needed, which are more than were given.
+    Wanted(u64),
+}
+
+/// Reads the trailer in the last bytes of a file of `size` bytes: `JSON | 16 bytes of its blake3 | its size u32 | "LSTRAIL1"`, in a skippable
+/// frame.
+pub(crate) fn claim_in_tail(tail: &[u8], size: u64) -> Result<Tail, String> {
+    let Some((rest, foot)) = tail.split_last_chunk::<{ FOOT_BYTES as usize }>() else {
+        return Err("the file is too short".into());
+    };
     if &foot[20..] != b"LSTRAIL1" {
-        return Err(unreadable("the file does not end with one".into()));
+        return Err("the file does not end with one".into());
     }
     let json_bytes = u64::from(u32::from_le_bytes([foot[16], foot[17], foot[18], foot[19]]));
-    let frame_bytes = 8 + json_bytes + 28;
+    let frame_bytes = 8 + json_bytes + FOOT_BYTES;
     if frame_bytes > size {
-        return Err(unreadable("it claims to be larger than the file".into()));
+        return Err("it claims to be larger than the file".into());
     }
-    let mut frame = vec![0; (frame_bytes - 28) as usize];
-    data.seek(SeekFrom::Start(size - frame_bytes)).and_then(|_| data.read_exact(&mut frame)).map_err(fail)?;
-    let (head, json) = frame.split_at(8);
+    if frame_bytes > tail.len() as u64 {
+        return Ok(Tail::Wanted(frame_bytes));
+    }
+    let (head, json) = rest[rest.len() - 8 - json_bytes as usize..].split_at(8);
     // Any zstd reader must pass over it: one of the sixteen skippable magics, and the right size.
     let skippable = head[0] & 0xf0 == 0x50 && head[1..4] == [0x2a, 0x4d, 0x18];
-    if !skippable || head[4..8] != ((json_bytes + 28) as u32).to_le_bytes() {
-        return Err(unreadable("it is not framed as a skippable frame".into()));
+    if !skippable || head[4..8] != ((json_bytes + FOOT_BYTES) as u32).to_le_bytes() {
+        return Err("it is not framed as a skippable frame".into());
     }
     if blake3::hash(json).as_bytes()[..16] != foot[..16] {
-        return Err(unreadable("its checksum is wrong".into()));
+        return Err("its checksum is wrong".into());
     }
-    serde_json::from_slice(json).map_err(|error| unreadable(error.to_string()))
+    serde_json::from_slice(json).map(|claim| Tail::Claim(Box::new(claim))).map_err(|error| error.to_string())
 }
 
 fn read_entry(file: &SinkFile) -> Result<Claim, Finding> {

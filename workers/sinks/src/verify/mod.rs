@@ -15,9 +15,11 @@ use std::path::Path;
 use longshore_core::Origin;
 
 pub use self::claim::{Claim, read_claim};
+pub(crate) use self::claim::{Tail, claim_in_tail};
 pub use self::finding::{Finding, Problem};
 pub use self::listing::{Listing, SinkFile, list};
 pub use self::rows::lines_of;
+pub(crate) use self::rows::parse as parse_row;
 
 /// One row as it lies in a file.
 #[derive(Clone, Debug)]

@@ -112,7 +112,8 @@ impl Judge<'_> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<(&str, Origin), String> {
+/// A line as JSON, and whose row it is.
+pub(crate) fn parse(bytes: &[u8]) -> Result<(&str, Origin), String> {
     let Some(bytes) = bytes.strip_suffix(b"\n") else { return Err("it has no end".into()) };
     let json = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
     let parsed: OriginOnly<'_> = serde_json::from_str(json).map_err(|error| error.to_string())?;
