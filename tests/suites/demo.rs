@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use longshore_broker::JvmBroker;
+use longshore_tests::harness::readback::{Place, Reader, read_back};
 use longshore_tests::harness::{Longshore, binary, packed_files};
 
 /// A demo takes half a minute; on a machine that does other things as well it may take three.
@@ -130,6 +131,41 @@ fn rows_in_tables_are_counted_by_sql() {
         assert!(named, "no finding {words:?} names {row}:\n{told}");
         assert!(told.contains("rows in the ledger"), "{told}");
     }
+}
+
+/// Scenario: the demo with its rows in Parquet files, read back by pyarrow and by DuckDB as well; then the run's folder is moved, and a file
+/// taken out. Guarantee: the same account, with as many rows as foreign readers find; the file that is missing is named, and its records.
+#[test]
+fn rows_in_parquet_are_counted_by_a_reader() {
+    let (_home, dir, told) = demo("embedded", &["--sink", "parquet"]);
+    assert!(told.contains("distinct rows, read back from the Parquet files"), "{told}");
+    let rows: u64 = row(&told, "= in files").iter().sum();
+    for reader in [Reader::Pyarrow, Reader::Duckdb] {
+        for (folder, found) in [("out/logs", 0), ("out/documents", 1)] {
+            let Some(read) = read_back(reader, Place::Folder(&dir.join(folder))) else { continue };
+            assert_eq!(
+                read.rows.len() as u64,
+                row(&told, "= in files")[found],
+                "{reader:?}: {folder}\n{told}"
+            );
+        }
+    }
+    assert!(rows > 20_000, "{told}");
+    let moved = dir.with_file_name("moved");
+    fs::rename(&dir, &moved).unwrap();
+    let clean = verify(&moved);
+    assert!(clean.status.success(), "{}", text(&clean));
+    let find =
+        Command::new("find").arg(moved.join("out/logs")).args(["-name", "*.parquet"]).output().unwrap();
+    let files = String::from_utf8(find.stdout).unwrap();
+    let file = Path::new(files.lines().next().unwrap());
+    fs::remove_file(file).unwrap();
+    let found = verify(&moved);
+    let told = text(&found);
+    assert_eq!(found.status.code(), Some(1), "{told}");
+    let name = file.strip_prefix(&moved).unwrap().display().to_string();
+    assert!(told.lines().any(|line| line.contains("is not there") && line.contains(&name)), "{told}");
+    assert!(told.contains("missing: demo.logs/"), "{told}");
 }
 
 /// Scenario: a twentieth of the records fails on purpose while a worker is killed, then every record for a while; the cause is mended and

@@ -186,8 +186,9 @@ pub(crate) struct DevStart {
     /// through at a later try, one is a dead letter and is sent again at the end.
     #[arg(long, value_name = "SHARE", conflicts_with = "serve")]
     pub(crate) fail: Option<Share>,
-    /// Where rows go: files, postgres (a private server, from this machine's programs), or
-    /// postgresql://USER@HOST:PORT/DATABASE, with the password in PGPASSWORD.
+    /// Where rows go: files, parquet, postgres (a private server, from this machine's
+    /// programs), or postgresql://USER@HOST:PORT/DATABASE, with the password in
+    /// PGPASSWORD.
     #[arg(long, value_name = "SINK", default_value = "files")]
     pub(crate) sink: String,
     /// Only run a broker, print its address, and wait for Ctrl-C.

@@ -28,6 +28,9 @@ pub(crate) struct Account {
     /// The table that the rows are in; none when they are in files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) table: Option<String>,
+    /// Whether they are in Parquet files.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) parquet: bool,
     /// Distinct records with a row in the files, or in the table.
     pub(crate) in_files: u64,
     /// Records filtered, by reason, as the trailers count them.
@@ -95,6 +98,7 @@ impl Count {
             published: rows.len() as u64,
             confirmed: pipeline.published,
             table: pipeline.table.clone(),
+            parquet: pipeline.parquet,
             ..Account::default()
         };
         let published = rows.into_iter().map(|row| (row.origin.clone(), row)).collect();
@@ -111,6 +115,7 @@ impl Count {
         self.ways = Ways::read(folder, pipeline, &self.published, &mut self.account)?;
         match &pipeline.table {
             Some(table) => self.table(table, folder)?,
+            None if pipeline.parquet => self.parquet(pipeline, folder)?,
             None => self.files(&folder.join(&pipeline.files), folder)?,
         }
         self.places();
@@ -168,7 +173,7 @@ impl Count {
     }
 
     /// Holds a row against the one before it of its key.
-    fn in_order(&mut self, place: &str, origin: &Origin) {
+    pub(super) fn in_order(&mut self, place: &str, origin: &Origin) {
         // A dead letter leaves the order of its key, and its replay comes late.
         let key = self.published.get(origin).and_then(|published| published.key.clone());
         let Some(key) = key.filter(|_| !self.ways.is_replayed(origin)) else { return };

@@ -28,10 +28,9 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// The database that `--sink` asks for, with an empty schema for the demo; none for `files`.
-    pub(crate) fn wanted(sink: &str, output: &Output) -> Result<Option<Self>, End> {
+    /// The database that `--sink` asks for, with an empty schema for the demo.
+    pub(crate) fn wanted(sink: &str, output: &Output) -> Result<Self, End> {
         let database = match sink {
-            "files" => return Ok(None),
             _ if !cfg!(feature = "postgres") => {
                 let words = "--sink: this build was made without the feature `postgres`";
                 return Err(End::new(Exit::Configuration, words));
@@ -49,13 +48,13 @@ impl Database {
             return Err(End::new(Exit::Configuration, words));
         }
         database.sql(&format!("create schema {SCHEMA}"))?;
-        Ok(Some(database))
+        Ok(database)
     }
 
     /// `postgresql://USER@HOST:PORT/DATABASE`. The password comes by `PGPASSWORD`, which workers and `psql` read both, so it is in no
     /// command line and in no file.
     fn named(url: &str) -> Result<Self, End> {
-        let form = "expected files, postgres, or postgresql://USER@HOST:PORT/DATABASE, and the password in PGPASSWORD";
+        let form = "expected files, parquet, postgres, or postgresql://USER@HOST:PORT/DATABASE, and the password in PGPASSWORD";
         let wrong = || End::new(Exit::Usage, format!("--sink: {form}"));
         let rest = url.split_once("://").map(|(_, rest)| rest).ok_or_else(wrong)?;
         let (user, place) = rest.rsplit_once('@').ok_or_else(wrong)?;

@@ -38,6 +38,9 @@ pub(crate) struct Pipeline {
     pub(crate) letters: String,
     /// Where its files are, relative to the run's folder.
     pub(crate) files: PathBuf,
+    /// Whether they are Parquet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) parquet: bool,
     /// The table that its rows are in instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) table: Option<String>,

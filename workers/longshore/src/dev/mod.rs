@@ -13,6 +13,7 @@ mod found;
 mod generate;
 mod interrupt;
 mod kill;
+mod parquet;
 mod pipelines;
 mod readback;
 mod report;
@@ -72,8 +73,8 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
     interrupt::end_on_signal(broker.container())?;
     let target = Target::broker(&broker.bootstrap());
     let rehearsal = arguments.fail.map(|share| Rehearsal::of(share.get()));
-    let database = Database::wanted(&arguments.sink, output)?;
-    let prepared = pipelines::write(dir, &broker.bootstrap(), rehearsal, database.as_ref())?;
+    let into = Into::wanted(&arguments.sink, output)?;
+    let prepared = pipelines::write(dir, &broker.bootstrap(), rehearsal, &into)?;
     let input = gather(arguments, &broker, output)?;
     make_topics(&broker, &target.options, &prepared, arguments, output)?;
 
@@ -100,13 +101,13 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
         &flood,
         output,
     )?;
-    if let Some(database) = &database {
+    if let Into::Tables(database) = &into {
         table::read_back(dir, database, &demo.prepared, output)?;
     }
     output.note(format_args!(
         "read back {} topics; counting from {} and topics alone\n",
         run.pipelines.len() * 3,
-        if database.is_some() { "tables" } else { "files" }
+        into.words()
     ));
     let accounts = account::count(dir).map_err(|error| End::new(Exit::Data, format!("{error:#}")))?;
     let verdict = report::print(&accounts, output);
@@ -116,6 +117,40 @@ fn demo(arguments: &DevStart, output: &Output) -> Result<(), End> {
         dir.display()
     ));
     verdict
+}
+
+/// Where rows go.
+pub(crate) enum Into {
+    /// JSON lines.
+    Files,
+    /// Parquet in a folder.
+    Parquet,
+    /// Tables of a database.
+    Tables(Box<Database>),
+}
+
+impl Into {
+    /// What `--sink` asks for.
+    fn wanted(sink: &str, output: &Output) -> Result<Self, End> {
+        match sink {
+            "files" => Ok(Self::Files),
+            "parquet" if cfg!(feature = "objects") => Ok(Self::Parquet),
+            "parquet" => {
+                let words = "--sink: this build was made without the feature `objects`";
+                Err(End::new(Exit::Configuration, words))
+            }
+            database => Ok(Self::Tables(Box::new(Database::wanted(database, output)?))),
+        }
+    }
+
+    /// What the account is counted from.
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Parquet => "Parquet files",
+            Self::Tables(_) => "tables",
+        }
+    }
 }
 
 /// What goes in: generated and real log lines, real documents.

@@ -6,6 +6,7 @@ use longshore_core::human::Share;
 
 use crate::exit::End;
 
+use super::Into;
 use super::database::Database;
 use super::expect::{Demo, FLOODED, QUIET, REJECT_SEED, RETRY_SEED, Rehearsal, SHORT_DOCUMENT_CHARS};
 
@@ -23,6 +24,8 @@ pub(crate) struct Prepared {
     pub(crate) file: PathBuf,
     /// Where its rows go, relative to the run's folder.
     pub(crate) files: PathBuf,
+    /// Whether they go there as Parquet.
+    pub(crate) parquet: bool,
     /// Where they go instead.
     pub(crate) table: Option<Table>,
     /// While this file is there, a rehearsal's steps reject every record.
@@ -80,11 +83,15 @@ pub(crate) fn write(
     dir: &Path,
     brokers: &str,
     rehearsal: Option<Rehearsal>,
-    database: Option<&Database>,
+    into: &Into,
 ) -> Result<Vec<Prepared>, End> {
     let folder = dir.join("pipelines");
     std::fs::create_dir_all(&folder)?;
-    let table = |name, demo| database.map(|database| Table::make(database, name, demo)).transpose();
+    let table = |name, demo| match into {
+        Into::Tables(database) => Table::make(database, name, demo).map(Some),
+        Into::Files | Into::Parquet => Ok(None),
+    };
+    let parquet = matches!(into, Into::Parquet);
     let logs = Prepared {
         name: "demo-logs",
         demo: Demo::Logs,
@@ -94,6 +101,7 @@ pub(crate) fn write(
         rehearsal,
         file: folder.join("logs.yaml"),
         files: PathBuf::from("out/logs"),
+        parquet,
         table: table("logs", Demo::Logs)?,
         mistake: folder.join("logs.mistake"),
     };
@@ -106,6 +114,7 @@ pub(crate) fn write(
         rehearsal,
         file: folder.join("documents.yaml"),
         files: PathBuf::from("out/documents"),
+        parquet,
         table: table("documents", Demo::Documents)?,
         mistake: folder.join("documents.mistake"),
     };
@@ -145,8 +154,13 @@ fn failing(pipeline: &Prepared, fails: Option<Rehearsal>) -> (String, String) {
 /// The pipeline's sink, as it stands in the file.
 fn sink(pipeline: &Prepared, dir: &Path) -> String {
     let files = quoted(&dir.join(&pipeline.files));
-    let to_files =
-        || format!("  - files: {{ path: {files}, format: jsonl.zst, roll: {{ bytes: 4MiB, age: 2s }} }}\n");
+    let to_files = || {
+        let place = match pipeline.parquet {
+            true => format!("objects: {{ url: {files}"),
+            false => format!("files: {{ path: {files}, format: jsonl.zst"),
+        };
+        format!("  - {place}, roll: {{ bytes: 4MiB, age: 2s }} }}\n")
+    };
     pipeline.table.as_ref().map_or_else(to_files, |table| table.sink.clone())
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn read_back(
             topic: pipeline.topic.to_owned(),
             letters: pipeline.letters.to_owned(),
             files: pipeline.files.clone(),
+            parquet: pipeline.parquet,
             table: pipeline.table.as_ref().map(|table| table.name.clone()),
             published: *published,
             committed: committed(&admin, pipeline, pipeline.topic)?,

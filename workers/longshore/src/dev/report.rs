@@ -47,7 +47,11 @@ fn lines(account: &Account, output: &Output) {
             let words = format!("distinct rows of {table}, read back by SQL");
             row(output, "= in the table", account.in_files, &words);
         }
-        None => row(output, "= in files", account.in_files, "distinct rows, read back from the files"),
+        None => {
+            let format = if account.parquet { "Parquet files" } else { "files" };
+            let words = format!("distinct rows, read back from the {format}");
+            row(output, "= in files", account.in_files, &words);
+        }
     }
     row(output, "+ filtered", filtered, &reasons(&account.filtered));
     row(output, "+ dead letters", dead, &reasons(&account.dead));
