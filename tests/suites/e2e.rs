@@ -35,6 +35,8 @@ mod rewind;
 mod said;
 #[path = "e2e/security.rs"]
 mod security;
+#[path = "e2e/service.rs"]
+mod service;
 #[path = "e2e/sinks.rs"]
 mod sinks;
 #[path = "e2e/slow.rs"]

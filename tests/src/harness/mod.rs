@@ -11,7 +11,7 @@ pub mod longshore;
 pub mod ports;
 pub mod postgres;
 pub mod readback;
-mod report;
+pub mod report;
 pub mod rig;
 pub mod store;
 mod tools;

@@ -12,7 +12,7 @@ pub(crate) fn used(what: &str) {
 
 /// Notes that the running test was skipped, and why.
 #[expect(clippy::print_stdout, reason = "test output")]
-pub(crate) fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     let test = std::thread::current().name().unwrap_or("test").to_owned();
     println!("skipped {test}: {why}");
     append("skipped", &format!("{test}: {why}"));

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::cli::VERSION;
 
 /// The poll loop turns many times a second; a minute of silence is a hang, long before the group would evict us.
-const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
+pub(super) const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// What the pages show.
 pub(crate) struct Pages {

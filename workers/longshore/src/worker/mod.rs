@@ -9,6 +9,7 @@ pub(crate) mod objects;
 pub(crate) mod plan;
 pub(crate) mod postgres;
 pub(crate) mod signals;
+mod systemd;
 pub(crate) mod topics;
 
 use std::path::Path;
@@ -94,6 +95,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let status = Status::new();
     let metrics = Metrics::new(VERSION);
     listen(loaded, &status, &metrics).await?;
+    systemd::tell(Arc::clone(&status));
 
     let budget = memory.budget();
     let (send, events) = tokio::sync::mpsc::unbounded_channel();
@@ -139,7 +141,11 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     if let Some(fails) = plan::rehearsal(pipeline) {
         tracing::warn!(fails, "rehearsal step in force: records fail on purpose");
     }
-    let end = Fleet::run(fleet, parts, signals::stop()).await;
+    let asked = async {
+        signals::stop().await;
+        systemd::stopping();
+    };
+    let end = Fleet::run(fleet, parts, asked).await;
     topics.flush(FLUSH).await;
     ended(end)
 }
