@@ -86,8 +86,13 @@ impl<T: Keyed> Leaves<T> {
         let (half, at) = if at >= leaf.len() { (&mut upper, at - leaf.len()) } else { (leaf, at) };
         half.reserve_exact(STEP);
         half.insert(at, item);
-        if let Some(first) = upper.first() {
-            self.leaves.insert(first.key(), upper);
+        if let Some(bound) = upper.first().map(T::key) {
+            let few = upper.len() < FULL / 4;
+            self.leaves.insert(bound, upper);
+            if few {
+                // Those that come in falling order would leave such a leaf every time.
+                self.merge(bound);
+            }
         }
         None
     }
@@ -157,6 +162,16 @@ mod tests {
         fn key(&self) -> u16 {
             self.0
         }
+    }
+
+    /// Scenario: behind a leaf that is nearly full items come in falling order. Guarantee: they do not leave a leaf for every few of them.
+    #[test]
+    fn falling_items_behind_a_full_leaf_share_leaves() {
+        let mut leaves = Leaves::default();
+        let items = (0..125u16).chain((4_000..5_000).rev());
+        items.for_each(|key| assert_eq!(leaves.insert(Item(key, 0)), None));
+        assert!(leaves.iter().map(Item::key).eq((0..125).chain(4_000..5_000)));
+        assert!(leaves.leaves.len() < 40, "{} leaves", leaves.leaves.len());
     }
 
     proptest! {
