@@ -146,6 +146,11 @@ impl Pair {
         if !own.sinks.is_empty() && held == crate::SinkMask::first(own.sinks.len()) {
             lane.settle(origin, copy.offset, covered);
             actions.push(Action::Settled(Tally { already_held: 1, ..Tally::default() }));
+        } else if !wanted && at_work && Rule::CommitBehindStrays.holds() {
+            // Nothing shows whose copy it is, and the input lane has the record itself. Behind the input's commit a later owner would
+            // believe it.
+            lane.strays.keep_in_mind(origin, copy.offset);
+            lane.settle_now(copy.offset);
         } else if waits || letter_flies {
             if Rule::JoinAtPublish.holds() {
                 lane.join(origin, copy.offset);

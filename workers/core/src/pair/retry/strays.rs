@@ -126,6 +126,11 @@ impl Strays {
         self.aside.len() as u64
     }
 
+    /// The input's commit stays at `origin` until this copy is committed.
+    pub(super) fn keep_in_mind(&mut self, origin: Offset, copy: Offset) {
+        self.found.insert((origin, copy));
+    }
+
     /// Notes which strays are committed; true when the input's commit may go on.
     pub(in crate::pair) fn committed(&mut self, below: Offset, runs: &RunSet) -> bool {
         let before = self.found.len();
