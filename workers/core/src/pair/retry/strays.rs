@@ -294,7 +294,7 @@ impl Pair {
 
     /// When [`Self::find_end`] has something to do.
     pub(in crate::pair) fn next_find_end(&self) -> Option<Moment> {
-        let strays = &self.own.retry.as_ref()?.strays;
+        let strays = &self.own.retry.as_ref().filter(|_| self.phase == Phase::Running)?.strays;
         let waits = strays.asked.is_none() && strays.lies_beyond(self.input_end());
         if waits { strays.again } else { None }
     }
