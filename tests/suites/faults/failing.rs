@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use longshore_broker::JvmBroker;
 use longshore_tests::harness::account::Fate;
+use longshore_tests::harness::witness::now_ms;
 use longshore_tests::harness::{Account, Record, Rig, Worker, wait_until};
 
 use super::memory::{BUDGET_MIB, assert_within_budget, record_of};
@@ -102,6 +103,44 @@ fn everything_fails_and_memory_stays_within_the_budget() {
     assert_within_budget(&worker, "while all of it is worked off");
     worker.stop();
     Account::take(&mended).assert_right(records as u64, |_| Fate::Row);
+}
+
+/// Scenario: the lane stands at the end of its retry topic, and copies come of which every twentieth is due at once and fails again; the others
+/// wait for an hour. Guarantee: what only waits leaves memory for the spool, though a copy of each chunk was at work (I5), and all of it waits.
+#[test]
+fn a_copy_that_is_tried_keeps_no_others_in_memory() {
+    const COPIES: usize = 2_000;
+    let Some(broker) = broker() else { return };
+    let rig = rig(broker, "failing-mixed")
+        .steps("\n  - fail: {}")
+        .set("failure.retry.first=1h")
+        .set("failure.retry.cap=1h")
+        .set("limits.memory=64MiB")
+        // What lies before is passed, so that its copies are the records of an owner before.
+        .set("input.start=latest")
+        .with_topics(4);
+    let now = now_ms();
+    let of = |n: usize| Record::new(&format!("key-{n}"), "{}").to((n % 4) as i32).at(now);
+    rig.witness.publish(&rig.topic, &(0..COPIES).map(of).collect::<Vec<_>>());
+    let mut worker = rig.working();
+    worker.wait_until("its partitions run", |worker| {
+        worker.pairs().iter().filter(|pair| pair.state == "running").count() == 4
+    });
+    let copy = |n: usize| {
+        let origin = format!("{}/{}/{}/0", rig.topic, n % 4, n / 4);
+        let wait = if (n / 4).is_multiple_of(20) { 0 } else { 3_600_000 };
+        let copy = record(n, COPIES).to((n % 4) as i32).copy_of(&origin, now);
+        copy.header("longshore.not-before", &(now + wait).to_string())
+    };
+    rig.witness.publish(&rig.retry_topic(), &(0..COPIES).map(copy).collect::<Vec<_>>());
+    let again = || rig.witness.ends(&rig.retry_topic()).iter().sum::<i64>() as usize >= COPIES + COPIES / 20;
+    wait_until("those that are due have failed again", Duration::from_secs(60), again);
+    let most = (COPIES * TEXT) as f64 / MIB;
+    worker.wait_until("all of it waits, and next to nothing of it in memory", |worker| {
+        let waiting = worker.metric("longshore_retry_waiting_records{");
+        waiting as usize == COPIES && spooled_mib(worker) > most * 0.85
+    });
+    worker.stop();
 }
 
 /// Scenario: records of 20 MB in several partitions fail and wait, in the long form together more than the budget; then the cause is mended.

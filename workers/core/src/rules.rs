@@ -44,11 +44,13 @@ pub enum Rule {
     NoteBeforeTry,
     /// A record that the deciding ledger refuses is a dead letter from that very segment on.
     RefusalDecides,
+    /// A chunk of which a record is at work stays in memory.
+    HeldStays,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -69,6 +71,7 @@ impl Rule {
         Self::CountCrashes,
         Self::NoteBeforeTry,
         Self::RefusalDecides,
+        Self::HeldStays,
     ];
 
     /// Whether it holds.

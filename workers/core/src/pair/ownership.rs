@@ -198,19 +198,21 @@ impl Ownership {
         lane.settle_joined(&origins, self.commits.acknowledged());
     }
 
-    /// The record of an entry.
+    /// The record of an entry. Whoever has the entry needs the chunk, and of the retry lane holds it, so it is in memory.
     pub(super) fn record(&self, entry: &Entry) -> Option<RecordRef> {
-        match entry.lane {
+        let record = match entry.lane {
             Lane::Input => self.chunks.record(entry.chunk, entry.index),
             Lane::Retry => self.retry.as_ref()?.payloads.record(entry.chunk, entry.index),
-        }
+        };
+        crate::invariant!(I1, record.is_some(), "the record of {entry:?} left memory before its end");
+        record
     }
 
     /// One more of the machine's parts needs the record of an entry.
     pub(super) fn need(&mut self, entry: &Entry) {
         match (entry.lane, &mut self.retry) {
             (Lane::Input, _) => self.chunks.need(entry.chunk, 1),
-            (Lane::Retry, Some(lane)) => lane.payloads.need(entry.chunk, 1),
+            (Lane::Retry, Some(lane)) => lane.payloads.hold(entry.chunk),
             (Lane::Retry, None) => {}
         }
     }
@@ -219,7 +221,7 @@ impl Ownership {
     pub(super) fn release(&mut self, lane: Lane, chunk: u32, records: usize) {
         match (lane, &mut self.retry) {
             (Lane::Input, _) => self.chunks.release(chunk, records),
-            (Lane::Retry, Some(lane)) => lane.payloads.release(chunk, records),
+            (Lane::Retry, Some(lane)) => lane.payloads.let_go(chunk, records),
             (Lane::Retry, None) => {}
         }
     }

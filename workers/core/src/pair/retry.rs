@@ -51,8 +51,8 @@ pub(super) struct RetryLane {
     pub(super) parking: Parking,
     /// The chunks of the copies that wait, in memory or elsewhere.
     pub(super) payloads: Payloads,
-    /// The chunk that came just now.
-    pub(super) fresh: Option<u32>,
+    /// Copies that just came and may be tried as soon as they are due.
+    due_at_once: Vec<Offset>,
     /// Payloads that are wanted and not in memory.
     pub(super) fetches: Fetches,
     pub(super) commits: Commits,
@@ -84,7 +84,7 @@ impl RetryLane {
             index: Index::default(),
             parking: Parking::default(),
             payloads: Payloads::default(),
-            fresh: None,
+            due_at_once: Vec::new(),
             fetches: Fetches::default(),
             commits: Commits::new(
                 assignment.committed.clone().filter(|position| position.offset == start),

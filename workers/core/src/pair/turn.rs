@@ -23,7 +23,7 @@ impl Pair {
             self.send_units(now, actions);
             self.seal_due(now, actions);
         }
-        self.put_fresh(actions);
+        self.put_away(actions);
         self.ask_spool(actions);
         self.commit_due(now, actions);
         self.commit_retry_due(now, actions);

@@ -22,7 +22,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 impl Pair {
     /// Carries what lies too far behind the end of the log, and now and then what has grown old.
     pub(in crate::pair) fn carry_forward(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let (window, quiet) = (self.options.window, self.is_lane_quiet());
+        let window = self.options.window;
         let (Some(policy), Some(lane)) = (self.options.retry, &mut self.own.retry) else { return };
         if !lane.is_caught_up() || lane.index.is_empty() || lane.fetches.carries() {
             return;
@@ -35,7 +35,7 @@ impl Pair {
         if !far_behind && !sweeps {
             return;
         }
-        if !lane.has_room(window, 1, quiet) {
+        if !lane.has_room(window, 1) {
             // Payloads that are not in memory could not be fetched.
             if sweeps {
                 lane.sweep = now.after(SOON);
@@ -70,7 +70,7 @@ impl Pair {
             let Some(lane) = &mut self.own.retry else { return };
             if lane.payloads.record(copy.chunk(), copy.index()).is_some() {
                 self.carry(origin, copy, actions);
-            } else if !lane.fetch(origin, &copy, Why::Carry, window, quiet) {
+            } else if !lane.fetch(origin, &copy, Why::Carry, window) {
                 // There is no room for its payload now.
                 lane.sweep = lane.sweep.min(now.after(SOON));
                 return;
@@ -81,7 +81,7 @@ impl Pair {
     pub(in crate::pair) fn carry(&mut self, origin: Offset, copy: Copy, actions: &mut Vec<Action>) {
         let Some(lane) = &mut self.own.retry else { return };
         let Some(record) = lane.payloads.record(copy.chunk(), copy.index()) else { return };
-        lane.payloads.need(copy.chunk(), 1);
+        lane.payloads.hold(copy.chunk());
         if let Some(copy) = lane.index.get_mut(origin) {
             copy.state = CopyState::Carried;
         }

@@ -42,22 +42,48 @@ impl Pair {
         if let Some(last) = last.filter(|_| chunk.offset(0) < end) {
             self.came_by(chunk.offset(0), last.next());
         }
+        self.pick_due(place, now);
         if let Some(lane) = &mut self.own.retry {
-            lane.fresh = Some(place);
+            lane.payloads.sorted(place);
         }
     }
 
-    /// The copies of a chunk that just came are sorted, and those that are due are at work: what only waits stays in memory or
-    /// goes to the spool.
-    pub(in crate::pair) fn put_fresh(&mut self, actions: &mut Vec<Action>) {
+    /// Of a chunk that just came few copies may be due: those get a chunk of their own where there is not room for all, or the others would
+    /// stay in memory as long as those are at work.
+    fn pick_due(&mut self, place: u32, now: Moment) {
+        let (window, position) = (self.options.window, self.own.tracker.position());
         let Some(lane) = &mut self.own.retry else { return };
-        let Some(place) = lane.fresh.take() else { return };
-        // The insertion itself counted for one, so that the chunk stays until here.
-        lane.payloads.release(place, 1);
-        if !lane.may_stay(self.options.window)
-            && let Some((id, chunk)) = lane.payloads.spool(place)
-        {
-            actions.push(Action::Spool { id, chunk });
+        let mut due = std::mem::take(&mut lane.due_at_once);
+        if due.is_empty() || !lane.is_caught_up() || lane.may_stay(window) {
+            return;
+        }
+        let goes = |origin: &Offset| {
+            let copy = lane.index.get(*origin).filter(|copy| copy.chunk() == place && copy.is_waiting());
+            *origin < position && copy.is_some_and(|copy| copy.is_due(now))
+        };
+        due.retain(goes);
+        // A later copy of the same record may have come in the same chunk.
+        due.sort_unstable();
+        due.dedup();
+        let copies = due.iter().filter_map(|origin| lane.index.get(*origin));
+        let records = copies.filter_map(|copy| lane.payloads.record(place, copy.index()));
+        let bytes = records.map(|record| record.bytes() as u64).sum::<u64>();
+        if bytes > 0 && bytes * 2 <= lane.payloads.bytes_of(place) {
+            lane.pick(place, &due);
+        }
+    }
+
+    /// What nobody holds any more stays in memory, or goes to the spool.
+    pub(in crate::pair) fn put_away(&mut self, actions: &mut Vec<Action>) {
+        let (window, running) = (self.options.window, self.phase == Phase::Running);
+        let Some(lane) = self.own.retry.as_mut().filter(|_| running) else { return };
+        lane.due_at_once.clear();
+        while let Some(place) = lane.payloads.next_idle() {
+            if !lane.may_stay(window)
+                && let Some((id, chunk)) = lane.payloads.spool(place)
+            {
+                actions.push(Action::Spool { id, chunk });
+            }
         }
     }
 
@@ -191,8 +217,7 @@ impl Pair {
         if lane.payloads.record(copy.chunk(), copy.index()).is_none() {
             return lane.fetch_of_topic(origin, copy.offset, Why::Reletter);
         }
-        lane.payloads.need(copy.chunk(), 1);
-        lane.payloads.keep(copy.chunk());
+        lane.payloads.hold(copy.chunk());
         lane.at_work += 1;
         let held = crate::SinkMask::first(own.sinks.len());
         let attempt = copy.attempt() + 1;
@@ -242,17 +267,20 @@ impl RetryLane {
                 // The same bytes are with the steps already.
                 if let Some(known) = self.index.get_mut(origin) {
                     known.stands_for(&copy);
+                    self.payloads.need(copy.chunk(), 1);
+                    self.payloads.release(superseded.chunk(), 1);
                 }
                 return;
             }
             self.index.remove(origin);
-            self.payloads.release(superseded.chunk(), 1);
+            self.leave(&superseded);
         }
         self.payloads.need(copy.chunk(), 1);
         self.index.insert(copy);
         let first = copy.key().is_none_or(|key| self.parking.park(key, origin));
         if first || !Rule::HeadOnly.holds() {
             self.index.offer(origin);
+            self.due_at_once.push(origin);
         }
     }
 }

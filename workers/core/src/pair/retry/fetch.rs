@@ -165,11 +165,16 @@ impl Fetches {
 
 impl RetryLane {
     /// Whether a payload of so many bytes may come into memory beside those that are there.
-    pub(in crate::pair) fn has_room(&self, window: Window, bytes: u64, quiet: bool) -> bool {
+    pub(in crate::pair) fn has_room(&self, window: Window, bytes: u64) -> bool {
         let taken = self.payloads.staying_bytes() + self.fetches.spool_bytes;
         let fits = taken + bytes <= window.bytes / WORK_SHARE;
-        // Otherwise one at a time.
-        fits || (quiet && self.at_work == 0 && self.fetches.spool.is_empty())
+        // Otherwise one at a time, when nothing of what was tried is on its way any more.
+        fits || (self.payloads.holds() == 0 && self.fetches.spool.is_empty())
+    }
+
+    /// Whether what is due waits for room that only publishes can make.
+    pub(in crate::pair) fn waits_for_publish(&self) -> bool {
+        self.fetches.starved && self.at_work == 0 && self.payloads.holds() > 0
     }
 
     /// Whether what just came may stay in memory.
@@ -178,18 +183,11 @@ impl RetryLane {
     }
 
     /// Asks for the payload of a copy that is not in memory; false without room for it.
-    pub(in crate::pair) fn fetch(
-        &mut self,
-        origin: Offset,
-        copy: &Copy,
-        why: Why,
-        window: Window,
-        quiet: bool,
-    ) -> bool {
+    pub(in crate::pair) fn fetch(&mut self, origin: Offset, copy: &Copy, why: Why, window: Window) -> bool {
         match self.payloads.source(copy.chunk()) {
-            Source::Memory => {}
+            Source::Held | Source::Memory | Source::Leaving => {}
             Source::Spool(id, bytes) => {
-                if !self.has_room(window, bytes, quiet) {
+                if !self.has_room(window, bytes) {
                     return false;
                 }
                 self.fetches.ask_spool(id, copy, Want { origin, why, bytes });
@@ -219,11 +217,6 @@ impl RetryLane {
 }
 
 impl Pair {
-    /// Whether nothing of what was tried is on its way any more.
-    pub(in crate::pair) fn is_lane_quiet(&self) -> bool {
-        self.own.letters.count() == 0
-    }
-
     /// The spool has a chunk, or does not take it.
     pub(in crate::pair) fn spooled(&mut self, id: SpoolId, taken: bool) {
         if let Some(lane) = &mut self.own.retry {
@@ -284,9 +277,8 @@ impl Pair {
         for index in 0..chunk.len() as u32 {
             self.payload_came(chunk, place, index, wall_ms, now, actions);
         }
-        // The insertion itself counted for one.
         if let Some(lane) = &mut self.own.retry {
-            lane.payloads.release(place, 1);
+            lane.payloads.sorted(place);
         }
     }
 
@@ -314,15 +306,15 @@ impl Pair {
         }
         let waits = |copy: &&mut Copy| copy.offset == offset && copy.is_waiting();
         let Some(copy) = lane.index.get_mut(want.origin).filter(waits) else { return };
-        let before = copy.chunk();
-        *copy = copy.placed(place, index);
+        let before = *copy;
+        *copy = copy.placed(place, index).as_fetched(want.why == Why::Try);
         let copy = *copy;
         lane.payloads.need(copy.chunk(), 1);
-        lane.payloads.keep(place);
-        lane.payloads.release(before, 1);
-        if want.why == Why::Carry {
+        lane.leave(&before);
+        if !copy.is_fetched() {
             return self.carry(want.origin, copy, actions);
         }
+        lane.payloads.fetched_for(copy.chunk());
         lane.index.offer(want.origin);
     }
 
@@ -348,13 +340,13 @@ impl Pair {
 
     /// Sends the lane back to payloads that only the topic has, and to its end again.
     pub(in crate::pair) fn read_again(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let (quiet, window) = (self.is_lane_quiet(), self.options.window);
+        let window = self.options.window;
         let Some(lane) = &mut self.own.retry else { return };
         if !lane.is_caught_up() || (lane.fetches.reading.is_none() && lane.fetches.topic.is_empty()) {
             return;
         }
         lane.forget_stale();
-        let (end, room) = (lane.tracker.position(), lane.has_room(window, 1, quiet));
+        let (end, room) = (lane.tracker.position(), lane.has_room(window, 1));
         let fetches = &mut lane.fetches;
         let Some(reading) = fetches.reading else {
             if let Some(first) = fetches.first(room).filter(|_| fetches.again <= now) {
@@ -391,7 +383,7 @@ impl Pair {
             Some(reading) => reading.to.is_none().then(|| reading.since.after(AGAIN)),
             None if lane.fetches.topic.is_empty() => None,
             None => {
-                let room = lane.has_room(self.options.window, 1, self.is_lane_quiet());
+                let room = lane.has_room(self.options.window, 1);
                 (room || lane.fetches.strays > 0).then_some(lane.fetches.again)
             }
         }

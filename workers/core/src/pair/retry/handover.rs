@@ -37,9 +37,13 @@ impl Pair {
             lane.parking.divert(key, entry.offset);
         }
         if entry.lane == Lane::Retry {
-            lane.at_work = lane.at_work.saturating_sub(1);
-            lane.payloads.need(entry.chunk, 1);
-            let Some(copy) = lane.index.get_mut(entry.offset) else { return };
+            // The entry's hold goes to the letter, which alone needs the payload from now on.
+            lane.at_work -= 1;
+            let Some(copy) = lane.index.get_mut(entry.offset) else {
+                return lane.payloads.let_go(entry.chunk, 1);
+            };
+            lane.payloads.release(copy.chunk(), 1);
+            *copy = copy.unplaced();
             copy.state = CopyState::Leaving;
             // The next copy must outrank whatever was read while this one was tried, and until it is read itself, nothing
             // below it counts: both would be settled otherwise, each for the other's sake.
@@ -89,7 +93,7 @@ impl Pair {
             Lane::Retry => {
                 let Some(lane) = &mut self.own.retry else { return };
                 let Some(copy) = lane.index.remove(entry.offset) else { return };
-                lane.payloads.release(copy.chunk(), 1);
+                lane.leave(&copy);
                 lane.join(entry.offset, copy.offset);
                 lane.release_key(entry.offset, copy.key());
                 let (record, replays) = (flying.letter.record, copy.replays());

@@ -108,8 +108,26 @@ impl Copy {
     pub(in crate::pair) fn placed(self, chunk: u32, index: u32) -> Self {
         match u16::try_from(index) {
             Ok(index) => Self { chunk, index, ..self },
-            Err(_) => Self { chunk: IN_TOPIC, index: 0, ..self },
+            Err(_) => self.unplaced(),
         }
+    }
+
+    /// Nobody asks it for its payload any more.
+    pub(in crate::pair) fn unplaced(self) -> Self {
+        Self { chunk: IN_TOPIC, index: 0, ..self }
+    }
+
+    /// Whether its payload was fetched to be tried, and waits for that.
+    pub(in crate::pair) fn is_fetched(&self) -> bool {
+        self.marks.has(Marks::FETCHED)
+    }
+
+    pub(in crate::pair) fn as_fetched(self, fetched: bool) -> Self {
+        Self { marks: self.marks.with(Marks::FETCHED, fetched), ..self }
+    }
+
+    pub(in crate::pair) fn is_due(&self, now: Moment) -> bool {
+        Duration::from_micros(self.due_us) <= now.0
     }
 
     pub(in crate::pair) fn is_stale(&self, now: Moment) -> bool {
@@ -141,9 +159,10 @@ impl Copy {
         self.attempt = saturated(attempt);
     }
 
-    /// Takes the place of a copy that the same payload is tried for.
+    /// Takes the place of a copy whose payload is with the steps; when that one is given back untried, it is this one that waits.
     pub(in crate::pair) fn stands_for(&mut self, other: &Self) {
         (self.offset, self.attempt, self.replays) = (other.offset, other.attempt, other.replays);
+        (self.chunk, self.index) = (other.chunk, other.index);
         self.marks = self.marks.with(Marks::LAST, other.is_last());
     }
 
@@ -182,7 +201,7 @@ impl Keyed for Copy {
     }
 }
 
-/// Two truths in one byte.
+/// Three truths in one byte.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks(u8);
 
@@ -191,6 +210,8 @@ impl Marks {
     const KEY: u8 = 1;
     /// Its next try is its last.
     const LAST: u8 = 2;
+    /// Its payload was fetched.
+    const FETCHED: u8 = 4;
 
     fn has(self, mark: u8) -> bool {
         self.0 & mark != 0

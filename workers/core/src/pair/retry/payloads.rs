@@ -7,16 +7,24 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use crate::pair::SpoolId;
+use crate::rules::Rule;
 use crate::{Chunk, RecordRef};
 
 /// The chunk number of a copy whose payload was not read: it is in the topic alone.
 pub(in crate::pair) const IN_TOPIC: u32 = u32::MAX;
 
 /// The chunks of the copies that wait or are at work, by number, so that a copy costs no counted reference.
+///
+/// A copy that waits *needs* its chunk, wherever that is. Whoever asks for the record itself again *holds* it, so that memory keeps it: an
+/// entry of the scheduler, a row that may be refused, a letter. One hands its hold to the next, and the last one lets go.
 #[derive(Debug, Default)]
 pub(in crate::pair) struct Payloads {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
+    /// Slots that nobody holds any more, or that came just now: they may leave memory.
+    idle: Vec<u32>,
+    /// Holds of all slots.
+    holds: u64,
     /// Slots that the spool has, or is to have.
     spooled: HashMap<SpoolId, u32, FixedState>,
     last_id: u64,
@@ -37,9 +45,17 @@ struct Slot {
     place: Place,
     bytes: u64,
     records: u32,
+    /// By how many copies that wait, and by how many holds.
     needed: u64,
-    /// Its records are at work, so that memory keeps it.
-    stays: bool,
+    /// By how many holds, and copies that it was fetched for.
+    held: u64,
+}
+
+impl Slot {
+    /// Whether memory keeps it, wherever else it may be as well.
+    fn stays(&self) -> bool {
+        self.held > 0 && Rule::HeldStays.holds()
+    }
 }
 
 #[derive(Debug)]
@@ -54,19 +70,23 @@ enum Place {
 /// Where one copy's payload is to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pair) enum Source {
+    /// In memory, which keeps them.
+    Held,
     Memory,
+    /// In memory, and on their way to the spool.
+    Leaving,
     /// With the spool: so many bytes, about.
     Spool(SpoolId, u64),
     Topic,
 }
 
 impl Payloads {
-    /// Keeps a chunk for one record, for now.
+    /// Keeps a chunk until it was looked through: [`Self::sorted`].
     pub(in crate::pair) fn insert(&mut self, chunk: &Arc<Chunk>) -> u32 {
         let bytes = chunk.bytes() as u64;
         self.bytes += bytes;
         let place = Place::Memory(Arc::clone(chunk));
-        let slot = Some(Slot { place, bytes, records: chunk.len() as u32, needed: 1, stays: false });
+        let slot = Some(Slot { place, bytes, records: chunk.len() as u32, needed: 1, held: 0 });
         match self.free.pop() {
             Some(place) => {
                 self.slots[place as usize] = slot;
@@ -77,6 +97,55 @@ impl Payloads {
                 self.slots.len() as u32 - 1
             }
         }
+    }
+
+    /// A chunk that came was looked through: what nobody holds of it may leave.
+    pub(in crate::pair) fn sorted(&mut self, place: u32) {
+        self.idle.push(place);
+        self.release(place, 1);
+    }
+
+    /// One more needs the record itself.
+    pub(in crate::pair) fn hold(&mut self, place: u32) {
+        if let Some(Some(slot)) = self.slots.get_mut(place as usize) {
+            slot.held += 1;
+            self.holds += 1;
+            self.need(place, 1);
+        }
+    }
+
+    /// So many do not need the record itself any more.
+    pub(in crate::pair) fn let_go(&mut self, place: u32, holds: usize) {
+        if let Some(Some(slot)) = self.slots.get_mut(place as usize) {
+            slot.held -= holds as u64;
+            self.holds -= holds as u64;
+            if slot.held == 0 {
+                self.idle.push(place);
+            }
+            self.release(place, holds);
+        }
+    }
+
+    /// A chunk was fetched for a copy that needs it: it stays until that one is tried.
+    pub(in crate::pair) fn fetched_for(&mut self, place: u32) {
+        if let Some(Some(slot)) = self.slots.get_mut(place as usize) {
+            slot.held += 1;
+        }
+    }
+
+    /// That copy is tried, or does not wait any more.
+    pub(in crate::pair) fn fetched_for_no_more(&mut self, place: u32) {
+        if let Some(Some(slot)) = self.slots.get_mut(place as usize) {
+            slot.held -= 1;
+            if slot.held == 0 {
+                self.idle.push(place);
+            }
+        }
+    }
+
+    /// Whoever holds a record is with the steps, in a segment, or a letter.
+    pub(in crate::pair) fn holds(&self) -> u64 {
+        self.holds
     }
 
     /// More records need the chunk.
@@ -117,6 +186,11 @@ impl Payloads {
         }
     }
 
+    /// The bytes of a whole chunk.
+    pub(in crate::pair) fn bytes_of(&self, place: u32) -> u64 {
+        self.slots.get(place as usize).and_then(Option::as_ref).map_or(0, |slot| slot.bytes)
+    }
+
     /// The record at a place of a chunk that is in memory.
     pub(in crate::pair) fn record(&self, place: u32, index: u32) -> Option<RecordRef> {
         match &self.slots.get(place as usize)?.as_ref()?.place {
@@ -129,22 +203,22 @@ impl Payloads {
     pub(in crate::pair) fn source(&self, place: u32) -> Source {
         let Some(Some(slot)) = self.slots.get(place as usize) else { return Source::Topic };
         match slot.place {
-            Place::Memory(_) | Place::Asked(..) => Source::Memory,
+            Place::Memory(_) | Place::Asked(..) if slot.held > 0 => Source::Held,
+            Place::Memory(_) => Source::Memory,
+            Place::Asked(..) => Source::Leaving,
             Place::Spooled(id) => Source::Spool(id, slot.bytes / u64::from(slot.records.max(1))),
             Place::Topic => Source::Topic,
         }
     }
 
-    /// Records of a chunk in memory go to the steps, so memory keeps it.
-    pub(in crate::pair) fn keep(&mut self, place: u32) {
-        if let Some(Some(slot)) = self.slots.get_mut(place as usize) {
-            slot.stays = true;
-        }
+    /// The next slot that may leave memory, perhaps.
+    pub(in crate::pair) fn next_idle(&mut self) -> Option<u32> {
+        self.idle.pop()
     }
 
     /// Has the spool take a chunk that only waits.
     pub(in crate::pair) fn spool(&mut self, place: u32) -> Option<(SpoolId, Arc<Chunk>)> {
-        let slot = self.slots.get_mut(place as usize)?.as_mut().filter(|slot| !slot.stays)?;
+        let slot = self.slots.get_mut(place as usize)?.as_mut().filter(|slot| !slot.stays())?;
         let Place::Memory(chunk) = &slot.place else { return None };
         self.last_id += 1;
         let (id, chunk) = (SpoolId(self.last_id), Arc::clone(chunk));
@@ -165,7 +239,7 @@ impl Payloads {
         };
         let Place::Asked(chunk, _) = &slot.place else { return };
         self.asked_bytes -= slot.bytes;
-        if slot.stays {
+        if slot.stays() {
             slot.place = Place::Memory(Arc::clone(chunk));
             self.spooled.remove(&id);
             self.unneeded.extend(taken.then_some(id));

@@ -344,7 +344,7 @@ impl Pair {
         let met = origin < self.own.tracker.position();
         let Some(lane) = &mut self.own.retry else { return };
         let record = lane.payloads.record(copy.chunk(), copy.index());
-        lane.payloads.release(copy.chunk(), 1);
+        lane.leave(copy);
         lane.strays.found.insert((origin, copy.offset));
         if !met {
             // Others like it that it outranked must not be read behind the record either.

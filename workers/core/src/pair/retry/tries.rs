@@ -1,18 +1,19 @@
 //! From the index to the steps: which copy is tried next, and what its record's end means for the lane.
 
-use crate::pair::{Pair, Phase};
+use crate::pair::{Pair, Phase, Window};
 use crate::rules::Rule;
 use crate::scheduler::Entry;
-use crate::{Moment, Offset};
+use crate::{Moment, Offset, RecordRef};
 
 use super::fetch::Why;
+use super::payloads::Source;
 use super::{Copy, CopyState, RetryLane};
 
 impl Pair {
     /// Gives records whose time has come to the scheduler, each behind what is at work of its key; of a parked key only the
     /// first one (design section 4, ordered retry, rule 4). At most half of the window, so that the input lane goes on.
     pub(in crate::pair) fn queue_due(&mut self, now: Moment) {
-        let (window, quiet) = (self.options.window, self.is_lane_quiet());
+        let window = self.options.window;
         let most = (window.records / 2).max(1);
         let now = self.last_due().map_or(now, |until| until.min(now));
         let own = &mut self.own;
@@ -25,34 +26,32 @@ impl Pair {
                 return;
             }
             let Some(origin) = lane.index.take_due(now, position) else { return };
-            let Some(copy) = lane.index.get(origin).copied().filter(|copy| lane.comes_first(origin, copy))
-            else {
+            let Some(copy) = lane.index.get(origin).copied() else { continue };
+            if !lane.comes_first(origin, &copy) {
+                lane.want_no_more(&copy);
                 continue;
-            };
+            }
             let held = own.held_by(origin);
             let Some(lane) = &mut own.retry else { return };
             if held == all && !held.is_empty() {
                 // Another copy's try was published since.
                 lane.through(origin, copy.key());
                 lane.settle(origin, copy.offset, own.commits.acknowledged());
-                lane.payloads.release(copy.chunk(), 1);
+                lane.leave(&copy);
                 continue;
             }
-            if lane.payloads.record(copy.chunk(), copy.index()).is_none() {
-                if !lane.fetches.contains(copy.offset) && !lane.fetch(origin, &copy, Why::Try, window, quiet)
-                {
+            match lane.turn_of(origin, &copy, window) {
+                Turn::Comes => {}
+                Turn::Starves => {
                     lane.index.offer(origin);
                     lane.fetches.starved = true;
                     return;
                 }
-                continue;
+                Turn::Goes(copy) => {
+                    lane.take_up(origin, &copy);
+                    own.scheduler.push(Entry { held, attempt: copy.attempt() + 1, ..copy.entry() });
+                }
             }
-            lane.payloads.keep(copy.chunk());
-            lane.at_work += 1;
-            if let Some(copy) = lane.index.get_mut(origin) {
-                copy.state = CopyState::Tried;
-            }
-            own.scheduler.push(Entry { held, attempt: copy.attempt() + 1, ..copy.entry() });
         }
     }
 
@@ -73,21 +72,23 @@ impl Pair {
     /// The scheduler gave a record back untried, because another one of its key comes first now.
     pub(in crate::pair) fn put_back(&mut self, entry: &Entry) {
         let Some(lane) = &mut self.own.retry else { return };
-        lane.at_work = lane.at_work.saturating_sub(1);
+        lane.at_work -= 1;
+        lane.payloads.let_go(entry.chunk, 1);
         if let Some(copy) = lane.index.get_mut(entry.offset) {
             copy.state = CopyState::Waits;
         }
     }
 
-    /// A record is at its end in this lane: its copy joins what the record still waits for.
+    /// A record is at its end in this lane: its copy joins what the record still waits for. The entry's hold goes to that as well.
     pub(in crate::pair) fn tried(&mut self, entry: &Entry, releases: bool) -> Option<Copy> {
         let lane = self.own.retry.as_mut()?;
-        lane.at_work = lane.at_work.saturating_sub(1);
+        lane.at_work -= 1;
         if entry.lettered {
             lane.relettering.remove(&entry.offset);
             return None;
         }
         let copy = lane.index.remove(entry.offset)?;
+        lane.leave(&copy);
         lane.join(entry.offset, copy.offset);
         if releases {
             lane.release_key(entry.offset, copy.key());
@@ -96,7 +97,86 @@ impl Pair {
     }
 }
 
+/// What becomes of a copy that is due.
+enum Turn {
+    /// It goes to the steps, and its payload is there.
+    Goes(Copy),
+    /// Its payload was asked for.
+    Comes,
+    /// There is no room for its payload.
+    Starves,
+}
+
 impl RetryLane {
+    fn turn_of(&mut self, origin: Offset, copy: &Copy, window: Window) -> Turn {
+        match self.payloads.source(copy.chunk()) {
+            Source::Held => Turn::Goes(*copy),
+            // Its bytes are there and counted; from now on they stay.
+            Source::Memory if self.has_room(window, 0) => Turn::Goes(*copy),
+            Source::Leaving => match self.payloads.record(copy.chunk(), copy.index()) {
+                Some(record) if self.has_room(window, record.bytes() as u64) => {
+                    self.pick(copy.chunk(), &[origin]);
+                    Turn::Goes(self.index.get(origin).copied().unwrap_or(*copy))
+                }
+                Some(_) | None => Turn::Starves,
+            },
+            Source::Memory => Turn::Starves,
+            Source::Spool(..) | Source::Topic => {
+                let comes = self.fetches.contains(copy.offset) || self.fetch(origin, copy, Why::Try, window);
+                if comes { Turn::Comes } else { Turn::Starves }
+            }
+        }
+    }
+
+    /// A copy goes to the scheduler, whose entry holds its payload from now on.
+    fn take_up(&mut self, origin: Offset, copy: &Copy) {
+        self.payloads.hold(copy.chunk());
+        self.want_no_more(copy);
+        self.at_work += 1;
+        if let Some(copy) = self.index.get_mut(origin) {
+            copy.state = CopyState::Tried;
+        }
+    }
+
+    /// Gives copies of a chunk in memory one of their own, so that the rest can leave.
+    pub(in crate::pair) fn pick(&mut self, from: u32, origins: &[Offset]) {
+        let mut records = Vec::new();
+        for origin in origins {
+            let copy = self.index.get(*origin).filter(|copy| copy.chunk() == from && copy.is_waiting());
+            let record = copy.and_then(|copy| self.payloads.record(from, copy.index()));
+            records.extend(record.map(|record| (*origin, record)));
+        }
+        let (origins, records): (Vec<Offset>, Vec<RecordRef>) = records.into_iter().unzip();
+        let Some(first) = records.first() else { return };
+        let place = self.payloads.insert(&first.chunk().picked(&records));
+        for (index, origin) in (0..).zip(origins) {
+            if let Some(copy) = self.index.get_mut(origin) {
+                *copy = copy.placed(place, index);
+                self.payloads.need(copy.chunk(), 1);
+                self.payloads.release(from, 1);
+            }
+        }
+        self.payloads.sorted(place);
+    }
+
+    /// A copy does not need its payload any more.
+    pub(in crate::pair) fn leave(&mut self, copy: &Copy) {
+        if copy.is_fetched() {
+            self.payloads.fetched_for_no_more(copy.chunk());
+        }
+        self.payloads.release(copy.chunk(), 1);
+    }
+
+    /// What was fetched for a copy that waits need not stay for its sake.
+    fn want_no_more(&mut self, copy: &Copy) {
+        if copy.is_fetched() {
+            self.payloads.fetched_for_no_more(copy.chunk());
+            if let Some(copy) = self.index.get_mut(copy.origin()) {
+                *copy = copy.as_fetched(false);
+            }
+        }
+    }
+
     /// Whether no other record of its key comes before this one.
     fn comes_first(&self, origin: Offset, copy: &Copy) -> bool {
         copy.key().is_none_or(|key| self.parking.head(key) == Some(origin)) || !Rule::HeadOnly.holds()

@@ -1,6 +1,6 @@
 //! Payloads that do not wait in memory, by hand. Random schedules with spools that fail are in the simulation.
 
-use super::retry::{assign, copy_of, headers, policy, starts, with_retry};
+use super::retry::{acknowledge, assign, copy_of, headers, policy, starts, with_retry};
 use super::*;
 use crate::Chunk;
 use crate::headers::LetterHeaders;
@@ -142,4 +142,162 @@ fn a_large_stray_is_told_by_its_length_and_keeps_its_value() {
     let [letter] = &hand.letters()[..] else { panic!("one letter and no other") };
     assert_eq!((letter.origin, letter.failure.reason), (None, Reason::RetryStray));
     assert_eq!(letter.record.value(), Some(&b"value"[..]));
+}
+
+const KIB: u64 = 1024;
+
+/// A worker's spool and its disk: it takes whatever it is given, as a copy.
+#[derive(Default)]
+struct Disk {
+    kept: std::collections::HashMap<SpoolId, Arc<Chunk>>,
+    /// The chunks that the pair was given, wherever they are by now.
+    given: Vec<std::sync::Weak<Chunk>>,
+}
+
+impl Disk {
+    /// Does all that was asked of it.
+    fn turn(&mut self, hand: &mut Hand) {
+        loop {
+            let (taken, read) = (spools(hand), fetches(hand));
+            if taken.is_empty() && read.is_empty() {
+                return;
+            }
+            for (id, chunk) in taken {
+                let mut copy = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
+                let records = (0..chunk.len() as u32).filter_map(|at| crate::RecordRef::new(&chunk, at));
+                records.for_each(|record| copy.copy_of(&record));
+                drop(chunk);
+                self.kept.insert(id, copy.build(None));
+                hand.tell(Event::Spooled { epoch: Epoch(1), id, taken: true });
+            }
+            for read in read {
+                let chunk = Arc::clone(&self.kept[&read.id]);
+                give(hand, read, &chunk);
+            }
+        }
+    }
+
+    /// Bytes of the chunks that the pair was given and that are still in memory.
+    fn in_memory(&self) -> u64 {
+        self.given.iter().filter_map(std::sync::Weak::upgrade).map(|chunk| chunk.bytes() as u64).sum()
+    }
+}
+
+/// A pair whose window has room for some chunks, and 1000 records of its input that copies may name.
+fn with_disk(spec: SinkSpec) -> (Hand, Disk) {
+    let window = Window { records: 1000, bytes: 256 * KIB };
+    let retry = RetryPolicy { ordered: false, waiting: 10_000, ..policy() };
+    let options = PairOptions { window, retry: Some(retry), ..options(vec![spec]) };
+    let mut hand = Hand::new(options);
+    assign(&mut hand, 0);
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(1_000) });
+    (hand, Disk::default())
+}
+
+/// The lane reads a chunk of 20 copies of half a kilobyte and more from `first` on, each due in so long.
+fn mixed(hand: &mut Hand, disk: &mut Disk, first: i64, due_in: impl Fn(i64) -> i64) -> u64 {
+    let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
+    for place in first..first + 20 {
+        chunk.record(Offset(place), WALL_MS, None, Some(&[b'x'; 512]));
+        let not_before_ms = Some(WALL_MS + due_in(place));
+        let told = LetterHeaders { not_before_ms, replays: 1, ..headers(place, 1) }.encode();
+        told.iter().for_each(|(name, value)| chunk.header(name.as_bytes(), Some(value.as_bytes())));
+    }
+    let chunk = chunk.build(None);
+    let bytes = chunk.bytes() as u64;
+    disk.given.push(Arc::downgrade(&chunk));
+    hand.tell(Event::CopiesRead { chunk, wall_ms: WALL_MS });
+    disk.turn(hand);
+    bytes
+}
+
+/// Scenario: of each chunk one copy is due at once and the others wait; those that are due are with a slow step, or fail again and again go
+/// out as letters. Guarantee: what only waits leaves memory, however long the others of its chunk are at work (I5).
+#[test]
+fn a_copy_at_work_keeps_no_others_in_memory() {
+    for slow in [true, false] {
+        let (mut hand, mut disk) = with_disk(spec("files", true));
+        let mut chunk_bytes = 0;
+        for first in (0..800).step_by(20) {
+            chunk_bytes = mixed(&mut hand, &mut disk, first, |place| if place == first { 0 } else { 50_000 });
+            if !slow {
+                hand.run(|_| Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))));
+                for letter in hand.letters() {
+                    acknowledge(&mut hand, letter.id);
+                }
+            }
+            disk.turn(&mut hand);
+            let most = 256 * KIB / 8 + chunk_bytes;
+            assert!(disk.in_memory() <= most, "slow: {slow}, {first}: {} of {most}", disk.in_memory());
+        }
+        assert!(40 * chunk_bytes > 2 * 256 * KIB, "all of it would not fit");
+        let waiting = hand.pair.waiting();
+        assert_eq!(waiting.0, 800, "slow: {slow}");
+        let tried = hand.take(|action| if let Action::Run(unit) = action { Ok(unit) } else { Err(action) });
+        let tried: usize = tried.iter().map(|unit| unit.entries.len()).sum();
+        assert_eq!(tried, if slow { 4 } else { 0 }, "as many units as may be in flight");
+    }
+}
+
+/// Scenario: half of a chunk is due, and the rest waits. Guarantee: the chunk stays as long as a record of it is with the steps or on its way as
+/// a letter, and goes to the spool when the last one is through.
+#[test]
+fn a_chunk_goes_to_the_spool_when_nobody_holds_it_any_more() {
+    let (mut hand, mut disk) = with_disk(spec("files", true));
+    let bytes = mixed(&mut hand, &mut disk, 0, |place| if place < 14 { 0 } else { 50_000 });
+    mixed(&mut hand, &mut disk, 20, |place| if place < 34 { 0 } else { 50_000 });
+    assert!(bytes < 256 * KIB / 16 && 2 * bytes > 256 * KIB / 16, "{bytes}");
+    assert!(disk.kept.is_empty());
+    hand.run(|_| Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))));
+    let letters = hand.letters();
+    assert_eq!(letters.len(), 28);
+    let (last, others) = letters.split_last().unwrap();
+    others.iter().for_each(|letter| acknowledge(&mut hand, letter.id));
+    assert_eq!(spools(&mut hand).len(), 1, "the one that nobody holds, since both are more than may stay");
+    acknowledge(&mut hand, last.id);
+    assert!(spools(&mut hand).is_empty(), "one alone may stay");
+}
+
+/// Scenario: a copy is larger than what may be at work, and letters of the input wait for a broker that does not answer. Guarantee: it is
+/// fetched when nothing else of the lane is at work, whatever the input waits for (I6).
+#[test]
+fn a_copy_without_room_waits_for_its_own_lane_alone() {
+    let (mut hand, mut disk) = with_disk(spec("files", true));
+    hand.receive(&[(1_000, "a")]);
+    hand.run(|_| Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))));
+    assert_eq!(hand.letters().len(), 1, "and nobody answers");
+    let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
+    chunk.record(Offset(0), WALL_MS, None, Some(&vec![b'x'; 40 << 10]));
+    let told = LetterHeaders { not_before_ms: Some(WALL_MS + 50_000), replays: 1, ..headers(0, 1) }.encode();
+    told.iter().for_each(|(name, value)| chunk.header(name.as_bytes(), Some(value.as_bytes())));
+    hand.tell(Event::CopiesRead { chunk: chunk.build(None), wall_ms: WALL_MS });
+    disk.turn(&mut hand);
+    assert_eq!(disk.kept.len(), 1);
+    hand.pass(Duration::from_secs(50));
+    disk.turn(&mut hand);
+    assert_eq!(runs(&mut hand).len(), 1);
+}
+
+/// Scenario: rows of retried records wait in a segment of a sink that may refuse them, and with them the payloads; more are due, and have no
+/// room. Guarantee: the segment is published at once and not when it has grown old.
+#[test]
+fn a_segment_whose_payloads_take_the_room_is_published() {
+    let (mut hand, mut disk) = with_disk(SinkSpec { refuses: true, ..spec("table", true) });
+    for first in (0..200).step_by(20) {
+        mixed(&mut hand, &mut disk, first, |_| 50_000);
+    }
+    hand.pass(Duration::from_secs(50));
+    disk.turn(&mut hand);
+    assert!(hand.trailers().is_empty());
+    let mut trailers = Vec::new();
+    for _ in 0..20 {
+        hand.run(to_first);
+        disk.turn(&mut hand);
+        trailers.extend(hand.trailers());
+    }
+    let [(sink, trailer)] = &trailers[..] else { panic!("{} segments", trailers.len()) };
+    assert!((1..200).contains(&trailer.rows), "{}", trailer.rows);
+    hand.publish(*sink, trailer, Published::Done(Vec::new()));
+    disk.turn(&mut hand);
+    assert!(!runs(&mut hand).is_empty(), "there is room again");
 }
