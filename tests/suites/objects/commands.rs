@@ -279,6 +279,18 @@ fn small_files_are_merged_into_a_new_place() {
     let (code, _, said) = sink(&["compact", file, "lines", "--out", inside.to_str().unwrap()]);
     assert!(code == 78 && (said.contains("own place") || said.contains("not empty")), "{said}");
 
+    // As it is when a run was killed before it gave the folder its name, and where the folder beside is somebody else's.
+    let aside = out.with_extension("compacting");
+    fs::rename(&out, &aside).unwrap();
+    let (code, told, said) = sink(&["compact", file, "lake", "--out", out.to_str().unwrap()]);
+    assert!(code == 0 && told.contains("an earlier run") && !aside.exists(), "{told}{said}");
+    assert_eq!(files(&out, ".parquet"), merged);
+    fs::create_dir(written.rig.folder().join("theirs.compacting")).unwrap();
+    fs::write(written.rig.folder().join("theirs.compacting/thesis.txt"), "years of work").unwrap();
+    let theirs = written.rig.folder().join("theirs");
+    let (code, _, said) = sink(&["compact", file, "lake", "--out", theirs.to_str().unwrap()]);
+    assert!(code == 78 && said.contains("no compaction's") && !theirs.exists(), "{said}");
+
     assert_resumed(&written, store);
     for (name, ending) in [("lines", ".jsonl.zst"), ("packed", ".jsonl.zst"), ("plain", ".jsonl")] {
         let out = written.rig.folder().join(format!("merged-{name}"));

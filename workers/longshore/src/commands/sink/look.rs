@@ -36,7 +36,9 @@ pub(super) fn verify(
         SinkKind::Files(_) | SinkKind::Objects(_) => {
             lake::verify(pipeline, sink, generation, rows, told).map(Some)
         }
-        SinkKind::Postgres(options) => table::verify(pipeline, sink, options, rows, told).map(Some),
+        SinkKind::Postgres(options) => {
+            table::verify(pipeline, sink, options, (generation, rows), told).map(Some)
+        }
         SinkKind::Topic(_) | SinkKind::Stdout(_) => Ok(None),
     }
 }
@@ -184,11 +186,12 @@ mod table {
         pipeline: &Pipeline,
         sink: &SinkEntry,
         options: &PostgresSinkOptions,
-        rows: bool,
+        (generation, rows): (Option<u32>, bool),
         told: &Told,
     ) -> Result<Verified, End> {
         let (given, tell) = (given(sink, options)?, |count| told.more(count));
-        Ok(runtime()?.block_on(inspect::verify(&pipeline.pipeline, &sink.name, &given, rows, &tell))?)
+        let read = inspect::verify(&pipeline.pipeline, &sink.name, &given, generation, rows, &tell);
+        Ok(runtime()?.block_on(read)?)
     }
 }
 
@@ -210,7 +213,7 @@ mod table {
         _: &Pipeline,
         sink: &SinkEntry,
         _: &PostgresSinkOptions,
-        _: bool,
+        _: (Option<u32>, bool),
         _: &Told,
     ) -> Result<Verified, End> {
         without(sink, "postgres")

@@ -59,7 +59,9 @@ pub async fn verify(source: &Source, asked: Asked, tell: &Tell) -> Result<Verifi
     let pairs = source.pairs().await?;
     let mut judged = futures::stream::iter(pairs.into_iter().map(one)).buffer_unordered(PAIRS_AT_ONCE);
     let mut small = 0;
-    while let Some((pair, of_pair)) = judged.try_next().await? {
+    while let Some((mut pair, of_pair)) = judged.try_next().await? {
+        // On a disk a pair has folders as soon as a worker has looked at them.
+        pair.pairs = u64::from(pair.segments > 0);
         found.add(pair);
         small += of_pair;
     }

@@ -11,7 +11,7 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::{KeyValue, ParquetMetaData};
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use ::parquet::file::writer::SerializedFileWriter;
-use arrow_array::RecordBatch;
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -194,7 +194,7 @@ impl Growing {
             }
         }
         self.rows += batch.num_rows() as u64;
-        self.in_group += batch.get_array_memory_size() as u64;
+        self.in_group += bytes_of(batch);
         if self.in_group >= row_group { self.end_group() } else { Ok(()) }
     }
 
@@ -228,6 +228,14 @@ impl Growing {
         let file = self.writer.into_inner().map_err(defect)?;
         Ok((file.into_inner().map_err(|error| here(error.error()))?, self.rows))
     }
+}
+
+/// Bytes of the values, without what their buffers have room for beside them.
+fn bytes_of(batch: &RecordBatch) -> u64 {
+    let size = |column: &ArrayRef| {
+        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(size).sum::<usize>() as u64
 }
 
 /// The columns as Arrow has them, without what a file says of itself, which is another thing in each.

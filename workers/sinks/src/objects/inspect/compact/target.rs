@@ -93,6 +93,10 @@ impl Target {
             // In a bucket it is finished when nothing is staged; in a folder when it has its name, which it has not.
             (true, _) if staged || self.rename.is_some() => Ok(State::Decided(self.manifest().await?)),
             (true, _) => Err(self.refused("holds a compaction already")),
+            (false, true) if self.rename.is_some() => {
+                Err(self
+                    .refused(&format!("cannot be made: the folder beside it, {ASIDE}, is no compaction's")))
+            }
             (false, true) => Err(self.refused("is not empty")),
         }
     }
