@@ -4,7 +4,7 @@ use crate::ledger::{LedgerMismatch, LedgerView};
 use crate::metadata::{Metadata, MetadataError, SinkMark};
 use crate::retry::OUTAGE;
 use crate::source::Assignment;
-use crate::{Class, Failure, Lane, Moment, Offset, Reason, SinkIndex, WriterId};
+use crate::{Class, Failure, Lane, Moment, Offset, Reason, RunSet, SinkIndex, WriterId};
 
 use super::ownership::Ownership;
 use super::{Action, Pair, Phase};
@@ -18,7 +18,10 @@ impl Pair {
         actions: &mut Vec<Action>,
     ) {
         let read = read_metadata(&assignment);
-        let found = read.as_ref().ok().cloned().unwrap_or_default();
+        let mut found = read.as_ref().ok().cloned().unwrap_or_default();
+        if self.is_of_another_generation(&found) {
+            found.settled = RunSet::default();
+        }
         self.own = Ownership::new(&self.options, assignment, writer, found);
         self.own.commits.began(now);
         if let Some(lane) = &mut self.own.retry {
@@ -34,6 +37,17 @@ impl Pair {
             self.begin(actions);
             self.turn(now, actions);
         }
+    }
+
+    /// Whether a sink of ours begins anew, because the pipeline file names another generation than the commit. What the commit calls settled
+    /// beyond its offset is settled in the generation before: the new one is to hold everything from that offset on. Sinks without
+    /// a ledger get those records again, as after a `rewind`.
+    fn is_of_another_generation(&self, found: &Metadata) -> bool {
+        self.options.sinks.iter().filter(|spec| spec.ledger).any(|spec| {
+            let hash = SinkMark::hash_of(&spec.name);
+            let mark = found.sinks.iter().find(|mark| mark.name_hash == hash);
+            mark.is_some_and(|mark| mark.generation != self.options.generation)
+        })
     }
 
     pub(super) fn recovered(

@@ -16,6 +16,7 @@ mod careful;
 mod ends;
 mod flood;
 mod gaps;
+mod generations;
 mod refusals;
 mod retry;
 mod speed;
@@ -322,33 +323,6 @@ fn a_ledger_beyond_the_end_of_the_log_is_asked_for_again_before_it_halts() {
     assert!(hand.asked.iter().any(|action| matches!(action, Action::Reassign)));
     hand.assign(2, None, vec![ledger]);
     assert_eq!(hand.pair.halted().unwrap().reason, Reason::LedgerForeign);
-}
-
-/// Scenario: the commits were made for generation 2 (a rewind); the pipeline file says 1, then 2, then 3. Guarantee: with the old
-/// number the pair halts and the commit is left alone, so that two generations are never mixed; with the same or a later one it
-/// begins.
-#[test]
-fn a_file_with_an_earlier_generation_halts_the_pair() {
-    let mark = crate::metadata::SinkMark {
-        name_hash: crate::metadata::SinkMark::hash_of("files"),
-        generation: Generation(2),
-        next: crate::Sequence(0),
-    };
-    let metadata = crate::metadata::Metadata { sinks: vec![mark], clean: true, ..Default::default() };
-    let committed = Position { offset: Offset(4), metadata: metadata.encode(Offset(4)).text };
-    let begun = |generation: u32| {
-        let mut hand = Hand::new(PairOptions {
-            generation: Generation(generation),
-            ..options(vec![spec("files", true)])
-        });
-        hand.assign(1, Some(committed.clone()), vec![LedgerView::default()]);
-        let halted = hand.pair.halted().map(|failure| failure.reason);
-        hand.tell(Event::Revoke);
-        (halted, hand.released())
-    };
-    assert_eq!(begun(1), (Some(Reason::LedgerGeneration), Some(None)));
-    assert_eq!(begun(2).0, None);
-    assert_eq!(begun(3).0, None);
 }
 
 #[test]
