@@ -32,7 +32,9 @@ struct Flying {
 }
 
 impl Commits {
-    pub(super) fn new(committed: Option<Position>, start: Offset, repeats: bool) -> Self {
+    /// The commits of the owner that begins at `start`; `settled` is what the last commit before calls settled beyond. The first one
+    /// of this owner may have room for less of it.
+    pub(super) fn new(committed: Option<Position>, start: Offset, settled: &RunSet, repeats: bool) -> Self {
         Self {
             acknowledged: committed,
             start,
@@ -41,7 +43,7 @@ impl Commits {
             unsent: 0,
             again: false,
             repeats: repeats.then(RunSet::default),
-            covered: RunSet::default(),
+            covered: if repeats { settled.clone() } else { RunSet::default() },
         }
     }
 
@@ -353,7 +355,7 @@ mod tests {
     /// the moment that it is sent.
     #[test]
     fn what_a_commit_tells_of_no_more_may_come_twice() {
-        let mut commits = Commits::new(None, Offset(0), true);
+        let mut commits = Commits::new(None, Offset(0), &RunSet::default(), true);
         commits.note_finished(&runs(5, 10));
         send(&mut commits, 0, runs(5, 10));
         assert_eq!(commits.repeating(), Some(5));
@@ -369,6 +371,21 @@ mod tests {
         send(&mut commits, 6, RunSet::default());
         answer(&mut commits);
         assert_eq!(commits.repeating(), Some(4), "what lies below the offset is covered");
+        send(&mut commits, 10, RunSet::default());
+        answer(&mut commits);
+        assert_eq!(commits.repeating(), Some(0));
+    }
+
+    /// Scenario: the first commit of an owner has room for fewer settled runs than the last one of the owner before. Guarantee: what
+    /// it tells of no more counts as what a sink without a ledger may get twice.
+    #[test]
+    fn what_the_owner_before_told_of_counts_when_it_is_told_of_no_more() {
+        let committed = Position { offset: Offset(2), metadata: String::new() };
+        let mut commits = Commits::new(Some(committed), Offset(2), &runs(5, 10), true);
+        assert_eq!(commits.repeating(), Some(0));
+        send(&mut commits, 2, runs(5, 7));
+        assert_eq!(commits.repeating(), Some(3));
+        answer(&mut commits);
         send(&mut commits, 10, RunSet::default());
         answer(&mut commits);
         assert_eq!(commits.repeating(), Some(0));

@@ -81,7 +81,7 @@ impl Ownership {
             gaps: RunSet::default(),
             working: Ticket::empty(epoch),
             finished: Ticket::empty(epoch),
-            commits: Commits::new(assignment.committed.clone(), start, repeats),
+            commits: Commits::new(assignment.committed.clone(), start, &found.settled, repeats),
             retry: assignment.retry.as_ref().map(|retry| RetryLane::new(epoch, retry, repeats)),
             input_started: false,
             relettering: BTreeSet::new(),

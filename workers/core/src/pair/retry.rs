@@ -79,6 +79,12 @@ impl RetryLane {
         let (start, settled) = crate::retry::lane_start(committed, assignment.log_start, assignment.log_end);
         Self {
             end: assignment.log_end,
+            commits: Commits::new(
+                assignment.committed.clone().filter(|position| position.offset == start),
+                start,
+                &settled,
+                repeats,
+            ),
             tracker: Tracker::new(epoch, start, settled),
             open: Ticket::empty(epoch),
             index: Index::default(),
@@ -86,11 +92,6 @@ impl RetryLane {
             payloads: Payloads::default(),
             due_at_once: Vec::new(),
             fetches: Fetches::default(),
-            commits: Commits::new(
-                assignment.committed.clone().filter(|position| position.offset == start),
-                start,
-                repeats,
-            ),
             grants: Grants::default(),
             uncovered: BTreeSet::new(),
             joined: BTreeMap::new(),
