@@ -102,10 +102,16 @@ impl Store {
     }
 
     /// Sends the server a signal: SIGSTOP lets connections stand without an answer, SIGCONT goes on.
+    ///
+    /// # Panics
+    /// When it goes on beyond a SIGSTOP.
     pub fn signal(&self, signal: Signal) {
         let pid = fs::read_to_string(self.folder.join("pid")).ok().and_then(|text| text.trim().parse().ok());
-        if let Some(pid) = pid.and_then(Pid::from_raw) {
-            let _ = kill_process(pid, signal);
+        let Some(pid) = pid.and_then(Pid::from_raw) else { return };
+        let _ = kill_process(pid, signal);
+        if signal == Signal::STOP {
+            // One thread after the other stops, and until then one may still answer.
+            wait_until("the store stands still", PATIENCE, || stands_still(pid));
         }
     }
 
@@ -155,6 +161,13 @@ impl Drop for Store {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// Whether all threads of a process are stopped, by the state behind the name in brackets (proc_pid_stat(5)).
+fn stands_still(pid: Pid) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).into_iter().flatten().flatten();
+    let mut stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+    stats.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
 }
 
 fn make(folder: &Path) {

@@ -115,14 +115,15 @@ mod with {
             ObjectsPlace::Bucket { bucket, prefix } => (bucket, prefix),
         };
         let secret = options.secret_access_key.as_ref().map(|secret| secret.expose().to_owned());
+        // Stores that are not Amazon's mostly have one name for all buckets, and Amazon's certificate covers no name with a dot in it.
+        let path_style = options.path_style.unwrap_or(options.endpoint.is_some() || name.contains('.'));
         Ok(Place::Bucket(Box::new(Bucket {
             name,
             prefix,
-            endpoint: options.endpoint.clone(),
+            endpoint: options.endpoint.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
             region: options.region.clone(),
             keys: options.access_key_id.clone().zip(secret),
-            // Stores that are not Amazon's mostly have one name for all buckets.
-            virtual_hosts: !options.path_style.unwrap_or(options.endpoint.is_some()),
+            virtual_hosts: !path_style,
         })))
     }
 

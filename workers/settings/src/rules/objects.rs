@@ -154,8 +154,11 @@ fn partition(context: &mut Context<'_>, path: &Path, options: &ObjectsSinkOption
     for (index, field) in options.partition.iter().enumerate() {
         let place = path.key("partition").index(index);
         let name = &field.name;
-        if name.is_empty() || name.len() > NAME_MAX {
-            refuse(context, &place.key("name"), format!("expected a name of 1 to {NAME_MAX} bytes"));
+        if !is_folder_name(name) || name.len() > NAME_MAX {
+            let expected = format!(
+                "expected a letter and then letters, digits and `_`, {NAME_MAX} at most: readers pass over what begins with `_`, and some read escapes as they are"
+            );
+            refuse(context, &place.key("name"), expected);
         } else if options.partition[..index].iter().any(|earlier| earlier.name == *name) {
             refuse(context, &place.key("name"), format!("{name} stands twice"));
         } else if has_column(context, options, name) {
@@ -169,6 +172,12 @@ fn partition(context: &mut Context<'_>, path: &Path, options: &ObjectsSinkOption
         }
         expression(context, &place.key("value"), &field.value);
     }
+}
+
+/// Whether all readers of partition folders take a name for the same column.
+fn is_folder_name(name: &str) -> bool {
+    name.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
 /// Whether the Parquet files have a column of this name.

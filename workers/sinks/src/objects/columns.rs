@@ -19,6 +19,7 @@ use longshore_core::{Content, Failure, Item, Map, Reason, Value};
 
 use self::fit::Misfit;
 pub(super) use self::row::array;
+use super::time;
 use crate::extract::Extract;
 
 /// The largest row in bytes. A page of a Parquet file holds at least one value, and its header counts in 31 bits.
@@ -373,7 +374,8 @@ fn unread_fields(item: &Item) -> Map {
 
 /// Kafka's -1 is no time. A producer may also send one that no reader could take, and that must not keep the record out.
 fn timestamp(item: &Item) -> Option<i64> {
-    Some(item.source.timestamp_ms()).filter(|time| *time >= 0)?.checked_mul(1_000)
+    let time = Some(item.source.timestamp_ms()).filter(|time| *time >= 0)?.checked_mul(1_000)?;
+    time::is_told(time).then_some(time)
 }
 
 /// Microseconds since 1970.

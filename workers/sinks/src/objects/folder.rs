@@ -151,11 +151,12 @@ fn moment(value: &Value, format: &str) -> Result<Option<String>, &'static str> {
     }
 }
 
-/// What is not a plain letter is written as `%` and two hex digits, which readers of Hive folders undo.
+/// What is not a plain letter of ASCII is written as `%` and two hex digits, which readers of Hive folders undo. Other letters stay: Hive and
+/// Spark make a letter of each such pair of digits, whatever the bytes beside it (`FileUtils.unescapePathName`).
 fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+        if byte.is_ascii_alphanumeric() || !byte.is_ascii() || matches!(byte, b'-' | b'_' | b'.') {
             out.push(byte);
         } else {
             out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
@@ -204,7 +205,7 @@ mod tests {
             (vec![], ""),
             (vec![("date", noon.clone(), Date)], "date=2026-01-31"),
             (vec![("hour", noon, Hour), ("n", Value::Int(-1), Text)], "hour=2026-01-31T12/n=-1"),
-            (vec![("source", Value::from("a/b=c d\u{e9}"), Text)], "source=a%2Fb%3Dc%20d%C3%A9"),
+            (vec![("source", Value::from("a/b=c d\u{e9}"), Text)], "source=a%2Fb%3Dc%20d\u{e9}"),
             (vec![("source", Value::from(".."), Text)], "source=.."),
             (vec![("source", Value::from(""), Text)], "source=__HIVE_DEFAULT_PARTITION__"),
             (vec![("date", Value::Null, Date)], "date=__HIVE_DEFAULT_PARTITION__"),

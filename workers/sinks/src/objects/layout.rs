@@ -44,9 +44,7 @@ impl Layout {
             let folder = self.topic.clone().join(self.partition.to_string());
             return folder.join(format!("{sequence:020}.{extension}"));
         }
-        // Taken as it is: `join` would escape the folder's escapes once more.
-        let name = format!("{}/{folder}/{}-{sequence:020}.{extension}", self.topic, self.partition);
-        Path::parse(&name).unwrap_or_else(|_| Path::from(name))
+        as_written(&format!("{}/{folder}/{}-{sequence:020}.{extension}", self.topic, self.partition))
     }
 
     /// Where the entries of segments lie.
@@ -98,12 +96,17 @@ pub(super) fn ledgers(generation: &Path) -> Path {
 
 /// The note of an upload in parts to `name`; its content is the upload's id.
 pub(super) fn upload_note(name: &Path, upload: u64) -> Path {
-    Path::from(format!("{name}{UPLOAD}{upload}"))
+    as_written(&format!("{name}{UPLOAD}{upload}"))
 }
 
 /// What the note of an upload is uploaded to; none for a name that is no note.
 pub(super) fn noted(name: &Path) -> Option<Path> {
-    name.as_ref().rsplit_once(UPLOAD).map(|(name, _)| Path::from(name))
+    name.as_ref().rsplit_once(UPLOAD).map(|(name, _)| as_written(name))
+}
+
+/// A name that was one before: `Path::from` would write its escapes once more.
+fn as_written(name: &str) -> Path {
+    Path::parse(name).unwrap_or_else(|_| Path::from(name))
 }
 
 /// The number of an entry's or a checkpoint's name.
@@ -156,6 +159,9 @@ mod tests {
         assert_eq!(staged_number(&staged), Some(Sequence(3)));
         assert_eq!((staged_number(&note), noted(&note)), (Some(Sequence(3)), Some(staged.clone())));
         assert_eq!((noted(&staged), number_of(&staged)), (None, None));
+        let odd = Path::parse("teams/~ann/caf\u{e9}%2F/00000000000000000003-1-0").unwrap();
+        assert_eq!(noted(&upload_note(&odd, 1)), Some(odd.clone()));
+        assert!(upload_note(&odd, 1).as_ref().starts_with(odd.as_ref()));
         assert_eq!(number_of(&Path::from("x/0000000000000000001x")), None);
     }
 }

@@ -117,9 +117,13 @@ impl Job<'_> {
                 let finished = self.finish(&sealed.segment, name).await?;
                 ready.push(self.upload(first + place, name, finished).boxed());
             }
-            sealed.staged.extend(futures::future::try_join_all(ready).await?);
+            // All come to their end, also behind one that failed: an upload in parts that is dropped is given up by nobody.
+            let uploaded = futures::future::join_all(ready).await;
             let mut segment = sealed.segment.lock().await;
-            some.iter().for_each(|name| segment.release(name));
+            for (object, name) in uploaded.into_iter().zip(some) {
+                sealed.staged.push(object?);
+                segment.release(name);
+            }
         }
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! Reading a pair's ledger: the newest checkpoint, then entries up to the first free number.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -9,7 +7,7 @@ use longshore_core::ledger::LedgerView;
 use longshore_core::{Failure, Reason, Sequence, WriterId};
 use object_store::path::Path;
 
-use super::entry::Entry;
+use super::entry::{Entry, Object};
 use super::layout::{Layout, noted, number_of, staged_number};
 use super::publish::{Progress, complete};
 use super::store::Store;
@@ -35,7 +33,7 @@ pub(super) async fn recover(
         fold_entries(store, layout, owner, &mut view).await?;
         let left = store.list(&layout.staging(), None).await?;
         let torsos = store.torsos(&layout.staging()).await?;
-        complete_all(store, layout, &left, view.next_sequence).await?;
+        complete_newest(store, layout, &left, view.next_sequence).await?;
         let ahead = |name: &Path| staged_number(name).is_none_or(|number| number >= view.next_sequence);
         if left.iter().any(ahead) || !torsos.is_empty() {
             let fence = Entry::fence(owner, writer, &view);
@@ -54,20 +52,41 @@ pub(super) async fn recover(
     Err(Failure::target(Reason::SinkUnavailable, detail))
 }
 
-/// Gives published objects their names where a dead writer left them staged. Mostly that is the last segment, and none where the
-/// writer came to its end.
-async fn complete_all(store: &Store, layout: &Layout, left: &[Path], next: Sequence) -> Result<(), Failure> {
-    let numbers: BTreeSet<Sequence> =
-        left.iter().filter_map(staged_number).filter(|number| *number < next).collect();
-    for number in numbers {
-        let segment = layout.segment(number);
-        let (_, entry) = read(store, &segment).await?;
-        // Staged for the number by a writer that did not get it: nobody's.
-        if entry.objects.iter().any(|object| left.iter().any(|name| name.as_ref() == object.staged)) {
-            complete(store, &entry.objects, &Progress::new(None)).await?;
+/// Gives the objects of the newest segment their names where a dead writer left them staged. Those of an older one have theirs, since nobody
+/// takes a number before all objects of the one below have them: what is left of an older one is left of a removal, and to name it again
+/// would bring back what was removed from the folders since.
+async fn complete_newest(
+    store: &Store,
+    layout: &Layout,
+    left: &[Path],
+    next: Sequence,
+) -> Result<(), Failure> {
+    let Some(newest) = next.0.checked_sub(1).map(Sequence) else { return Ok(()) };
+    if !left.iter().any(|name| staged_number(name) == Some(newest)) {
+        return Ok(());
+    }
+    let segment = layout.segment(newest);
+    let (_, entry) = read(store, &segment).await?;
+    let is_left = |object: &Object| left.iter().any(|name| name.as_ref() == object.staged);
+    let (staged, removed): (Vec<Object>, Vec<Object>) = entry.objects.into_iter().partition(is_left);
+    // Nothing of it is left when it was staged for the number by a writer that did not get it.
+    if staged.is_empty() {
+        return Ok(());
+    }
+    // The staged object of one of these was removed, which is done when all have their names.
+    for object in removed {
+        let path = |name: &str| Path::parse(name).map_err(|error| broken(name, error));
+        let (from, name) = (path(&object.staged)?, path(&object.name)?);
+        if store.size(&name).await?.is_some() {
+            continue;
+        }
+        // A list may also be older than what it lists.
+        store.copy(&from, &name).await?;
+        if store.size(&name).await?.is_none() {
+            tracing::warn!(%name, "an object that was published is gone");
         }
     }
-    Ok(())
+    complete(store, &staged, &Progress::new(None)).await
 }
 
 /// Reads what the store holds of the pair, and leaves it as it is.
@@ -107,7 +126,9 @@ async fn fold_entries(
 }
 
 async fn read<'a>(store: &Store, name: &'a Path) -> Result<(&'a Path, Entry), Failure> {
-    let bytes = store.get(name).await?.ok_or_else(|| broken(name, "it was listed and is gone"))?;
+    // Nobody removes an entry, so it is the store that is not itself.
+    let gone = || Failure::target(Reason::SinkUnavailable, format!("{name}: it was listed and is gone"));
+    let bytes = store.get(name).await?.ok_or_else(gone)?;
     Ok((name, Entry::decode(&bytes, name)?))
 }
 

@@ -96,7 +96,8 @@ impl Store {
         }
         let first = self.create(name, Bytes::new()).await.map_err(absent)?;
         let second = self.create(name, Bytes::new()).await?;
-        self.delete(vec![name.clone()]).await;
+        // Who may not remove staged objects would keep all data twice, and read it all again at each take-over.
+        self.remove(vec![name.clone()]).await?;
         // A first one that is refused was ours, and its answer was lost: then the store has refused one already.
         if first && second {
             let detail = "the store lets two objects be created under one name: it has no conditional PUT \
@@ -125,7 +126,11 @@ impl Store {
         };
         match read {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(Error::NotFound { .. }) => Ok(None),
+            // A bucket that is gone is no answer about an object.
+            Err(error @ Error::NotFound { .. }) => match failure("read", name, &error) {
+                failure if code_of(&error.to_string()) == Some("NoSuchBucket") => Err(failure),
+                _ => Ok(None),
+            },
             Err(error) => Err(failure("read", name, &error)),
         }
     }
@@ -198,19 +203,23 @@ impl Store {
 
     /// Removes objects. What cannot be removed now is found again by the next recovery.
     pub(super) async fn delete(&self, names: Vec<Path>) {
+        if let Err(why) = self.remove(names).await {
+            tracing::warn!(%why, "staged objects are not removed");
+        }
+    }
+
+    /// Removes as many of the objects as it can; the last error.
+    async fn remove(&self, names: Vec<Path>) -> Result<(), Failure> {
         let names = futures::stream::iter(names.into_iter().map(Ok)).boxed();
         let mut gone = self.inner.delete_stream(names);
-        let (mut left, mut why) = (0, None);
+        let mut outcome = Ok(());
         while let Some(answer) = gone.next().await {
             match answer {
                 Ok(_) | Err(Error::NotFound { .. }) => {}
-                Err(error) => (left, why) = (left + 1, Some(error)),
+                Err(error) => outcome = Err(failure("remove", &self.root, &error)),
             }
         }
-        if let Some(error) = why {
-            let why = failure("remove", &self.root, &error);
-            tracing::warn!(left, %why, "staged objects are not removed");
-        }
+        outcome
     }
 
     /// Uploads the first `size` bytes of a file, over what may stand under the name. `goes_on` is called for each part.
@@ -353,7 +362,16 @@ fn s3(bucket: &Bucket) -> object_store::Result<object_store::aws::AmazonS3> {
         ClientOptions::new().with_timeout(REQUEST).with_connect_timeout(CONNECT).with_allow_http(plain);
     // Keys of the file go with nothing of the environment: a session token there belongs to other keys.
     let builder = match &bucket.keys {
-        Some((id, secret)) => AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret),
+        Some((id, secret)) => {
+            let builder = AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret);
+            // The region belongs to the bucket and to nobody's keys.
+            let told =
+                ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| std::env::var(name).ok());
+            match told {
+                Some(region) => builder.with_region(region),
+                None => builder,
+            }
+        }
         None => AmazonS3Builder::from_env(),
     };
     let mut builder = builder
@@ -426,8 +444,13 @@ pub(super) fn failure(doing: &str, name: &Path, error: &Error) -> Failure {
             _ => Failure::target(Reason::SinkUnavailable, detail),
         };
     }
-    let kind = text.split_once('<').map_or(text.as_str(), |(before, _)| before);
-    let detail = format!("{doing} {name}: {kind}");
+    // A redirect without a place to go to: Amazon's answer to the wrong region, whose code the client keeps to itself.
+    if text.contains("redirect without LOCATION") {
+        let detail = format!("{doing} {name}: the store is elsewhere; is `region` the bucket's?");
+        return Failure::halt(Reason::SinkUnfit, detail);
+    }
+    let kind = without_body(&text);
+    let detail = format!("{doing} {name}: {kind}{}", cause(error));
     match error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             Failure::halt(Reason::SinkDenied, detail)
@@ -443,6 +466,25 @@ pub(super) fn failure(doing: &str, name: &Path, error: &Error) -> Failure {
             None => Failure::target(Reason::SinkUnavailable, detail),
         },
     }
+}
+
+/// An error's words without what the store sent.
+fn without_body(text: &str) -> &str {
+    let text = text.split_once('<').map_or(text, |(before, _)| before);
+    let status = text.find("status code: ").map(|at| at + "status code: ".len());
+    let end = status.and_then(|at| Some(at + text.get(at..)?.find(':')?));
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}
+
+/// Why a connection failed, which the client's own words leave out.
+fn cause(error: &Error) -> String {
+    let mut last: &(dyn std::error::Error + 'static) = error;
+    let mut connection = false;
+    while let Some(inner) = last.source() {
+        connection |= inner.is::<reqwest::Error>();
+        last = inner;
+    }
+    if connection { format!(" ({last})") } else { String::new() }
 }
 
 /// The code in an answer of S3's protocol.

@@ -281,6 +281,35 @@ async fn a_writer_whose_staged_objects_were_removed_publishes_nothing() {
     assert!(met > 0, "no run stood still between its objects and its number");
 }
 
+/// Scenario: staged objects of an older segment are still there, as a removal leaves them that the store did not take, and its published
+/// objects were removed since. Guarantee (I2): the next owner removes what is staged, and does not bring back what was removed.
+#[tokio::test]
+async fn what_was_removed_from_the_folders_does_not_come_back() {
+    let inner = Arc::new(InMemory::new());
+    let sink = sink(over(Arc::clone(&inner) as Arc<dyn ObjectStore>), Format::JsonlZst);
+    let mut writer = sink.open(context(1));
+    writer.recover().await.unwrap();
+    for (number, offsets) in [(0, 0..9), (1, 9..18)] {
+        writer.append(&block(&sink, offsets.clone())).await.unwrap();
+        writer.seal().unwrap();
+        writer.publish(&trailer(1, number, offsets)).await.unwrap();
+    }
+    let both = rows(&inner).await;
+    let names: Vec<Path> = inner.list(None).map_ok(|object| object.location).try_collect().await.unwrap();
+    let entry = names.iter().find(|name| name.as_ref().ends_with(&format!("segments/{:020}", 0))).unwrap();
+    let bytes = inner.get(entry).await.unwrap().bytes().await.unwrap();
+    for object in super::entry::Entry::decode(&bytes, entry).unwrap().objects {
+        let [name, staged] = [object.name, object.staged].map(|name| Path::parse(name).unwrap());
+        inner.rename(&name, &staged).await.unwrap();
+    }
+    assert_eq!(leftovers(&inner).await.len(), 3);
+    let left = rows(&inner).await;
+    assert!(left.len() == 9 && both.len() == 18);
+    sink.open(context(2)).recover().await.unwrap();
+    assert_eq!(leftovers(&inner).await, Vec::<String>::new());
+    assert_eq!(rows(&inner).await, left);
+}
+
 /// Scenario: a worker died while it wrote to a disk, before and in the middle of a file. Guarantee: the next owner of the pair gives the
 /// space back, and takes the number first, as for whole staged objects.
 #[tokio::test]

@@ -26,6 +26,11 @@ pub(super) fn nanos(value: &Value) -> Option<i128> {
     }
 }
 
+/// Whether microseconds since 1970 are in the years 1 to 9999. Beyond them a file cannot be read by Python as a whole.
+pub(super) fn is_told(micros: i64) -> bool {
+    (-62_135_596_800_000_000..253_402_300_800_000_000).contains(&micros)
+}
+
 /// A time in UTC as `format` says (<https://docs.rs/jiff/1/jiff/fmt/strtime/index.html>); none for a year beyond 9999.
 pub(super) fn text(nanos: i128, format: &str) -> Option<String> {
     Timestamp::from_nanosecond(nanos).ok().map(|time| time.strftime(format).to_string())
@@ -60,5 +65,7 @@ mod tests {
         }
         assert_eq!(text(1_700_000_000_000_000_000, "%Y-%m-%dT%H").as_deref(), Some("2023-11-14T22"));
         assert_eq!(text(i128::MAX, "%Y"), None);
+        assert!(is_told(0) && is_told(-62_135_596_800_000_000) && is_told(253_402_300_799_999_999));
+        assert!(!is_told(253_402_300_800_000_000) && !is_told(-62_135_596_800_000_001));
     }
 }

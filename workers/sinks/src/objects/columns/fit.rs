@@ -128,7 +128,8 @@ fn time_of(value: &Value) -> Result<Option<i64>, Misfit> {
         return Ok(None);
     }
     let nanos = time::nanos(value).ok_or(NOT_TIME)?;
-    i64::try_from(nanos.div_euclid(1_000)).map(Some).map_err(|_| FAR_TIME)
+    let micros = i64::try_from(nanos.div_euclid(1_000)).map_err(|_| FAR_TIME)?;
+    if time::is_told(micros) { Ok(Some(micros)) } else { Err(FAR_TIME) }
 }
 
 pub(super) fn nanos(value: &Value) -> Result<Option<i64>, Misfit> {
