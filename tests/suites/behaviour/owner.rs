@@ -50,6 +50,7 @@ impl Owner {
                 Ok(owner) => return owner,
                 Err(failure) => assert!(started.elapsed() < PATIENCE, "recovery: {failure}"),
             }
+            // A poll, as a pair tries again: nothing tells when the target is back.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -148,6 +149,7 @@ impl Owner {
                     );
                 }
             }
+            // A poll, as a pair tries again: nothing tells when the target is back.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

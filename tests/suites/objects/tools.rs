@@ -57,6 +57,7 @@ async fn a_stopped_store_goes_on_and_checks_signatures() {
     store.signal(Signal::STOP);
     let other = client.clone();
     let asked = tokio::spawn(async move { other.put(&Path::from("b"), PutPayload::from("meanwhile")).await });
+    // Time in which a store that goes on would have answered long since; however slow the machine, one that stands still cannot.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!asked.is_finished());
     store.signal(Signal::CONT);
