@@ -96,9 +96,10 @@ impl ParquetFile {
     }
 }
 
-/// How the columns are encoded. All of it is read by DuckDB, pyarrow (so by Hugging Face's `load_dataset`), Spark 3.3 and polars.
-fn properties(columns: &Columns, level: i32) -> Result<WriterProperties, ParquetError> {
-    let properties = WriterProperties::builder()
+/// What all files have in common, those that are merged too. All of it is read by DuckDB, pyarrow (so by Hugging Face's `load_dataset`), Spark 3.3
+/// and polars.
+pub(in crate::objects) fn common_properties(level: i32) -> Result<WriterPropertiesBuilder, ParquetError> {
+    Ok(WriterProperties::builder()
         // Readers mend the known faults of writers by this name, so it must not be the library's.
         .set_created_by(concat!("longshore version ", env!("CARGO_PKG_VERSION")).to_owned())
         // Pages of the first version: every reader has them, and those of the second save nothing where nothing is nested.
@@ -111,8 +112,12 @@ fn properties(columns: &Columns, level: i32) -> Result<WriterProperties, Parquet
         // the file ends, and in groups of a few pages it would save little.
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_statistics_truncate_length(Some(STATISTICS_BYTES))
-        .set_offset_index_disabled(true);
-    Ok(columns.columns().iter().fold(properties, encoding).build())
+        .set_offset_index_disabled(true))
+}
+
+/// How the columns are encoded.
+fn properties(columns: &Columns, level: i32) -> Result<WriterProperties, ParquetError> {
+    Ok(columns.columns().iter().fold(common_properties(level)?, encoding).build())
 }
 
 fn encoding(properties: WriterPropertiesBuilder, column: &Column) -> WriterPropertiesBuilder {

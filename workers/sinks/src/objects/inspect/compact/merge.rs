@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use ::parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use ::parquet::arrow::{ArrowSchemaConverter, parquet_to_arrow_schema};
-use ::parquet::basic::{Compression, Encoding, ZstdLevel};
+use ::parquet::basic::Encoding;
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::{KeyValue, ParquetMetaData};
-use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use ::parquet::file::writer::SerializedFileWriter;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
@@ -22,11 +22,10 @@ use super::{Compaction, Input, lines, unlike};
 use crate::objects::entry;
 use crate::objects::inspect::parquet::{ParquetObject, Unread};
 use crate::objects::inspect::{Source, Tell};
+use crate::objects::parquet::common_properties;
 
 /// So many files are opened ahead; a small one is read whole by that.
 const OPEN_AHEAD: usize = 8;
-/// The most bytes of a column's least and greatest value that a footer keeps.
-const STATISTICS_BYTES: usize = 64;
 
 /// The work on one folder.
 pub(super) struct Merge<'a> {
@@ -245,16 +244,7 @@ fn schema_of(metadata: &ParquetMetaData) -> Result<SchemaRef, ParquetError> {
 
 /// How a file's columns are encoded, told by its first row group.
 fn properties(like: &ParquetMetaData, level: i32) -> Result<WriterProperties, ParquetError> {
-    let mut properties = WriterProperties::builder()
-        // Readers mend the known faults of writers by this name, so it must not be the library's.
-        .set_created_by(concat!("longshore version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(level)?))
-        .set_max_row_group_row_count(None)
-        .set_max_row_group_bytes(None)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_statistics_truncate_length(Some(STATISTICS_BYTES))
-        .set_offset_index_disabled(true);
+    let mut properties = common_properties(level)?;
     for column in like.row_groups().first().map_or(&[][..], |group| group.columns()) {
         let path = column.column_path();
         let dictionary = column.dictionary_page_offset().is_some();
