@@ -25,6 +25,10 @@ mod rivals;
 #[path = "behaviour/size.rs"]
 mod size;
 
+/// The worker's own: what a process holds is judged here, and glibc keeps the parts of an upload once for each thread that made one.
+#[global_allocator]
+static ALLOCATOR: longshore_kafka::Allocator = longshore_kafka::ALLOCATOR;
+
 /// All scenarios over one fixture, as tests of a module of their own. What each one is and guarantees stands at its function.
 macro_rules! behaves {
     ($name:ident, $fixture:ty) => {
