@@ -25,6 +25,9 @@ pub trait Spooled: fmt::Debug + Send + Sync {
     /// # Errors
     /// Why it cannot be read; nothing was added then.
     fn give(&self, index: u32, to: &mut ChunkBuilder) -> Result<(), SpoolError>;
+
+    /// Bytes of its largest record at most: so much memory may one be when it is given.
+    fn largest_bytes(&self) -> u64;
 }
 
 /// Why a spool did not do what was asked for.
@@ -33,6 +36,9 @@ pub enum SpoolError {
     /// Its bound is reached.
     #[error("the spool is full")]
     Full,
+    /// The disk has failed, and is left alone for a while.
+    #[error("the spool's disk has failed a moment ago")]
+    Rests,
     /// The disk did not do what it was told.
     #[error("{0}")]
     Io(#[from] std::io::Error),

@@ -1,5 +1,5 @@
 //! How a chunk stands on the disk: a table of where each record begins and where the last one ends (8 bytes each, little endian), then
-//! the records. A record: checksum (xxh3, 8 bytes), offset, timestamp, key, value, the number of headers, and each header's name and
+//! the records. A record: checksum (xxh3 with its place in the chunk as the seed, 8 bytes), offset, timestamp, key, value, the number of headers, and each header's name and
 //! value; bytes have their length (4 bytes) before them, where [`NULL`] is a null.
 
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use longshore_core::{Chunk, ChunkBuilder, Offset, RecordRef, SpoolError};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Records are gathered up to about this before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -39,13 +39,18 @@ impl Layout {
         self.places.last().copied().unwrap_or(0)
     }
 
+    /// Bytes of the largest record as it stands here, which is a little more than it takes in memory.
+    pub(crate) fn largest(&self) -> u64 {
+        self.places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+    }
+
     /// Writes the chunk, which is the one that the layout was made of.
     pub(crate) fn write(&self, chunk: &Arc<Chunk>, file: &File, start: u64) -> io::Result<()> {
         let mut buffer = Vec::new();
         let mut at = start;
         self.places.iter().for_each(|place| buffer.extend(place.to_le_bytes()));
-        for record in records(chunk) {
-            encode(&record, &mut buffer);
+        for (index, record) in (0..).zip(records(chunk)) {
+            encode(&record, index, &mut buffer);
             if buffer.len() >= BUFFER_BYTES {
                 file.write_all_at(&buffer, at)?;
                 at += buffer.len() as u64;
@@ -65,7 +70,7 @@ fn size(record: &RecordRef) -> usize {
     SUM_BYTES + 16 + 3 * LENGTH_BYTES + headers + record.bytes()
 }
 
-fn encode(record: &RecordRef, to: &mut Vec<u8>) {
+fn encode(record: &RecordRef, index: u32, to: &mut Vec<u8>) {
     let sum = to.len();
     let body = sum + SUM_BYTES;
     to.extend([0; SUM_BYTES]);
@@ -78,8 +83,13 @@ fn encode(record: &RecordRef, to: &mut Vec<u8>) {
         put(Some(header.name), to);
         put(header.value, to);
     }
-    let hash = xxh3_64(&to[body..]).to_le_bytes();
+    let hash = checksum(&to[body..], index).to_le_bytes();
     to[sum..body].copy_from_slice(&hash);
+}
+
+/// Where the table of places is damaged another record of the chunk may be read, which is whole in itself: hence the seed.
+fn checksum(body: &[u8], index: u32) -> u64 {
+    xxh3_64_with_seed(body, index.into())
 }
 
 fn put(bytes: Option<&[u8]>, to: &mut Vec<u8>) {
@@ -100,12 +110,12 @@ pub(crate) fn read(file: &File, start: u64, index: u32, to: &mut ChunkBuilder) -
     let length = length.ok_or(SpoolError::Damaged)? as usize;
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, start + from)?;
-    decode(&bytes, to).ok_or(SpoolError::Damaged)
+    decode(&bytes, index, to).ok_or(SpoolError::Damaged)
 }
 
-fn decode(bytes: &[u8], to: &mut ChunkBuilder) -> Option<()> {
+fn decode(bytes: &[u8], index: u32, to: &mut ChunkBuilder) -> Option<()> {
     let (sum, body) = bytes.split_first_chunk()?;
-    if xxh3_64(body) != u64::from_le_bytes(*sum) {
+    if checksum(body, index) != u64::from_le_bytes(*sum) {
         return None;
     }
     let (offset, rest) = body.split_first_chunk()?;

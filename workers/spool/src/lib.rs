@@ -81,9 +81,9 @@ impl FileSpool {
         })
     }
 
-    fn put(&self, state: &mut State, chunk: &Arc<Chunk>) -> Result<Extent, SpoolError> {
+    fn put(&self, state: &mut State, chunk: &Arc<Chunk>) -> Result<OnDisk, SpoolError> {
         if state.rests_until.is_some_and(|until| Instant::now() < until) {
-            return Err(SpoolError::Full);
+            return Err(SpoolError::Rests);
         }
         let layout = form::Layout::of(chunk);
         let bytes = segment::rounded(layout.bytes());
@@ -100,7 +100,7 @@ impl FileSpool {
         state.segment = Some(Arc::clone(&segment));
         let extent = Segment::take_extent(&segment, bytes);
         layout.write(chunk, &segment.file, extent.start())?;
-        Ok(extent)
+        Ok(OnDisk { extent, largest_bytes: layout.largest(), counts: Arc::clone(&self.counts) })
     }
 
     /// Says that something went wrong, now and then.
@@ -117,7 +117,9 @@ impl FileSpool {
         let used_bytes = self.counts.used_bytes.load(Ordering::Relaxed);
         let remedy = match error {
             SpoolError::Full => "limits.spool is the bound",
-            SpoolError::Io(_) => "give the folder's disk room, or name another one in limits.spool_folder",
+            SpoolError::Io(_) | SpoolError::Rests => {
+                "give the folder's disk room, or name another one in limits.spool_folder"
+            }
             SpoolError::Damaged => "look after the folder's disk",
         };
         tracing::warn!(
@@ -134,7 +136,7 @@ impl Spool for FileSpool {
     fn take(&self, chunk: &Arc<Chunk>) -> Result<Box<dyn Spooled>, SpoolError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match self.put(&mut state, chunk) {
-            Ok(extent) => Ok(Box::new(OnDisk { extent, counts: Arc::clone(&self.counts) })),
+            Ok(kept) => Ok(Box::new(kept)),
             Err(error) => {
                 self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 self.say(&mut state, &error);
@@ -157,6 +159,7 @@ impl Spool for FileSpool {
 #[derive(Debug)]
 struct OnDisk {
     extent: Extent,
+    largest_bytes: u64,
     counts: Arc<Counts>,
 }
 
@@ -167,6 +170,10 @@ impl Spooled for OnDisk {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(%error, "the spool cannot be read: the record is read from the retry topic again");
         })
+    }
+
+    fn largest_bytes(&self) -> u64 {
+        self.largest_bytes
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::retry_on_intr;
 
 use crate::Counts;
 
@@ -49,7 +50,8 @@ impl Segment {
     fn free(&self, start: u64, bytes: u64) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         if !self.solid.load(Ordering::Relaxed) {
-            if fallocate(&self.file, flags, start, bytes).is_ok() {
+            // A signal says nothing about the file system.
+            if retry_on_intr(|| fallocate(&self.file, flags, start, bytes)).is_ok() {
                 self.counts.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 return;
             }

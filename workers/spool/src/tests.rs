@@ -46,6 +46,8 @@ proptest! {
         let chunks = [chunk(&values), chunk(&values[..1])];
         let kept = chunks.each_ref().map(|chunk| spool.take(chunk).unwrap());
         for (chunk, kept) in chunks.iter().zip(&kept) {
+            let largest = (0..chunk.len() as u32).map(|index| chunk.record_bytes(index)).max();
+            prop_assert!(kept.largest_bytes() >= largest.unwrap_or(0) as u64);
             for index in (0..chunk.len() as u32).rev() {
                 assert_same(&back(kept.as_ref(), index).unwrap(), &RecordRef::new(chunk, index).unwrap());
             }
@@ -98,6 +100,20 @@ fn what_is_damaged_is_not_given() {
     assert_eq!(spool.usage().lost, 1);
 }
 
+/// Scenario: the table of places changes, so that it names the place of another record of the chunk. Guarantee: that one is not given for it.
+#[test]
+fn another_record_is_not_given_for_the_one_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = FileSpool::open(folder.path(), 1 << 20).unwrap();
+    let kept = spool.take(&chunk(&[Some(vec![1; 1000]), Some(vec![2; 1000])])).unwrap();
+    let state = spool.state.lock().unwrap();
+    let file = &state.segment.as_ref().unwrap().file;
+    let mut places = [0; 16];
+    std::os::unix::fs::FileExt::read_exact_at(file, &mut places, 8).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(file, &places, 0).unwrap();
+    assert!(matches!(back(kept.as_ref(), 0), Err(SpoolError::Damaged)));
+}
+
 /// Scenario: the folder is missing, or is a file. Guarantee: that is said at once.
 #[test]
 fn a_folder_that_cannot_be_used_is_refused() {
@@ -110,7 +126,7 @@ fn a_folder_that_cannot_be_used_is_refused() {
 }
 
 /// Scenario: the disk is full. Guarantee: a chunk is refused with the disk's own error and counted, takes no room of the bound, and for a
-/// while the disk is not asked again, which is no error of the disk; with another file all goes on.
+/// while the disk is not asked again, which is told apart from a full spool; with another file all goes on.
 #[test]
 fn a_full_disk_refuses_and_is_left_alone_for_a_while() {
     let folder = tempfile::tempdir().unwrap();
@@ -120,7 +136,7 @@ fn a_full_disk_refuses_and_is_left_alone_for_a_while() {
     let chunk = chunk(&[Some(vec![1; 1000])]);
     let Err(SpoolError::Io(error)) = spool.take(&chunk) else { panic!("taken by a full disk") };
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert!(matches!(spool.take(&chunk), Err(SpoolError::Full)));
+    assert!(matches!(spool.take(&chunk), Err(SpoolError::Rests)));
     assert_eq!(spool.usage().refused, 2);
     let mut state = spool.state.lock().unwrap();
     (state.segment, state.rests_until) = (None, None);
