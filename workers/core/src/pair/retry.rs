@@ -108,6 +108,11 @@ impl RetryLane {
         self.at_work + self.fetches.len()
     }
 
+    /// Records that wait, those included whose first copy was not read yet.
+    pub(super) fn waiting(&self) -> u64 {
+        self.index.len() + self.strays.handed_over()
+    }
+
     /// What the entries of copies that wait take in memory.
     pub(super) fn entries_bytes(&self) -> u64 {
         (self.index.len() + self.strays.waiting()) * Index::ENTRY_BYTES

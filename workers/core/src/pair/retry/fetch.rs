@@ -21,6 +21,8 @@ const WORK_SHARE: u64 = 8;
 const FAR: i64 = 1_000;
 /// The lane stays at its end for so long before it goes back again.
 const AT_THE_END: Duration = Duration::from_millis(200);
+/// And is away from there for about so long at most: what comes meanwhile is not known.
+const AWAY: Duration = Duration::from_secs(10);
 /// What was to be read again and has not come is asked for once more.
 const AGAIN: Duration = Duration::from_secs(60);
 /// So often.
@@ -70,6 +72,8 @@ pub(in crate::pair) struct Fetches {
 struct Reading {
     from: Offset,
     since: Moment,
+    /// When it left its end.
+    left: Moment,
     tries: u32,
     /// Read up to here, since it came to `from`.
     to: Option<Offset>,
@@ -158,7 +162,8 @@ impl Fetches {
     }
 
     fn go_back(&mut self, to: Offset, tries: u32, now: Moment, actions: &mut Vec<Action>) {
-        self.reading = Some(Reading { from: to, since: now, tries, to: None, passed: false });
+        let left = self.reading.map_or(now, |reading| reading.left);
+        self.reading = Some(Reading { from: to, since: now, left, tries, to: None, passed: false });
         actions.push(Action::Start { lane: Lane::Retry, offset: to });
     }
 }
@@ -354,7 +359,9 @@ impl Pair {
             }
             return;
         };
-        let Some(first) = fetches.first(room || reading.to.is_none()) else {
+        // Not before something came, or a slow broker would see it go to and fro for ever.
+        let back = reading.to.is_some() && reading.left.after(AWAY) <= now;
+        let Some(first) = fetches.first(room || reading.to.is_none()).filter(|_| !back) else {
             fetches.reading = None;
             fetches.again = now.after(AT_THE_END);
             // It may have come to its end by reading on.

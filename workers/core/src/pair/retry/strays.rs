@@ -126,6 +126,11 @@ impl Strays {
         self.aside.len() as u64
     }
 
+    /// Records of the input lane whose copy is on its way, or stands in the topic and was not read yet.
+    pub(in crate::pair) fn handed_over(&self) -> u64 {
+        self.handed.len() as u64
+    }
+
     /// The input's commit stays at `origin` until this copy is committed.
     pub(super) fn keep_in_mind(&mut self, origin: Offset, copy: Offset) {
         self.found.insert((origin, copy));

@@ -301,3 +301,51 @@ fn a_segment_whose_payloads_take_the_room_is_published() {
     disk.turn(&mut hand);
     assert!(!runs(&mut hand).is_empty(), "there is room again");
 }
+
+/// Scenario: the spool takes nothing, much waits, and all of it is due; reading it takes longer than the lane may be away from its end. Guarantee: it
+/// goes to its end after 10 s, and then back to where it was.
+#[test]
+fn the_lane_goes_to_its_end_now_and_then_while_it_reads_what_it_read_before() {
+    let (mut hand, _) = with_disk(spec("files", true));
+    let mut nothing = Disk::default();
+    for first in (0..200).step_by(20) {
+        mixed(&mut hand, &mut nothing, first, |_| 50_000);
+    }
+    for id in nothing.kept.keys() {
+        let read = SpoolRead { id: *id, index: 0, copy: Offset(0) };
+        hand.tell(Event::Fetched { epoch: Epoch(1), chunk: None, lost: vec![read], wall_ms: WALL_MS });
+    }
+    starts(&mut hand);
+    hand.pass(Duration::from_secs(50));
+    let back = starts(&mut hand);
+    let [(Lane::Retry, from)] = back[..] else { panic!("{back:?}") };
+    hand.pass(Duration::from_secs(30));
+    assert!(starts(&mut hand).is_empty(), "nothing came yet");
+    mixed(&mut hand, &mut nothing, from.0, |_| 50_000);
+    assert_eq!(starts(&mut hand), [(Lane::Retry, Offset(200))]);
+    hand.pass(Duration::from_millis(200));
+    let again = starts(&mut hand);
+    assert!(matches!(again[..], [(Lane::Retry, to)] if from < to && to < Offset(200)), "{again:?}");
+}
+
+/// Scenario: as many records as may wait were handed over, and the lane has not read their copies yet. Guarantee: the input pauses.
+#[test]
+fn copies_that_are_not_read_yet_count_as_waiting() {
+    let retry = RetryPolicy { waiting: 3, ..policy() };
+    let window = Window { records: 4, bytes: 1 << 20 };
+    let mut hand = Hand::new(PairOptions { window, ..with_retry(retry) });
+    assign(&mut hand, 0);
+    let grants = |hand: &mut Hand| {
+        hand.take(|action| match action {
+            Action::Grant { lane: Lane::Input, records, .. } => Ok(records),
+            other => Err(other),
+        })
+    };
+    assert_eq!(grants(&mut hand), [4]);
+    hand.receive(&[(0, "a"), (1, "b"), (2, "c")]);
+    hand.run(|_| Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))));
+    for letter in hand.letters() {
+        acknowledge(&mut hand, letter.id);
+    }
+    assert!(grants(&mut hand).is_empty());
+}
