@@ -6,6 +6,8 @@ mod giving_up;
 mod looking;
 #[path = "dlq/replaying.rs"]
 mod replaying;
+#[path = "dlq/rounds.rs"]
+mod rounds;
 
 use std::time::Duration;
 

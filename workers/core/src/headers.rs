@@ -41,6 +41,9 @@ pub const OMITTED: &str = "longshore.omitted";
 pub const SOURCE: &str = "longshore.source";
 /// On records that a replay published anew: the origin of the letter they were made from. Never counts as an origin itself.
 pub const REPLAY_OF: &str = "longshore.replay-of";
+/// On records that a replay published anew, and on the copies and letters that they become: how often their content was replayed before.
+/// Only whoever replays goes by it, so that a record that fails again and again is not sent round for ever.
+pub const REPLAYED: &str = "longshore.replayed";
 /// On every record that a replay sent: the replay's id.
 pub const REPLAY_ID: &str = "longshore.replay-id";
 
@@ -50,9 +53,29 @@ pub const REPLAY_LETTER: &str = "longshore.replay-letter";
 /// The most bytes of a step's or sink's name, or of the pipeline's name and version, that are kept.
 pub const NAME_BYTES: usize = 128;
 
+/// The most digits of [`REPLAYED`], so that whoever finds a forged one can raise the cap on replays above it.
+const REPLAYED_DIGITS: usize = 7;
+
 /// Whether a header is one of ours by its name, and so to be stripped from what others send.
 pub fn is_ours(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes())
+}
+
+/// Whether a record's header stays on its copies and letters: all but ours, and of ours [`REPLAYED`] alone. Anybody may have written
+/// that one on an input; it says nothing of identity, and the most that a forged one does is that a replay refuses the letter and says why.
+pub fn is_kept(name: &[u8], value: Option<&[u8]>) -> bool {
+    !is_ours(name) || (name == REPLAYED.as_bytes() && value.and_then(replayed).is_some())
+}
+
+/// The value of [`REPLAYED`]; none when it is no number that a replay writes.
+pub fn replayed(value: &[u8]) -> Option<u32> {
+    let fits = (1..=REPLAYED_DIGITS).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| fits)?.parse().ok()
+}
+
+/// What a replay writes as [`REPLAYED`] on a record whose content was replayed so often.
+pub fn replayed_text(times: u32) -> String {
+    times.min(10_u32.pow(REPLAYED_DIGITS as u32) - 1).to_string()
 }
 
 /// What the headers of a letter or a retry say. Where many are written, their words are borrowed.
@@ -447,6 +470,26 @@ mod tests {
             own = all;
         }
         assert!(sizes.iter().all(|size| *size == sizes[0]), "{sizes:?}");
+    }
+
+    /// Bad input: a count of replays that nobody wrote so. Guarantee: it stays on no letter, and what stays has a bounded size.
+    #[test]
+    fn of_our_names_only_a_count_of_replays_stays() {
+        for (value, times) in
+            [("0", Some(0)), ("3", Some(3)), ("9999999", Some(9_999_999)), ("0007", Some(7))]
+        {
+            assert_eq!(
+                (replayed(value.as_bytes()), is_kept(b"longshore.replayed", Some(value.as_bytes()))),
+                (times, true)
+            );
+        }
+        for value in ["", "-1", "+1", "1 ", "12345678", "x", "\u{663}"] {
+            assert_eq!(replayed(value.as_bytes()), None, "{value}");
+            assert!(!is_kept(b"longshore.replayed", Some(value.as_bytes())), "{value}");
+        }
+        assert!(is_kept(b"own", None) && !is_kept(b"longshore.replayed", None));
+        assert!(!is_kept(b"longshore.origin", Some(b"1")) && !is_kept(b"longshore.replayed-x", Some(b"1")));
+        assert_eq!(replayed(replayed_text(u32::MAX).as_bytes()), Some(9_999_999));
     }
 
     #[test]

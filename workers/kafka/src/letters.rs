@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use longshore_core::headers::{CopyHeaders, HeaderText, LetterHeaders, OMITTED, is_ours};
+use longshore_core::headers::{CopyHeaders, HeaderText, LetterHeaders, OMITTED, is_kept};
 use longshore_core::pair::{Destination, Letter};
 use longshore_core::{Class, Failure, Lane, Origin, Reason, RecordRef, TopicName};
 
@@ -266,7 +266,7 @@ impl Outgoing<'_> {
         let letters = self.letters.iter().zip(&self.written).zip(&self.omitted);
         let places = letters.map(|(((_, letter), (_, ours)), omitted)| {
             let first = list.len();
-            let own = letter.record.headers().filter(|header| !is_ours(header.name));
+            let own = letter.record.headers().filter(|header| is_kept(header.name, header.value));
             list.extend(own.map(|header| (header.name, header.value)));
             let ours = self.text.list(ours.clone());
             list.extend(ours.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));

@@ -188,7 +188,8 @@ fn new_records_say_what_they_were_made_from() {
             .map(|(name, _)| name.as_str())
             .filter(|name| name.starts_with("longshore."))
             .collect();
-        assert_eq!(names, ["longshore.replay-id", "longshore.replay-letter", "longshore.replay-of"]);
+        let wanted = ["replay-id", "replay-letter", "replay-of", "replayed"];
+        assert_eq!(names, wanted.map(|name| format!("longshore.{name}")));
         let number = String::from_utf8_lossy(seen.value.as_ref().unwrap()).into_owned();
         let of = seen.header("longshore.replay-of").unwrap();
         assert_eq!(number, format!("broken {}", of.split('/').nth(2).unwrap()));

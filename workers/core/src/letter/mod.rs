@@ -95,6 +95,7 @@ pub struct LetterRef<'a> {
     first_failed: Option<&'a [u8]>,
     last_failed: Option<&'a [u8]>,
     omitted: Option<&'a [u8]>,
+    replayed: Option<&'a [u8]>,
     spring: Spring<'a>,
     connect: Connect<'a>,
 }
@@ -135,6 +136,7 @@ impl<'a> LetterRef<'a> {
             headers::FIRST_FAILED => &mut self.first_failed,
             headers::LAST_FAILED => &mut self.last_failed,
             headers::OMITTED => &mut self.omitted,
+            headers::REPLAYED => &mut self.replayed,
             _ => return,
         };
         // A null value is a value that cannot be read, not an absent header.
@@ -179,6 +181,12 @@ impl<'a> LetterRef<'a> {
             (LetterKind::Longshore, Some(value)) => number(value).ok_or(HeaderError(headers::REPLAYS)),
             _ => Ok(0),
         }
+    }
+
+    /// How often its content was replayed before it was published anew as this record; 0 when no header says so. Another tool's letter
+    /// has it of the record that failed there.
+    pub fn replayed(&self) -> u32 {
+        self.replayed.and_then(headers::replayed).unwrap_or(0)
     }
 
     /// Why it failed: our code, or the other's exception class. Empty when it does not say.

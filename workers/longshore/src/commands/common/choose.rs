@@ -128,6 +128,7 @@ fn said(found: &Found<'_>) -> Map {
     put("detail", text(letter.detail(), 512));
     put("version", text(letter.pipeline(), 128));
     put("replays", Value::Int(i64::from(found.replays)));
+    put("replayed", Value::Int(i64::from(letter.replayed())));
     put("topic", Value::from(found.topic));
     put("partition", Value::Int(i64::from(found.record.partition())));
     put("offset", Value::Int(found.record.offset()));

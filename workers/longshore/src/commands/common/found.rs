@@ -24,3 +24,10 @@ pub(crate) struct Found<'a> {
     pub(crate) replays: u32,
     pub(crate) state: State,
 }
+
+impl Found<'_> {
+    /// How often its content was replayed, those times included after which it was published anew and failed again.
+    pub(crate) fn all_replays(&self) -> u32 {
+        self.replays.saturating_add(self.letter.replayed())
+    }
+}

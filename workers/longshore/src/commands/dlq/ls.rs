@@ -192,6 +192,7 @@ impl Lines<'_> {
             "kind": letter.kind().word(),
             "origin": found.place.map(|place| place.to_origin().to_string()),
             "replays": found.replays,
+            "replayed": found.letter.replayed(),
             "reason": words(letter.reason(), 128),
             "at": words(letter.at(), 128),
             // Others' messages often quote the payload.

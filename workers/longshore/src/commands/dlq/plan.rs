@@ -153,7 +153,7 @@ impl Plan {
 
     /// The topic that the letter goes to, none when it is not sent.
     fn judged<'s>(&mut self, found: &Found<'_>, sending: &'s Sending<'_>) -> Option<&'s str> {
-        if found.replays >= sending.max_replays {
+        if found.all_replays() >= sending.max_replays {
             self.counts.too_often += 1;
             return None;
         }

@@ -344,7 +344,7 @@ fn show(
         line("repeats", "the same records again: what the ledger holds is dropped".to_owned());
     } else {
         line("repeats", "NOT idempotent: each becomes a new record with an origin of its own,".to_owned());
-        line("", "which no ledger knows, and --max-replays does not count it".to_owned());
+        line("", "which no ledger knows; only --max-replays bounds how often".to_owned());
     }
     for failure in &plan.transform_failures {
         output.note(format_args!("transform: {failure}"));

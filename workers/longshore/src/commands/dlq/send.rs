@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_conditions::Transform;
-use longshore_core::headers::{self, LetterHeaders, is_ours};
+use longshore_core::headers::{self, LetterHeaders, is_kept, is_ours};
 use longshore_core::journal::{BLOCK_OFFSETS, Marks, Run, RunState, Target};
 use longshore_core::letter::{LetterRef, is_foreign};
 use longshore_core::{Class, Offset};
@@ -332,7 +332,7 @@ impl Sender<'_> {
         record.headers(|name, value| {
             letter.take(name, value);
             // No dead-letter handling's, which would grow with every round.
-            if !is_ours(name) && !is_foreign(name) {
+            if is_kept(name, value) && !is_foreign(name) {
                 own.push((name, value));
             }
         });
@@ -345,11 +345,12 @@ impl Sender<'_> {
         let Some((target, to)) = target else {
             return Err(format!("letter {}/{} has lost its origin", record.partition(), record.offset()));
         };
+        let replays = letter.replays().unwrap_or(0);
         let again = match target {
             Target::Retry => {
                 let said = letter.said().ok().flatten().ok_or("its headers cannot be read")?;
-                let replays = said.replays.saturating_add(1);
-                Some(LetterHeaders { attempt: 0, replays, not_before_ms: None, ..said })
+                let next = LetterHeaders { replays: said.replays.saturating_add(1), ..said };
+                Some(LetterHeaders { attempt: 0, not_before_ms: None, ..next })
             }
             Target::Input | Target::Topic(_) => None,
         };
@@ -359,7 +360,6 @@ impl Sender<'_> {
         match &self.transform {
             None => batch.begin(to, here, (partition, record.key(), record.value())),
             Some(transform) => {
-                let replays = letter.replays().unwrap_or(0);
                 let found = Found { topic, record, letter, place, replays, state: State::Open };
                 let mut seen = LetterItem::of(&found);
                 let (item, values) = seen.parts();
@@ -371,6 +371,8 @@ impl Sender<'_> {
                 batch.begin(to, here, (partition, key, value));
             }
         }
+        // A new record has a count of its own.
+        own.retain(|(name, _)| again.is_some() || !is_ours(name));
         own.into_iter().for_each(|(name, value)| batch.records.header(name, value));
         batch.records.header(headers::REPLAY_ID.as_bytes(), Some(self.run.id.as_bytes()));
         batch.records.header(headers::REPLAY_LETTER.as_bytes(), Some(stands.as_bytes()));
@@ -379,6 +381,9 @@ impl Sender<'_> {
             None => {
                 let of = place.map_or_else(|| format!("{stands}/0"), |place| place.to_origin().to_string());
                 batch.records.header(headers::REPLAY_OF.as_bytes(), Some(of.as_bytes()));
+                let times =
+                    headers::replayed_text(replays.saturating_add(letter.replayed()).saturating_add(1));
+                batch.records.header(headers::REPLAYED.as_bytes(), Some(times.as_bytes()));
             }
         }
         Ok(())

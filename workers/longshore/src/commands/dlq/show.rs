@@ -221,7 +221,11 @@ impl Letter {
             let earlier =
                 if self.later > 0 { format!(" ({} earlier here)", self.later) } else { String::new() };
             line("attempts", &said.attempt.to_string());
-            line("replays", &format!("{}{earlier}", said.replays));
+            let before = match self.head().replayed() {
+                0 => String::new(),
+                times => format!(", and {times} before it was published anew"),
+            };
+            line("replays", &format!("{}{before}{earlier}", said.replays));
         } else {
             line("written by", kind.word());
         }
@@ -245,6 +249,7 @@ impl Letter {
             "origin_timestamp_ms": said.as_ref().map(|said| said.origin_timestamp_ms),
             "attempt": said.as_ref().map(|said| said.attempt),
             "replays": said.as_ref().map(|said| said.replays),
+            "replayed": head.replayed(),
             "first_failed_ms": said.as_ref().map(|said| said.first_failed_ms),
             "last_failed_ms": said.as_ref().map(|said| said.last_failed_ms),
             "reason": code,

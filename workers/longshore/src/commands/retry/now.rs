@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use longshore_core::headers::{LetterHeaders, is_ours};
+use longshore_core::headers::{LetterHeaders, is_kept};
 use longshore_core::journal::{Counts, RunKind, RunState};
 use longshore_core::letter::LetterRef;
 use longshore_kafka as kafka;
@@ -241,7 +241,7 @@ fn again(topic: &str, input: &str, record: RecordView<'_>) -> Option<OwnedRecord
     let said = LetterHeaders { not_before_ms: None, ..copy_of(&letter, input, record.partition())? };
     let mut headers = Vec::new();
     record.headers(|name, value| {
-        if !is_ours(name) {
+        if is_kept(name, value) {
             headers.push((name.to_vec(), value.map(<[u8]>::to_vec)));
         }
     });
