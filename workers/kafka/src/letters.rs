@@ -3,6 +3,8 @@
 //! (I4).
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use longshore_core::headers::{CopyHeaders, HeaderText, LetterHeaders, OMITTED, is_kept};
@@ -19,6 +21,7 @@ pub struct Letters {
     pipeline: String,
     /// Name and version of the pipeline, as the letters say it.
     sender: String,
+    without_payload: Arc<AtomicU64>,
 }
 
 impl Letters {
@@ -26,7 +29,12 @@ impl Letters {
     pub fn new(producer: Producer, pipeline: impl Into<String>, version: impl Into<String>) -> Self {
         let pipeline = pipeline.into();
         let sender = format!("{pipeline} {}", version.into());
-        Self { producer, pipeline, sender }
+        Self { producer, pipeline, sender, without_payload: Arc::default() }
+    }
+
+    /// How many letters were acknowledged without their payload, which was too large for their topic.
+    pub fn without_payload(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.without_payload)
     }
 
     /// The dead-letter topic of an input topic.
@@ -51,11 +59,13 @@ impl Letters {
         large.iter().for_each(|place| answers[*place] = Ok(()));
         self.send_some(letters, &large, Form::WithoutPayload, now_ms, &mut answers).await;
         for place in large {
-            if let Err(failure) = &mut answers[place]
-                && failure.class == Class::Reject
-            {
+            match &mut answers[place] {
+                Ok(()) => drop(self.without_payload.fetch_add(1, Ordering::Relaxed)),
                 // Refused without its payload as well, it is not the record's fault any more.
-                *failure = Failure::halt(Reason::BrokerTopicUnfit, failure.detail());
+                Err(failure) if failure.class == Class::Reject => {
+                    *failure = Failure::halt(Reason::BrokerTopicUnfit, failure.detail());
+                }
+                Err(_) => {}
             }
         }
         answers

@@ -7,6 +7,7 @@ use longshore_tests::harness::witness::now_ms;
 use longshore_tests::harness::{Account, Record, Rig, Seen, shared_broker, wait_until};
 
 use super::{numbered, origins};
+use crate::said::longshore;
 
 const YEAR_MS: i64 = 365 * 86_400_000;
 
@@ -117,6 +118,49 @@ fn a_megabyte_of_headers_goes_through_retry_and_dead_letters() {
 
 /// Scenario: the retry topic holds records that nobody of the fleet wrote: without an origin, with one that is no text of an origin,
 /// of a topic that does not exist, of another partition, of a child, with an attempt that is no number, and with two origins of
+/// Scenario: a broken record is larger than the dead-letter topic takes, beside one that is not. Guarantee: its letter has its key, its own
+/// headers, the reason and the origin, says how large the payload was, and is counted apart; the record is found by its origin; a
+/// replay sends the other one and tells that it cannot send this one.
+#[test]
+fn a_payload_that_is_too_large_for_the_dead_letters_is_left_out_and_counted() {
+    const BYTES: usize = 60_000;
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-omitted").with_topics(1);
+    let settings =
+        [longshore_tests::harness::rig::LETTER_SETTINGS, &[("max.message.bytes", "20000")]].concat();
+    rig.witness.delete_topic(&rig.letter_topic());
+    rig.witness.create_topic(&rig.letter_topic(), 1, &settings);
+    // Not compressible, since the topic's limit counts packed bytes.
+    let mut random = longshore_testkit::Random::new(1);
+    let large: Vec<u8> = (0..BYTES).map(|_| random.below(256) as u8).collect();
+    let records = [large, b"broken".to_vec()].map(|value| Record::new("k", value).header("own", "o"));
+    rig.witness.publish(&rig.topic, &records);
+    let mut worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    assert_eq!(worker.metric("longshore_letters_without_payload_total"), 1.0);
+    assert_eq!(worker.metric("longshore_records_dead_total{"), 2.0);
+    worker.stop();
+    let mut letters = rig.witness.read(&rig.letter_topic());
+    letters.sort_by_key(|letter| letter.header("longshore.origin"));
+    let omitted: Vec<_> = letters.iter().map(|seen| seen.header("longshore.omitted")).collect();
+    assert_eq!(omitted, [Some(BYTES.to_string()), None]);
+    let sizes: Vec<_> = letters.iter().map(|seen| seen.value.as_ref().map(Vec::len)).collect();
+    assert_eq!(sizes, [None, Some(6)]);
+    for (letter, offset) in letters.iter().zip(0..) {
+        assert_eq!((letter.key.as_deref(), letter.header("own").as_deref()), (Some(&b"k"[..]), Some("o")));
+        assert_eq!(letter.header("longshore.origin"), Some(format!("{}/0/{offset}/0", rig.topic)));
+    }
+    let file = rig.file().display().to_string();
+    let id = format!("{}/0/{}", rig.letter_topic(), letters[0].offset);
+    let shown = longshore(&["dlq", "show", "-c", &file, &id]).well();
+    assert!(shown.out.contains("left out: too large for this topic"), "{}", shown.out);
+    let told = longshore(&["why", "-c", &file, &format!("{}/0/0", rig.topic)]).well();
+    assert!(told.out.contains(&format!("dead letter {id} (open)")), "{}", told.out);
+    let sent = longshore(&["dlq", "replay", "-c", &file, "--yes"]).well();
+    assert!(sent.out.contains("1 without their payload"), "{}", sent.out);
+    assert!(sent.err.contains("1 of 1 letter sent"), "{}", sent.err);
+}
+
 /// which the last one counts. Guarantee: each stray is a letter with `retry.stray` and a place of its own, the lane reads on, and the
 /// records of the input are untouched.
 #[test]

@@ -118,7 +118,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         plan: built.plan,
         events,
         control: Arc::clone(&source) as Arc<dyn SourceControl>,
-        letters: topics.letters(pipeline, &loaded.fingerprint())?,
+        letters: topics.letters(pipeline, &loaded.fingerprint(), &metrics)?,
         spool,
         metrics,
         status,

@@ -11,6 +11,7 @@ use longshore_core::{BoxFuture, Failure, Item};
 use longshore_kafka as kafka;
 use longshore_runtime::LetterSink;
 use longshore_settings::{Compression, Pipeline, SinkEntry, SinkKind};
+use longshore_telemetry::Metrics;
 
 use super::plan::TopicSinks;
 use crate::commands::topics::own_topics;
@@ -29,9 +30,15 @@ impl Topics {
     }
 
     /// Where dead letters go; they are few and share the default producer.
-    pub(crate) fn letters(&self, pipeline: &Pipeline, version: &str) -> Result<Arc<dyn LetterSink>, End> {
+    pub(crate) fn letters(
+        &self,
+        pipeline: &Pipeline,
+        version: &str,
+        metrics: &Metrics,
+    ) -> Result<Arc<dyn LetterSink>, End> {
         let producer = self.producer(Compression::default())?;
         let letters = kafka::Letters::new(producer.clone(), &pipeline.pipeline, version);
+        metrics.watch_letters(letters.without_payload());
         Ok(Arc::new(Letters { letters, producer }))
     }
 

@@ -6,7 +6,7 @@ mod pair;
 mod process;
 mod spool;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -135,6 +135,7 @@ struct Inner {
     families: Families,
     budget: RwLock<Option<Arc<Budget>>>,
     spool: RwLock<Option<Arc<dyn Spool>>>,
+    without_payload: RwLock<Option<Arc<AtomicU64>>>,
     invariants: Family<OfInvariant, Gauge>,
 }
 
@@ -152,6 +153,7 @@ struct Families {
     filtered: Family<OfReason, Counter>,
     children_filtered: Family<OfReason, Counter>,
     dead: Family<OfReason, Counter>,
+    without_payload: Counter,
     retried: Family<OfReason, Counter>,
     waiting: Family<OfPair, Gauge>,
     parked: Family<OfPair, Gauge>,
@@ -192,6 +194,7 @@ impl Families {
             filtered: Family::default(),
             children_filtered: Family::default(),
             dead: Family::default(),
+            without_payload: Counter::default(),
             retried: Family::default(),
             waiting: Family::default(),
             parked: Family::default(),
@@ -241,6 +244,8 @@ impl Families {
         let help = "Children filtered although their record went to a sink, by reason";
         r.register("children_filtered", help, self.children_filtered.clone());
         r.register("records_dead", "Dead letters acknowledged, by reason", self.dead.clone());
+        let help = "Dead letters acknowledged without their payload, which was too large for their topic";
+        r.register("letters_without_payload", help, self.without_payload.clone());
         let help = "Copies acknowledged by the retry topic, by reason; each try of a record makes one";
         r.register("records_retried", help, self.retried.clone());
         r.register("retry_waiting_records", "Records that wait in the retry lane", self.waiting.clone());
@@ -310,8 +315,8 @@ impl Metrics {
         let help = "Promises found broken since the start, by id";
         ours.register("invariant_violations", help, invariants.clone());
         let families = Families::register(ours);
-        let (budget, spool) = (RwLock::new(None), RwLock::new(None));
-        Self { inner: Arc::new(Inner { registry, families, budget, spool, invariants }) }
+        let (budget, spool, without_payload) = (RwLock::new(None), RwLock::new(None), RwLock::new(None));
+        Self { inner: Arc::new(Inner { registry, families, budget, spool, without_payload, invariants }) }
     }
 
     /// The budget whose use is reported from now on.
@@ -322,6 +327,11 @@ impl Metrics {
     /// The spool whose use is reported from now on.
     pub fn watch_spool(&self, spool: &Arc<dyn Spool>) {
         *self.inner.spool.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(spool));
+    }
+
+    /// The count of letters without a payload that is reported from now on.
+    pub fn watch_letters(&self, without_payload: Arc<AtomicU64>) {
+        *self.inner.without_payload.write().unwrap_or_else(PoisonError::into_inner) = Some(without_payload);
     }
 
     /// All metrics in the OpenMetrics text format 1.0 (content type
@@ -337,6 +347,9 @@ impl Metrics {
         }
         if let Some(spool) = &*self.inner.spool.read().unwrap_or_else(PoisonError::into_inner) {
             families.spool.set(spool.usage());
+        }
+        if let Some(count) = &*self.inner.without_payload.read().unwrap_or_else(PoisonError::into_inner) {
+            families.without_payload.inner().store(count.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         for id in longshore_core::invariant::Invariant::ALL {
             let labels = OfInvariant { invariant: invariant_name(id) };
