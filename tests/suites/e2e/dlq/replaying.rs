@@ -9,7 +9,7 @@ use longshore_tests::harness::witness::Seen;
 use longshore_tests::harness::{Account, Longshore, Record, Rig, binary, shared_broker, wait_until};
 use rustix::process::Signal;
 
-use super::{Said, dlq, file, letter, open, rig_with_letters, with_letters};
+use super::{Said, dlq, file, letter, longshore, open, rig_with_letters, with_letters};
 
 fn replay(rig: &Rig, arguments: &[&str]) -> Said {
     let file = file(rig);
@@ -469,3 +469,12 @@ fn a_replayed_record_fails_again_or_becomes_its_row() {
     assert_eq!(rows, [((0, 0), 1), ((0, 1), 1), ((0, 2), 1), ((0, 3), 1)]);
     assert_eq!((account.letters.len(), open(&rig)), (8, 0));
 }
+    let told = longshore(&["why", "-c", &file(&rig), &format!("{}/0/0", rig.topic)]).well().out;
+    for words in [
+        "sent again as replay 1; to ",
+        "dead letter after attempt 1 of replay 1",
+        "sent again as replay 2; to ",
+    ] {
+        assert!(told.contains(words), "no {words:?} in\n{told}");
+    }
+    assert!(!told.contains("attempt 0"), "{told}");

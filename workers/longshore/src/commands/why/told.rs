@@ -112,11 +112,16 @@ fn life(facts: &Facts) -> Vec<(i64, String)> {
     let mut life = Vec::new();
     for copy in &facts.copies {
         let said = &copy.said;
-        let what = match (said.reason.as_str(), said.attempt) {
-            ("retry.parked", 0) => "parked behind an earlier record of its key".to_owned(),
-            _ => format!("attempt {}{} failed: {}", said.attempt, replay(said), failure(said)),
+        let failed = || format!("attempt {}{} failed: {}", said.attempt, replay(said), failure(said));
+        let (what, time) = match (said.reason.as_str(), said.attempt, said.replays) {
+            ("retry.parked", 0, _) => {
+                ("parked behind an earlier record of its key".to_owned(), copy.landed_ms)
+            }
+            // The reason that it carries is the letter's; it has not failed since.
+            (_, 0, 1..) => (format!("sent again as replay {}", said.replays), copy.landed_ms),
+            _ if said.last_failed_ms > 0 => (failed(), said.last_failed_ms),
+            _ => (failed(), copy.landed_ms),
         };
-        let time = if said.last_failed_ms > 0 { said.last_failed_ms } else { copy.landed_ms };
         life.push((time, format!("{what}; to {}", copy.at)));
     }
     for letter in &facts.letters {
