@@ -8,18 +8,8 @@ use std::time::Duration;
 use longshore_tests::harness::{Longshore, Witness, binary, packed_files, shared_broker, wait_until};
 
 const GUIDE: &str = include_str!("../../../../docs/when-records-fail.md");
-const PIPELINE: &str = r##"pipeline: shop
-kind: logs
-kafka: { brokers: "${KAFKA_BOOTSTRAP}" }
-input: { topics: [shop.logs], order: key }
-steps:
-  - fail: { when: 'offset % 50 == 7', reason: step.deadline }
-  - parse: { format: json }
-sinks:
-  - files: { path: out, format: jsonl.zst, roll: { age: 1s } }
-failure: { retry: { first: 10m, cap: 1h } }
-http: { listen: off }
-"##;
+/// Where the guide says how to have what it was made with.
+const REHEARSAL: &str = "## Try it before it happens";
 const LINES: usize = 2_000;
 const COMMENTS: usize = 5;
 
@@ -29,10 +19,31 @@ struct Shown {
     lines: Vec<String>,
 }
 
-/// The commands of the guide.
-fn shown() -> Vec<Shown> {
+/// The guide, and behind it how to have what it was made with.
+fn parts() -> (&'static str, &'static str) {
+    GUIDE.split_once(REHEARSAL).unwrap()
+}
+
+/// The pipeline file of the rehearsal.
+fn pipeline() -> String {
+    let (_, rehearsal) = parts();
+    let lines = rehearsal.lines().skip_while(|line| !line.starts_with("    pipeline:"));
+    let file: Vec<&str> = lines.map_while(|line| line.strip_prefix("    ")).collect();
+    file.join("\n") + "\n"
+}
+
+/// The command of the rehearsal that makes the lines, which is longer than a line.
+fn generator() -> String {
+    let (_, rehearsal) = parts();
+    let lines = rehearsal.lines().skip_while(|line| !line.starts_with("    $ awk"));
+    let command: Vec<&str> = lines.map_while(|line| line.strip_prefix("    ")).collect();
+    command.join("\n").trim_start_matches("$ ").to_owned()
+}
+
+/// The commands of a part of the guide.
+fn shown(part: &str) -> Vec<Shown> {
     let mut all: Vec<Shown> = Vec::new();
-    let mut lines = GUIDE.lines();
+    let mut lines = part.lines();
     let mut below_a_command = false;
     while let Some(line) = lines.next() {
         let Some(code) = line.strip_prefix("    ") else {
@@ -94,6 +105,15 @@ impl Desk {
         said
     }
 
+    /// That a command shows the lines that the guide shows.
+    fn shows(&self, Shown { command, lines }: &Shown) {
+        let said = self.said(command);
+        let found: Vec<String> = said.lines().map(shape).collect();
+        for line in lines.iter().filter(|line| is_fixed(line)) {
+            assert!(found.contains(&shape(line)), "{command}: no line like\n{line}\nin\n{said}");
+        }
+    }
+
     fn worker(&self) -> Longshore {
         let mut command = self.command(binary());
         command.args(["run", "-c", "shop/pipeline.yaml"]);
@@ -134,19 +154,6 @@ impl Desk {
     }
 }
 
-/// 2,000 lines of 40 users, one in a hundred with single quotes, and five comments.
-fn lines() -> String {
-    let line = |n: usize| {
-        let user = format!("user-{:02}", n % 40);
-        match n {
-            _ if n % 100 == 13 => format!("{{'user': '{user}', 'level': 'info', 'message': 'order {n}'}}\n"),
-            _ if n % 400 == 99 => format!("# agent restarted ({n})\n"),
-            _ => format!("{{\"user\": \"{user}\", \"level\": \"info\", \"message\": \"order {n}\"}}\n"),
-        }
-    };
-    (0..LINES).map(line).collect()
-}
-
 /// Scenario: somebody on call types the guide from top to bottom. Guarantee: every command ends with 0 and shows the lines that the
 /// guide shows, apart from numbers, times and names; in the end no letter is open, nothing waits, and every record is in the
 /// files but those that were given up.
@@ -155,19 +162,23 @@ fn the_guide_holds_from_top_to_bottom() {
     let Some(broker) = shared_broker() else { return };
     let desk = Desk { folder: tempfile::tempdir().unwrap(), bootstrap: broker.bootstrap() };
     fs::create_dir(desk.folder.path().join("shop")).unwrap();
-    desk.write("shop/pipeline.yaml", PIPELINE);
-    desk.write("lines.txt", &lines());
+    let pipeline = pipeline();
+    desk.write("shop/pipeline.yaml", &pipeline);
+    desk.said(&generator());
     let witness = Witness::new(&desk.bootstrap);
-    witness.create_topic("shop.logs", 4, &[]);
-    desk.said("longshore topics apply shop/pipeline.yaml");
+    let (guide, rehearsal) = parts();
+    let made_with = shown(rehearsal);
+    let [_, apply, run, publish] = &made_with[..] else { panic!("other commands") };
+    desk.shows(apply);
+    assert_eq!(run.command, "longshore run -c shop/pipeline.yaml 2> worker.log &");
     let mut worker = desk.worker();
-    desk.said("longshore publish -c shop/pipeline.yaml --key user lines.txt");
+    desk.shows(publish);
     let committed = || -> i64 {
         witness.committed("longshore.shop", "shop.logs").values().map(|position| position.offset).sum()
     };
     wait_until("the input is committed", Duration::from_secs(60), || committed() == LINES as i64);
 
-    let shown = shown();
+    let shown = shown(guide);
     assert!(shown.len() >= 21, "{} commands", shown.len());
     let mut letter = None;
     for Shown { command, lines } in shown {
@@ -177,7 +188,7 @@ fn the_guide_holds_from_top_to_bottom() {
         } else if command.starts_with("longshore check") {
             worker.signal(rustix::process::Signal::TERM);
             assert!(worker.wait(Duration::from_secs(30)).success());
-            let mended: Vec<&str> = PIPELINE.lines().filter(|line| !line.contains("- fail:")).collect();
+            let mended: Vec<&str> = pipeline.lines().filter(|line| !line.contains("- fail:")).collect();
             desk.write("shop/pipeline.yaml", &mended.join("\n"));
             worker = desk.worker();
         } else if let Some((show, _)) = command.split_once(" shop.logs.shop.dlq/") {
@@ -191,11 +202,7 @@ fn the_guide_holds_from_top_to_bottom() {
         } else if !command.starts_with("longshore ") {
             continue;
         }
-        let said = desk.said(&command);
-        let found: Vec<String> = said.lines().map(shape).collect();
-        for line in lines.iter().filter(|line| is_fixed(line)) {
-            assert!(found.contains(&shape(line)), "{command}: no line like\n{line}\nin\n{said}");
-        }
+        desk.shows(&Shown { command: command.clone(), lines });
         if command.contains("--yes") {
             desk.wait_for_retry();
         }
