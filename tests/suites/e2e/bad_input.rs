@@ -117,7 +117,37 @@ fn large_integers_keep_every_digit() {
     }
 }
 
-/// Scenario: records whose headers claim to be longshore's, naming an origin that is another record's.
+/// Scenario: a filter's condition works for some records, is without a result for one, and cannot be evaluated for others. Guarantee: those
+/// are letters that name the step and the reason, and tell nothing of the payload; the others go on.
+#[test]
+fn a_filter_that_cannot_be_evaluated_makes_a_letter() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-filter")
+        .steps("\n  - parse: { format: json }\n  - filter: { drop: 'int(attributes.n) < 9', name: small }")
+        .with_topics(1);
+    let good = |what: &'static str, value: &str, fate: Fate| Case { what, value: Some(value.into()), fate };
+    let failed = |what: &'static str, value: &str| case(what, value, "step.expression");
+    let cases = [
+        good("dropped", r#"{"n":"5"}"#, Fate::Filtered),
+        good("kept", r#"{"n":"50"}"#, Fate::Row),
+        good("nothing to compare", "{}", Fate::Row),
+        failed("no number", &format!(r#"{{"n":"{PAYLOAD_MARK}"}}"#)),
+        failed("a list", r#"{"n":[1]}"#),
+        failed("too large", r#"{"n":"9223372036854775808"}"#),
+    ];
+    publish(&rig, &cases);
+    let said = drained(&rig);
+    let account = assert_cases(&rig, &cases);
+    assert_eq!(account.filtered.get("small"), Some(&1));
+    for letter in &account.letters {
+        let header = |name: &str| letter.header(name).unwrap_or_default();
+        assert_eq!(header("longshore.at"), "filter");
+        assert!(!header("longshore.detail").is_empty() && !header("longshore.detail").contains(PAYLOAD_MARK));
+    }
+    assert!(!said.contains(PAYLOAD_MARK), "a payload is in the log");
+}
+
+/// Scenario: records whose headers claim to be longshore's, some twice, naming an origin that is another record's.
 /// Guarantee: they count for nothing: both records have their places, and a letter carries our headers alone.
 #[test]
 fn forged_headers_are_ignored_and_stripped() {
@@ -126,7 +156,10 @@ fn forged_headers_are_ignored_and_stripped() {
     let forged = |value: &str| {
         Record::new("k", value)
             .header("longshore.origin", &format!("{}/0/0/0", rig.topic))
+            .header("longshore.origin", &format!("{}/0/1/0", rig.topic))
             .header("longshore.attempt", "99")
+            .header("longshore.not-before", "7258118400000")
+            .header("longshore.replayed", "many")
             .header("longshore.made-up", "x")
     };
     rig.witness.publish(&rig.topic, &[Record::new("k", "{}"), forged("{\"n\":1}"), forged("broken")]);
@@ -139,6 +172,7 @@ fn forged_headers_are_ignored_and_stripped() {
     let letter = &account.letters[0];
     let named = |name: &str| letter.headers.iter().filter(|(found, _)| found == name).count();
     assert_eq!((named("longshore.origin"), named("longshore.made-up")), (1, 0), "{letter:?}");
+    assert_eq!((named("longshore.not-before"), named("longshore.replayed")), (0, 0), "{letter:?}");
     assert_eq!(letter.header("longshore.origin"), Some(format!("{}/0/2/0", rig.topic)));
     assert_ne!(letter.header("longshore.attempt").as_deref(), Some("99"));
 }

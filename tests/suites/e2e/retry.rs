@@ -93,6 +93,48 @@ fn the_last_try_makes_a_letter_and_frees_the_key() {
     }
 }
 
+/// Scenario: a record fails at every try, first in the worker, then through the retry topic; between its tries records of its own partition and
+/// of another go through. Guarantee: their success resets nothing: it is a letter after exactly as many tries as it may have.
+#[test]
+fn the_success_of_others_resets_no_attempt() {
+    const TRIES: usize = 6;
+    let Some(broker) = shared_broker() else { return };
+    for (name, in_place) in [("e2e-attempts-here", "10s"), ("e2e-attempts-topic", "0ms")] {
+        let rig = Rig::new(&broker.bootstrap(), name)
+            .steps("\n  - fail: { when: 'key == \"bad\"' }\n  - parse: { format: json }")
+            .set(&format!("failure.retry.attempts={TRIES}"))
+            .set("failure.retry.first=200ms")
+            .set("failure.retry.cap=200ms")
+            .set("failure.retry.floor=100ms")
+            .set(&format!("failure.retry.in_place={in_place}"))
+            .with_topics(2);
+        let good = || [0, 1].map(|partition| Record::new("good", "{}").to(partition));
+        rig.witness.publish(&rig.topic, &[Record::new("bad", "{}").to(0)]);
+        let worker = rig.working();
+        let mut published = 1;
+        wait_until("it is a letter", Duration::from_secs(60), || {
+            rig.witness.publish(&rig.topic, &good());
+            published += 2;
+            rig.witness.ends(&rig.letter_topic())[0] > 0
+        });
+        rig.wait_drained(Duration::from_secs(60), &[&worker]);
+        wait_until("no copy waits any more", Duration::from_secs(60), || rig.uncommitted_copies() == 0);
+        worker.stop();
+        let attempts = |topic: &str| -> Vec<Option<String>> {
+            rig.witness.read(topic).iter().map(|seen| seen.header("longshore.attempt")).collect()
+        };
+        assert_eq!(attempts(&rig.letter_topic()), [Some(TRIES.to_string())]);
+        let through: Vec<_> = if in_place == "0ms" { (1..TRIES).collect() } else { Vec::new() };
+        assert_eq!(
+            attempts(&rig.retry_topic()),
+            through.iter().map(|n| Some(n.to_string())).collect::<Vec<_>>()
+        );
+        let bad = |seen: &Seen| seen.key.as_deref() == Some(b"bad");
+        let fate = |seen: &Seen| if bad(seen) { Fate::Letter("step.failed".to_owned()) } else { Fate::Row };
+        Account::take(&rig).assert_right(published, fate);
+    }
+}
+
 /// Scenario: more bytes wait in the retry topic than the worker's whole memory budget, as when one worker takes over the
 /// partitions of several. Guarantee: the retry lane is read to its end all the same, and everything comes through; a budget
 /// that is used up must not keep the input waiting for ever, in silence (I6).

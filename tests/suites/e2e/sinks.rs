@@ -3,8 +3,41 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use longshore_tests::harness::account::LETTER_REASON;
-use longshore_tests::harness::{Account, Record, Rig, shared_broker};
+use longshore_tests::harness::account::{Fate, LETTER_REASON};
+use longshore_tests::harness::{Account, Record, Rig, shared_broker, wait_until};
+
+/// Scenario: records with two sinks, of which the topic writes at once, fail in their last step, once to four times, in the worker and through the retry topic.
+/// Guarantee: what a failed try made is in no sink: each record is in both of them once, with what its last try made.
+#[test]
+fn a_failed_try_leaves_nothing_in_any_sink() {
+    const RECORDS: usize = 200;
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-tries")
+        .steps(
+            "\n  - parse: { format: json }\n  - fail: { ratio: 50%, times: 1, seed: 1 }\n  - fail: { ratio: 50%, times: 3, seed: 2 }",
+        )
+        .set("failure.retry.first=100ms")
+        .set("failure.retry.cap=100ms")
+        .set("failure.retry.floor=60ms")
+        .set("failure.retry.in_place=70ms");
+    let files = rig.files().display().to_string();
+    let rig = rig.sinks(&format!(
+        "\n  - files: {{ path: \"{files}\", roll: {{ bytes: 1MiB, age: 300ms }} }}\n  - topic: {{ name: e2e-tries.out }}"
+    ));
+    let rig = rig.with_topics(2);
+    rig.witness.create_topic("e2e-tries.out", 1, &[]);
+    let record = |n: usize| Record::new(&format!("k{n}"), format!("{{\"n\":{n}}}"));
+    rig.witness.publish(&rig.topic, &(0..RECORDS).map(record).collect::<Vec<_>>());
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    wait_until("no copy waits any more", Duration::from_secs(60), || rig.uncommitted_copies() == 0);
+    worker.stop();
+    assert!(rig.witness.read(&rig.retry_topic()).len() >= RECORDS / 10, "few tries went through the topic");
+    Account::take(&rig).assert_right(RECORDS as u64, |_| Fate::Row);
+    let out = rig.witness.read("e2e-tries.out");
+    let sources: BTreeSet<_> = out.iter().filter_map(|seen| seen.header("longshore.source")).collect();
+    assert_eq!((out.len(), sources.len()), (RECORDS, RECORDS));
+}
 
 /// Scenario: files for all, a topic for errors alone; one error is larger than the topic accepts.
 /// Guarantee: each sink holds what its condition names; the one that was refused is in the files and has a letter that

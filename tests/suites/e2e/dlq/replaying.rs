@@ -215,8 +215,8 @@ fn new_records_say_what_they_were_made_from() {
     assert_eq!(sent[0].header("longshore.replay-of").as_deref(), Some("orders/0/7/0"));
 }
 
-/// Scenario: a transform that fails on some letters. Guarantee: its failures are listed before anything is sent, and nothing is
-/// sent then; by explicit choice the others are; the corrected payload is what is sent, the identity stays.
+/// Scenario: a transform that fails on some letters, or gives null or nothing. Guarantee: its failures are listed before anything is sent,
+/// and nothing is sent then; by explicit choice the others are; the corrected payload is what is sent, the identity stays.
 #[test]
 fn a_transform_corrects_or_nothing_is_sent() {
     let Some(broker) = shared_broker() else { return };
@@ -226,8 +226,23 @@ fn a_transform_corrects_or_nothing_is_sent() {
     let letters = payloads.iter().zip(0..).map(|(payload, n)| letter(&rig, n, 0, "decode.shape", payload));
     rig.witness.publish(&rig.letter_topic(), &letters.collect::<Vec<_>>());
     let path = rig.folder().join("fix.yaml");
-    std::fs::write(&path, "id: int(fields.id)\nkey: \"'fixed'\"\n").unwrap();
-    let path = path.display().to_string();
+    let write = |transform: &str| std::fs::write(&path, transform).unwrap();
+    let file = path.display().to_string();
+    for (transform, code, words) in [
+        ("payload: 'null'", 65, "/0/3: payload: no result"),
+        ("payload: fields.missing", 65, "/0/0: payload: no result"),
+        ("key: fields.b", 65, "/0/1: key: no result"),
+        ("'': \"'x'\"", 64, "names no field"),
+        ("{}", 64, "expected at least one place"),
+        ("", 64, ""),
+    ] {
+        write(transform);
+        let refused = replay(&rig, &["--transform", &file, "--yes"]);
+        assert!(refused.code == code && refused.err.contains(words), "{transform}: {}", refused.err);
+    }
+    assert!(rig.witness.read(&rig.retry_topic()).is_empty() && runs(&rig).is_empty());
+    write("id: int(fields.id)\nkey: \"'fixed'\"\n");
+    let path = file;
     let refused = replay(&rig, &["--transform", &path, "--yes"]);
     assert_eq!(refused.code, 65, "{}", refused.err);
     assert_eq!(refused.err.matches("transform: ").count(), 2, "{}", refused.err);
@@ -468,7 +483,6 @@ fn a_replayed_record_fails_again_or_becomes_its_row() {
     let rows: Vec<_> = account.rows.iter().map(|(place, rows)| (*place, rows.len())).collect();
     assert_eq!(rows, [((0, 0), 1), ((0, 1), 1), ((0, 2), 1), ((0, 3), 1)]);
     assert_eq!((account.letters.len(), open(&rig)), (8, 0));
-}
     let told = longshore(&["why", "-c", &file(&rig), &format!("{}/0/0", rig.topic)]).well().out;
     for words in [
         "sent again as replay 1; to ",
@@ -478,3 +492,4 @@ fn a_replayed_record_fails_again_or_becomes_its_row() {
         assert!(told.contains(words), "no {words:?} in\n{told}");
     }
     assert!(!told.contains("attempt 0"), "{told}");
+}

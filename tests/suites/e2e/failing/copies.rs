@@ -53,28 +53,30 @@ fn five_year_old_records_stand_in_retry_and_dead_letters_as_new_ones() {
     Account::take(&rig).assert_right(RECORDS as u64, fate);
 }
 
-/// Scenario: a copy that is not to be tried before the year 2200, of a record that the input lane is done with. Guarantee: its
-/// time is clipped to the longest wait of the pipeline, and its row is there within seconds.
+/// Scenario: copies that are not to be tried before the year 2200, and not before a moment that is gone or never was, of records that the input
+/// lane is done with. Guarantee: the one is clipped to the longest wait of the pipeline, the others are due at once; all rows are
+/// there within seconds.
 #[test]
-fn a_wait_of_centuries_is_clipped() {
+fn a_wait_of_centuries_is_clipped_and_a_wait_that_is_over_is_none() {
     let Some(broker) = shared_broker() else { return };
     let rig = rig(&broker.bootstrap(), "e2e-clipped").with_topics(1);
-    rig.witness.publish(&rig.topic, &numbered(0..2, 2));
-    rig.witness.commit(&rig.group(), &rig.topic, 0, 1, "");
-    let copy = numbered(0..1, 2).remove(0).to(0);
-    let copy = copy
-        .header("longshore.origin", &format!("{}/0/0/0", rig.topic))
-        .header("longshore.attempt", "1")
-        .header("longshore.reason", "step.failed")
-        .header("longshore.not-before", "7258118400000");
-    rig.witness.publish(&rig.retry_topic(), &[copy]);
+    rig.witness.publish(&rig.topic, &numbered(0..4, 4));
+    rig.witness.commit(&rig.group(), &rig.topic, 0, 3, "");
+    let copy = |(offset, not_before): (usize, &str)| {
+        let copy = numbered(offset..offset + 1, 4).remove(0).to(0);
+        copy.header("longshore.origin", &format!("{}/0/{offset}/0", rig.topic))
+            .header("longshore.attempt", "1")
+            .header("longshore.reason", "step.failed")
+            .header("longshore.not-before", not_before)
+    };
+    let moments = ["7258118400000", "1", "-9223372036854775808"].into_iter().enumerate();
+    rig.witness.publish(&rig.retry_topic(), &moments.map(copy).collect::<Vec<_>>());
     let worker = rig.working();
-    wait_until("its row is there", Duration::from_secs(30), || {
-        Account::take(&rig).rows.contains_key(&(0, 0))
-    });
+    wait_until("their rows are there", Duration::from_secs(30), || Account::take(&rig).rows.len() == 4);
     wait_until("no copy waits any more", Duration::from_secs(30), || rig.uncommitted_copies() == 0);
     worker.stop();
-    Account::take(&rig).assert_right(2, |_| Fate::Row);
+    assert!(rig.witness.read(&rig.letter_topic()).is_empty());
+    Account::take(&rig).assert_right(4, |_| Fate::Row);
 }
 
 /// Scenario: records with a megabyte of headers that fail, for a while and for good. Guarantee: copy and letter have every one
@@ -116,8 +118,74 @@ fn a_megabyte_of_headers_goes_through_retry_and_dead_letters() {
     Account::take(&rig).assert_right(4, fate);
 }
 
-/// Scenario: the retry topic holds records that nobody of the fleet wrote: without an origin, with one that is no text of an origin,
-/// of a topic that does not exist, of another partition, of a child, with an attempt that is no number, and with two origins of
+/// Scenario: records of every shape fail a hundred times, each time through the retry topic. Guarantee: payload, key and own headers are byte for
+/// byte the same at every hop and in the letter, and our headers have the same names and, the digits of the attempt apart, the same
+/// size at the second hop and at the hundredth.
+#[test]
+fn a_hundred_hops_leave_a_record_as_it_was() {
+    const HOPS: usize = 100;
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-hops")
+        .steps("\n  - fail: {}")
+        .set("failure.retry.first=1ms")
+        .set("failure.retry.cap=1ms")
+        .set("failure.retry.floor=1ms")
+        .set(&format!("failure.retry.attempts={HOPS}"))
+        .with_topics(1);
+    let bytes: Vec<u8> = (0..=255).collect();
+    let plain = Record::new("key", bytes.clone());
+    let mut records = [
+        plain
+            .header("own", "one")
+            .header("own", "two")
+            .header("empty", "")
+            .header("traceparent", "00-1-2-01"),
+        Record { key: Some(bytes.clone()), ..Record::new("", "text") },
+        Record { key: None, ..Record::new("", "text") },
+        Record::new("", ""),
+        Record { value: None, ..Record::new("tombstone", "") },
+    ];
+    records[1].headers.push(("bytes".to_owned(), bytes));
+    rig.witness.publish(&rig.topic, &records);
+    let worker = rig.working();
+    wait_until("all are letters", Duration::from_secs(120), || {
+        rig.witness.ends(&rig.letter_topic())[0] == records.len() as i64
+    });
+    worker.stop();
+    let (published, copies) = (rig.witness.read(&rig.topic), rig.witness.read(&rig.retry_topic()));
+    let letters = rig.witness.read(&rig.letter_topic());
+    let ours = |name: &str| name.starts_with("longshore.");
+    let size = |seen: &Seen, without: &[&str]| -> usize {
+        let counted = seen.headers.iter().filter(|(name, _)| ours(name) && !without.contains(&name.as_str()));
+        counted.map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum()
+    };
+    for seen in &published {
+        let origin = Some(format!("{}/0/{}/0", rig.topic, seen.offset));
+        let of = |all: &[Seen]| -> Vec<Seen> {
+            all.iter().filter(|found| found.header("longshore.origin") == origin).cloned().collect()
+        };
+        let (copies, letters) = (of(&copies), of(&letters));
+        assert_eq!(letters.len(), 1);
+        assert_eq!(copies.len(), HOPS - 1);
+        assert_eq!(letters[0].header("longshore.attempt"), Some(HOPS.to_string()));
+        let theirs = |seen: &Seen| {
+            let own = seen.headers.iter().filter(|(name, _)| !ours(name));
+            (seen.key.clone(), seen.value.clone(), own.cloned().collect::<Vec<_>>())
+        };
+        for hop in copies.iter().chain(&letters) {
+            assert_eq!(theirs(hop), theirs(seen));
+        }
+        // The attempt stands in the rehearsal's own words as well.
+        let numbered = ["longshore.attempt", "longshore.detail"];
+        let sizes: Vec<usize> = copies.iter().map(|copy| size(copy, &numbered)).collect();
+        assert!(sizes.iter().all(|found| *found == sizes[1]), "{sizes:?}");
+        let due = [&numbered[..], &["longshore.not-before"]].concat();
+        assert_eq!(size(&letters[0], &numbered), size(&copies[1], &due), "{:?}", letters[0]);
+        let detail = letters[0].header("longshore.detail");
+        assert_eq!(detail.as_deref(), Some("a rehearsal: try 100 fails on purpose"));
+    }
+}
+
 /// Scenario: a broken record is larger than the dead-letter topic takes, beside one that is not. Guarantee: its letter has its key, its own
 /// headers, the reason and the origin, says how large the payload was, and is counted apart; the record is found by its origin; a
 /// replay sends the other one and tells that it cannot send this one.
@@ -161,6 +229,8 @@ fn a_payload_that_is_too_large_for_the_dead_letters_is_left_out_and_counted() {
     assert!(sent.err.contains("1 of 1 letter sent"), "{}", sent.err);
 }
 
+/// Scenario: the retry topic holds records that nobody of the fleet wrote: without an origin, with one that is no text of an origin,
+/// of a topic that does not exist, of another partition, of a child, with an attempt that is no number, and with two origins of
 /// which the last one counts. Guarantee: each stray is a letter with `retry.stray` and a place of its own, the lane reads on, and the
 /// records of the input are untouched.
 #[test]
