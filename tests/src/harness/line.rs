@@ -119,18 +119,28 @@ fn pass(client: &TcpStream, server: &TcpStream, state: &Arc<Mutex<State>>) -> st
         }
         let _ = to_client.shutdown(Shutdown::Both);
     });
-    let (mut from_client, mut to_server, mut bytes) = (client, server, [0; 65_536]);
+    // Whatever ends it, a reset by a client that was killed as well, both sides hear of it.
+    let passed = pass_messages(client, server, state, &cut);
+    let ends = [client, server].map(|side| side.shutdown(Shutdown::Both));
+    passed.and(ends.into_iter().collect())
+}
+
+fn pass_messages(
+    mut client: &TcpStream,
+    mut server: &TcpStream,
+    state: &Mutex<State>,
+    cut: &AtomicBool,
+) -> std::io::Result<()> {
+    let mut bytes = [0; 65_536];
     loop {
-        let count = from_client.read(&mut bytes)?;
+        let count = client.read(&mut bytes)?;
         let fate = fate(state);
         if count == 0 || fate == Fate::Lost {
-            break;
+            return Ok(());
         }
         if fate == Fate::PassesUnanswered {
             cut.store(true, Ordering::Release);
         }
-        to_server.write_all(&bytes[..count])?;
+        server.write_all(&bytes[..count])?;
     }
-    client.shutdown(Shutdown::Both)?;
-    server.shutdown(Shutdown::Both)
 }

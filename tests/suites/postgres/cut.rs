@@ -19,7 +19,10 @@ use super::table::{TABLE, options, refused, seal, sink, trailer, writer};
 /// The message that commits, as the simple query protocol writes it.
 const COMMIT: &[u8] = b"COMMIT\0";
 
-/// Stands between a client and the server, and does something to the next `COMMIT` when armed.
+/// A row's values, as `COPY` reads them.
+const ROW: &[u8] = b"1\tzombie";
+
+/// Stands between a client and the server, and does something to the next message of its kind when armed.
 struct Cutter {
     port: u16,
     armed: Arc<AtomicBool>,
@@ -28,10 +31,21 @@ struct Cutter {
 /// What is done.
 #[derive(Clone, Copy, PartialEq)]
 enum At {
-    /// It is passed on, and the connection is cut instead of passing on the server's answer.
+    /// A `COMMIT` is passed on, and the connection is cut instead of passing on the server's answer.
     Answer,
     /// It is kept back for good, like everything behind it.
     Commit,
+    /// The rows are kept back for good, like everything behind them: the server is in the middle of a `COPY`.
+    Rows,
+}
+
+impl At {
+    fn message(self) -> &'static [u8] {
+        match self {
+            Self::Answer | Self::Commit => COMMIT,
+            Self::Rows => ROW,
+        }
+    }
 }
 
 impl Cutter {
@@ -57,10 +71,11 @@ fn pass(client: TcpStream, server: TcpStream, armed: &Arc<AtomicBool>, at: At) {
     thread::spawn(move || {
         let (mut bytes, mut kept) = ([0; 65_536], false);
         while let Ok(count @ 1..) = from_client.read(&mut bytes) {
-            let commits = bytes[..count].windows(COMMIT.len()).any(|window| window == COMMIT);
-            if commits && armed.swap(false, Ordering::AcqRel) {
+            let message = at.message();
+            let has_it = bytes[..count].windows(message.len()).any(|window| window == message);
+            if has_it && armed.swap(false, Ordering::AcqRel) {
                 own_cut.store(at == At::Answer, Ordering::Release);
-                kept = at == At::Commit;
+                kept = at != At::Answer;
             }
             if kept {
                 continue;
@@ -123,11 +138,22 @@ async fn a_commit_that_nobody_heard_of_is_found() {
 /// the owner's are there; the zombie hears who owns the pair.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_transaction_holds_nobody_for_long() {
+    a_worker_stands_still("frozen", At::Commit).await;
+}
+
+/// Scenario: the same in the middle of a `COPY`, where the server waits for rows and minds no timeout.
+/// Guarantee (I6, I8): the claim ends the zombie's session, and the rest is the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_copy_holds_nobody_for_long() {
+    a_worker_stands_still("frozen_copy", At::Rows).await;
+}
+
+async fn a_worker_stands_still(database: &str, at: At) {
     let Some(server) = shared_postgres() else { return };
-    server.database("frozen");
-    server.sql("frozen", TABLE);
-    let cutter = Cutter::start(server.port(), At::Commit);
-    let direct = options(server, "frozen", &["id", "name"]);
+    server.database(database);
+    server.sql(database, TABLE);
+    let direct = options(server, database, &["id", "name"]);
+    let cutter = Cutter::start(server.port(), at);
     let through = longshore_sinks::postgres::PostgresOptions { port: cutter.port, ..direct.clone() };
     let mut zombie = writer(&sink(through), 1);
     zombie.recover().await.unwrap();
@@ -137,7 +163,7 @@ async fn a_frozen_transaction_holds_nobody_for_long() {
         let answer = zombie.publish(&trailer(0, 1, 0..1)).await;
         (zombie, answer)
     });
-    wait_until("the zombie's rows are in a transaction", PATIENCE, || !cutter.armed.load(Ordering::Acquire));
+    wait_until("the zombie stands still", PATIENCE, || !cutter.armed.load(Ordering::Acquire));
     let mut owner = writer(&sink(direct), 2);
     let started = Instant::now();
     owner.recover().await.unwrap();
@@ -150,5 +176,5 @@ async fn a_frozen_transaction_holds_nobody_for_long() {
     assert!(matches!(failure.class, Class::Retry { .. }), "{failure}");
     let lost = Published::TakenByOther(WriterId(2));
     assert_eq!(zombie.publish(&trailer(0, 1, 0..1)).await.unwrap(), lost);
-    assert_eq!(server.rows("frozen", "select name from t"), ["owner"]);
+    assert_eq!(server.rows(database, "select name from t"), ["owner"]);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use longshore_core::{Failure, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::config::SslMode;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
 use super::options::PostgresOptions;
@@ -19,15 +20,20 @@ const CALL: Duration = Duration::from_secs(75);
 
 /// What every session says first. Nobody must wait long for a worker that stands still in the middle of a transaction (it is
 /// frozen, or its network is gone), so the server ends such sessions. A commit that is answered must be durable, since the offset
-/// is committed after it. Last comes a mark by which the session is known again, see [`SESSION_MARK`].
+/// is committed after it. Last comes a mark by which the session is known again, see [`SESSION_MARK`], and the process that serves it.
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '60s'; \
     SET DateStyle = 'ISO'; \
     SELECT set_config('synchronous_commit', 'on', false) \
         WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
     SELECT set_config('longshore.session', \
-        md5(random()::text || clock_timestamp()::text || pg_backend_pid()::text), false)";
+        md5(random()::text || clock_timestamp()::text || pg_backend_pid()::text), false), pg_backend_pid()";
 /// Asks for the mark. Behind a pooler that gives each transaction any session it is another one or none.
 pub(super) const SESSION_MARK: &str = "SELECT current_setting('longshore.session', true)";
+
+/// Ends the sessions that a process waits for while they themselves wait for their client
+/// (<https://www.postgresql.org/docs/current/functions-info.html>, `pg_blocking_pids`). A role may end its own sessions.
+const END_WAITING: &str = "SELECT pg_terminate_backend(pid) FROM unnest(pg_blocking_pids($1::text::integer)) AS blocking (pid) \
+    JOIN pg_stat_activity USING (pid) WHERE wait_event_type = 'Client'";
 
 /// The connections of one sink.
 pub(super) struct Pool {
@@ -47,6 +53,8 @@ impl std::fmt::Debug for Pool {
 struct Session {
     client: Client,
     mark: String,
+    /// The server's process, as it writes it.
+    process: String,
     prepared: HashMap<String, Statement>,
     /// What was said to it once.
     said: Vec<String>,
@@ -107,15 +115,32 @@ impl Pool {
         let said = within("connect", async {
             client.simple_query(SESSION).await.map_err(|error| failure("connect", &error))
         });
-        let mark = last_value(&said.await?).unwrap_or_default().to_owned();
-        Ok(Session { client, mark, prepared: HashMap::new(), said: Vec::new() })
+        let said = said.await?;
+        let [mark, process] = [0, 1].map(|at| last_value(&said, at).unwrap_or_default().to_owned());
+        Ok(Session { client, mark, process, prepared: HashMap::new(), said: Vec::new() })
+    }
+
+    /// Ends the sessions that this connection waits for and that wait for their clients, as if those had gone away. On a
+    /// connection of its own: those of the pool may all be waiting.
+    pub(super) async fn end_waiting(&self, waits: &Lease) -> Result<(), Failure> {
+        let session = self.connect().await?;
+        let process: [&(dyn ToSql + Sync); 1] = [&waits.session.process];
+        let asked = session.client.query(END_WAITING, &process);
+        let ended = asked.await.map_err(|error| failure("end a session", &error))?.len();
+        if ended > 0 {
+            tracing::warn!(
+                ended,
+                "sessions that stood still while they held a pair that has another owner now"
+            );
+        }
+        Ok(())
     }
 }
 
-/// The first column of the last row.
-fn last_value(messages: &[SimpleQueryMessage]) -> Option<&str> {
+/// A column of the last row.
+fn last_value(messages: &[SimpleQueryMessage], column: usize) -> Option<&str> {
     messages.iter().rev().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row.get(0)),
+        SimpleQueryMessage::Row(row) => Some(row.get(column)),
         _ => None,
     })?
 }
@@ -183,7 +208,7 @@ impl Lease {
     pub(super) async fn begin(&self) -> Result<(), Failure> {
         let text = format!("BEGIN; SET CONSTRAINTS ALL IMMEDIATE; {SESSION_MARK}");
         let answer = self.client().simple_query(&text).await.map_err(|error| failure("publish", &error))?;
-        if last_value(&answer) == Some(self.session.mark.as_str()) {
+        if last_value(&answer, 0) == Some(self.session.mark.as_str()) {
             return Ok(());
         }
         let words = "the connection changed its session: a pooler in between has to be in session mode";

@@ -7,7 +7,7 @@ use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::sink::{Published, SegmentWriter, WriterContext};
 use longshore_core::{Block, BoxFuture, Failure, Reason};
 
-use super::connect::{within, within_time};
+use super::connect::{Lease, within, within_time};
 use super::ledger::{Claim, EVERY_SEGMENTS};
 use super::publish::{Job, Rows, Sealed};
 use super::schema;
@@ -27,6 +27,9 @@ pub(super) struct PostgresWriter {
 
 /// How long a checkpoint may take. The segment's own answer waits for it.
 const CHECKPOINT: Duration = Duration::from_secs(10);
+/// A claim that has waited so long ends the sessions that it waits for if they wait for their clients. Above the time after
+/// which the server ends those that stand still between two statements.
+const STANDS_STILL: Duration = Duration::from_secs(12);
 
 impl PostgresWriter {
     pub(super) fn new(shared: Arc<Shared>, context: WriterContext) -> Self {
@@ -52,10 +55,24 @@ impl PostgresWriter {
             let write = Write::new(&shared.options, &seen.equals);
             let _ = shared.looked.set(Looked { kinds: seen.kinds, write });
         }
-        let claim = shared.ledger.claim(client, &self.context).await?;
+        let claim = self.claim(&lease).await?;
         let view = shared.ledger.recover(client, claim).await?;
         lease.give_back();
         Ok((claim, view))
+    }
+
+    /// Claims the pair, behind the transaction in which an owner before may have it. Where that one stands still between two
+    /// statements the server ends it; while it waits for the rows of a `COPY` no timeout of the server's reaches it.
+    async fn claim(&self, lease: &Lease) -> Result<Claim, Failure> {
+        let mut claiming = std::pin::pin!(self.shared.ledger.claim(lease.client(), &self.context));
+        loop {
+            if let Ok(claimed) = tokio::time::timeout(STANDS_STILL, &mut claiming).await {
+                return claimed;
+            }
+            if let Err(failure) = self.shared.pool.end_waiting(lease).await {
+                tracing::warn!(pair = %self.context.pair, %failure, "the pair is held by a session that stands still");
+            }
+        }
     }
 
     /// A trailer that does not continue the ledger would make a gap in it, or stand for another pair's rows.
@@ -107,7 +124,7 @@ impl PostgresWriter {
     }
 
     /// Folds what was published in, and writes a checkpoint now and then. After an error the connection is not to be used again.
-    async fn note(&mut self, lease: &super::connect::Lease, stored: &Trailer) -> Result<(), Failure> {
+    async fn note(&mut self, lease: &Lease, stored: &Trailer) -> Result<(), Failure> {
         let Some((claim, view)) = &mut self.owned else { return Ok(()) };
         if stored.sequence != view.next_sequence {
             return Ok(());
