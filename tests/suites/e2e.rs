@@ -23,6 +23,8 @@ mod log_shapes;
 mod own_topics;
 #[path = "e2e/partitions.rs"]
 mod partitions;
+#[path = "e2e/publish.rs"]
+mod publish;
 #[path = "e2e/restart.rs"]
 mod restart;
 #[path = "e2e/retry.rs"]

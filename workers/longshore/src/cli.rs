@@ -29,7 +29,8 @@ const PUBLISH_EXAMPLES: &str = "\
 Examples:
   longshore publish -c my-logs/pipeline.yaml --key user /var/log/app
   tail -f app.log | longshore publish --broker localhost:9092 -t logs.raw
-  longshore publish -c my-docs/pipeline.yaml --unit document docs";
+  longshore publish -c my-docs/pipeline.yaml --unit document docs
+  echo user-17 | longshore publish -c users.yaml --unit tombstone";
 
 const TAP_EXAMPLES: &str = "\
 Examples:
@@ -238,7 +239,7 @@ pub(crate) struct Publish {
     pub(crate) topic: Option<String>,
     /// Files or folders (plain, .gz, .zst); - or nothing is standard input.
     pub(crate) paths: Vec<PathBuf>,
-    /// What one record is: a line, or a whole file.
+    /// What one record is: a line, a whole file, or nothing but a key.
     #[arg(long, value_enum, default_value_t = Unit::Lines)]
     pub(crate) unit: Unit,
     /// Take the key from this field of a JSON line (dots go deeper).
@@ -261,6 +262,8 @@ pub(crate) enum Unit {
     File,
     /// Each file whole, as a JSON document {text, source}.
     Document,
+    /// Each line is the key of a record without a value: it deletes.
+    Tombstone,
 }
 
 /// Compression of batches.

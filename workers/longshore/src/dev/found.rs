@@ -30,7 +30,7 @@ pub(crate) fn log_lines(files: &[PathBuf]) -> Vec<Message> {
                 serde_json::json!({"message": line, "level": level(line), "file": name, "line": number + 1});
             lines.push(Message {
                 key: Some(name.clone().into_bytes()),
-                value: value.to_string().into_bytes(),
+                value: Some(value.to_string().into_bytes()),
             });
         }
     }
@@ -94,5 +94,5 @@ fn document(path: &Path) -> Option<Message> {
         path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let value = serde_json::json!({"text": text, "source": format!("{folder}/{name}")});
-    Some(Message { key: Some(folder.into_bytes()), value: value.to_string().into_bytes() })
+    Some(Message { key: Some(folder.into_bytes()), value: Some(value.to_string().into_bytes()) })
 }

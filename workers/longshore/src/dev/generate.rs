@@ -22,7 +22,7 @@ pub(crate) fn lines(seed: u64, count: u64) -> impl Iterator<Item = Message> {
         } else {
             line.into_bytes()
         };
-        Message { key: Some(user.into_bytes()), value }
+        Message { key: Some(user.into_bytes()), value: Some(value) }
     })
 }
 
@@ -80,8 +80,8 @@ mod tests {
         let once: Vec<_> = lines(7, 5_000).collect();
         assert_eq!(once, lines(7, 5_000).collect::<Vec<_>>());
         assert_ne!(once, lines(8, 5_000).collect::<Vec<_>>());
-        let broken =
-            once.iter().filter(|m| serde_json::from_slice::<serde_json::Value>(&m.value).is_err()).count();
-        assert_eq!(broken, 5);
+        let values = once.iter().filter_map(|message| message.value.as_deref());
+        let broken = values.filter(|value| serde_json::from_slice::<serde_json::Value>(value).is_err());
+        assert_eq!(broken.count(), 5);
     }
 }

@@ -187,8 +187,8 @@ fn gather(arguments: &DevStart, broker: &Broker, output: &Output) -> Result<Inpu
 fn first_bytes(messages: Vec<Message>, bytes: usize) -> Vec<Message> {
     let mut left = bytes;
     let fits = |message: &Message| {
-        let fits = message.value.len() <= left;
-        left = left.saturating_sub(message.value.len());
+        let fits = message.value_bytes() <= left;
+        left = left.saturating_sub(message.value_bytes());
         fits
     };
     messages.into_iter().take_while(fits).collect()

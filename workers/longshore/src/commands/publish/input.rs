@@ -16,8 +16,15 @@ const RECORD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(crate) struct Message {
     /// The key, none for a null key.
     pub(crate) key: Option<Vec<u8>>,
-    /// The value.
-    pub(crate) value: Vec<u8>,
+    /// The value, none for a tombstone.
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+impl Message {
+    /// Bytes of the value.
+    pub(crate) fn value_bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// All files below the paths, folders in the order of their names; `-` stands for standard input.
@@ -69,7 +76,7 @@ pub(crate) fn read(
     let named = |error: std::io::Error| End::new(Exit::Data, format!("{}: {error}", path.display()));
     let reader = open(path).map_err(named)?;
     match unit {
-        Unit::Lines => lines(path, reader, each),
+        Unit::Lines | Unit::Tombstone => lines(path, reader, each),
         Unit::File => each(whole(path, reader)?),
         Unit::Document => {
             let text = String::from_utf8(whole(path, reader)?).map_err(|_| {

@@ -9,7 +9,7 @@ use longshore_kafka as kafka;
 use longshore_kafka::ProducerRecord;
 
 use super::connection::{self, Target};
-use crate::cli::{Compression, Publish};
+use crate::cli::{Compression, Publish, Unit};
 use crate::exit::{End, Exit};
 use crate::output::{Output, Progress, counted, grouped};
 
@@ -26,15 +26,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn run(arguments: &Publish, output: &Output) -> Result<(), End> {
     let target = connection::target(&arguments.connection, output)?;
     let topic = target.topic(arguments.topic.as_deref())?;
+    let keyed = arguments.key.is_some() || arguments.constant_key.is_some();
+    if arguments.unit == Unit::Tombstone && keyed {
+        return Err(End::new(Exit::Usage, "the lines of --unit tombstone are the keys: leave --key out"));
+    }
     let files = input::expand(&arguments.paths)?;
     let total = input::stored_bytes(&files);
     let publisher = Publisher::new(&target, &topic, arguments.compression)?;
     let mut sending = publisher.start(output.progress(&format!("publish to {topic}"), None, "records"))?;
     for file in &files {
-        input::read(file, arguments.unit, &mut |value| {
-            let key = key(arguments, file, &value)?;
-            sending.send(Message { key, value })
-        })?;
+        input::read(file, arguments.unit, &mut |value| sending.send(message(arguments, file, value)?))?;
     }
     let sent = sending.finish()?;
     let rate = sent.records as f64 / sent.took.as_secs_f64().max(0.001);
@@ -47,7 +48,17 @@ pub(crate) fn run(arguments: &Publish, output: &Output) -> Result<(), End> {
     Ok(())
 }
 
-/// The key of a record, as the arguments want it.
+/// A record, as the arguments want it.
+fn message(arguments: &Publish, file: &Path, read: Vec<u8>) -> Result<Message, End> {
+    Ok(match arguments.unit {
+        Unit::Tombstone => Message { key: Some(read), value: None },
+        Unit::Lines | Unit::File | Unit::Document => {
+            Message { key: key(arguments, file, &read)?, value: Some(read) }
+        }
+    })
+}
+
+/// The key of a record with a value.
 fn key(arguments: &Publish, file: &Path, value: &[u8]) -> Result<Option<Vec<u8>>, End> {
     if let Some(text) = &arguments.constant_key {
         return Ok(Some(text.clone().into_bytes()));
@@ -122,7 +133,7 @@ pub(crate) struct Sending<'a> {
 impl Sending<'_> {
     /// Takes a record; sends when a batch is full.
     pub(crate) fn send(&mut self, message: Message) -> Result<(), End> {
-        self.batch_bytes += message.value.len() + message.key.as_ref().map_or(0, Vec::len);
+        self.batch_bytes += message.value_bytes() + message.key.as_ref().map_or(0, Vec::len);
         self.batch.push(message);
         if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
             self.flush()
@@ -191,7 +202,7 @@ fn record(message: &Message) -> ProducerRecord<'_> {
     ProducerRecord {
         partition: None,
         key: message.key.as_deref(),
-        value: Some(&message.value),
+        value: message.value.as_deref(),
         timestamp_ms: None,
         headers: &[],
     }
