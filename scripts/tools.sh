@@ -4,6 +4,7 @@
 #     scripts/tools.sh TOOL...
 #
 #     versitygw   an S3 server over a folder, with signatures and atomic conditional writes; built with Go
+#     promtool    Prometheus's own, that reads rules and replays series; from the system's package, which is not installed
 #     python      an interpreter with pyarrow and DuckDB (scripts/python-tools.txt), to read back what sinks wrote
 #
 # Paths go to standard output, one line for each tool; progress goes to standard error. Ends with 69 when a tool cannot be
@@ -64,12 +65,33 @@ prepare_python() {
     echo "$folder/bin/python"
 }
 
+# The package would start a server, so only the one program is taken out of it. Apt checks its signature.
+prepare_promtool() {
+    local folder=$cache/promtool aside
+    if command -v promtool >/dev/null; then
+        command -v promtool
+        return
+    fi
+    if [[ ! -d $folder ]]; then
+        command -v apt-get >/dev/null || unavailable "no promtool: install Prometheus, https://prometheus.io/download"
+        say "taking promtool out of the package prometheus, once"
+        aside=$(mktemp --directory "$cache/promtool.XXXXXX")
+        chmod a+rwx "$aside"
+        (cd "$aside" && quietly "$aside/get.log" apt-get download prometheus)
+        dpkg-deb --fsys-tarfile "$aside"/prometheus_*.deb | tar --extract --directory "$aside" --strip-components=3 ./usr/bin/promtool
+        rm "$aside"/prometheus_*.deb
+        chmod 755 "$aside"
+        mv --no-target-directory "$aside" "$folder"
+    fi
+    echo "$folder/promtool"
+}
+
 mkdir -p "$cache"
 exec 9>"$cache/tools.lock"
 flock 9
 for tool in "$@"; do
     case $tool in
-    versitygw | python) "prepare_$tool" ;;
+    versitygw | promtool | python) "prepare_$tool" ;;
     *)
         say "no tool named $tool"
         exit 64

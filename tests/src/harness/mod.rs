@@ -25,5 +25,6 @@ pub use flow::Flow;
 pub use longshore::{Longshore, binary};
 pub use ports::free_port;
 pub use rig::{Rig, Worker};
+pub use tools::tool;
 pub use wait::{wait_for, wait_until};
 pub use witness::{Record, Seen, Witness};

@@ -11,7 +11,7 @@ use super::report;
 /// # Panics
 /// With `CI` set when it cannot be had; the script's words stand above.
 #[must_use]
-pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+pub fn tool(name: &str) -> Option<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/tools.sh");
     let output = Command::new(&script).arg(name).stderr(Stdio::inherit()).output();
     let output = output.unwrap_or_else(|error| panic!("{}: {error}", script.display()));

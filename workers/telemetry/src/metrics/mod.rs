@@ -4,6 +4,8 @@
 
 mod pair;
 mod process;
+#[cfg(test)]
+mod reference;
 mod spool;
 
 use std::sync::atomic::{AtomicU64, Ordering};
