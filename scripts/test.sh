@@ -124,6 +124,8 @@ finish() {
 main() {
     local suite known beside
     mkdir -p "$logs"
+    # Where all is built once, what an incremental build would save for the next time is work for nothing.
+    [[ ${CI:-} != true ]] || export CARGO_INCREMENTAL=0
     known=$(suites)
     for suite in "$@"; do
         if ! grep -qx "$suite" <<<"$known"; then
@@ -138,7 +140,10 @@ main() {
     fi
     # The suites that read object stores ask for their tools themselves; here they do not count as a test's time. What cannot be
     # had is told by the test that wants it.
-    if grep -qwE 'objects|behaviour' <<<"${*:-$known}"; then phase tools scripts/tools.sh versitygw python || true; fi
+    local tools=()
+    if grep -qwE 'objects|behaviour' <<<"${*:-$known}"; then tools+=(versitygw python); fi
+    if grep -qw operate <<<"${*:-$known}"; then tools+=(promtool); fi
+    [[ ${#tools[@]} -eq 0 ]] || phase tools scripts/tools.sh "${tools[@]}" || true
     if [[ $# -eq 0 ]]; then
         mapfile -t beside < <(crate_tests)
         tests unit --lib --bins "${beside[@]}"
