@@ -27,6 +27,7 @@ const FORM_BITS: u8 = 1;
 const MARK_CLEAN: u8 = 1;
 const MARK_TRYING: u8 = 2;
 const MARK_TAKEOVERS: u8 = 4;
+const MARK_COPIES: u8 = 8;
 
 /// What a commit says besides its offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Metadata {
     pub takeovers: u32,
     /// Records of the input lane that such an owner can have taken in at most.
     pub careful: u64,
+    /// The origins, from the first one to the one behind the last, whose copies such an owner may have tried; none for none.
+    pub copies: Option<(Offset, Offset)>,
 }
 
 /// How far one sink's ledger was when the commit was made.
@@ -200,7 +203,8 @@ impl Metadata {
         let trying = if self.trying.is_empty() { 0 } else { MARK_TRYING };
         let clean = if self.clean { MARK_CLEAN } else { 0 };
         let counts = if self.takeovers > 0 || self.careful > 0 { MARK_TAKEOVERS } else { 0 };
-        head.raw(&[trying | clean | counts]);
+        let copies = if self.copies.is_some() { MARK_COPIES } else { 0 };
+        head.raw(&[trying | clean | counts | copies]);
         if !self.trying.is_empty() {
             head.raw(&[self.trying.len().min(TRYING_MOST) as u8]);
         }
@@ -217,13 +221,17 @@ impl Metadata {
             head.varint(self.takeovers.into());
             head.varint(self.careful);
         }
+        if let Some((first, end)) = self.copies {
+            head.varint(first.0 as u64);
+            head.varint((end.0 - first.0) as u64);
+        }
     }
 }
 
 /// The marks, in a [`Metadata`] that says nothing else.
 fn decode_marks(reader: &mut Reader<'_>) -> Result<Metadata, MetadataError> {
     let marks = reader.take(1)?[0];
-    if marks & !(MARK_CLEAN | MARK_TRYING | MARK_TAKEOVERS) != 0 {
+    if marks & !(MARK_CLEAN | MARK_TRYING | MARK_TAKEOVERS | MARK_COPIES) != 0 {
         return Err(MetadataError::Damaged);
     }
     let mut metadata = Metadata { clean: marks & MARK_CLEAN != 0, ..Metadata::default() };
@@ -241,6 +249,12 @@ fn decode_marks(reader: &mut Reader<'_>) -> Result<Metadata, MetadataError> {
     if marks & MARK_TAKEOVERS != 0 {
         metadata.takeovers = short(reader.varint()?)?;
         metadata.careful = reader.varint()?;
+    }
+    if marks & MARK_COPIES != 0 {
+        let first = i64::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
+        let count = i64::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
+        let end = first.checked_add(count).ok_or(MetadataError::Damaged)?;
+        metadata.copies = Some((Offset(first), Offset(end)));
     }
     Ok(metadata)
 }
@@ -369,7 +383,14 @@ mod tests {
             Trying { lane: Lane::Retry, offset: Offset(77), tries: 2 },
             Trying { lane: Lane::Input, offset: Offset(5), tries: 1 },
         ];
-        let metadata = Metadata { clean: true, trying, takeovers: 2, careful: 77_000, ..Metadata::default() };
+        let metadata = Metadata {
+            clean: true,
+            trying,
+            takeovers: 2,
+            careful: 77_000,
+            copies: Some((Offset(7), Offset(70_000))),
+            ..Metadata::default()
+        };
         let text = metadata.encode(Offset(3)).text;
         assert_eq!(Metadata::decode(&text, Offset(3), Offset(100)), Ok(metadata));
     }

@@ -42,6 +42,8 @@ pub enum Rule {
     CountCrashes,
     /// The note about a record is committed before it runs.
     NoteBeforeTry,
+    /// After a crash copies run a few at a time, once the note about them is committed.
+    NoteCopies,
     /// A record that the deciding ledger refuses is a dead letter from that very segment on.
     RefusalDecides,
     /// A chunk of which a record is at work stays in memory.
@@ -50,7 +52,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -70,6 +72,7 @@ impl Rule {
         Self::CommitBehindStrays,
         Self::CountCrashes,
         Self::NoteBeforeTry,
+        Self::NoteCopies,
         Self::RefusalDecides,
         Self::HeldStays,
     ];

@@ -3,8 +3,9 @@
 //! An owner that lets go in good order says so in the commit metadata (`clean`). One that does not has crashed, or was taken
 //! for dead; the next owner counts that, before it runs a single record, as long as nothing is committed beyond. After the first such
 //! take-over no more than one window of records is taken in until the watermark has moved, so that it is known how far the
-//! culprit may lie. After the second one those records are tried alone: each published and committed before the next, with a
-//! note in the metadata of which one is next. The third crash with the same note makes that record a letter.
+//! culprit may lie, and copies are tried a few at a time ([`super::suspects`]). After the second one those records and copies are tried
+//! alone: each published and committed before the next, with a note in the metadata of which one is next. The third crash with
+//! the same note makes that record a letter.
 //!
 //! Without a crash all this is one commit at the beginning of an ownership.
 
@@ -16,6 +17,7 @@ use crate::scheduler::Entry;
 use crate::{Failure, Moment, Offset, Reason, UnitId};
 
 use super::retry::RetryLane;
+use super::suspects::{self, Trial, Tryable};
 use super::{Action, Pair, Phase};
 
 /// Take-overs without a clean end and without progress that make a pair careful.
@@ -34,8 +36,15 @@ pub(super) struct Careful {
     taken: u64,
     /// Behind the records that are tried alone; known when so many were taken in.
     end: Option<Offset>,
-    /// Copies that were due until then are tried alone as well; known when the lane was read.
-    due_until: Option<Moment>,
+    /// Copies that may be tried, all of one range; alone when that is on.
+    pub(super) trial: Option<Trial>,
+    /// So many copies were tried alone that only stand before one of that range. The owner before may have been through with them: of what a sink
+    /// without a ledger got only a commit knows, and it comes later.
+    pub(super) heads: u64,
+    /// When the retry lane was read: what was due then can have been at work when the owner before crashed.
+    read_at: Option<Moment>,
+    /// All copies that were due then are through, so that none of them was the culprit.
+    pub(super) lane_past: bool,
     /// Whether the count was sent, and whether the broker has it.
     told: bool,
     known: bool,
@@ -48,15 +57,59 @@ pub(super) struct Careful {
 }
 
 impl Careful {
-    pub(super) fn new(found: &Metadata, unmarked: bool, window: u64) -> Self {
+    /// What the owner that begins at `start` has to mind; `lane` tells whether there is a retry lane.
+    pub(super) fn new(found: &Metadata, unmarked: bool, window: u64, start: Offset, lane: bool) -> Self {
         let takeovers = match (unmarked, found.clean) {
             (true, _) => 0,
             (false, _) if !Rule::CountCrashes.holds() => 0,
             (false, true) => found.takeovers,
             (false, false) => found.takeovers.saturating_add(1),
         };
-        let records = if takeovers < TAKEOVERS { window } else { found.careful };
-        Self { takeovers, records, notes: found.trying.clone(), ..Self::default() }
+        let is_on = takeovers >= TAKEOVERS;
+        let records = if is_on { found.careful } else { window };
+        let noted = |(first, end)| Trial { first, end, until: None, noted: true };
+        Self {
+            takeovers,
+            records,
+            // None at all when the owner before had moved the watermark, so that no record of the input took it down.
+            end: (is_on && records == 0).then_some(start),
+            trial: found.copies.filter(|_| is_on).map(noted),
+            lane_past: !lane,
+            notes: found.trying.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether an owner before this one crashed and the culprit is not known.
+    pub(super) fn counts(&self) -> bool {
+        self.takeovers > 0
+    }
+
+    /// Which copies may be tried.
+    pub(super) fn tryable(&self) -> Tryable {
+        match self.trial {
+            _ if !self.counts() => Tryable::All,
+            _ if !self.is_on() && !Rule::NoteCopies.holds() => Tryable::All,
+            Some(trial) if trial.noted => {
+                let heads = self.is_on() && self.heads < suspects::MOST;
+                trial.due(heads).map_or(Tryable::None, Tryable::Of)
+            }
+            Some(_) | None => Tryable::None,
+        }
+    }
+
+    /// The retry lane was read to the end; returns when it was first.
+    pub(super) fn lane_was_read(&mut self, now: Moment) -> Moment {
+        let read_at = *self.read_at.get_or_insert(now);
+        if let Some(trial) = &mut self.trial {
+            trial.until.get_or_insert(read_at);
+        }
+        read_at
+    }
+
+    /// What the owner before can have had is through, without a crash.
+    pub(super) fn exonerate(&mut self) {
+        *self = Self { told: true, known: true, ..Self::default() };
     }
 
     /// Whether records are tried one at a time.
@@ -95,8 +148,13 @@ impl Careful {
     /// Writes down what the next owner has to know.
     pub(super) fn mark(&self, metadata: &mut Metadata, moved: bool, clean: bool) {
         metadata.clean = clean;
-        if self.is_on() || (!moved && !clean && self.takeovers > 0) {
-            (metadata.takeovers, metadata.careful) = (self.takeovers, self.records);
+        // The watermark tells nothing of copies.
+        let suspected = self.counts() && !clean && !(moved && self.lane_past);
+        if self.is_on() || suspected {
+            metadata.takeovers = self.takeovers;
+            metadata.careful = if self.is_on() || !moved { self.records } else { 0 };
+            let trial = self.trial.filter(|_| Rule::NoteCopies.holds());
+            metadata.copies = trial.map(|trial| (trial.first, trial.end));
         }
         if Rule::NoteBeforeTry.holds() {
             metadata.trying.clone_from(&self.notes);
@@ -117,6 +175,9 @@ impl Careful {
     /// The broker has the last commit; returns the unit that waited for it.
     pub(super) fn acknowledged(&mut self) -> Option<UnitId> {
         self.known |= self.told;
+        if let Some(trial) = &mut self.trial {
+            trial.noted = true;
+        }
         self.armed.take()
     }
 }
@@ -131,7 +192,7 @@ impl Pair {
             // It is through and took nobody down.
             self.own.careful.notes.remove(0);
         }
-        if self.is_past_the_crash(now) {
+        if self.is_past_the_crash() {
             // The next crash is another one, so this has to be known before more records run at once.
             self.own.careful = Careful::default();
             return self.own.commits.note_changed();
@@ -177,29 +238,15 @@ impl Pair {
         self.own.scheduler.end_unit();
     }
 
-    /// Whether all that the crashed owner can have had was tried: the records it took in, and the copies that were due.
-    fn is_past_the_crash(&mut self, now: Moment) -> bool {
-        let input = self.is_input_past_the_crash();
-        let own = &mut self.own;
-        let Some(lane) = &own.retry else { return input };
-        if !lane.is_caught_up() {
-            return false;
-        }
-        let until = *own.careful.due_until.get_or_insert(now);
-        input && lane.busy() == 0 && lane.index.next_due().is_none_or(|due| due > until)
+    /// Whether all that the crashed owner can have had was tried: the records it took in, and the copies it tried.
+    fn is_past_the_crash(&self) -> bool {
+        self.is_past_the_suspects(self.own.tracker.watermark()) && self.is_lane_past_the_crash()
     }
 
-    fn is_input_past_the_crash(&self) -> bool {
-        let own = &self.own;
-        let end = own.careful.end.unwrap_or(own.assignment.log_end).min(own.assignment.log_end);
-        own.tracker.watermark() >= end
-    }
-
-    /// Up to when copies may be due to be tried, none for any. Those that are due later than the suspects wait until records run at
-    /// once again: where copies come quicker than they can be tried alone, careful mode would go on for ever if they joined
-    /// the others. Not before the input is past the crash, since it may wait for copies to be worked off.
-    pub(super) fn last_due(&self) -> Option<Moment> {
-        self.own.careful.due_until.filter(|_| self.is_input_past_the_crash())
+    /// Whether an offset of the input lies behind all that the crashed owner can have taken in.
+    pub(super) fn is_past_the_suspects(&self, offset: Offset) -> bool {
+        let log_end = self.own.assignment.log_end;
+        offset >= self.own.careful.end.unwrap_or(log_end).min(log_end)
     }
 
     /// The broker has the last commit of the input lane.

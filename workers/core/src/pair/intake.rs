@@ -209,6 +209,10 @@ impl Pair {
     /// waits may need the input lane to come so far, and both would wait for each other.
     fn is_retry_full(&self) -> bool {
         let (Some(policy), Some(lane)) = (self.options.retry, &self.own.retry) else { return false };
+        if self.own.careful.is_on() {
+            // Only a few copies are tried until the suspects of the input are through, and both lanes would wait for each other.
+            return false;
+        }
         let records = lane.waiting() >= policy.waiting || lane.parking.records() >= policy.parked;
         // The entries of what waits are in memory; payloads that are in the topic alone have to be read again.
         let window = self.options.window;

@@ -30,6 +30,7 @@ mod ownership;
 mod retry;
 mod segments;
 mod stop;
+mod suspects;
 mod turn;
 
 pub use action::{Action, Destination, Letter, LetterId, SpoolId, SpoolRead, Tally, Unit, UnitEntry};

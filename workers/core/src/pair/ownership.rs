@@ -75,7 +75,8 @@ impl Ownership {
         // Nobody of ours wrote an empty text.
         let unmarked = assignment.committed.as_ref().is_none_or(|position| position.metadata.is_empty());
         let scheduler = Scheduler::new(options.order, options.grain, options.unit_records as usize, units);
-        let careful = Careful::new(&found, unmarked, options.window.records);
+        let lane = assignment.retry.is_some();
+        let careful = Careful::new(&found, unmarked, options.window.records, start, lane);
         Self {
             tracker: Tracker::new(epoch, start, found.settled.clone()),
             gaps: RunSet::default(),

@@ -266,7 +266,8 @@ impl Pair {
         };
         // What becomes of a probe of the flood breaker, or of a record that is tried alone, is to be known soon.
         let spent = self.is_intake_spent() && self.own.scheduler.is_idle();
-        let probing = self.own.holds.breaker.is_open() || self.own.careful.is_on() || spent;
+        let alone = self.own.careful.is_on() || self.awaits_trial();
+        let probing = self.own.holds.breaker.is_open() || alone || spent;
         let all_pressed = stopping || probing || self.is_pressed_by_cap();
         for at in 0..self.own.sinks.len() {
             let pressed = all_pressed || self.is_pressed_by_window(at);

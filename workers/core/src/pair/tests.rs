@@ -22,6 +22,7 @@ mod retry;
 mod speed;
 mod spool;
 mod strays;
+mod suspects;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {
     let seal = SealPolicy { bytes: 1 << 20, rows: 1000, age: Duration::from_secs(10) };

@@ -16,6 +16,7 @@ impl Pair {
             if self.phase == Phase::Running {
                 self.sort_passed(self.own.tracker.position(), actions);
                 self.find_end(now, actions);
+                self.choose_suspects(now, actions);
                 self.queue_due(now);
                 self.carry_forward(now, actions);
                 self.read_again(now, actions);
@@ -48,6 +49,7 @@ impl Pair {
                 let ages =
                     own.sinks.iter().zip(&self.options.sinks).filter_map(|(sink, spec)| sink.age_due(spec));
                 let retry = if held { None } else { self.next_retry_due() };
+                let retry = retry.into_iter().chain(self.next_choice());
                 let end = self.next_find_end();
                 ages.chain(unit).chain(commit).chain(own.letters.next_again()).chain(retry).chain(end).min()
             }

@@ -289,6 +289,11 @@ impl Index {
         self.copies.iter().map(|copy| (copy.origin, copy))
     }
 
+    /// Those from this origin on.
+    pub(in crate::pair) fn iter_from(&self, origin: Offset) -> impl Iterator<Item = (Offset, &Copy)> {
+        self.copies.iter_from(origin).map(|copy| (copy.origin, copy))
+    }
+
     /// The record may be tried when its time has come.
     pub(in crate::pair) fn offer(&mut self, origin: Offset) {
         let Some(copy) = self.copies.get(origin).filter(|copy| copy.is_waiting()) else { return };
@@ -330,6 +335,11 @@ impl Index {
             self.early.insert(origin);
         }
         None
+    }
+
+    /// Whether a record is due that the input lane has to pass first.
+    pub(in crate::pair) fn awaits_input(&self) -> bool {
+        !self.early.is_empty()
     }
 
     /// When the next record is due, or one was that is gone.

@@ -59,6 +59,12 @@ impl<T: Keyed> Leaves<T> {
         self.leaves.values().flatten()
     }
 
+    /// The items from a key on.
+    pub(super) fn iter_from(&self, key: T::Key) -> impl Iterator<Item = &T> {
+        let leaf = self.leaves.range(..=key).next_back().map_or(key, |(bound, _)| *bound);
+        self.leaves.range(leaf..).flat_map(|(_, items)| items).skip_while(move |item| item.key() < key)
+    }
+
     /// Puts an item in; gives back the one that had its key.
     pub(super) fn insert(&mut self, item: T) -> Option<T> {
         let key = item.key();
@@ -201,6 +207,7 @@ mod tests {
             prop_assert!(leaves.iter().map(|item| (item.0, item.1)).eq(plain.iter().map(|(k, v)| (*k, *v))));
             prop_assert_eq!(leaves.get(probe).map(|item| item.1), plain.get(&probe).copied());
             prop_assert_eq!(leaves.first_from(probe).map(Item::key), plain.range(probe..).next().map(|(k, _)| *k));
+            prop_assert!(leaves.iter_from(probe).map(Item::key).eq(plain.range(probe..).map(|(k, _)| *k)));
             prop_assert_eq!(leaves.last().map(Item::key), plain.last_key_value().map(|(k, _)| *k));
             prop_assert!(leaves.leaves.len() <= 2 + leaves.len() / 6, "{} leaves", leaves.leaves.len());
         }

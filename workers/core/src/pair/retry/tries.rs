@@ -1,5 +1,6 @@
 //! From the index to the steps: which copy is tried next, and what its record's end means for the lane.
 
+use crate::pair::suspects::{Due, Tryable};
 use crate::pair::{Pair, Phase, Window};
 use crate::rules::Rule;
 use crate::scheduler::Entry;
@@ -15,17 +16,24 @@ impl Pair {
     pub(in crate::pair) fn queue_due(&mut self, now: Moment) {
         let window = self.options.window;
         let most = (window.records / 2).max(1);
-        let now = self.last_due().map_or(now, |until| until.min(now));
+        let (tryable, position) = (self.own.careful.tryable(), self.tryable_below());
         let own = &mut self.own;
         let all = crate::SinkMask::first(own.sinks.len());
-        let position = if Rule::WaitForInput.holds() { own.tracker.position() } else { Offset(i64::MAX) };
         loop {
             let Some(lane) = &mut own.retry else { return };
             lane.fetches.starved = false;
             if !lane.is_caught_up() || lane.busy() >= most {
                 return;
             }
-            let Some(origin) = lane.index.take_due(now, position) else { return };
+            let next = match tryable {
+                Tryable::All => lane.index.take_due(now, position),
+                Tryable::Of(due) => lane.next_of(due, position),
+                Tryable::None => None,
+            };
+            let Some(origin) = next else { return };
+            if matches!(tryable, Tryable::Of(due) if due.is_behind(origin)) {
+                own.careful.heads += 1;
+            }
             let Some(copy) = lane.index.get(origin).copied() else { continue };
             if !lane.comes_first(origin, &copy) {
                 lane.want_no_more(&copy);
@@ -43,7 +51,9 @@ impl Pair {
             match lane.turn_of(origin, &copy, window) {
                 Turn::Comes => {}
                 Turn::Starves => {
-                    lane.index.offer(origin);
+                    if matches!(tryable, Tryable::All) {
+                        lane.index.offer(origin);
+                    }
                     lane.fetches.starved = true;
                     return;
                 }
@@ -62,10 +72,10 @@ impl Pair {
         if self.phase != Phase::Running || !lane.is_caught_up() {
             return None;
         }
-        // With the window full, the next answer makes room; what has to wait for the end of careful mode is woken by it.
-        let free = lane.busy() < most && !lane.fetches.starved;
-        let may_go = |due: &Moment| free && self.last_due().is_none_or(|until| *due <= until);
-        let due = lane.index.next_due().filter(may_go);
+        // With the window full, the next answer makes room; what has to wait after a crash is let go by what is tried before it.
+        let may_go = matches!(self.own.careful.tryable(), Tryable::All);
+        let free = may_go && lane.busy() < most && !lane.fetches.starved;
+        let due = lane.index.next_due().filter(|_| free);
         due.into_iter().chain(self.next_sweep()).chain(self.next_reading()).min()
     }
 
@@ -108,6 +118,12 @@ enum Turn {
 }
 
 impl RetryLane {
+    /// The first of these copies that can be tried and is not fetched already.
+    fn next_of(&self, due: Due, position: Offset) -> Option<Offset> {
+        let mut copies = self.of(due, position);
+        copies.find(|(_, copy)| !self.fetches.contains(copy.offset)).map(|(origin, _)| origin)
+    }
+
     fn turn_of(&mut self, origin: Offset, copy: &Copy, window: Window) -> Turn {
         match self.payloads.source(copy.chunk()) {
             Source::Held => Turn::Goes(*copy),
@@ -168,7 +184,7 @@ impl RetryLane {
     }
 
     /// What was fetched for a copy that waits need not stay for its sake.
-    fn want_no_more(&mut self, copy: &Copy) {
+    pub(in crate::pair) fn want_no_more(&mut self, copy: &Copy) {
         if copy.is_fetched() {
             self.payloads.fetched_for_no_more(copy.chunk());
             if let Some(copy) = self.index.get_mut(copy.origin()) {
@@ -178,7 +194,7 @@ impl RetryLane {
     }
 
     /// Whether no other record of its key comes before this one.
-    fn comes_first(&self, origin: Offset, copy: &Copy) -> bool {
+    pub(in crate::pair) fn comes_first(&self, origin: Offset, copy: &Copy) -> bool {
         copy.key().is_none_or(|key| self.parking.head(key) == Some(origin)) || !Rule::HeadOnly.holds()
     }
 

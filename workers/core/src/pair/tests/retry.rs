@@ -61,7 +61,7 @@ pub(super) fn headers(origin: i64, attempt: u32) -> LetterHeaders {
 
 /// Gives the lane one copy.
 fn copy(hand: &mut Hand, place: i64, key: &str, headers: &[(&str, &str)]) {
-    let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
+    let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, hand.pair.epoch());
     chunk.record(Offset(place), WALL_MS, Some(key.as_bytes()), Some(b"value"));
     headers.iter().for_each(|(name, value)| chunk.header(name.as_bytes(), Some(value.as_bytes())));
     hand.tell(Event::CopiesRead { chunk: chunk.build(None), wall_ms: WALL_MS });
@@ -458,67 +458,4 @@ fn a_copy_that_comes_too_late_changes_nothing() {
     copy_of(&mut hand, 3, "b", &headers(1, 1));
     hand.pass(Duration::from_secs(1));
     assert_eq!(at_work(&mut hand), [0i64; 0]);
-}
-
-/// Scenario: after two crashes the copies that were due are tried alone, while others come all the time and are due at once.
-/// Guarantee: those wait; when the suspects are through everything runs at once again. With those among the others a busy lane
-/// was tried one at a time for ever.
-#[test]
-fn careful_mode_ends_however_many_copies_come() {
-    let mut hand = Hand::new(with_retry(policy()));
-    let crashed = crate::metadata::Metadata { takeovers: 1, careful: 3, ..Default::default() };
-    let committed = Position { offset: Offset(100), metadata: crashed.encode(Offset(100)).text };
-    let retry = RetryAssignment {
-        topic: TopicName::new("in.p.retry"),
-        committed: None,
-        log_start: Offset(0),
-        log_end: Offset(2),
-    };
-    let assignment = Assignment {
-        pair: hand.pair.id().clone(),
-        epoch: Epoch(1),
-        committed: Some(committed),
-        start: Offset(0),
-        log_start: Offset(0),
-        log_end: Offset(100),
-        cluster: "c".into(),
-        topic_id: "t".into(),
-        partitions: 1,
-        retry: Some(retry),
-    };
-    hand.tell(Event::Assigned { assignment, writer: WriterId(1) });
-    let ledger = Ok(LedgerView::default());
-    hand.tell(Event::Recovered { epoch: Epoch(1), sink: SinkIndex(0), ledger });
-    hand.mark_taken();
-    (0..2).for_each(|place| copy_of(&mut hand, place, &format!("k{place}"), &headers(place, 1)));
-    assert!(hand.pair.is_careful());
-    let mut place = 2;
-    while hand.pair.is_careful() {
-        assert!(place < 50, "still careful when {place} copies came");
-        for _ in 0..2 {
-            hand.now = hand.now.after(Duration::from_millis(1));
-            copy_of(&mut hand, place, &format!("k{place}"), &headers(place, 1));
-            place += 1;
-        }
-        go_on(&mut hand);
-    }
-    // Its end is committed before records run at once again.
-    go_on(&mut hand);
-    hand.run(to_first);
-    assert_eq!(hand.rows as i64, place, "the others follow");
-}
-
-/// Runs, publishes and commits what is asked for, in both lanes.
-fn go_on(hand: &mut Hand) {
-    hand.run(to_first);
-    for (sink, trailer) in hand.trailers() {
-        hand.publish(sink, &trailer, Published::Done(Vec::new()));
-    }
-    let commits = hand.take(|action| match action {
-        Action::Commit { lane, position } => Ok((lane, position.offset)),
-        other => Err(other),
-    });
-    for (lane, offset) in commits {
-        hand.tell(Event::Committed { epoch: Epoch(1), lane, offset, result: CommitResult::Done });
-    }
 }

@@ -1,0 +1,192 @@
+//! Which copies of the retry lane may be tried after a crash.
+//!
+//! The input lane takes in no more than a window of records after a crash, so the next owner knows how far the culprit may lie. Of the
+//! retry lane tens of thousands of copies may be due at once, and in another order for each owner. So after a crash its copies are
+//! tried a few at a time, each time of one range of origins, which is noted in the commit metadata before the first of them runs, until all
+//! that was due when the lane was read is through. An owner that crashes meanwhile leaves a range behind that holds the culprit, if a copy
+//! was the culprit, and the one after the next crash tries those copies alone, and no others.
+
+use crate::rules::Rule;
+use crate::{Moment, Offset};
+
+use super::retry::{Copy, RetryLane};
+use super::{Action, Pair, Phase};
+
+/// So many copies wait in a range at most when it is chosen: alone, each takes a publish and a commit, some 10 to 20 ms.
+pub(super) const MOST: u64 = 500;
+
+/// Copies that are tried with a note about them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trial {
+    /// Their origins: from here,
+    pub(super) first: Offset,
+    /// to before here.
+    pub(super) end: Offset,
+    /// Those that were due then; known when the lane was read.
+    pub(super) until: Option<Moment>,
+    /// Whether the broker has the note.
+    pub(super) noted: bool,
+}
+
+/// Which copies may be tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tryable {
+    /// All that are due.
+    All,
+    /// None for now.
+    None,
+    /// Those of a range that were due at some time.
+    Of(Due),
+}
+
+/// Copies whose origins lie in a range and that were due at some time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    first: Offset,
+    end: Offset,
+    until: Moment,
+    /// One that is behind another of its key, which lies before the range, stands for that one.
+    heads: bool,
+}
+
+impl Due {
+    fn has(self, copy: &Copy) -> bool {
+        copy.is_waiting() && copy.is_due(self.until)
+    }
+
+    /// Whether a copy comes before the range.
+    pub(super) fn is_behind(self, origin: Offset) -> bool {
+        origin < self.first
+    }
+}
+
+impl Trial {
+    /// What may be tried of it; none before the lane was read.
+    pub(super) fn due(self, heads: bool) -> Option<Due> {
+        Some(Due { first: self.first, end: self.end, until: self.until?, heads })
+    }
+}
+
+impl RetryLane {
+    /// The copies that can be tried, whose origins lie below `position`.
+    pub(super) fn of(&self, due: Due, position: Offset) -> impl Iterator<Item = (Offset, &Copy)> {
+        let end = due.end.min(position);
+        let of_it = self.index.iter_from(due.first).take_while(move |(origin, _)| *origin < end);
+        of_it.filter(move |(_, copy)| due.has(copy)).filter_map(move |(origin, copy)| {
+            if self.comes_first(origin, copy) {
+                return Some((origin, copy));
+            }
+            let head = copy.key().filter(|_| due.heads).and_then(|key| self.parking.head(key))?;
+            let copy = self.index.get(head).filter(|copy| due.has(copy) && due.is_behind(head))?;
+            Some((head, copy))
+        })
+    }
+
+    /// Whether a record of these is finished and not published, or its letter not acknowledged.
+    fn awaits_of(&self, first: Offset, end: Offset) -> bool {
+        self.joined.range(first..end).next().is_some()
+    }
+
+    /// The copy that is due first, and the first of its key; it stays where it is.
+    fn first_due(&mut self, now: Moment, position: Offset) -> Option<(Offset, Copy)> {
+        while let Some(origin) = self.index.take_due(now, position) {
+            let Some(copy) = self.index.get(origin).copied() else { continue };
+            if self.comes_first(origin, &copy) {
+                self.index.offer(origin);
+                return Some((origin, copy));
+            }
+            self.want_no_more(&copy);
+        }
+        None
+    }
+}
+
+impl Pair {
+    /// How far the input lane must have come for a copy to be tried: past its origin.
+    pub(super) fn tryable_below(&self) -> Offset {
+        if Rule::WaitForInput.holds() { self.own.tracker.position() } else { Offset(i64::MAX) }
+    }
+
+    /// After a crash: chooses which copies are tried next, and has that noted; ends it when the crash is past.
+    pub(super) fn choose_suspects(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Running || !self.own.careful.counts() || !self.own.careful.is_known() {
+            return;
+        }
+        let read = self.own.retry.as_ref().is_none_or(RetryLane::is_caught_up);
+        if !read {
+            return;
+        }
+        let read_at = self.own.careful.lane_was_read(now);
+        if self.own.careful.is_on() {
+            return;
+        }
+        if self.own.careful.trial.is_some_and(|trial| !self.is_through(trial)) {
+            return;
+        }
+        self.own.careful.trial = None;
+        let position = self.tryable_below();
+        let next = self.own.retry.as_mut().and_then(|lane| lane.first_due(now, position));
+        let passed = self.own.retry.as_ref().is_none_or(|lane| !lane.index.awaits_input());
+        if passed && next.is_none_or(|(_, copy)| !copy.is_due(read_at)) {
+            self.own.careful.lane_past = true;
+        }
+        // The next owner begins with the commit, and a stray may hold that back behind the watermark.
+        let committed = self.own.commits.acknowledged();
+        if self.own.careful.lane_past && (self.has_moved(committed) || self.is_past_the_suspects(committed)) {
+            self.own.careful.exonerate();
+            return self.own.commits.note_changed();
+        }
+        if let Some((first, _)) = next.filter(|_| !self.own.commits.is_flying()) {
+            self.try_from(first, now, actions);
+        }
+    }
+
+    /// Notes a range of copies that begins with this one.
+    fn try_from(&mut self, first: Offset, now: Moment, actions: &mut Vec<Action>) {
+        let most = (self.options.window.records / 2).clamp(1, MOST) as usize;
+        let Some(lane) = &self.own.retry else { return };
+        let last = lane.index.iter_from(first).take(most).last().map_or(first, |(origin, _)| origin);
+        self.own.careful.trial = Some(Trial { first, end: last.next(), until: Some(now), noted: false });
+        self.commit(now, actions);
+    }
+
+    /// Whether none of these is at work or waits for its turn, and what became of them is published.
+    fn is_through(&self, trial: Trial) -> bool {
+        let (Some(lane), Some(due)) = (&self.own.retry, trial.due(false)) else { return true };
+        trial.noted
+            && lane.at_work == 0
+            && !lane.awaits_of(trial.first, trial.end)
+            && lane.of(due, self.tryable_below()).next().is_none()
+    }
+
+    /// Whether the rows of copies that were tried are to be published now: others wait for that.
+    pub(super) fn awaits_trial(&self) -> bool {
+        let (Some(lane), Some(trial)) = (&self.own.retry, self.own.careful.trial) else { return false };
+        trial.noted && lane.at_work == 0 && lane.awaits_of(trial.first, trial.end)
+    }
+
+    /// Whether all copies that the crashed owner can have had are through.
+    pub(super) fn is_lane_past_the_crash(&self) -> bool {
+        let Some(lane) = &self.own.retry else { return true };
+        if !lane.is_caught_up() || lane.busy() > 0 {
+            return false;
+        }
+        match self.own.careful.tryable() {
+            Tryable::All => true,
+            Tryable::None => self.own.careful.trial.is_none(),
+            // The input lane passes their origins sooner or later, since nothing holds it back meanwhile.
+            Tryable::Of(due) => lane.of(due, Offset(i64::MAX)).next().is_none(),
+        }
+    }
+
+    /// When [`Self::choose_suspects`] has something to do that no answer brings about.
+    pub(super) fn next_choice(&self) -> Option<Moment> {
+        let careful = &self.own.careful;
+        let chooses = careful.counts() && !careful.is_on() && careful.is_known();
+        let waits = careful.trial.is_none() && !self.own.commits.is_flying();
+        if self.phase != Phase::Running || !chooses || !waits {
+            return None;
+        }
+        self.own.retry.as_ref().filter(|lane| lane.is_caught_up())?.index.next_due()
+    }
+}
