@@ -7,7 +7,6 @@ use crate::scheduler::Entry;
 use crate::sink::Published;
 use crate::{Block, Failure, FilterReason, Moment, Offset, RecordRef, RunSet, Sequence, SinkIndex};
 
-use super::retry::RetryLane;
 use super::{Action, Pair, Phase, SinkSpec, Tally};
 
 mod finished;
@@ -283,7 +282,7 @@ impl Pair {
         let window = self.options.window;
         let open = &self.own.sinks[at].open;
         let waiting = (open.dead.len() + open.sent.len()) as u64;
-        let starves = self.own.retry.as_ref().is_some_and(RetryLane::waits_for_publish);
+        let starves = self.own.retry.as_ref().is_some_and(|lane| lane.waits_for_publish(window));
         let near = waiting >= (window.records / 4).max(1) || self.own.window_bytes() >= window.bytes / 2;
         waiting > 0 && (near || starves || open.dead.iter().any(|doomed| doomed.holds))
     }

@@ -177,9 +177,12 @@ impl RetryLane {
         fits || (self.payloads.holds() == 0 && self.fetches.spool.is_empty())
     }
 
-    /// Whether what is due waits for room that only publishes can make.
-    pub(in crate::pair) fn waits_for_publish(&self) -> bool {
-        self.fetches.starved && self.at_work == 0 && self.payloads.holds() > 0
+    /// Whether what is due waits for room that only publishes can make: copies that the spool or memory has, or those for which the lane
+    /// would be sent back.
+    pub(in crate::pair) fn waits_for_publish(&self, window: Window) -> bool {
+        let to_read = self.fetches.reading.is_none() && !self.fetches.topic.is_empty();
+        let starves = self.fetches.starved || (to_read && !self.has_room(window, 1));
+        starves && self.at_work == 0 && self.payloads.holds() > 0
     }
 
     /// Whether what just came may stay in memory.

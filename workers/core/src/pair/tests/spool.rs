@@ -146,9 +146,10 @@ fn a_large_stray_is_told_by_its_length_and_keeps_its_value() {
 
 const KIB: u64 = 1024;
 
-/// A worker's spool and its disk: it takes whatever it is given, as a copy.
+/// A worker's spool and its disk: it takes whatever it is given, as a copy, unless it is full.
 #[derive(Default)]
 struct Disk {
+    full: bool,
     kept: std::collections::HashMap<SpoolId, Arc<Chunk>>,
     /// The chunks that the pair was given, wherever they are by now.
     given: Vec<std::sync::Weak<Chunk>>,
@@ -167,8 +168,10 @@ impl Disk {
                 let records = (0..chunk.len() as u32).filter_map(|at| crate::RecordRef::new(&chunk, at));
                 records.for_each(|record| copy.copy_of(&record));
                 drop(chunk);
-                self.kept.insert(id, copy.build(None));
-                hand.tell(Event::Spooled { epoch: Epoch(1), id, taken: true });
+                if !self.full {
+                    self.kept.insert(id, copy.build(None));
+                }
+                hand.tell(Event::Spooled { epoch: Epoch(1), id, taken: !self.full });
             }
             for read in read {
                 let chunk = Arc::clone(&self.kept[&read.id]);
@@ -348,4 +351,41 @@ fn copies_that_are_not_read_yet_count_as_waiting() {
         acknowledge(&mut hand, letter.id);
     }
     assert!(grants(&mut hand).is_empty());
+}
+
+fn poison(_: i64) -> Verdict {
+    Verdict::Failed(Box::new(Failure::reject(Reason::StepFailed, "never")))
+}
+
+/// Scenario: the spool is full, so copies that are due are read from the topic again; all are rejected, and wait as dead letters in a
+/// segment with their payloads. Guarantee: the segment is published as soon as the next ones have no room, not when it has grown old (I6).
+#[test]
+fn a_segment_that_takes_the_room_of_what_is_read_again_is_published() {
+    let (mut hand, mut disk) = with_disk(spec("files", true));
+    disk.full = true;
+    for first in (0..200).step_by(20) {
+        mixed(&mut hand, &mut disk, first, |_| 50_000);
+    }
+    hand.pass(Duration::from_secs(50));
+    let mut next = 200;
+    let mut trailers = Vec::new();
+    for _ in 0..30 {
+        if let Some((_, offset)) = starts(&mut hand).into_iter().rfind(|(lane, _)| *lane == Lane::Retry) {
+            next = offset.0;
+        }
+        if next < 200 {
+            mixed(&mut hand, &mut disk, next, |_| 50_000);
+            next += 20;
+        }
+        hand.run(poison);
+        trailers.extend(hand.trailers());
+    }
+    let [(sink, trailer)] = &trailers[..] else { panic!("{} segments", trailers.len()) };
+    assert!((1..200).contains(&trailer.dead.len()), "{}", trailer.dead.len());
+    hand.publish(*sink, trailer, Published::Done(Vec::new()));
+    for letter in hand.letters() {
+        acknowledge(&mut hand, letter.id);
+    }
+    hand.pass(Duration::from_millis(200));
+    assert_ne!(starts(&mut hand), [], "there is room again");
 }
