@@ -102,6 +102,7 @@ fn schedules_reach_the_rare_corners() {
         "Run UnitId(5) [r",
         "crash.loop",
         "refused rows",
+        "refuses the copy",
         "decided before a restart",
     ];
     let lines: Vec<String> = (0..1000).flat_map(sim::trace).collect();

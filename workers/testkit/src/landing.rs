@@ -1,12 +1,13 @@
 //! What was on its way arrives: at a sink, the dead-letter topic, or the group's coordinator.
 
 use longshore_core::ledger::Trailer;
-use longshore_core::pair::{CommitResult, Event, Letter, Position};
+use longshore_core::pair::{CommitResult, Destination, Event, Letter, Position};
 use longshore_core::sink::Published;
 use longshore_core::{Epoch, Failure, Lane, Offset, Reason, SinkIndex};
 
 use crate::plan::Kind;
 use crate::process::Stored;
+use crate::retry::StoredCopy;
 use crate::sabotage::Sabotage;
 use crate::world::{Flight, Load, World};
 
@@ -85,6 +86,14 @@ impl World {
                 answers.push((letter.id, Err(Failure::target(Reason::BrokerUnavailable, "away"))));
                 continue;
             }
+            if let Some(origin) = self.refuses(&letter) {
+                self.note(format_args!("   broker: refuses the copy of {origin}"));
+                self.refused_copies.insert(origin);
+                if alive {
+                    answers.push((letter.id, Err(Failure::reject(Reason::SinkTooLarge, "too large"))));
+                }
+                continue;
+            }
             self.store_letter(at, &letter);
             if alive && self.storm && self.random.percent(10) {
                 // No answer: the runtime sends the same letter again.
@@ -100,6 +109,20 @@ impl World {
         if !answers.is_empty() {
             self.tell(at, Event::LettersDelivered { epoch, answers });
         }
+    }
+
+    /// The record whose copy the retry topic refuses for good; not one that it took before, when nobody heard its answer.
+    fn refuses(&mut self, letter: &Letter) -> Option<Offset> {
+        let (Destination::Retry { .. }, Some(origin), true) = (letter.to, letter.origin, self.storm) else {
+            return None;
+        };
+        let first = letter.record.chunk().lane() == Lane::Input;
+        let same = |copy: &StoredCopy| {
+            let rank = (copy.headers.attempt, copy.headers.replays);
+            copy.origin() == origin && (first || rank == (letter.attempts, letter.replays))
+        };
+        let refuses = !self.copies.iter().any(same) && self.random.percent(self.plan.refuses_copies);
+        refuses.then_some(origin)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one flight, taken apart once")]

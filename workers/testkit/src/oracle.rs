@@ -52,16 +52,16 @@ impl World {
         Ok(copies.filter(|copy| !copy.forged).map(StoredCopy::origin).collect())
     }
 
-    /// Whether a record's notes allow a letter for crashes.
-    fn is_blamed(&self, offset: Offset) -> bool {
-        self.blamed.get(&offset).is_some_and(|tries| *tries >= 3)
+    /// Whether a record of any kind may be a letter: its notes allow one for crashes, or it could not be handed over, perhaps to follow its key.
+    fn is_excused(&self, offset: Offset) -> bool {
+        self.blamed.get(&offset).is_some_and(|tries| *tries >= 3) || self.refused_copies.contains(&offset)
     }
 
     fn is_final(&self, record: &Planned, views: &[longshore_core::ledger::LedgerView]) -> bool {
         let lettered = |name: &str| self.letters.iter().any(|(o, at)| *o == record.offset && at == name);
-        // A letter for crashes stands for all sinks that lack the record, and names one of them.
-        let blamed = self.is_blamed(record.offset) && self.letters.iter().any(|(o, _)| *o == record.offset);
-        if lettered("") || blamed {
+        // Such a letter stands for all sinks that lack the record, and names one of them.
+        let excused = self.is_excused(record.offset) && self.letters.iter().any(|(o, _)| *o == record.offset);
+        if lettered("") || excused {
             return true;
         }
         let run = self.runs[self.plan.log.partition_point(|other| other.offset < record.offset)] > 0;
@@ -242,7 +242,7 @@ impl World {
             let record = *self.plan.record(offset);
             let allowed = match record.kind {
                 // Who ends three times in careful mode while the same record is next is not told from who is taken down by it.
-                _ if (at.is_empty() || names.contains(&at)) && self.is_blamed(offset) => true,
+                _ if (at.is_empty() || names.contains(&at)) && self.is_excused(offset) => true,
                 Kind::Poison | Kind::Hopeless | Kind::Crasher => at.is_empty(),
                 // Which run is the last allowed try depends on the worker, so it may pass elsewhere.
                 Kind::Transient(_) => at.is_empty(),

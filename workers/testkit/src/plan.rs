@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) steps: usize,
     /// How many of a hundred calls of the spool fail.
     pub(crate) spool_fails: usize,
+    /// How many of a hundred copies the retry topic refuses for good.
+    pub(crate) refuses_copies: usize,
 }
 
 impl Plan {
@@ -81,7 +83,8 @@ impl Plan {
         let faults = random.pick(&[0, 1, 2, 3, 4, 6]);
         let (steps, spool_fails) = (random.pick(&[60, 120, 240]), random.pick(&[0, 0, 20, 100]));
         let forger = options.retry.is_some() && random.percent(30);
-        Self { log, end, options, processes, faults, forger, faulty: faults > 0, steps, spool_fails }
+        let (faulty, refuses_copies) = (faults > 0, random.pick(&[0, 0, 0, 0, 0, 20]));
+        Self { log, end, options, processes, faults, forger, faulty, steps, spool_fails, refuses_copies }
     }
 
     pub(crate) fn record(&self, offset: Offset) -> &Planned {

@@ -73,6 +73,8 @@ pub(crate) struct World {
     pub(crate) strays: HashSet<Offset>,
     /// Records that have an honest copy though they never failed.
     pub(crate) spared: HashSet<Offset>,
+    /// Records of which the retry topic has refused a copy for good.
+    pub(crate) refused_copies: HashSet<Offset>,
     /// How often the notes of crashed owners named a record, at most.
     pub(crate) blamed: HashMap<Offset, u32>,
     pub(crate) flights: Vec<Flight>,
@@ -110,6 +112,7 @@ impl World {
             letters: Vec::new(),
             strays: HashSet::new(),
             spared: HashSet::new(),
+            refused_copies: HashSet::new(),
             blamed: HashMap::new(),
             flights: Vec::new(),
             sabotage,
@@ -169,6 +172,12 @@ impl World {
             }
             let mut actions = Vec::new();
             self.processes[at].pair.handle(event, self.now, &mut actions);
+            let (held, holders) = self.processes[at].pair.holds();
+            if held != holders {
+                self.broken(format!(
+                    "I5 {held} payloads of p{at}'s retry lane are held by {holders} records"
+                ));
+            }
             for action in actions {
                 self.perform(at, action);
             }

@@ -87,6 +87,12 @@ impl Letters {
         self.flying.len() as u64
     }
 
+    /// How many are of records of the retry lane.
+    pub(super) fn of_retry_lane(&self) -> u64 {
+        let of_lane = |flying: &&Flying| flying.entry.lane == Lane::Retry && flying.letter.origin.is_some();
+        self.flying.values().filter(of_lane).count() as u64
+    }
+
     /// When the next one is to be sent again.
     pub(super) fn next_again(&self) -> Option<Moment> {
         self.again.first().map(|(due, _)| *due)

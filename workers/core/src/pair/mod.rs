@@ -208,6 +208,14 @@ impl Pair {
             .is_some_and(|lane| lane.payloads.asked_bytes() > 0 || lane.fetches.asks_spool())
     }
 
+    /// By how many payloads of the retry lane are held in memory, and how many records of it are with the steps, in a segment, or on their
+    /// way as letters, each of which holds one. The simulation compares the two.
+    pub fn holds(&self) -> (u64, u64) {
+        let Some(lane) = &self.own.retry else { return (0, 0) };
+        let segments: u64 = self.own.sinks.iter().map(segments::SinkState::of_retry_lane).sum();
+        (lane.payloads.holds(), lane.at_work + segments + self.own.letters.of_retry_lane())
+    }
+
     /// Everything below is settled.
     pub fn watermark(&self) -> Offset {
         self.own.tracker.watermark()

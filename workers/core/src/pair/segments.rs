@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::ledger::{LedgerView, TRAILER_VERSION, Trailer};
 use crate::scheduler::Entry;
 use crate::sink::Published;
-use crate::{Block, Failure, FilterReason, Moment, Offset, RecordRef, RunSet, Sequence, SinkIndex};
+use crate::{Block, Failure, FilterReason, Lane, Moment, Offset, RecordRef, RunSet, Sequence, SinkIndex};
 
 use super::{Action, Pair, Phase, SinkSpec, Tally};
 
@@ -56,6 +56,13 @@ pub(super) struct Segment {
 impl Segment {
     fn is_empty(&self) -> bool {
         self.finished.is_empty() && self.retried.is_empty() && self.dead.is_empty()
+    }
+
+    /// Records of the retry lane whose payloads are needed here.
+    fn of_retry_lane(&self) -> u64 {
+        let entries =
+            self.dead.iter().map(|doomed| doomed.entry).chain(self.sent.iter().map(|sent| sent.entry));
+        entries.filter(|entry| entry.lane == Lane::Retry).count() as u64
     }
 
     /// The replay numbers of those records whose rows may be refused, where there is one.
@@ -190,6 +197,11 @@ impl SinkState {
 
     fn segments(&self) -> impl Iterator<Item = &Segment> {
         std::iter::once(&self.open).chain(self.sealed.as_ref().map(|(_, _, segment)| segment))
+    }
+
+    /// Records of the retry lane whose payloads are needed here.
+    pub(super) fn of_retry_lane(&self) -> u64 {
+        self.segments().map(Segment::of_retry_lane).sum()
     }
 
     /// Records that count against the intake window.

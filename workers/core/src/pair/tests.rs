@@ -17,6 +17,7 @@ mod ends;
 mod flood;
 mod gaps;
 mod generations;
+mod handover;
 mod refusals;
 mod retry;
 mod speed;

@@ -92,7 +92,10 @@ impl Pair {
             }
             Lane::Retry => {
                 let Some(lane) = &mut self.own.retry else { return };
-                let Some(copy) = lane.index.remove(entry.offset) else { return };
+                let Some(copy) = lane.index.remove(entry.offset) else {
+                    // A copy that counts more was read meanwhile, and its record is through.
+                    return lane.payloads.let_go(entry.chunk, 1);
+                };
                 lane.leave(&copy);
                 lane.join(entry.offset, copy.offset);
                 lane.release_key(entry.offset, copy.key());
