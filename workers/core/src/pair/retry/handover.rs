@@ -10,7 +10,7 @@ use crate::rules::Rule;
 use crate::scheduler::Entry;
 use crate::{Failure, Lane, Reason, RunSet};
 
-use super::CopyState;
+use super::{Copy, CopyState};
 
 impl Pair {
     /// Sends a record to the retry partition: `attempts` were made so far, and the next one is wanted after `delay`. The caller
@@ -32,10 +32,6 @@ impl Pair {
         }
         let own = &mut self.own;
         let Some(lane) = &mut own.retry else { return };
-        // The count rises at the decision, before the copy is sent: what is admitted from now on has to follow.
-        if let Some(key) = entry.key.filter(|_| ordered) {
-            lane.parking.divert(key, entry.offset);
-        }
         if entry.lane == Lane::Retry {
             // The entry's hold goes to the letter, which alone needs the payload from now on.
             lane.at_work -= 1;
@@ -51,9 +47,13 @@ impl Pair {
             copy.tried_often(attempts);
             replays = copy.replays();
             superseded = Some(copy.offset);
-            if !Rule::StayWhileLeaving.holds() {
-                lane.release_key(entry.offset, entry.key);
-            }
+        }
+        // The count rises at the decision, before the copy is sent: what is admitted from now on has to follow.
+        if let Some(key) = entry.key.filter(|_| ordered) {
+            lane.parking.divert(key, entry.offset);
+        }
+        if entry.lane == Lane::Retry && !Rule::StayWhileLeaving.holds() {
+            lane.release_key(entry.offset, entry.key);
         }
         let to = Destination::Retry { delay };
         let flying = Flying::new(entry, to, record, failure, attempts, replays);
@@ -91,13 +91,18 @@ impl Pair {
                 );
             }
             Lane::Retry => {
+                let covered = self.own.commits.acknowledged();
                 let Some(lane) = &mut self.own.retry else { return };
-                let Some(copy) = lane.index.remove(entry.offset) else {
-                    // A copy that counts more was read meanwhile, and its record is through.
+                let leaves =
+                    |copy: &&Copy| copy.state == CopyState::Leaving && flying.copies.contains(&copy.offset);
+                let Some(copy) = lane.index.get(entry.offset).filter(leaves).copied() else {
+                    // A copy that counts more was read meanwhile: it stands for the record, or the record is through by it.
+                    flying.copies.iter().for_each(|copy| lane.settle(entry.offset, *copy, covered));
                     return lane.payloads.let_go(entry.chunk, 1);
                 };
+                lane.index.remove(entry.offset);
                 lane.leave(&copy);
-                lane.join(entry.offset, copy.offset);
+                flying.copies.iter().for_each(|copy| lane.join(entry.offset, *copy));
                 lane.release_key(entry.offset, copy.key());
                 let (record, replays) = (flying.letter.record, copy.replays());
                 self.decide(Doomed { entry, record, failure, holds: false, replays }, now, actions);

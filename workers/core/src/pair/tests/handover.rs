@@ -67,3 +67,46 @@ fn a_refused_copy_of_what_is_through_holds_no_payload() {
     assert_eq!(hand.pair.holds(), (0, 0));
     assert_eq!(finish(&mut hand).0.len(), 0);
 }
+
+/// Scenario: the same, but the later replay is still with the steps when that copy is refused; then it passes, or fails once more.
+/// Guarantee: the refusal is none of its business: it has one end, a row, or a next copy of its own, behind which its key waits (I1, I3).
+#[test]
+fn a_refused_copy_takes_no_other_one_with_it() {
+    for fails in [false, true] {
+        let (mut hand, letter) = leaving();
+        replay(&mut hand, 1, 2);
+        refuse(&mut hand, letter);
+        let mut rows = 1;
+        if fails {
+            hand.run(later);
+            let [next] = &hand.letters()[..] else { panic!("one letter and no other") };
+            assert_eq!(next.replays, 2);
+            acknowledge(&mut hand, next.id);
+            copy_of(&mut hand, 2, "a", &LetterHeaders { replays: 2, ..headers(0, 1) });
+            hand.receive(&[(1, "a")]);
+            hand.run(|offset| if offset == 0 { to_first(offset) } else { panic!("its key waits") });
+            let [follows] = &hand.letters()[..] else { panic!("one letter and no other") };
+            assert_eq!(follows.failure.reason, Reason::RetryParked);
+            acknowledge(&mut hand, follows.id);
+            copy_of(&mut hand, 3, "a", &headers(1, 0));
+            rows = 2;
+        }
+        hand.run(to_first);
+        assert_eq!((hand.rows, hand.pair.holds()), (rows, (0, 0)), "fails: {fails}");
+        let (dead, committed) = finish(&mut hand);
+        assert_eq!(dead.len(), 0);
+        assert_eq!(committed, Some(Offset(2 * rows as i64)), "fails: {fails}");
+    }
+}
+
+/// Scenario: while the next copy of a record is on its way another one comes that counts less, as from a former owner; then the retry topic
+/// refuses the next copy. Guarantee: both old ones settle with the dead letter, so that the lane's commit goes on (I6).
+#[test]
+fn copies_that_came_meanwhile_settle_with_the_refused_one() {
+    let (mut hand, letter) = leaving();
+    replay(&mut hand, 1, 1);
+    refuse(&mut hand, letter);
+    let (dead, committed) = finish(&mut hand);
+    assert_eq!(dead.len(), 1);
+    assert_eq!((committed, hand.pair.holds()), (Some(Offset(2)), (0, 0)));
+}
