@@ -294,9 +294,21 @@ impl Pair {
         let window = self.options.window;
         let open = &self.own.sinks[at].open;
         let waiting = (open.dead.len() + open.sent.len()) as u64;
-        let starves = self.own.retry.as_ref().is_some_and(|lane| lane.waits_for_publish(window));
         let near = waiting >= (window.records / 4).max(1) || self.own.window_bytes() >= window.bytes / 2;
-        waiting > 0 && (near || starves || open.dead.iter().any(|doomed| doomed.holds))
+        let held = || open.dead.iter().any(|doomed| doomed.holds);
+        waiting > 0 && (near || held() || self.is_pressed_by_retries(open))
+    }
+
+    /// Whether copies wait for room in memory that the publish of this segment would make. Where more records of their lane are with the steps than
+    /// wait here, those make room sooner or come here as well.
+    fn is_pressed_by_retries(&self, open: &Segment) -> bool {
+        let Some(lane) = self.own.retry.as_ref().filter(|_| self.phase == Phase::Running) else {
+            return false;
+        };
+        lane.waits_for_room(self.options.window) && {
+            let held = open.of_retry_lane();
+            held > 0 && held >= lane.in_work()
+        }
     }
 
     fn seal(&mut self, at: usize, now: Moment, actions: &mut Vec<Action>) {

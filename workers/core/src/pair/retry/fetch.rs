@@ -177,12 +177,15 @@ impl RetryLane {
         fits || (self.payloads.holds() == 0 && self.fetches.spool.is_empty())
     }
 
-    /// Whether what is due waits for room that only publishes can make: copies that the spool or memory has, or those for which the lane
-    /// would be sent back.
-    pub(in crate::pair) fn waits_for_publish(&self, window: Window) -> bool {
+    /// Whether what is due waits for room: copies that the spool or memory has, or those for which the lane would be sent back.
+    pub(in crate::pair) fn waits_for_room(&self, window: Window) -> bool {
         let to_read = self.fetches.reading.is_none() && !self.fetches.topic.is_empty();
-        let starves = self.fetches.starved || (to_read && !self.has_room(window, 1));
-        starves && self.at_work == 0 && self.payloads.holds() > 0
+        self.fetches.starved || (to_read && !self.has_room(window, 1))
+    }
+
+    /// Records with the steps, and those that go there as soon as the spool has answered.
+    pub(in crate::pair) fn in_work(&self) -> u64 {
+        self.at_work + self.fetches.spool.len() as u64
     }
 
     /// Whether what just came may stay in memory.

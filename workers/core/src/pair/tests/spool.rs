@@ -188,9 +188,13 @@ impl Disk {
 
 /// A pair whose window has room for some chunks, and 1000 records of its input that copies may name.
 fn with_disk(spec: SinkSpec) -> (Hand, Disk) {
+    with_disk_and(options(vec![spec]))
+}
+
+fn with_disk_and(options: PairOptions) -> (Hand, Disk) {
     let window = Window { records: 1000, bytes: 256 * KIB };
     let retry = RetryPolicy { ordered: false, waiting: 10_000, ..policy() };
-    let options = PairOptions { window, retry: Some(retry), ..options(vec![spec]) };
+    let options = PairOptions { window, retry: Some(retry), ..options };
     let mut hand = Hand::new(options);
     assign(&mut hand, 0);
     hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(1_000) });
@@ -388,4 +392,57 @@ fn a_segment_that_takes_the_room_of_what_is_read_again_is_published() {
     }
     hand.pass(Duration::from_millis(200));
     assert_ne!(starts(&mut hand), [], "there is room again");
+}
+
+/// A pair whose retry lane has more due than there is room for, and has as many as there is with the steps, one by one.
+fn starving() -> (Hand, Disk) {
+    let one_by_one =
+        PairOptions { grain: Grain::Record, units_in_flight: 1000, ..options(vec![spec("files", true)]) };
+    let (mut hand, mut disk) = with_disk_and(one_by_one);
+    for first in (0..200).step_by(20) {
+        mixed(&mut hand, &mut disk, first, |_| 50_000);
+    }
+    hand.pass(Duration::from_secs(50));
+    disk.turn(&mut hand);
+    (hand, disk)
+}
+
+/// Scenario: copies fail again, and as letters that no broker answers they hold all the room, while more are due; a record of the input is
+/// rejected. Guarantee: the segment with its decision waits for its age, since its publish makes no room.
+#[test]
+fn a_segment_without_payloads_of_the_lane_is_not_pressed() {
+    let (mut hand, mut disk) = starving();
+    for _ in 0..20 {
+        hand.run(|_| Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))));
+        disk.turn(&mut hand);
+    }
+    assert!(!hand.letters().is_empty() && hand.pair.holds().0 > 0, "and nobody answers");
+    hand.receive(&[(1_000, "a")]);
+    hand.run(poison);
+    assert_eq!(hand.trailers().len(), 0);
+    hand.pass(Duration::from_secs(10));
+    let [(_, trailer)] = &hand.trailers()[..] else { panic!("one segment") };
+    assert_eq!(trailer.dead.keys().collect::<Vec<_>>(), [&Offset(1_000)]);
+}
+
+/// Scenario: of the copies that are due one is with a slow step; the others are rejected and wait in the segment, which has the room of those that
+/// are due as well. Guarantee: it is published at once, though one is at work; and in a drain by its age alone.
+#[test]
+fn a_slow_record_does_not_keep_a_segment_from_making_room() {
+    for drains in [false, true] {
+        let (mut hand, mut disk) = starving();
+        let units = hand.take(|action| if let Action::Run(unit) = action { Ok(unit) } else { Err(action) });
+        let (_slow, others) = units.split_first().unwrap();
+        assert!((10..190).contains(&others.len()), "{}", others.len());
+        if drains {
+            hand.tell(Event::Drain);
+        }
+        for unit in others {
+            let verdicts = unit.entries.iter().map(|entry| poison(entry.record.offset().0)).collect();
+            let result = unit_result(unit.id, verdicts, Vec::new());
+            hand.tell(Event::UnitDone { epoch: Epoch(1), result });
+        }
+        disk.turn(&mut hand);
+        assert_eq!(hand.trailers().is_empty(), drains, "drains: {drains}");
+    }
 }
