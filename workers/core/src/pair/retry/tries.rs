@@ -74,7 +74,9 @@ impl Pair {
         }
         // With the window full, the next answer makes room; what has to wait after a crash is let go by what is tried before it.
         let may_go = matches!(self.own.careful.tryable(), Tryable::All);
-        let free = may_go && lane.busy() < most && !lane.fetches.starved;
+        // So it does where there was no room, unless the last one that had it went in this very turn, after what is due was looked at.
+        let starves = lane.fetches.starved && (lane.payloads.holds() > 0 || lane.fetches.asks_spool());
+        let free = may_go && lane.busy() < most && !starves;
         let due = lane.index.next_due().filter(|_| free);
         due.into_iter().chain(self.next_sweep()).chain(self.next_reading()).min()
     }

@@ -446,3 +446,31 @@ fn a_slow_record_does_not_keep_a_segment_from_making_room() {
         assert_eq!(hand.trailers().is_empty(), drains, "drains: {drains}");
     }
 }
+
+/// Scenario: a copy is due and has no room beside one that waits for its turn at the steps; that one is given back untried, because an
+/// older record of its key has come that is not due. Guarantee: the pair wakes at once and fetches the first, though nothing else happens (I6).
+#[test]
+fn the_room_of_a_copy_that_is_given_back_is_used_at_once() {
+    let window = Window { records: 1000, bytes: 500 };
+    let options = PairOptions { window, units_in_flight: 1, ..with_retry(policy()) };
+    let mut hand = Hand::new(options);
+    assign(&mut hand, 0);
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(10) });
+    hand.receive(&[(10, "slow")]);
+    let [(10, _)] = runs(&mut hand)[..] else { panic!("the only unit there may be") };
+    let slow = UnitId(0);
+    let waits = |ms| LetterHeaders { not_before_ms: Some(WALL_MS + ms), replays: 1, ..headers(5, 1) };
+    copy_of(&mut hand, 0, "b", &LetterHeaders { origin: headers(3, 1).origin, ..waits(50_000) });
+    let [(id, _)] = spools(&mut hand)[..] else { panic!("it does not stay") };
+    hand.tell(Event::Spooled { epoch: Epoch(1), id, taken: true });
+    copy_of(&mut hand, 1, "a", &waits(0));
+    copy_of(&mut hand, 2, "a", &LetterHeaders { origin: headers(1, 1).origin, ..waits(55_000) });
+    hand.now = hand.now.after(Duration::from_secs(50));
+    let result = unit_result(slow, vec![to_first(10)], Vec::new());
+    hand.tell(Event::UnitDone { epoch: Epoch(1), result });
+    assert_eq!((runs(&mut hand).len(), hand.pair.holds()), (0, (0, 0)), "it was given back");
+    assert!(fetches(&mut hand).is_empty());
+    assert!(hand.pair.next_wake().is_some_and(|wake| wake <= hand.now), "{:?}", hand.pair.next_wake());
+    hand.tell(Event::Tick);
+    assert_eq!(fetches(&mut hand).len(), 1);
+}
