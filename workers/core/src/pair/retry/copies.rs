@@ -172,9 +172,10 @@ impl Pair {
         if !own.sinks.is_empty() && held == crate::SinkMask::first(own.sinks.len()) {
             lane.settle(origin, copy.offset, covered);
             actions.push(Action::Settled(Tally { already_held: 1, ..Tally::default() }));
-        } else if !wanted && at_work && Rule::CommitBehindStrays.holds() {
-            // Nothing shows whose copy it is, and the input lane has the record itself. Behind the input's commit a later owner would
-            // believe it.
+        } else if !wanted && !lane.joined.contains_key(&origin) && Rule::CommitBehindStrays.holds() {
+            // Nothing shows whose copy it is, and the input lane has the record itself, or had it until its end. Behind the input's commit
+            // a later owner would believe it. Where this lane had the record, a copy of it may be the last one there is: one that was
+            // carried forward and tried meanwhile. That one waits for the publish.
             lane.strays.keep_in_mind(origin, copy.offset);
             lane.settle_now(copy.offset);
         } else if waits || letter_flies {

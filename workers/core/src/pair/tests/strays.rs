@@ -182,3 +182,43 @@ fn what_a_stray_keeps_from_being_committed_counts_against_the_cap() {
     hand.run(to_first);
     assert_eq!(hand.rows, 5, "two at once again");
 }
+
+/// Scenario: a record is rejected, and when a copy that names it is read, its decision waits in a segment, its letter is on its way, or that was
+/// just acknowledged. Guarantee: the copy is committed before the input's commit passes the record: the next owner would believe
+/// it behind that, and send the letter again with its bytes, or run it (I1).
+#[test]
+fn a_copy_of_what_has_just_ended_is_committed_before_its_record() {
+    for (stage, ledger) in [(0, true), (1, true), (2, true), (1, false), (2, false)] {
+        let mut options = PairOptions { sinks: vec![spec("sink", ledger)], ..with_retry(policy()) };
+        options.commit.interval = Duration::from_secs(15);
+        let mut hand = Hand::new(options);
+        assign(&mut hand, 0);
+        hand.receive(&[(0, "a")]);
+        let forged = |hand: &mut Hand| copy_of(hand, 0, "other", &headers(0, 1));
+        hand.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::StepFailed, "never"))));
+        if stage == 0 {
+            forged(&mut hand);
+        }
+        if ledger {
+            hand.pass(Duration::from_secs(10));
+            let (sink, trailer) = hand.trailers().pop().unwrap();
+            hand.publish(sink, &trailer, Published::Done(Vec::new()));
+        }
+        if stage == 1 {
+            forged(&mut hand);
+        }
+        let [letter] = &hand.letters()[..] else { panic!("one letter and no other") };
+        assert_eq!(letter.origin, Some(Offset(0)));
+        acknowledge(&mut hand, letter.id);
+        if stage == 2 {
+            forged(&mut hand);
+        }
+        assert_eq!(hand.pair.watermark(), Offset(1));
+        hand.pass(Duration::from_secs(10));
+        let below = |offset: Option<Offset>| offset.is_none_or(|offset| offset == Offset(0));
+        assert!(below(committed(&mut hand, Lane::Input)), "{stage} {ledger}");
+        assert_eq!(committed(&mut hand, Lane::Retry), Some(Offset(1)), "{stage} {ledger}");
+        let commits: Vec<_> = (0..4).filter_map(|_| committed(&mut hand, Lane::Input)).collect();
+        assert_eq!(commits.last(), Some(&Offset(1)), "{stage} {ledger}: {commits:?}");
+    }
+}
