@@ -7,7 +7,7 @@ use crate::source::Assignment;
 use crate::{Class, Failure, Lane, Moment, Offset, Reason, RunSet, SinkIndex, WriterId};
 
 use super::ownership::Ownership;
-use super::{Action, Pair, Phase};
+use super::{Action, Pair, Phase, SinkSpec};
 
 impl Pair {
     pub(super) fn assigned(
@@ -19,7 +19,7 @@ impl Pair {
     ) {
         let read = read_metadata(&assignment);
         let mut found = read.as_ref().ok().cloned().unwrap_or_default();
-        if self.is_of_another_generation(&found) {
+        if self.begins_a_ledger(&found) {
             found.settled = RunSet::default();
         }
         self.own = Ownership::new(&self.options, assignment, writer, found);
@@ -39,15 +39,23 @@ impl Pair {
         }
     }
 
-    /// Whether a sink of ours begins anew, because the pipeline file names another generation than the commit. What the commit calls settled
-    /// beyond its offset is settled in the generation before: the new one is to hold everything from that offset on. Sinks without
-    /// a ledger get those records again, as after a `rewind`.
-    fn is_of_another_generation(&self, found: &Metadata) -> bool {
-        self.options.sinks.iter().filter(|spec| spec.ledger).any(|spec| {
+    /// Whether a ledger of ours begins with what the commit has not passed: because the pipeline file names another generation than the
+    /// commit, in which a sink may have got another name as well, or because it has one sink more. What the commit calls settled beyond its offset is
+    /// settled without that ledger, which is to hold everything from there on. The others know what they hold; sinks without a ledger get those
+    /// records again, as after a `rewind`.
+    ///
+    /// Not where the new sink is the first of the ledgers: it decides what is a dead letter, knows of none, and a record that is one would have a row as
+    /// well. It begins with the holes that the commit has.
+    fn begins_a_ledger(&self, found: &Metadata) -> bool {
+        if found.sinks.iter().any(|mark| mark.generation != self.options.generation) {
+            return true;
+        }
+        let is_known = |spec: &SinkSpec| {
             let hash = SinkMark::hash_of(&spec.name);
-            let mark = found.sinks.iter().find(|mark| mark.name_hash == hash);
-            mark.is_some_and(|mark| mark.generation != self.options.generation)
-        })
+            found.sinks.iter().any(|mark| mark.name_hash == hash)
+        };
+        let mut ledgers = self.options.sinks.iter().filter(|spec| spec.ledger);
+        ledgers.next().is_some_and(is_known) && !ledgers.all(is_known)
     }
 
     pub(super) fn recovered(

@@ -54,3 +54,45 @@ fn what_is_settled_in_one_generation_is_not_settled_in_the_next() {
         assert_eq!(trailer.except, skipped);
     }
 }
+
+/// Scenario: the commit is of a pipeline with the sink `files`, and calls two records beyond its offset settled. The pipeline file has got a second sink
+/// since, behind the first or before it; or the only one another name, with the next generation or without.
+/// Guarantee: behind the first one, and in another generation, the new sink holds everything from the committed offset on (I1). Where it comes first it decides
+/// dead letters and knows of none, so what is settled is not run again.
+#[test]
+fn what_is_settled_is_not_settled_in_a_sink_that_is_new() {
+    let mark =
+        SinkMark { name_hash: SinkMark::hash_of("files"), generation: Generation(1), next: Sequence(1) };
+    let settled = RunSet::of(Offset(1), Offset(3));
+    let metadata =
+        Metadata { sinks: vec![mark], settled: settled.clone(), clean: true, ..Default::default() };
+    let committed = Position { offset: Offset(0), metadata: metadata.encode(Offset(0)).text };
+    let cases: [(u32, &[&str], [usize; 2]); 5] = [
+        (1, &["files"], [2, 0]),
+        (1, &["files", "lake"], [2, 4]),
+        (1, &["lake", "files"], [2, 2]),
+        (1, &["lake"], [2, 0]),
+        (2, &["lake"], [4, 0]),
+    ];
+    for (generation, names, wanted) in cases {
+        let mut hand = Hand::new(PairOptions {
+            generation: Generation(generation),
+            ..options(names.iter().map(|name| spec(name, true)).collect())
+        });
+        let mut files = LedgerView { next_sequence: Sequence(1), ..LedgerView::default() };
+        files.holdings.add(&settled, &Default::default());
+        let ledgers =
+            names.iter().map(|name| if *name == "files" { files.clone() } else { LedgerView::default() });
+        hand.assign(1, Some(committed.clone()), ledgers.collect());
+        hand.receive(&[(0, "a"), (1, "b"), (2, "c"), (3, "d")]);
+        let mut rows = [0, 0];
+        for unit in hand.take(|action| if let Action::Run(unit) = action { Ok(unit) } else { Err(action) }) {
+            for entry in unit.entries {
+                (0..names.len())
+                    .filter(|n| !entry.held.contains(SinkIndex(*n as u8)))
+                    .for_each(|n| rows[n] += 1);
+            }
+        }
+        assert_eq!(rows, wanted, "generation {generation}, {names:?}");
+    }
+}
