@@ -17,6 +17,8 @@ use super::{Copy, RetryLane};
 const STAY_SHARE: u64 = 16;
 /// One part in so many is for these and for those at work together.
 const WORK_SHARE: u64 = 8;
+/// The spool is asked for one part in so many of that at once.
+const PARTS: u64 = 8;
 /// What is farther ahead than so many records is sought instead of being read up to.
 const FAR: i64 = 1_000;
 /// The lane stays at its end for so long before it goes back again.
@@ -336,12 +338,24 @@ impl Pair {
         }
     }
 
-    /// Asks the spool for what is wanted of it, and tells it what it may forget.
+    /// Asks the spool for what is wanted of it, and tells it what it may forget. What is asked for at once comes as one chunk, and stays as
+    /// long as one record of it is at work: so that a slow one does not keep the whole share, a part of that is asked for at a time.
     pub(in crate::pair) fn ask_spool(&mut self, actions: &mut Vec<Action>) {
+        let most = self.options.window.bytes / WORK_SHARE / PARTS;
         let Some(lane) = &mut self.own.retry else { return };
         let unneeded = lane.payloads.take_unneeded();
-        if !lane.fetches.reads.is_empty() {
-            actions.push(Action::Fetch(std::mem::take(&mut lane.fetches.reads)));
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        for read in std::mem::take(&mut lane.fetches.reads) {
+            let more = lane.fetches.spool.get(&read.copy).map_or(0, |want| want.bytes);
+            if !part.is_empty() && bytes + more > most {
+                actions.push(Action::Fetch(std::mem::take(&mut part)));
+                bytes = 0;
+            }
+            bytes += more;
+            part.push(read);
+        }
+        if !part.is_empty() {
+            actions.push(Action::Fetch(part));
         }
         // What was asked for just now is still needed.
         if !unneeded.is_empty() {

@@ -474,3 +474,28 @@ fn the_room_of_a_copy_that_is_given_back_is_used_at_once() {
     hand.tell(Event::Tick);
     assert_eq!(fetches(&mut hand).len(), 1);
 }
+
+/// Scenario: more copies are due than there is room for at once, and the first one is with a step that does not end. Guarantee: it keeps the payloads of a
+/// few others, and all the rest are tried meanwhile (I6).
+#[test]
+fn a_slow_record_does_not_keep_the_whole_share() {
+    let (mut hand, mut disk) = starving();
+    let mut tried = std::collections::BTreeSet::new();
+    loop {
+        let units = hand.take(|action| if let Action::Run(unit) = action { Ok(unit) } else { Err(action) });
+        if units.is_empty() {
+            break;
+        }
+        for unit in units {
+            let offsets: Vec<i64> = unit.entries.iter().map(|entry| entry.record.offset().0).collect();
+            let slow = offsets.contains(&0);
+            tried.extend(offsets.clone());
+            if !slow {
+                let result = unit_result(unit.id, offsets.into_iter().map(to_first).collect(), Vec::new());
+                hand.tell(Event::UnitDone { epoch: Epoch(1), result });
+            }
+        }
+        disk.turn(&mut hand);
+    }
+    assert_eq!(tried.len(), 200);
+}
