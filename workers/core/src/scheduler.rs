@@ -55,6 +55,12 @@ impl Entry {
     pub(crate) fn span(&self) -> (i64, i64) {
         (self.first.0, self.offset.next().0)
     }
+
+    /// Whether it comes to stand before a copy in the retry lane when it goes there itself.
+    fn comes_before(&self, copy: &Self) -> bool {
+        let lanes = (self.lane, copy.lane) == (crate::Lane::Input, crate::Lane::Retry);
+        lanes && !copy.lettered && self.key.is_some() && self.key == copy.key && self.offset < copy.offset
+    }
 }
 
 /// Records that wait for each other.
@@ -222,7 +228,8 @@ impl Scheduler {
         }
         let from = aside.len();
         entries.retain(|entry| {
-            let goes = may_go(entry);
+            // A copy that came first of its key does so no more when a record of the input before it follows into the retry lane.
+            let goes = may_go(entry) && !aside[from..].iter().any(|before| before.comes_before(entry));
             if !goes {
                 aside.push(*entry);
             }

@@ -459,3 +459,43 @@ fn a_copy_that_comes_too_late_changes_nothing() {
     hand.pass(Duration::from_secs(1));
     assert_eq!(at_work(&mut hand), [0i64; 0]);
 }
+
+/// Scenario: a record waits for the steps when a copy of a later one of its key is read, as from a former owner; so one between the two is handed over,
+/// comes back as the first of its key, and waits for the steps behind it. Guarantee: when the first one follows its key into the retry lane, the one behind
+/// it does not go in its place (I3).
+#[test]
+fn a_copy_does_not_overtake_a_record_that_follows_its_key() {
+    let mut hand = Hand::new(PairOptions { units_in_flight: 1, ..with_retry(policy()) });
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "slow")]);
+    let slow = hand.take(|action| if let Action::Run(unit) = action { Ok(unit.id) } else { Err(action) });
+    hand.receive(&[(1, "a")]);
+    copy_of(&mut hand, 0, "a", &headers(3, 0));
+    hand.receive(&[(2, "a")]);
+    let [letter] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!(letter.origin, Some(Offset(2)));
+    acknowledge(&mut hand, letter.id);
+    copy_of(&mut hand, 1, "a", &headers(2, 0));
+    hand.tell(Event::UnitDone {
+        epoch: Epoch(1),
+        result: unit_result(slow[0], vec![to_first(0)], Vec::new()),
+    });
+    assert_eq!(at_work(&mut hand), [0i64; 0]);
+    let [letter] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!(letter.origin, Some(Offset(1)));
+    acknowledge(&mut hand, letter.id);
+    copy_of(&mut hand, 2, "a", &headers(1, 0));
+    let mut tried = Vec::new();
+    for _ in 0..2 {
+        hand.run(|offset| {
+            assert!(offset < 3);
+            to_first(offset)
+        });
+        tried.push(hand.rows);
+    }
+    assert_eq!(
+        (tried, hand.pair.waiting().0),
+        (vec![1, 2], 1),
+        "one after the other, and the last waits for its record"
+    );
+}
