@@ -15,6 +15,8 @@ mod failing;
 mod joining;
 #[path = "e2e/killing.rs"]
 mod killing;
+#[path = "e2e/lag.rs"]
+mod lag;
 #[path = "e2e/ledger.rs"]
 mod ledger;
 #[path = "e2e/log_shapes.rs"]

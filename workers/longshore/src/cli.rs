@@ -39,6 +39,12 @@ Examples:
     -t logs.raw.my-logs.dlq
   longshore tap --broker localhost:9092 -t logs.raw -o ndjson | jq .value";
 
+const LAG_EXAMPLES: &str = "\
+Examples:
+  longshore lag -c my-logs/pipeline.yaml
+  longshore lag -c my-logs/pipeline.yaml --watch 5
+  longshore lag --broker localhost:9092 -g billing -t orders -o ndjson";
+
 /// Kafka workers that lose nothing and apply nothing twice.
 #[derive(Debug, Parser)]
 #[command(name = "longshore", version = VERSION, after_help = EXAMPLES, max_term_width = 80)]
@@ -96,6 +102,7 @@ pub(crate) enum Command {
     #[command(after_help = TAP_EXAMPLES)]
     Tap(Tap),
     /// Show how far a pipeline's group is behind, per partition.
+    #[command(after_help = LAG_EXAMPLES)]
     Lag(Lag),
     /// Find, understand, send again or give up dead letters.
     #[command(after_help = dlq::EXAMPLES)]
@@ -316,6 +323,11 @@ pub(crate) struct Lag {
     /// The topic; all input topics of -c when left out.
     #[arg(short, long)]
     pub(crate) topic: Option<String>,
+    /// Look again every so many seconds (2), with the rate and the time until
+    /// nothing is left.
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) watch: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -118,6 +118,16 @@ impl Output {
         Ok(())
     }
 
+    /// Before rows that are printed again and again: on a terminal they stand where the last ones stood, elsewhere a line is left out.
+    pub(crate) fn begin_screen(&self) {
+        let terminal = std::io::stdout().is_terminal();
+        match self.format {
+            Format::Table if terminal => self.bytes(b"\x1b[H\x1b[J"),
+            Format::Table => self.line(""),
+            Format::Json | Format::Ndjson => {}
+        }
+    }
+
     /// One JSON document.
     pub(crate) fn json<T: Serialize>(&self, value: &T) -> Result<(), End> {
         let text = serde_json::to_string_pretty(value).map_err(|error| End::new(Exit::Internal, error))?;
