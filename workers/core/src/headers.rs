@@ -37,6 +37,8 @@ pub const FIRST_FAILED: &str = "longshore.first-failed";
 pub const LAST_FAILED: &str = "longshore.last-failed";
 /// The bytes of a payload that was too large for the dead-letter topic and was left out; absent when it is there.
 pub const OMITTED: &str = "longshore.omitted";
+/// The bytes of key and own headers that were left out as well, since they alone are too large; absent when they are there.
+pub const OMITTED_REST: &str = "longshore.omitted-rest";
 /// On records that the `topic` sink writes: the origin they were made from. Never counts as an origin itself.
 pub const SOURCE: &str = "longshore.source";
 /// On records that a replay published anew: the origin of the letter they were made from. Never counts as an origin itself.

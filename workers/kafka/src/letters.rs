@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use longshore_core::headers::{CopyHeaders, HeaderText, LetterHeaders, OMITTED, is_kept};
+use longshore_core::headers::{CopyHeaders, HeaderText, LetterHeaders, OMITTED, OMITTED_REST, is_kept};
 use longshore_core::pair::{Destination, Letter};
 use longshore_core::{Class, Failure, Lane, Origin, Reason, RecordRef, TopicName};
 
@@ -43,8 +43,8 @@ impl Letters {
     }
 
     /// Sends letters, of one topic in one batch; ready when the broker has answered for all of them, to the answers in their order. A
-    /// payload that the dead-letter topic does not accept is left out and `longshore.omitted` says so; the record stays findable
-    /// by its origin.
+    /// payload that the dead-letter topic does not accept is left out and `longshore.omitted` says so, and so are key and own headers that are
+    /// too large by themselves, or one record could stop its partition (I9); the record stays findable by its origin.
     ///
     /// Dropped before it is ready, the letters may or may not be there; sent again they are the same letters (I1).
     ///
@@ -54,18 +54,22 @@ impl Letters {
         let mut answers: Vec<Result<(), Failure>> = letters.iter().map(|_| Ok(())).collect();
         let (all, now_ms): (Vec<usize>, _) = ((0..letters.len()).collect(), now_ms());
         self.send_some(letters, &all, Form::Whole, now_ms, &mut answers).await;
-        let large = |place: &usize| is_too_large(&letters[*place], &answers[*place]);
-        let large: Vec<usize> = all.into_iter().filter(large).collect();
-        large.iter().for_each(|place| answers[*place] = Ok(()));
-        self.send_some(letters, &large, Form::WithoutPayload, now_ms, &mut answers).await;
-        for place in large {
-            match &mut answers[place] {
-                Ok(()) => drop(self.without_payload.fetch_add(1, Ordering::Relaxed)),
-                // Refused without its payload as well, it is not the record's fault any more.
-                Err(failure) if failure.class == Class::Reject => {
-                    *failure = Failure::halt(Reason::BrokerTopicUnfit, failure.detail());
-                }
-                Err(_) => {}
+        let large = |place: &usize, answers: &[_]| is_too_large(&letters[*place], &answers[*place]);
+        let too_large: Vec<usize> = all.into_iter().filter(|place| large(place, &answers)).collect();
+        let mut left = too_large.clone();
+        for form in [Form::WithoutPayload, Form::Bare] {
+            left.iter().for_each(|place| answers[*place] = Ok(()));
+            self.send_some(letters, &left, form, now_ms, &mut answers).await;
+            let sent = left.iter().filter(|place| answers[**place].is_ok()).count();
+            self.without_payload.fetch_add(sent as u64, Ordering::Relaxed);
+            left.retain(|place| large(place, &answers));
+        }
+        for place in too_large {
+            if let Err(failure) = &mut answers[place]
+                && failure.class == Class::Reject
+            {
+                // Refused with nothing of the record's own, it is not the record's fault any more.
+                *failure = Failure::halt(Reason::BrokerTopicUnfit, failure.detail());
             }
         }
         answers
@@ -102,10 +106,7 @@ impl Letters {
             .iter()
             .map(|(_, letter)| (topics.place(self, letter), self.write_headers(letter, now_ms, &mut text)));
         let written = written.collect();
-        let omitted = letters.iter().map(|(_, letter)| match form {
-            Form::Whole => None,
-            Form::WithoutPayload => Some(letter.record.value().map_or(0, <[u8]>::len).to_string()),
-        });
+        let omitted = letters.iter().map(|(_, letter)| Omitted::of(&letter.record, form));
         Outgoing { written, omitted: omitted.collect(), letters, text }
     }
 
@@ -196,6 +197,8 @@ const WRITTEN_AHEAD: usize = 64;
 enum Form {
     Whole,
     WithoutPayload,
+    /// Without key and own headers as well.
+    Bare,
 }
 
 /// Letters, by their places, that the producer has, or why it does not take them.
@@ -265,8 +268,36 @@ struct Outgoing<'a> {
     /// Of each the number of its topic, and where its headers stand in the text.
     written: Vec<(usize, Range<usize>)>,
     text: HeaderText,
-    /// Of each the size of its payload, where that is left out.
-    omitted: Vec<Option<String>>,
+    omitted: Vec<Omitted>,
+}
+
+/// What of a record is left out of its letter: the sizes, as the headers tell them.
+#[derive(Default)]
+struct Omitted {
+    payload: Option<String>,
+    /// Key and own headers.
+    rest: Option<String>,
+}
+
+impl Omitted {
+    fn of(record: &RecordRef, form: Form) -> Self {
+        let payload = || Some(record.value().map_or(0, <[u8]>::len).to_string());
+        match form {
+            Form::Whole => Self::default(),
+            Form::WithoutPayload => Self { payload: payload(), rest: None },
+            Form::Bare => {
+                let own = record.headers().filter(|header| is_kept(header.name, header.value));
+                let own = own.map(|header| header.name.len() + header.value.map_or(0, <[u8]>::len));
+                let rest = record.key().map_or(0, <[u8]>::len) + own.sum::<usize>();
+                Self { payload: payload(), rest: Some(rest.to_string()) }
+            }
+        }
+    }
+
+    fn headers(&self) -> impl Iterator<Item = Header<'_>> {
+        let all = [(OMITTED, &self.payload), (OMITTED_REST, &self.rest)].into_iter();
+        all.filter_map(|(name, bytes)| Some((name.as_bytes(), Some(bytes.as_ref()?.as_bytes()))))
+    }
 }
 
 impl Outgoing<'_> {
@@ -276,11 +307,12 @@ impl Outgoing<'_> {
         let letters = self.letters.iter().zip(&self.written).zip(&self.omitted);
         let places = letters.map(|(((_, letter), (_, ours)), omitted)| {
             let first = list.len();
-            let own = letter.record.headers().filter(|header| is_kept(header.name, header.value));
+            let own = letter.record.headers().filter(|_| omitted.rest.is_none());
+            let own = own.filter(|header| is_kept(header.name, header.value));
             list.extend(own.map(|header| (header.name, header.value)));
             let ours = self.text.list(ours.clone());
             list.extend(ours.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
-            list.extend(omitted.iter().map(|bytes| (OMITTED.as_bytes(), Some(bytes.as_bytes()))));
+            list.extend(omitted.headers());
             first..list.len()
         });
         let places = places.collect();
@@ -288,11 +320,11 @@ impl Outgoing<'_> {
     }
 
     fn record<'r>(&'r self, row: usize, headers: &'r [Header<'r>]) -> ProducerRecord<'r> {
-        let record = &self.letters[row].1.record;
+        let (record, omitted) = (&self.letters[row].1.record, &self.omitted[row]);
         ProducerRecord {
             partition: Some(record.pair().partition.0),
-            key: record.key(),
-            value: record.value().filter(|_| self.omitted[row].is_none()),
+            key: record.key().filter(|_| omitted.rest.is_none()),
+            value: record.value().filter(|_| omitted.payload.is_none()),
             timestamp_ms: None,
             headers,
         }

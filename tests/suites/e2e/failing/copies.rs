@@ -186,11 +186,12 @@ fn a_hundred_hops_leave_a_record_as_it_was() {
     }
 }
 
-/// Scenario: a broken record is larger than the dead-letter topic takes, beside one that is not. Guarantee: its letter has its key, its own
-/// headers, the reason and the origin, says how large the payload was, and is counted apart; the record is found by its origin; a
-/// replay sends the other one and tells that it cannot send this one.
+/// Scenario: broken records are larger than the dead-letter topic takes, one by its payload, one by its headers, one by its key, beside one that is
+/// not. Guarantee: each is a letter with its reason and origin and stops nothing (I9); of the first only the payload is left out, and of the
+/// others key and headers as well; all say so and are counted apart; the record is found by its origin; a replay sends the small one and
+/// tells that it cannot send the others.
 #[test]
-fn a_payload_that_is_too_large_for_the_dead_letters_is_left_out_and_counted() {
+fn what_is_too_large_for_the_dead_letters_is_left_out_and_counted() {
     const BYTES: usize = 60_000;
     let Some(broker) = shared_broker() else { return };
     let rig = Rig::new(&broker.bootstrap(), "e2e-omitted").with_topics(1);
@@ -201,31 +202,52 @@ fn a_payload_that_is_too_large_for_the_dead_letters_is_left_out_and_counted() {
     // Not compressible, since the topic's limit counts packed bytes.
     let mut random = longshore_testkit::Random::new(1);
     let large: Vec<u8> = (0..BYTES).map(|_| random.below(256) as u8).collect();
-    let records = [large, b"broken".to_vec()].map(|value| Record::new("k", value).header("own", "o"));
+    let small = Record::new("k", "broken").header("own", "o");
+    let mut headers = small.clone();
+    headers.headers.push(("large".to_owned(), large.clone()));
+    let records = [
+        Record { value: Some(large.clone()), ..small.clone() },
+        small.clone(),
+        headers,
+        Record { key: Some(large), ..small },
+    ];
     rig.witness.publish(&rig.topic, &records);
     let mut worker = rig.working();
     rig.wait_drained(Duration::from_secs(60), &[&worker]);
-    assert_eq!(worker.metric("longshore_letters_without_payload_total"), 1.0);
-    assert_eq!(worker.metric("longshore_records_dead_total{"), 2.0);
+    assert_eq!(worker.metric("longshore_letters_without_payload_total"), 3.0);
+    assert_eq!(worker.metric("longshore_records_dead_total{"), 4.0);
     worker.stop();
     let mut letters = rig.witness.read(&rig.letter_topic());
     letters.sort_by_key(|letter| letter.header("longshore.origin"));
-    let omitted: Vec<_> = letters.iter().map(|seen| seen.header("longshore.omitted")).collect();
-    assert_eq!(omitted, [Some(BYTES.to_string()), None]);
-    let sizes: Vec<_> = letters.iter().map(|seen| seen.value.as_ref().map(Vec::len)).collect();
-    assert_eq!(sizes, [None, Some(6)]);
+    let told = |letter: &Seen, name: &str| letter.header(&format!("longshore.{name}"));
     for (letter, offset) in letters.iter().zip(0..) {
-        assert_eq!((letter.key.as_deref(), letter.header("own").as_deref()), (Some(&b"k"[..]), Some("o")));
-        assert_eq!(letter.header("longshore.origin"), Some(format!("{}/0/{offset}/0", rig.topic)));
+        assert_eq!(told(letter, "origin"), Some(format!("{}/0/{offset}/0", rig.topic)));
+        assert!(told(letter, "reason").is_some_and(|reason| reason.starts_with("decode.")));
     }
+    let parts: Vec<_> = letters
+        .iter()
+        .map(|letter| (letter.key.as_deref(), letter.value.as_deref(), letter.header("own")))
+        .collect();
+    let (key, own) = (Some(&b"k"[..]), Some("o".to_owned()));
+    let bare = (None, None, None);
+    assert_eq!(parts, [(key, None, own.clone()), (key, Some(&b"broken"[..]), own), bare.clone(), bare]);
+    let sizes: Vec<_> =
+        letters.iter().map(|letter| (told(letter, "omitted"), told(letter, "omitted-rest"))).collect();
+    let bytes = |bytes: usize| Some(bytes.to_string());
+    let rest = [bytes(BYTES + "k".len() + "large".len() + "owno".len()), bytes(BYTES + "owno".len())];
+    assert_eq!(sizes[..2], [(bytes(BYTES), None), (None, None)]);
+    assert_eq!(sizes[2..], rest.map(|rest| (bytes("broken".len()), rest)));
     let file = rig.file().display().to_string();
     let id = format!("{}/0/{}", rig.letter_topic(), letters[0].offset);
     let shown = longshore(&["dlq", "show", "-c", &file, &id]).well();
     assert!(shown.out.contains("left out: too large for this topic"), "{}", shown.out);
+    let bare = format!("{}/0/{}", rig.letter_topic(), letters[2].offset);
+    let shown = longshore(&["dlq", "show", "-c", &file, &bare]).well();
+    assert!(shown.out.contains("key           left out, and the record's own headers"), "{}", shown.out);
     let told = longshore(&["why", "-c", &file, &format!("{}/0/0", rig.topic)]).well();
     assert!(told.out.contains(&format!("dead letter {id} (open)")), "{}", told.out);
     let sent = longshore(&["dlq", "replay", "-c", &file, "--yes"]).well();
-    assert!(sent.out.contains("1 without their payload"), "{}", sent.out);
+    assert!(sent.out.contains("3 without their payload"), "{}", sent.out);
     assert!(sent.err.contains("1 of 1 letter sent"), "{}", sent.err);
 }
 

@@ -95,6 +95,7 @@ pub struct LetterRef<'a> {
     first_failed: Option<&'a [u8]>,
     last_failed: Option<&'a [u8]>,
     omitted: Option<&'a [u8]>,
+    omitted_rest: Option<&'a [u8]>,
     replayed: Option<&'a [u8]>,
     spring: Spring<'a>,
     connect: Connect<'a>,
@@ -136,6 +137,7 @@ impl<'a> LetterRef<'a> {
             headers::FIRST_FAILED => &mut self.first_failed,
             headers::LAST_FAILED => &mut self.last_failed,
             headers::OMITTED => &mut self.omitted,
+            headers::OMITTED_REST => &mut self.omitted_rest,
             headers::REPLAYED => &mut self.replayed,
             _ => return,
         };
@@ -244,6 +246,11 @@ impl<'a> LetterRef<'a> {
     /// Whether the payload was too large for the dead-letter topic and is not here.
     pub fn is_without_payload(&self) -> bool {
         self.kind() == LetterKind::Longshore && self.omitted.is_some()
+    }
+
+    /// Whether key and own headers are not here either.
+    pub fn is_bare(&self) -> bool {
+        self.kind() == LetterKind::Longshore && self.omitted_rest.is_some()
     }
 
     /// All of it in the form of our own letters; none when no header says where the record stood.

@@ -196,7 +196,10 @@ impl Letter {
         line("failed at", &words(head.at(), 128));
         line("detail", &self.detail());
         line("failed by", &words(head.pipeline(), 128));
-        line("key", &value::small(self.record.key.as_deref(), self.view));
+        match head.is_bare() {
+            true => line("key", "left out, and the record's own headers: too large for this topic"),
+            false => line("key", &value::small(self.record.key.as_deref(), self.view)),
+        }
         for (name, value) in self.own_headers() {
             line("header", &format!("{name}: {}", value::small(value, self.view)));
         }
@@ -262,6 +265,7 @@ impl Letter {
             "payload": payload,
             "payload_bytes": self.record.value.as_ref().map(Vec::len),
             "payload_omitted": head.is_without_payload(),
+            "key_and_headers_omitted": head.is_bare(),
             "masked": self.view == View::Masked,
         })
     }
