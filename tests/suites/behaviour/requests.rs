@@ -18,6 +18,31 @@ async fn uploads_in_parts_are_ended_or_given_up() {
     }
 }
 
+/// Scenario: the store puts an upload's parts together and its answer is lost, so that it knows of no such upload when it is asked again.
+/// Guarantee: the segment is published all the same, and no part goes up twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_does_not_upload_anew() {
+    let Some(fixture) = fresh::<Bucket<true>>() else { return };
+    let mut owner = Owner::take_over(&fixture.sink(), 1).await;
+    let records: Vec<_> = (0..8).map(|offset| (offset, 0)).collect();
+    let block = owner.block(&records, LARGE);
+    owner.take(&block).await.unwrap();
+    drop(fixture.requests());
+    fixture.lose_answer("POST", "uploadId=");
+    let trailer = owner.seal(0..8);
+    assert!(is_held(&owner.publish(&trailer).await));
+    let requests = fixture.requests();
+    assert!(requests.iter().any(|request| request.fault.is_some()), "no answer was lost: {requests:?}");
+    let mut parts: Vec<&str> =
+        requests.iter().filter_map(|request| request.target.split("partNumber=").nth(1)).collect();
+    let count = parts.len();
+    parts.sort_unstable();
+    parts.dedup();
+    assert!(count == parts.len() && count > 0, "{requests:?}");
+    assert_eq!(fixture.left_behind(), Vec::<String>::new());
+    judge(&fixture, 8, &[], &[]).await;
+}
+
 /// Scenario: a worker takes over, publishes a hundred segments, and another one takes over.
 /// Guarantee: a segment costs five requests at the most, and a take-over one for each entry since the last checkpoint and ten besides; a
 /// hundred segments leave nothing where objects are staged.

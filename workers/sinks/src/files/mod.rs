@@ -30,6 +30,8 @@ use crate::jsonl::JsonLines;
 
 pub(crate) use self::layout::check_topic;
 pub use self::options::{FilesOptions, Format, OptionsError, Roll};
+#[cfg(feature = "objects")]
+pub(crate) use self::spool::sync_folder;
 
 /// What all writers of a sink share.
 #[derive(Debug)]

@@ -139,7 +139,7 @@ impl Leftovers {
 }
 
 /// Makes the names in a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), Failure> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), Failure> {
     File::open(folder).and_then(|file| file.sync_all()).map_err(|error| classify("sync", folder, &error))
 }
 

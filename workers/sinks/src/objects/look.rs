@@ -12,7 +12,8 @@ use longshore_core::Failure;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt};
 
-use super::store::{Store, failure};
+use super::errors::failure;
+use super::store::Store;
 
 /// An object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 
 mod columns;
 mod entry;
+mod errors;
 mod folder;
 pub mod inspect;
 mod layout;
@@ -24,6 +25,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod time;
+mod upload;
 mod writer;
 
 use std::fmt;

@@ -161,13 +161,13 @@ fn about(trailer: &Trailer) -> Vec<(String, String)> {
 
 /// Gives the objects of a published segment their names. Whoever does it, and however often, the same bytes come under the same
 /// name; only when all have theirs are the staged objects removed.
-pub(super) async fn complete(
+pub(super) async fn complete<'a>(
     store: &Store,
-    objects: &[Object],
+    objects: impl IntoIterator<Item = &'a Object>,
     progress: &Progress<'_>,
 ) -> Result<(), Failure> {
     let named: Vec<BoxFuture<'_, Result<Path, Failure>>> =
-        objects.iter().map(|object| name(store, object).boxed()).collect();
+        objects.into_iter().map(|object| name(store, object).boxed()).collect();
     let mut named = futures::stream::iter(named).buffer_unordered(AT_ONCE);
     let mut staged = Vec::new();
     while let Some(path) = named.try_next().await? {
@@ -183,7 +183,13 @@ pub(super) async fn complete(
 async fn name(store: &Store, object: &Object) -> Result<Path, Failure> {
     let path = |name: &str| Path::parse(name).map_err(|error| broken(name, error));
     let (staged, name) = (path(&object.staged)?, path(&object.name)?);
-    store.copy(&staged, &name).await?;
+    if let Err(failure) = store.copy(&staged, &name).await {
+        // A copy of a large object may end after its answer is given up.
+        return match store.size(&name).await {
+            Ok(Some(size)) if size == object.bytes => Ok(staged),
+            Ok(_) | Err(_) => Err(failure),
+        };
+    }
     // A store may answer that all is well before it knows; the staged object is the only one until this is seen.
     match store.size(&name).await? {
         Some(size) if size == object.bytes => Ok(staged),

@@ -29,11 +29,21 @@ pub(super) async fn recover(
     writer: WriterId,
 ) -> Result<LedgerView, Failure> {
     let mut view = newest_checkpoint(store, layout, owner).await?;
+    let mut newest = None;
     for _ in 0..MOST_TURNS {
-        fold_entries(store, layout, owner, &mut view).await?;
+        newest = fold_entries(store, layout, owner, &mut view).await?.or(newest);
+        // Found, but perhaps by a writer that died before the entry lasted.
+        store.settle(&layout.segment(view.next_sequence)).await?;
+        if newest.is_none()
+            && let Some(number) = view.next_sequence.0.checked_sub(1)
+        {
+            newest = Some(read(store, &layout.segment(Sequence(number))).await?);
+        }
         let left = store.list(&layout.staging(), None).await?;
         let torsos = store.torsos(&layout.staging()).await?;
-        complete_newest(store, layout, &left, view.next_sequence).await?;
+        if let Some(entry) = &newest {
+            complete_newest(store, entry, &left).await?;
+        }
         let ahead = |name: &Path| staged_number(name).is_none_or(|number| number >= view.next_sequence);
         if left.iter().any(ahead) || !torsos.is_empty() {
             let fence = Entry::fence(owner, writer, &view);
@@ -55,38 +65,35 @@ pub(super) async fn recover(
 /// Gives the objects of the newest segment their names where a dead writer left them staged. Those of an older one have theirs, since nobody
 /// takes a number before all objects of the one below have them: what is left of an older one is left of a removal, and to name it again
 /// would bring back what was removed from the folders since.
-async fn complete_newest(
-    store: &Store,
-    layout: &Layout,
-    left: &[Path],
-    next: Sequence,
-) -> Result<(), Failure> {
-    let Some(newest) = next.0.checked_sub(1).map(Sequence) else { return Ok(()) };
-    if !left.iter().any(|name| staged_number(name) == Some(newest)) {
-        return Ok(());
+///
+/// Each object is asked for by its name: a list may be older than what it lists, and nobody would name an object that it lacks.
+async fn complete_newest(store: &Store, newest: &Entry, left: &[Path]) -> Result<(), Failure> {
+    let is_left = |object: &&Object| left.iter().any(|name| name.as_ref() == object.staged);
+    let (staged, others): (Vec<&Object>, Vec<&Object>) = newest.objects.iter().partition(is_left);
+    let named: Vec<BoxFuture<'_, _>> =
+        others.into_iter().map(|object| is_named(store, object).boxed()).collect();
+    let named: Vec<bool> = futures::stream::iter(named).buffer_unordered(AT_ONCE).try_collect().await?;
+    let gone = named.iter().filter(|named| !**named).count();
+    if gone > 0 {
+        let (sequence, of) = (newest.trailer.sequence, newest.objects.len());
+        tracing::warn!(%sequence, gone, of, "objects of the newest segment were published and are gone");
     }
-    let segment = layout.segment(newest);
-    let (_, entry) = read(store, &segment).await?;
-    let is_left = |object: &Object| left.iter().any(|name| name.as_ref() == object.staged);
-    let (staged, removed): (Vec<Object>, Vec<Object>) = entry.objects.into_iter().partition(is_left);
-    // Nothing of it is left when it was staged for the number by a writer that did not get it.
     if staged.is_empty() {
         return Ok(());
     }
-    // The staged object of one of these was removed, which is done when all have their names.
-    for object in removed {
-        let path = |name: &str| Path::parse(name).map_err(|error| broken(name, error));
-        let (from, name) = (path(&object.staged)?, path(&object.name)?);
-        if store.size(&name).await?.is_some() {
-            continue;
-        }
-        // A list may also be older than what it lists.
-        store.copy(&from, &name).await?;
-        if store.size(&name).await?.is_none() {
-            tracing::warn!(%name, "an object that was published is gone");
-        }
+    complete(store, staged, &Progress::new(None)).await
+}
+
+/// Whether an object that no list has among the staged ones has its name, or has it now.
+async fn is_named(store: &Store, object: &Object) -> Result<bool, Failure> {
+    let path = |name: &str| Path::parse(name).map_err(|error| broken(name, error));
+    let (staged, name) = (path(&object.staged)?, path(&object.name)?);
+    if store.size(&name).await?.is_some() {
+        return Ok(true);
     }
-    complete(store, &staged, &Progress::new(None)).await
+    // Its staged copy was removed, which is done when all objects have their names, or is there and was not listed.
+    store.copy(&staged, &name).await?;
+    Ok(store.size(&name).await?.is_some())
 }
 
 /// Reads what the store holds of the pair, and leaves it as it is.
@@ -96,40 +103,55 @@ pub(super) async fn read_view(store: &Store, layout: &Layout, owner: &Owner) -> 
     Ok(view)
 }
 
-/// Folds all entries from the view's first free number on.
+/// Folds all entries from the view's first free number on, and gives back the newest of them. A list may be older than what it lists, so
+/// what it lacks in between and at its end is asked for by its name.
 async fn fold_entries(
     store: &Store,
     layout: &Layout,
     owner: &Owner,
     view: &mut LedgerView,
-) -> Result<(), Failure> {
-    let before = view.next_sequence.0.checked_sub(1).map(|number| layout.segment(Sequence(number)));
+) -> Result<Option<Entry>, Failure> {
+    let first = view.next_sequence;
+    let before = first.0.checked_sub(1).map(|number| layout.segment(Sequence(number)));
     let names = store.list(&layout.segments(), before.as_ref()).await?;
-    let names: Vec<Path> = names.into_iter().filter(|name| number_of(name).is_some()).collect();
+    // Not every store begins its list where it is told to.
+    let names: Vec<Path> = names.into_iter().filter(|name| number_of(name) >= Some(first)).collect();
     // Boxed, or the compiler does not see that what borrows the names may be sent.
-    let reads: Vec<BoxFuture<'_, _>> = names.iter().map(|name| read(store, name).boxed()).collect();
+    let reads: Vec<BoxFuture<'_, _>> =
+        names.iter().map(|name| async move { Ok((name, read(store, name).await?)) }.boxed()).collect();
     let mut entries = futures::stream::iter(reads).buffered(AT_ONCE);
+    let mut newest = None;
     while let Some((name, entry)) = entries.try_next().await? {
-        if number_of(name) != Some(view.next_sequence) {
+        while number_of(name) > Some(view.next_sequence) {
             let missing = layout.segment(view.next_sequence);
-            if store.size(&missing).await?.is_some() {
-                // Taken while the names were read: a listing of a disk is no moment in time.
-                let detail = format!("{missing}: taken while the ledger was read");
-                return Err(Failure::target(Reason::SinkUnavailable, detail));
-            }
-            return Err(broken(missing, format!("missing, though {name} exists")));
+            let Some(bytes) = store.get(&missing).await? else {
+                return Err(broken(missing, format!("missing, though {name} exists")));
+            };
+            fold(owner, view, &Entry::decode(&bytes, &missing)?, &missing)?;
         }
-        owner.check_trailer(&entry.trailer, view.next_sequence, name)?;
-        view.fold(&entry.trailer);
+        fold(owner, view, &entry, name)?;
+        newest = Some(entry);
     }
+    loop {
+        let name = layout.segment(view.next_sequence);
+        let Some(bytes) = store.get(&name).await? else { return Ok(newest) };
+        let entry = Entry::decode(&bytes, &name)?;
+        fold(owner, view, &entry, &name)?;
+        newest = Some(entry);
+    }
+}
+
+fn fold(owner: &Owner, view: &mut LedgerView, entry: &Entry, name: &Path) -> Result<(), Failure> {
+    owner.check_trailer(&entry.trailer, view.next_sequence, name)?;
+    view.fold(&entry.trailer);
     Ok(())
 }
 
-async fn read<'a>(store: &Store, name: &'a Path) -> Result<(&'a Path, Entry), Failure> {
+async fn read(store: &Store, name: &Path) -> Result<Entry, Failure> {
     // Nobody removes an entry, so it is the store that is not itself.
     let gone = || Failure::target(Reason::SinkUnavailable, format!("{name}: it was listed and is gone"));
     let bytes = store.get(name).await?.ok_or_else(gone)?;
-    Ok((name, Entry::decode(&bytes, name)?))
+    Entry::decode(&bytes, name)
 }
 
 async fn newest_checkpoint(store: &Store, layout: &Layout, owner: &Owner) -> Result<LedgerView, Failure> {

@@ -1,10 +1,8 @@
 //! The store: the few requests that the ledger needs, with a class for each of their errors.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Component, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,47 +10,42 @@ use futures::{StreamExt, TryStreamExt};
 use longshore_core::{Failure, Reason};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
-use object_store::multipart::{MultipartStore, PartId};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{
     BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
     RetryConfig,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
-use super::layout::{noted, upload_note};
+use super::errors::{absent, code_of, failure};
 use super::options::{Bucket, Place};
+use super::upload::UPLOAD_UNITS;
 use crate::blocking::blocking;
+use crate::files::sync_folder;
 
-/// An object up to this size goes up in one request, a larger one in parts of it. Above the 5 MiB that S3 asks of a part
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>), and 10,000 of them make 80 GB.
-const PART_BYTES: u64 = 8 * 1024 * 1024;
-/// What uploads of all pairs hold in memory together, in units of [`UNIT_BYTES`].
-const UPLOAD_UNITS: u32 = 16;
-const UNIT_BYTES: u64 = 1024 * 1024;
 /// A request that gets no answer for so long is given up. The pair tries again by itself, with its own backoff.
 const REQUEST: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
-
-/// Tells the uploads of one process apart.
-static UPLOADS: AtomicU64 = AtomicU64::new(0);
 
 /// A store and the place in it.
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) inner: Arc<dyn ObjectStore>,
     /// Uploads in parts whose ids can be noted, so that another worker ends what a dead one has begun. A file system has none.
-    parts: Option<Arc<dyn Parts>>,
+    pub(super) parts: Option<Arc<dyn Parts>>,
     /// The file system, where it is one.
     pub(super) disk: Option<LocalFileSystem>,
     root: Path,
     /// Whether the store was seen to refuse a second object of one name.
     proven: AtomicBool,
-    uploads: Semaphore,
+    pub(super) uploads: Semaphore,
+    /// Makes the names in a folder of a disk last.
+    pub(super) sync: fn(&std::path::Path) -> Result<(), Failure>,
 }
 
 /// [`MultipartStore`] of something that can be printed.
-trait Parts: MultipartStore + std::fmt::Debug {}
+pub(super) trait Parts: MultipartStore + std::fmt::Debug {}
 impl<T: MultipartStore + std::fmt::Debug> Parts for T {}
 
 impl Store {
@@ -81,7 +74,8 @@ impl Store {
     /// A given store, without uploads in parts.
     pub(super) fn over(inner: Arc<dyn ObjectStore>, root: Path) -> Self {
         let uploads = Semaphore::new(UPLOAD_UNITS as usize);
-        Self { inner, parts: None, disk: None, root, proven: AtomicBool::new(false), uploads }
+        let proven = AtomicBool::new(false);
+        Self { inner, parts: None, disk: None, root, proven, uploads, sync: sync_folder }
     }
 
     /// What all names begin with.
@@ -113,9 +107,28 @@ impl Store {
         let options = PutOptions::from(PutMode::Create);
         match self.inner.put_opts(name, PutPayload::from_bytes(bytes), options).await {
             Ok(_) => Ok(true),
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
+                self.settle(name).await?;
+                Ok(false)
+            }
             Err(error) => Err(failure("create", name, &error)),
         }
+    }
+
+    /// Makes the names that stand in the folder of a name last, and the folder's own. On a disk a name stands before it lasts (fsync(2)), so
+    /// one that is found may be that of a writer that died between the two, and a power cut would take it back. Elsewhere an answer
+    /// means that it lasts.
+    pub(super) async fn settle(&self, name: &Path) -> Result<(), Failure> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        let on_disk =
+            |name: &Path| disk.path_to_filesystem(name).map_err(|error| failure("sync", name, &error));
+        let (path, root, sync) = (on_disk(name)?, on_disk(&self.root)?, self.sync);
+        blocking(move || {
+            let folders = path.ancestors().skip(1).take_while(|folder| folder.starts_with(&root));
+            // No names stand in a folder that was not made yet.
+            folders.filter(|folder| folder.try_exists().unwrap_or(true)).try_for_each(sync)
+        })
+        .await
     }
 
     /// An object's bytes; none when there is none.
@@ -140,6 +153,14 @@ impl Store {
         match self.inner.head(name).await {
             Ok(found) => Ok(Some(found.size)),
             Err(Error::NotFound { .. }) => Ok(None),
+            // This answer has no body, so that a clock that is off, a session that has ended and a right that is missing look alike in it.
+            Err(Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => {
+                match self.inner.get(name).await {
+                    Ok(found) => Ok(Some(found.meta.size)),
+                    Err(Error::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(failure("ask for", name, &error)),
+                }
+            }
             Err(error) => Err(failure("ask for", name, &error)),
         }
     }
@@ -152,7 +173,8 @@ impl Store {
             None => self.inner.copy(from, to).await,
         };
         match copied {
-            Ok(()) | Err(Error::AlreadyExists { .. } | Error::NotFound { .. }) => Ok(()),
+            Err(Error::AlreadyExists { .. }) => self.settle(to).await,
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(failure("copy", from, &error)),
         }
     }
@@ -221,117 +243,6 @@ impl Store {
         }
         outcome
     }
-
-    /// Uploads the first `size` bytes of a file, over what may stand under the name. `goes_on` is called for each part.
-    pub(super) async fn upload(
-        &self,
-        name: &Path,
-        file: &Arc<File>,
-        size: u64,
-        goes_on: &(dyn Fn() + Send + Sync),
-    ) -> Result<(), Failure> {
-        if size <= PART_BYTES {
-            let _room = self.room(size).await?;
-            let payload = PutPayload::from_bytes(read(file, 0, size).await?);
-            let put = self.inner.put(name, payload).await;
-            goes_on();
-            return put.map(drop).map_err(|error| failure("write", name, &error));
-        }
-        match &self.parts {
-            Some(parts) => self.upload_parts(parts.as_ref(), name, file, size, goes_on).await,
-            None => self.upload_stream(name, file, size, goes_on).await,
-        }
-    }
-
-    /// Waits for the memory of a part. Parts of all pairs take turns, so that a large object does not hold up the others.
-    async fn room(&self, bytes: u64) -> Result<SemaphorePermit<'_>, Failure> {
-        let units = bytes.div_ceil(UNIT_BYTES).clamp(1, u64::from(UPLOAD_UNITS)) as u32;
-        let room = self.uploads.acquire_many(units).await;
-        room.map_err(|_| Failure::halt(Reason::Internal, "the uploads are closed"))
-    }
-
-    /// The note with the upload's id is written before the first part, so that the parts of a worker that dies can be given up
-    /// by the next one: they cost money and no listing shows them.
-    async fn upload_parts(
-        &self,
-        parts: &dyn Parts,
-        name: &Path,
-        file: &Arc<File>,
-        size: u64,
-        goes_on: &(dyn Fn() + Send + Sync),
-    ) -> Result<(), Failure> {
-        let fail = |error: Error| failure("write", name, &error);
-        let id = parts.create_multipart(name).await.map_err(fail)?;
-        let note = upload_note(name, UPLOADS.fetch_add(1, Ordering::Relaxed));
-        let noted = self.inner.put(&note, PutPayload::from_bytes(Bytes::from(id.clone()))).await;
-        let uploaded = match noted {
-            Ok(_) => self.put_parts(parts, name, &id, (file, size), goes_on).await,
-            Err(error) => Err(failure("write", &note, &error)),
-        };
-        // The note stays where the parts do.
-        if uploaded.is_ok() || self.give_up(name, &id).await {
-            self.delete(vec![note]).await;
-        }
-        uploaded
-    }
-
-    async fn put_parts(
-        &self,
-        parts: &dyn Parts,
-        name: &Path,
-        id: &String,
-        (file, size): (&Arc<File>, u64),
-        goes_on: &(dyn Fn() + Send + Sync),
-    ) -> Result<(), Failure> {
-        let fail = |error: Error| failure("write", name, &error);
-        let mut done: Vec<PartId> = Vec::new();
-        for (index, place) in (0..size).step_by(PART_BYTES as usize).enumerate() {
-            let length = PART_BYTES.min(size - place);
-            let _room = self.room(length).await?;
-            let bytes = read(file, place, length).await?;
-            done.push(parts.put_part(name, id, index, PutPayload::from_bytes(bytes)).await.map_err(fail)?);
-            goes_on();
-        }
-        parts.complete_multipart(name, id, done).await.map(drop).map_err(fail)
-    }
-
-    async fn upload_stream(
-        &self,
-        name: &Path,
-        file: &Arc<File>,
-        size: u64,
-        goes_on: &(dyn Fn() + Send + Sync),
-    ) -> Result<(), Failure> {
-        let fail = |error: Error| failure("write", name, &error);
-        let mut upload = self.inner.put_multipart(name).await.map_err(fail)?;
-        for place in (0..size).step_by(PART_BYTES as usize) {
-            let length = PART_BYTES.min(size - place);
-            let _room = self.room(length).await?;
-            let bytes = read(file, place, length).await?;
-            upload.put_part(PutPayload::from_bytes(bytes)).await.map_err(fail)?;
-            goes_on();
-        }
-        upload.complete().await.map(drop).map_err(fail)
-    }
-
-    /// Gives up the upload that a note tells of; whether the note is of no more use.
-    pub(super) async fn give_up_noted(&self, note: &Path) -> Result<bool, Failure> {
-        let Some(name) = noted(note) else { return Ok(true) };
-        let Some(id) = self.get(note).await? else { return Ok(true) };
-        Ok(self.give_up(&name, &String::from_utf8_lossy(&id)).await)
-    }
-
-    async fn give_up(&self, name: &Path, id: &str) -> bool {
-        let Some(parts) = &self.parts else { return true };
-        match parts.abort_multipart(name, &id.to_owned()).await {
-            Ok(()) | Err(Error::NotFound { .. }) => true,
-            Err(error) => {
-                let why = failure("give up", name, &error);
-                tracing::warn!(%why, "an upload in parts was not given up");
-                false
-            }
-        }
-    }
 }
 
 /// A path without `..`, which names in a store cannot have.
@@ -396,122 +307,5 @@ fn in_host(endpoint: &str, bucket: &str) -> String {
     match endpoint.split_once("://") {
         Some((scheme, rest)) => format!("{scheme}://{bucket}.{rest}"),
         None => endpoint.to_owned(),
-    }
-}
-
-async fn read(file: &Arc<File>, place: u64, length: u64) -> Result<Bytes, Failure> {
-    let file = Arc::clone(file);
-    blocking(move || {
-        let mut bytes = vec![0; length as usize];
-        let read = file.read_exact_at(&mut bytes, place);
-        read.map_err(|error| crate::io::classify("read", std::path::Path::new("a staged segment"), &error))?;
-        Ok(Bytes::from(bytes))
-    })
-    .await
-}
-
-/// Classifies an error of a store, by the code in the store's answer where there is one
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>), else by the kind of the error.
-///
-/// | error | class |
-/// |---|---|
-/// | no rights, wrong credentials | halt, `sink.denied` |
-/// | a request that this store does not know, a wrong region, a name it does not take | halt, `sink.unfit` |
-/// | no space on a disk | target, `sink.no-space` |
-/// | the bucket or an object of ours is gone | target, `sink.missing`: it may come back, see [`absent`] |
-/// | everything else (no answer, 5xx, slow down, credentials that have expired) | target, `sink.unavailable` |
-///
-/// The answer's text stays out of the detail: it may hold tokens (I10).
-pub(super) fn failure(doing: &str, name: &Path, error: &Error) -> Failure {
-    let text = error.to_string();
-    if let Some(code) = code_of(&text) {
-        let detail = format!("{doing} {name}: the store says {code}");
-        return match code {
-            "AccessDenied"
-            | "AccountProblem"
-            | "AllAccessDisabled"
-            | "InvalidAccessKeyId"
-            | "SignatureDoesNotMatch" => Failure::halt(Reason::SinkDenied, detail),
-            "AuthorizationHeaderMalformed"
-            | "EntityTooLarge"
-            | "InvalidBucketName"
-            | "InvalidRequest"
-            | "KeyTooLongError"
-            | "MethodNotAllowed"
-            | "NotImplemented"
-            | "PermanentRedirect" => Failure::halt(Reason::SinkUnfit, detail),
-            "NoSuchBucket" | "NoSuchKey" | "NoSuchUpload" => Failure::target(Reason::SinkMissing, detail),
-            _ => Failure::target(Reason::SinkUnavailable, detail),
-        };
-    }
-    // A redirect without a place to go to: Amazon's answer to the wrong region, whose code the client keeps to itself.
-    if text.contains("redirect without LOCATION") {
-        let detail = format!("{doing} {name}: the store is elsewhere; is `region` the bucket's?");
-        return Failure::halt(Reason::SinkUnfit, detail);
-    }
-    let kind = without_body(&text);
-    let detail = format!("{doing} {name}: {kind}{}", cause(error));
-    match error {
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            Failure::halt(Reason::SinkDenied, detail)
-        }
-        Error::NotSupported { .. }
-        | Error::NotImplemented { .. }
-        | Error::InvalidPath { .. }
-        | Error::UnknownConfigurationKey { .. } => Failure::halt(Reason::SinkUnfit, detail),
-        Error::NotFound { .. } => Failure::target(Reason::SinkMissing, detail),
-        _ => match system_error(error) {
-            Some(system) => crate::io::classify(doing, std::path::Path::new(name.as_ref()), system),
-            // `Error` grows with its crate; what it does not name is outside and may pass.
-            None => Failure::target(Reason::SinkUnavailable, detail),
-        },
-    }
-}
-
-/// An error's words without what the store sent.
-fn without_body(text: &str) -> &str {
-    let text = text.split_once('<').map_or(text, |(before, _)| before);
-    let status = text.find("status code: ").map(|at| at + "status code: ".len());
-    let end = status.and_then(|at| Some(at + text.get(at..)?.find(':')?));
-    end.and_then(|end| text.get(..end)).unwrap_or(text)
-}
-
-/// Why a connection failed, which the client's own words leave out.
-fn cause(error: &Error) -> String {
-    let mut last: &(dyn std::error::Error + 'static) = error;
-    let mut connection = false;
-    while let Some(inner) = last.source() {
-        connection |= inner.is::<reqwest::Error>();
-        last = inner;
-    }
-    if connection { format!(" ({last})") } else { String::new() }
-}
-
-/// The code in an answer of S3's protocol.
-fn code_of(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("<Code>")?;
-    rest.split_once("</Code>").map(|(code, _)| code).filter(|code| code.len() <= 64)
-}
-
-/// The error of the operating system that a store on a disk met. One of a connection is no word on the store.
-fn system_error(error: &Error) -> Option<&std::io::Error> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(system) = error.downcast_ref::<std::io::Error>() {
-            return system.raw_os_error().is_some().then_some(system);
-        }
-        if error.is::<reqwest::Error>() {
-            return None;
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// What is missing before anything was written there is a mistake in the pipeline file and will not come by itself.
-fn absent(failure: Failure) -> Failure {
-    match failure.reason {
-        Reason::SinkMissing => Failure::halt(Reason::SinkMissing, failure.detail()),
-        _ => failure,
     }
 }

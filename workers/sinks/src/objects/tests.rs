@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use longshore_core::ledger::{LedgerView, TRAILER_VERSION, Trailer};
 use longshore_core::sink::{Published, SegmentWriter, WriterContext};
 use longshore_core::{
@@ -30,6 +30,10 @@ struct Failing {
     left: AtomicI64,
     /// Whether it does its work all the same, so that only the answer is lost.
     works: bool,
+    /// Whether lists are of before anything was written.
+    lists_nothing: bool,
+    /// Whether questions for an object alone, which are answered without words, are refused.
+    refuses_heads: bool,
 }
 
 impl std::fmt::Display for Failing {
@@ -39,6 +43,12 @@ impl std::fmt::Display for Failing {
 }
 
 impl Failing {
+    /// One whose requests all succeed.
+    fn over(inner: &Arc<InMemory>) -> Self {
+        let (inner, left) = (Arc::clone(inner), AtomicI64::new(-1));
+        Self { inner, left, works: false, lists_nothing: false, refuses_heads: false }
+    }
+
     fn broken() -> Error {
         Error::Generic { store: "failing", source: "no answer".into() }
     }
@@ -69,6 +79,10 @@ impl ObjectStore for Failing {
     }
 
     async fn get_opts(&self, name: &Path, options: GetOptions) -> Result<GetResult> {
+        if self.refuses_heads && options.head {
+            let source = "Server returned non-2xx status code: 403 Forbidden: ".into();
+            return Err(Error::PermissionDenied { path: name.to_string(), source });
+        }
         self.ask(self.inner.get_opts(name, options)).await
     }
 
@@ -77,6 +91,9 @@ impl ObjectStore for Failing {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.lists_nothing {
+            return futures::stream::empty().boxed();
+        }
         self.inner.list(prefix)
     }
 
@@ -89,28 +106,32 @@ impl ObjectStore for Failing {
     }
 }
 
-/// Three folders, by the offset.
-struct Third;
+/// So many folders, by the offset.
+struct Modulo(i64);
 
-impl Extract for Third {
+impl Extract for Modulo {
     fn extract(&self, item: &Item) -> std::result::Result<Value, longshore_core::Failure> {
-        Ok(Value::Int(item.source.offset().0 % 3))
+        Ok(Value::Int(item.source.offset().0 % self.0))
     }
 }
 
-fn sink(store: Store, format: Format) -> ObjectsSink {
-    let third = PartitionField { name: "third".into(), value: Arc::new(Third), kind: PartitionKind::Text };
-    let options = ObjectsOptions {
+pub(super) fn options(format: Format, folders: i64) -> ObjectsOptions {
+    let value = Arc::new(Modulo(folders));
+    let folder = PartitionField { name: "folder".into(), value, kind: PartitionKind::Text };
+    ObjectsOptions {
         place: Place::Folder("unused".into()),
         format,
         columns: Arc::new(Columns::record()),
-        partition: vec![third],
+        partition: vec![folder],
         level: 1,
         row_group: 1024,
         full: 1 << 20,
         staging: std::env::temp_dir(),
-    };
-    ObjectsSink::over("lake", "web-logs", Generation::FIRST, options, store)
+    }
+}
+
+fn sink(store: Store, format: Format) -> ObjectsSink {
+    ObjectsSink::over("lake", "web-logs", Generation::FIRST, options(format, 3), store)
 }
 
 fn over(store: Arc<dyn ObjectStore>) -> Store {
@@ -127,6 +148,11 @@ fn context(writer: u128) -> WriterContext {
 }
 
 fn block(sink: &ObjectsSink, offsets: Range<i64>) -> Block {
+    rows_of(&*sink.encoder(), offsets)
+}
+
+/// Records of a hundred bytes and more, encoded.
+pub(super) fn rows_of(encoder: &dyn Encode, offsets: Range<i64>) -> Block {
     let mut block = Block::default();
     let mut chunk = ChunkBuilder::new(PairId::new("logs.raw", 0), Lane::Input, Epoch(1));
     for offset in offsets.clone() {
@@ -134,7 +160,7 @@ fn block(sink: &ObjectsSink, offsets: Range<i64>) -> Block {
     }
     let chunk = chunk.build(None);
     for index in 0..offsets.count() as u32 {
-        sink.encoder().encode(&Item::new(RecordRef::new(&chunk, index).unwrap()), &mut block).unwrap();
+        encoder.encode(&Item::new(RecordRef::new(&chunk, index).unwrap()), &mut block).unwrap();
     }
     block
 }
@@ -227,7 +253,7 @@ async fn whatever_request_fails_each_record_is_held_once() {
     for works in [false, true] {
         for nth in 0.. {
             let inner = Arc::new(InMemory::new());
-            let failing = Failing { inner: Arc::clone(&inner), left: AtomicI64::new(nth), works };
+            let failing = Failing { left: AtomicI64::new(nth), works, ..Failing::over(&inner) };
             let failing = Arc::new(failing);
             let first = sink(over(Arc::clone(&failing) as Arc<dyn ObjectStore>), Format::JsonlZst);
             let outcome = write(&first, 1, 1).await;
@@ -254,7 +280,7 @@ async fn a_writer_whose_staged_objects_were_removed_publishes_nothing() {
     // Which request takes the number is found by trying.
     for nth in 0..40 {
         let inner = Arc::new(InMemory::new());
-        let failing = Failing { inner: Arc::clone(&inner), left: AtomicI64::new(nth), works: false };
+        let failing = Failing { left: AtomicI64::new(nth), ..Failing::over(&inner) };
         let store = over(Arc::new(failing));
         let sink = sink(store, Format::JsonlZst);
         let mut zombie = sink.open(context(1));
@@ -325,4 +351,56 @@ async fn what_a_dead_worker_had_begun_on_a_disk_is_removed() {
     assert_eq!(view.next_sequence, Sequence(1));
     assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0);
     assert_eq!(sink.open(context(3)).recover().await.unwrap().next_sequence, Sequence(1));
+}
+
+/// Scenario: a writer dies after its entry and before its objects have their names, and the lists that the next owner gets are older than all
+/// that. Guarantee (I1, I2): the ledger is read to its end by the numbers, and the newest segment's objects get their names.
+#[tokio::test]
+async fn what_a_list_lacks_is_found_by_its_name() {
+    let mut met = 0;
+    for nth in 0..40 {
+        let inner = Arc::new(InMemory::new());
+        let failing = Failing { left: AtomicI64::new(nth), ..Failing::over(&inner) };
+        let first = sink(over(Arc::new(failing)), Format::JsonlZst);
+        let _outcome = write(&first, 1, 1).await;
+        let stale = Failing { lists_nothing: true, ..Failing::over(&inner) };
+        let second = sink(over(Arc::new(stale)), Format::JsonlZst);
+        let view = second.open(context(2)).recover().await.unwrap();
+        let held: usize = (0..70).filter(|offset| view.holdings.holds(Offset(*offset))).count();
+        assert_eq!(rows(&inner).await.len(), held, "request {nth}");
+        met += usize::from(held > 0 && !leftovers(&inner).await.is_empty());
+    }
+    assert!(met > 0, "no writer died between its entry and its objects' names");
+}
+
+/// Scenario: a store refuses to say whether an object is there, in an answer without words. Guarantee: what is published is asked for in a
+/// way that has them, so that what passes by itself does not halt the pair.
+#[tokio::test]
+async fn a_refusal_without_words_is_looked_into() {
+    let inner = Arc::new(InMemory::new());
+    let refuses = Failing { refuses_heads: true, ..Failing::over(&inner) };
+    let sink = sink(over(Arc::new(refuses)), Format::JsonlZst);
+    write(&sink, 1, 1).await.unwrap();
+    assert_eq!(rows(&inner).await.len(), 70);
+}
+
+/// Scenario: a name stands on a disk, made by a writer that died before the name lasted, and now the disk takes nothing more.
+/// Guarantee (I1): neither a name that is taken nor a ledger that is read counts before the disk says that it lasts.
+#[tokio::test]
+async fn a_name_that_stands_counts_when_it_lasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = || Store::new(&Place::Folder(folder.path().to_owned())).unwrap();
+    let whole = sink(store(), Format::JsonlZst);
+    write(&whole, 1, 1).await.unwrap();
+    let full = || longshore_core::Failure::target(longshore_core::Reason::SinkNoSpace, "no sync");
+    let mut failing = store();
+    failing.sync = |_| Err(longshore_core::Failure::target(longshore_core::Reason::SinkNoSpace, "no sync"));
+    let root = failing.root().clone();
+    let name = root.clone().join("g0001").join("__ledger").join("logs.raw").join("0").join("segments");
+    let name = name.join(format!("{:020}", 0));
+    assert_eq!(failing.create(&name, bytes::Bytes::new()).await.unwrap_err().to_string(), full().to_string());
+    assert_eq!(failing.copy(&name, &name).await.unwrap_err().to_string(), full().to_string());
+    let failure = sink(failing, Format::JsonlZst).open(context(2)).recover().await.unwrap_err();
+    assert!(failure.to_string().contains("no sync"), "{failure}");
+    sink(store(), Format::JsonlZst).open(context(3)).recover().await.unwrap();
 }
