@@ -3,6 +3,7 @@
 //! ```text
 //! <url>/g0001/<topic>/<partition>/<sequence>.parquet                      what readers glob, without partition folders
 //! <url>/g0001/<topic>/<name>=<value>/.../<partition>-<sequence>.parquet   and with them
+//! <url>/g0001/__ledger/<topic>/shape/<number>                             what all objects of the topic have in common (`shape.rs`)
 //! <url>/g0001/__ledger/<topic>/<partition>/segments/<sequence>             one entry for each segment: its trailer, its objects
 //!                                         checkpoints/<next>              the ledger folded, every 64 segments
 //!                                         staging/<sequence>-<writer>-<place>           objects before they are published
@@ -26,6 +27,7 @@ pub(super) struct Layout {
     topic: Path,
     partition: i32,
     ledger: Path,
+    shapes: Path,
     format: Format,
 }
 
@@ -33,8 +35,9 @@ impl Layout {
     pub(super) fn new(root: &Path, generation: Generation, pair: &PairId, format: Format) -> Self {
         let generation = root.clone().join(format!("g{:04}", generation.0));
         let (topic, partition) = (pair.topic.as_str(), pair.partition.0);
-        let ledger = generation.clone().join(LEDGER_FOLDER).join(topic).join(partition.to_string());
-        Self { topic: generation.join(topic), partition, ledger, format }
+        let ledgers = generation.clone().join(LEDGER_FOLDER).join(topic);
+        let (ledger, shapes) = (ledgers.clone().join(partition.to_string()), ledgers.join("shape"));
+        Self { topic: generation.join(topic), partition, ledger, shapes, format }
     }
 
     /// The published object of a segment's rows in a partition folder; the folder is empty without partition folders.
@@ -55,6 +58,11 @@ impl Layout {
     /// The entry of a segment.
     pub(super) fn segment(&self, sequence: Sequence) -> Path {
         self.segments().join(numbered(sequence))
+    }
+
+    /// What the objects of the topic have in common, by the number of the change.
+    pub(super) fn shape(&self, number: u64) -> Path {
+        self.shapes.clone().join(numbered(Sequence(number)))
     }
 
     /// Where checkpoints lie.

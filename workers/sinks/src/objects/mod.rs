@@ -21,6 +21,7 @@ mod publish;
 mod reader;
 mod recover;
 mod segment;
+mod shape;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -28,8 +29,9 @@ mod time;
 mod upload;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use longshore_core::sink::{SegmentWriter, Sink, WriterContext};
 use longshore_core::{Encode, Generation};
@@ -52,6 +54,8 @@ struct Shared {
     options: ObjectsOptions,
     form: Form,
     store: Store,
+    /// Topics whose objects are known to be of this sink's shape.
+    shaped: Mutex<BTreeSet<String>>,
 }
 
 /// An `objects` sink of one pipeline.
@@ -89,7 +93,8 @@ impl ObjectsSink {
     ) -> Self {
         let form = Form::new(&options);
         let (name, pipeline) = (name.to_owned(), pipeline.to_owned());
-        Self { shared: Arc::new(Shared { name, pipeline, generation, options, form, store }) }
+        let shaped = Mutex::default();
+        Self { shared: Arc::new(Shared { name, pipeline, generation, options, form, store, shaped }) }
     }
 }
 

@@ -373,6 +373,18 @@ async fn what_a_list_lacks_is_found_by_its_name() {
     assert!(met > 0, "no writer died between its entry and its objects' names");
 }
 
+/// Scenario: a worker with another format comes to what another one has written. Guarantee: it halts, and says what to do.
+#[tokio::test]
+async fn another_format_in_the_same_generation_halts() {
+    let inner = Arc::new(InMemory::new());
+    let store = || over(Arc::clone(&inner) as Arc<dyn ObjectStore>);
+    sink(store(), Format::JsonlZst).open(context(1)).recover().await.unwrap();
+    let failure = sink(store(), Format::Parquet).open(context(2)).recover().await.unwrap_err();
+    assert_eq!(failure.reason, longshore_core::Reason::LedgerForeign, "{failure}");
+    assert!(failure.to_string().contains("jsonl.zst, not parquet"), "{failure}");
+    sink(store(), Format::JsonlZst).open(context(3)).recover().await.unwrap();
+}
+
 /// Scenario: a store refuses to say whether an object is there, in an answer without words. Guarantee: what is published is asked for in a
 /// way that has them, so that what passes by itself does not halt the pair.
 #[tokio::test]

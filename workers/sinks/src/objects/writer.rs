@@ -1,6 +1,6 @@
 //! One ownership of one pair: the open segment, the sealed one, and the ledger as far as this writer knows it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::sink::{Published, SegmentWriter, WriterContext};
@@ -12,6 +12,7 @@ use super::layout::Layout;
 use super::publish::{Job, Progress, Sealed, nothing_sealed};
 use super::recover::{recover, write_checkpoint};
 use super::segment::{Form, Segment};
+use super::shape::Shape;
 use crate::blocking::blocking;
 use crate::files::check_topic;
 use crate::io::classify;
@@ -55,7 +56,19 @@ impl ObjectsWriter {
         blocking(made).await?;
         let store = &self.shared.store;
         store.prove(&self.layout.probe(self.context.writer)).await?;
+        self.agree_on_shape().await?;
         recover(store, &self.layout, &self.owner(), self.context.writer).await
+    }
+
+    /// Asked once for a worker and topic: a shape only ever gets columns more.
+    async fn agree_on_shape(&self) -> Result<(), Failure> {
+        let topic = self.context.pair.topic.as_str();
+        let known = || self.shared.shaped.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known().contains(topic) {
+            Shape::new(&self.shared.options).agree(&self.shared.store, &self.layout).await?;
+            known().insert(topic.to_owned());
+        }
+        Ok(())
     }
 
     /// Takes the rows at once or not at all, so that a call that is dropped may be made again: what there is to wait for comes before.

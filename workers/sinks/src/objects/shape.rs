@@ -1,0 +1,215 @@
+//! What all objects of a topic have in common in one generation, so that readers take their folder for one table.
+//!
+//! Files of two formats, folders by other values, or one column of two types in one folder make readers fail over all of it, or pass
+//! over a part. So the first writer says what it makes in an object that is created if absent, and all others look there. Columns may
+//! be added: that makes the next number, with all columns that there ever were.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use longshore_core::{Failure, Reason};
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+
+use super::layout::Layout;
+use super::store::Store;
+use super::{Format, ObjectsOptions, PartitionKind, Type};
+use crate::pair_ledger::broken;
+
+/// Written by this code.
+const VERSION: u32 = 1;
+/// So often others may add columns while one writer does.
+const MOST_TURNS: usize = 16;
+
+/// What readers see of a topic's objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shape {
+    version: u32,
+    /// The ending of the objects' names.
+    format: String,
+    /// The partition folders, the outermost first, as `name: kind`.
+    partition: Vec<String>,
+    /// The type of each column in the files; none for JSON lines.
+    columns: BTreeMap<String, String>,
+}
+
+impl Shape {
+    pub(super) fn new(options: &ObjectsOptions) -> Self {
+        let folder = |kind| match kind {
+            PartitionKind::Text => "text",
+            PartitionKind::Date => "date",
+            PartitionKind::Hour => "hour",
+        };
+        let partition =
+            options.partition.iter().map(|field| format!("{}: {}", field.name, folder(field.kind)));
+        let columns = match options.format {
+            Format::JsonlZst => BTreeMap::new(),
+            Format::Parquet => {
+                let columns = options.columns.columns().iter();
+                columns.map(|column| (column.name.clone(), word(column.kind).to_owned())).collect()
+            }
+        };
+        let format = options.format.extension().to_owned();
+        Self { version: VERSION, format, partition: partition.collect(), columns }
+    }
+
+    /// Makes sure that objects of this shape are one table with those that the topic has already.
+    ///
+    /// # Errors
+    /// Halt with [`Reason::LedgerForeign`] when they are not.
+    pub(super) async fn agree(&self, store: &Store, layout: &Layout) -> Result<(), Failure> {
+        let (mut number, mut known) = (0, None);
+        for _ in 0..MOST_TURNS {
+            // By their names, since a list may be older than what it lists.
+            let wanted = loop {
+                let place = layout.shape(number);
+                let Some(bytes) = store.get(&place).await? else {
+                    break known.unwrap_or_else(|| self.clone());
+                };
+                // Those behind it have columns more, and none of ours.
+                let Some(more) = self.over(&Self::decode(&bytes, &place)?, &place)? else { return Ok(()) };
+                known = Some(more);
+                number += 1;
+            };
+            let place = layout.shape(number);
+            let text = serde_json::to_vec(&wanted).map_err(|error| broken(&place, error))?;
+            if store.create(&place, Bytes::from(text)).await? {
+                return Ok(());
+            }
+            known = Some(wanted);
+        }
+        let detail = "others add columns faster than the columns are read";
+        Err(Failure::target(Reason::SinkUnavailable, detail))
+    }
+
+    /// What is to be noted so that objects of this shape may come to those of the known one; none when nothing is.
+    fn over(&self, known: &Self, place: &Path) -> Result<Option<Self>, Failure> {
+        let foreign = |what: String| {
+            let detail = format!(
+                "{place}: {what}; readers take a generation's objects for one table, so take the change back or give the pipeline \
+                 the next `generation`"
+            );
+            Err(Failure::halt(Reason::LedgerForeign, detail))
+        };
+        if known.format != self.format {
+            return foreign(format!("the objects are {}, not {}", known.format, self.format));
+        }
+        if known.partition != self.partition {
+            let words = |shape: &Self| shape.partition.join(", ");
+            return foreign(format!("the folders are by [{}], not [{}]", words(known), words(self)));
+        }
+        let mut columns = known.columns.clone();
+        for (name, kind) in &self.columns {
+            match columns.get(name) {
+                Some(known) if known != kind => {
+                    return foreign(format!("column {name} is {known} in the files, not {kind}"));
+                }
+                Some(_) => {}
+                None => drop(columns.insert(name.clone(), kind.clone())),
+            }
+        }
+        let is_more = columns.len() > known.columns.len();
+        Ok(is_more.then(|| Self { columns, ..known.clone() }))
+    }
+
+    fn decode(bytes: &[u8], name: &Path) -> Result<Self, Failure> {
+        let shape: Self = serde_json::from_slice(bytes).map_err(|error| broken(name, error))?;
+        if shape.version == VERSION {
+            Ok(shape)
+        } else {
+            Err(broken(name, format!("version {} is not known here", shape.version)))
+        }
+    }
+}
+
+/// A type as the files have it, in Parquet's words: what is alike there is one type to readers.
+fn word(kind: Type) -> &'static str {
+    match kind {
+        Type::Text | Type::Json => "string",
+        Type::Int | Type::Nanos => "int64",
+        Type::Int32 => "int32",
+        Type::Float => "double",
+        Type::Bool => "boolean",
+        Type::Time => "timestamp",
+        Type::Bytes => "binary",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use longshore_core::{Generation, PairId};
+    use object_store::memory::InMemory;
+
+    use super::super::{Column, Columns, Place, Source};
+    use super::*;
+
+    fn layout() -> Layout {
+        let pair = PairId::new("logs.raw", 0);
+        Layout::new(&Path::from("lake"), Generation(1), &pair, Format::Parquet)
+    }
+
+    fn shape(columns: &[(&str, Type)]) -> Shape {
+        let columns = columns.iter().map(|(name, kind)| Column {
+            name: (*name).to_owned(),
+            kind: *kind,
+            source: Source::Field((*name).to_owned()),
+        });
+        Shape::new(&ObjectsOptions {
+            place: Place::Folder("unused".into()),
+            format: Format::Parquet,
+            columns: Arc::new(Columns::of(columns.collect()).unwrap()),
+            partition: Vec::new(),
+            level: 1,
+            row_group: 1024,
+            full: 1 << 20,
+            staging: std::env::temp_dir(),
+        })
+    }
+
+    /// Scenario: a pipeline's columns change from one deployment to the next. Guarantee: columns may come, go and come again; one that has
+    /// another type than ever before in the generation halts, whoever has forgotten it since.
+    #[tokio::test]
+    async fn columns_may_come_and_go_and_keep_their_types() {
+        let store = Store::over(Arc::new(InMemory::new()), Path::from("lake"));
+        for columns in [
+            &[("user", Type::Text)][..],
+            &[("user", Type::Json), ("size", Type::Int)],
+            &[("user", Type::Text)],
+            &[("seen", Type::Time)],
+            &[("size", Type::Int), ("seen", Type::Time)],
+        ] {
+            shape(columns).agree(&store, &layout()).await.unwrap();
+        }
+        assert!(store.get(&layout().shape(2)).await.unwrap().is_some());
+        assert!(store.get(&layout().shape(3)).await.unwrap().is_none(), "what is known is not noted again");
+        for columns in [[("size", Type::Text)], [("seen", Type::Int)], [("_more", Type::Text)]] {
+            let agreed = shape(&columns).agree(&store, &layout()).await;
+            if columns[0].0 == "_more" {
+                agreed.unwrap();
+                continue;
+            }
+            let failure = agreed.unwrap_err();
+            assert_eq!(failure.reason, Reason::LedgerForeign);
+            assert!(failure.detail().contains(columns[0].0) && failure.detail().contains("`generation`"));
+        }
+    }
+
+    /// Scenario: folders or the format change inside a generation. Guarantee: that halts, and leaves the first writer's word as it was.
+    #[tokio::test]
+    async fn folders_and_the_format_stay() {
+        let store = Store::over(Arc::new(InMemory::new()), Path::from("lake"));
+        let first = shape(&[("user", Type::Text)]);
+        first.agree(&store, &layout()).await.unwrap();
+        let folders = Shape { partition: vec!["day: date".into()], ..first.clone() };
+        let lines = Shape { format: "jsonl.zst".into(), columns: BTreeMap::new(), ..first.clone() };
+        for other in [folders, lines] {
+            let failure = other.agree(&store, &layout()).await.unwrap_err();
+            assert_eq!(failure.reason, Reason::LedgerForeign, "{}", failure.detail());
+        }
+        first.agree(&store, &layout()).await.unwrap();
+        assert!(store.get(&layout().shape(1)).await.unwrap().is_none());
+    }
+}
