@@ -263,6 +263,24 @@ fn a_missing_bucket_or_right_ends_the_worker() {
     }
 }
 
+/// Scenario: the file names no endpoint, and the environment does, as it is usual in clusters with a store of their own.
+/// Guarantee: the bucket is looked for there as with an endpoint in the file, and each record is in it once.
+#[test]
+fn an_endpoint_of_the_environment_is_one() {
+    let (Some(broker), Some(store)) = (shared_broker(), shared_store()) else { return };
+    let rig = rig(&broker.bootstrap(), "objects-environment", store, &store.endpoint()).with_topics(1);
+    let without =
+        sink(&store.endpoint(), &rig.name).replace(&format!("endpoint: \"{}\", ", store.endpoint()), "");
+    assert!(!without.contains("endpoint"));
+    let rig = rig.sinks(&without);
+    let published: Vec<_> = (0..200).map(log_line).collect();
+    rig.witness.publish(&rig.topic, &published);
+    let worker = rig.worker_with(&[], &[("AWS_ENDPOINT_URL", &store.endpoint())]);
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    worker.stop();
+    assert_account(&rig, store, 200);
+}
+
 /// Scenario: records go to files and to a bucket whose store is killed for a while; the worker is killed meanwhile as well.
 /// Guarantee (I2): both hold each record once in the end.
 #[test]

@@ -37,6 +37,8 @@ pub(super) use with::{ledgers, sink};
 
 #[cfg(feature = "objects")]
 mod with {
+    use std::env::var;
+
     use longshore_conditions::Expression;
     use longshore_core::{Failure, Generation, Item, Value};
     use longshore_settings::{ObjectsFormat, ObjectsPartitionKind, ObjectsPlace, ObjectsRows, ObjectsType};
@@ -115,16 +117,25 @@ mod with {
             ObjectsPlace::Bucket { bucket, prefix } => (bucket, prefix),
         };
         let secret = options.secret_access_key.as_ref().map(|secret| secret.expose().to_owned());
+        let endpoint = endpoint(options, |name| var(name).ok());
         // Stores that are not Amazon's mostly have one name for all buckets, and Amazon's certificate covers no name with a dot in it.
-        let path_style = options.path_style.unwrap_or(options.endpoint.is_some() || name.contains('.'));
+        let path_style = options.path_style.unwrap_or(endpoint.is_some() || name.contains('.'));
         Ok(Place::Bucket(Box::new(Bucket {
             name,
             prefix,
-            endpoint: options.endpoint.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
+            endpoint,
             region: options.region.clone(),
             keys: options.access_key_id.clone().zip(secret),
             virtual_hosts: !path_style,
         })))
+    }
+
+    /// The store's address: the file's, or that of the variables that all tools of S3 know.
+    fn endpoint(options: &ObjectsSinkOptions, told: impl Fn(&str) -> Option<String>) -> Option<String> {
+        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+        let told = || variables.into_iter().filter_map(told).find(|url| !url.is_empty());
+        let url = options.endpoint.clone().or_else(told)?;
+        Some(url.trim_end_matches('/').to_owned())
     }
 
     fn columns(pipeline: &Pipeline, options: &ObjectsSinkOptions) -> Result<Columns, String> {
