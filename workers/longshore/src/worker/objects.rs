@@ -48,6 +48,8 @@ mod with {
         PartitionKind, Place, Source, Type, read_ledgers,
     };
 
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
     use super::*;
     use crate::commands::common::answer::runtime;
     use crate::worker::plan::configuration;
@@ -68,10 +70,23 @@ mod with {
         options: &ObjectsSinkOptions,
     ) -> Result<Arc<dyn Sink>, End> {
         let refused = |message: String| configuration(format!("sink {}: {message}", entry.name));
+        raise_open_files();
         let given = given(pipeline, options).map_err(refused)?;
         let generation = Generation(pipeline.generation);
         let sink = ObjectsSink::new(&entry.name, &pipeline.pipeline, generation, given);
         Ok(Arc::new(sink.map_err(refused)?))
+    }
+
+    /// Asks for as many open files as the process may have: what it has without asking is 1,024 on many machines, and each pair has files
+    /// and connections of its own.
+    fn raise_open_files() {
+        let limit = getrlimit(Resource::Nofile);
+        if limit.current == limit.maximum {
+            return;
+        }
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+            tracing::warn!(%error, limit = limit.current, "the limit of open files stays as it is");
+        }
     }
 
     /// All ledgers of the sink, of every generation.
@@ -196,6 +211,15 @@ mod with {
         use longshore_settings::OBJECTS_OWN_COLUMNS;
 
         use super::*;
+
+        /// Scenario: the process may have more files than it has now. Guarantee: a worker with this sink has all that it may have.
+        #[test]
+        fn as_many_files_as_there_may_be() {
+            let limit = getrlimit(Resource::Nofile);
+            setrlimit(Resource::Nofile, Rlimit { current: Some(900), ..limit }).unwrap();
+            raise_open_files();
+            assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+        }
 
         /// Guarantee: what `check` says about a name that the files have as a column is true of the files.
         #[test]

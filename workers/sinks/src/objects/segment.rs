@@ -3,6 +3,9 @@
 //! Nothing of it is needed after a crash, so its files have no names and nothing of them is made durable. Every step may fail
 //! and be made again: rows leave the place where they wait only after they are in the next one.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use longshore_core::{Block, Failure, Reason};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::folder::split;
 use super::parquet::ParquetFile;
@@ -21,8 +25,10 @@ use crate::io::classify;
 const AT_ONCE: usize = 2;
 /// A segment with rows for so many folders is full: each makes an object, which costs requests and a small file.
 const MOST_FOLDERS: usize = 1_000;
-/// So many objects of a segment have files at once. Rows of further folders wait for the publish, which makes one object after the other.
+/// So many objects of an open segment have files at once. Rows of further folders wait for the publish, which makes a few objects at a time.
 const MOST_OPEN: usize = 64;
+/// So many have files at once in all open segments of a sink, whatever the number of pairs: a process may have a thousand files by default.
+const MOST_OPEN_IN_ALL: usize = 256;
 /// What a folder's rows should have in memory before they go to the spool, so that the places in it are few.
 const TAIL_BYTES: usize = 1024;
 /// A row waits behind its length.
@@ -39,6 +45,8 @@ pub(super) struct Form {
     full: u64,
     staging: PathBuf,
     pool: Arc<Pool>,
+    /// Room for the files of open segments.
+    open: Arc<Semaphore>,
 }
 
 impl Form {
@@ -55,6 +63,7 @@ impl Form {
             full: options.full,
             staging: options.staging.clone(),
             pool: Pool::with_room(options.level, AT_ONCE),
+            open: Arc::new(Semaphore::new(MOST_OPEN_IN_ALL)),
         }
     }
 
@@ -105,6 +114,8 @@ struct Growing {
     /// Encoded and not in the file yet.
     unwritten: Vec<u8>,
     ended: bool,
+    /// None of an object that its publish begins.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum Encoder {
@@ -163,9 +174,12 @@ impl Segment {
         let form = self.form.clone();
         let mut open = self.folders.values().filter(|folder| folder.object.is_some()).count();
         for folder in self.folders.values_mut() {
-            let may_open = folder.object.is_some() || open < MOST_OPEN;
-            if (folder.waiting >= form.group && may_open) || folder.is_unwritten() {
-                open += usize::from(folder.object.is_none());
+            if folder.object.is_none() && folder.waiting >= form.group && open < MOST_OPEN {
+                let Ok(room) = Arc::clone(&form.open).try_acquire_owned() else { continue };
+                folder.object = Some(Growing::new(&form, Some(room))?);
+                open += 1;
+            }
+            if (folder.waiting >= form.group && folder.object.is_some()) || folder.is_unwritten() {
                 let before = folder.tail.len();
                 let encoded = folder.encode(&form, self.spool.as_ref(), scratch);
                 self.held -= before - folder.tail.len();
@@ -251,36 +265,55 @@ impl Folder {
         self.object.as_ref().is_some_and(|object| !object.unwritten.is_empty())
     }
 
-    /// Encodes all rows that wait as one group and writes it to the object's file.
+    /// Encodes all rows that wait, and writes them to the object's file: a group after the other, since of a folder whose rows had to wait for
+    /// their file there may be many, and a group is in memory whole.
     fn encode(&mut self, form: &Form, spool: Option<&Spool>, scratch: &mut Scratch) -> Result<(), Failure> {
         let fail = |error| classify("write to", &form.staging, &error);
         if self.object.is_none() {
-            self.object = Some(Growing::new(form)?);
+            self.object = Some(Growing::new(form, None)?);
         }
         let Some(object) = &mut self.object else { return Ok(()) };
         object.write().map_err(fail)?;
-        if self.waiting > 0 {
-            let mut rows = vec![0; self.waiting as usize];
+        while self.waiting > 0 {
+            let (chunks, length) = step(&self.chunks, form.group);
+            let is_last = chunks == self.chunks.len() && (length as u64) < form.group;
+            let tail = if is_last { self.tail.len() } else { 0 };
+            let mut rows = vec![0; length + tail];
             let mut place = 0;
-            for &(from, length) in &self.chunks {
+            for &(from, length) in &self.chunks[..chunks] {
                 let Some(spool) = spool else { break };
                 let read = spool.file.read_exact_at(&mut rows[place..place + length], from);
                 read.map_err(|error| classify("read from", &form.staging, &error))?;
                 place += length;
             }
-            rows[place..].copy_from_slice(&self.tail);
+            rows[place..].copy_from_slice(&self.tail[..tail]);
             object.group(&rows, scratch)?;
-            self.chunks = Vec::new();
-            self.tail = Vec::new();
-            self.waiting = 0;
+            self.waiting -= rows.len() as u64;
+            self.chunks.drain(..chunks);
+            if is_last {
+                (self.chunks, self.tail) = (Vec::new(), Vec::new());
+            }
+            drop(rows);
             object.write().map_err(fail)?;
         }
         Ok(())
     }
 }
 
+/// How many of the chunks make the next group, and their bytes in all.
+fn step(chunks: &[(u64, usize)], group: u64) -> (usize, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for (_, length) in chunks {
+        if bytes as u64 >= group {
+            break;
+        }
+        (count, bytes) = (count + 1, bytes + length);
+    }
+    (count, bytes)
+}
+
 impl Growing {
-    fn new(form: &Form) -> Result<Self, Failure> {
+    fn new(form: &Form, room: Option<OwnedSemaphorePermit>) -> Result<Self, Failure> {
         let encoder = match form.format {
             Format::Parquet => {
                 Encoder::Parquet(Box::new(ParquetFile::new(Arc::clone(&form.columns), form.level)?))
@@ -288,14 +321,14 @@ impl Growing {
             Format::JsonlZst => Encoder::Lines,
         };
         let file = Arc::new(form.file()?);
-        Ok(Self { file, stored: 0, encoder, unwritten: Vec::new(), ended: false })
+        Ok(Self { file, stored: 0, encoder, unwritten: Vec::new(), ended: false, _room: room })
     }
 
     fn group(&mut self, rows: &[u8], scratch: &mut Scratch) -> Result<(), Failure> {
         match &mut self.encoder {
             Encoder::Parquet(file) => {
                 file.group(Bodies(rows))?;
-                self.unwritten.append(&mut file.take());
+                add(&mut self.unwritten, file.take());
             }
             Encoder::Lines => {
                 scratch.input().clear();
@@ -327,9 +360,18 @@ impl Growing {
             && let Encoder::Parquet(file) = &mut self.encoder
         {
             file.finish(about)?;
-            self.unwritten.append(&mut file.take());
+            add(&mut self.unwritten, file.take());
         }
         Ok(())
+    }
+}
+
+/// Appends without a copy where there was nothing.
+fn add(bytes: &mut Vec<u8>, mut more: Vec<u8>) {
+    if bytes.is_empty() {
+        *bytes = more;
+    } else {
+        bytes.append(&mut more);
     }
 }
 
