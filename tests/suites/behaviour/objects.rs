@@ -88,9 +88,9 @@ impl<const PARQUET: bool> Bucket<PARQUET> {
         self.way.take_seen()
     }
 
-    /// Loses the answer to the next request like this one.
-    pub(crate) fn lose_answer(&self, method: &'static str, target: &str) {
-        self.way.rule(Rule::all(Fault::LoseAnswer).only(method, target).times(1));
+    /// Loses the answers to the next requests like this one.
+    pub(crate) fn lose_answers(&self, method: &'static str, target: &str, times: usize) {
+        self.way.rule(Rule::all(Fault::LoseAnswer).only(method, target).times(times));
     }
 
     /// What lies where objects are staged, and the uploads in parts that nobody ended: the store keeps those in a folder of its own.
