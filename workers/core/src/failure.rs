@@ -90,7 +90,7 @@ reasons! {
     SinkUnfit = "sink.unfit", "The sink's target does not fit what is written to it.";
     SinkDenied = "sink.denied", "The sink refuses our rights or credentials.";
     LedgerMissing = "ledger.missing", "The sink holds fewer segments than were committed.";
-    LedgerForeign = "ledger.foreign", "The sink's ledger belongs to another topic, cluster or pipeline.";
+    LedgerForeign = "ledger.foreign", "The sink's ledger belongs to another topic, cluster or pipeline, or its rows have another form.";
     LedgerGeneration = "ledger.generation", "The commits were made for a later sink generation than the pipeline file names.";
     LedgerBroken = "ledger.broken", "The sink's ledger cannot be read.";
     OffsetOutOfRange = "offset.out-of-range", "The committed offset no longer exists on the broker.";

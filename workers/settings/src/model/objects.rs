@@ -22,7 +22,8 @@ pub struct ObjectsSinkOptions {
     /// Where to: `s3://BUCKET/PREFIX`, or a folder that all workers see, as a path or `file:///FOLDER`.
     #[schemars(length(min = 1))]
     pub url: String,
-    /// The address of a store with S3's protocol that is not Amazon's, such as `https://minio:9000`.
+    /// The address of a store with S3's protocol that is not Amazon's, such as `https://minio:9000`. Without it that of `AWS_ENDPOINT_URL_S3` or
+    /// `AWS_ENDPOINT_URL`, else Amazon's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// The bucket's region. Without it that of `AWS_REGION`.
