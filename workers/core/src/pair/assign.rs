@@ -108,20 +108,21 @@ impl Pair {
     /// and what a rewind wants again would be found there as held.
     fn check_ledgers(&self) -> Result<(), Refusal> {
         let assignment = &self.own.assignment;
-        for (sink, spec) in self.own.sinks.iter().zip(&self.options.sinks) {
-            if !sink.ledger {
-                continue;
-            }
-            let hash = SinkMark::hash_of(&spec.name);
-            let mark = self.own.found.sinks.iter().find(|mark| mark.name_hash == hash);
-            if let Some(mark) = mark.filter(|mark| mark.generation > self.options.generation) {
-                let (theirs, ours) = (mark.generation.0, self.options.generation.0);
+        let ours = self.options.generation;
+        let ledgers = self.own.sinks.iter().zip(&self.options.sinks).filter(|(sink, _)| sink.ledger);
+        for (sink, spec) in ledgers {
+            // Also the mark of a sink that the file does not name any more: it may only have had another name in the later generation, and what we
+            // commit that one would never get.
+            if let Some(mark) = self.own.found.sinks.iter().find(|mark| mark.generation > ours) {
+                let (theirs, ours) = (mark.generation.0, ours.0);
                 let detail =
                     format_args!("the group is at generation {theirs}, the pipeline file says {ours}");
                 let failure = Failure::halt(Reason::LedgerGeneration, detail).at(&spec.name);
                 return Err(Refusal { failure, beyond: None });
             }
-            let promised = mark.filter(|mark| mark.generation == self.options.generation);
+            let hash = SinkMark::hash_of(&spec.name);
+            let mark = self.own.found.sinks.iter().find(|mark| mark.name_hash == hash);
+            let promised = mark.filter(|mark| mark.generation == ours);
             if let Err(mismatch) = sink.view.check(assignment, promised.map(|mark| mark.next)) {
                 let beyond = match mismatch {
                     LedgerMismatch::BeyondEnd { held, .. } => Some(held),

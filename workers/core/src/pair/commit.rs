@@ -153,7 +153,7 @@ impl Pair {
             Phase::Running | Phase::Draining | Phase::Halted(_) => {}
             Phase::Contested { asked, again, .. } => {
                 let may_ask = again.is_none_or(|due| due <= now);
-                if self.own.commits.flying.is_none() && !asked && may_ask {
+                if !self.awaits_commit() && !asked && may_ask {
                     self.commit(now, actions);
                     if let Phase::Contested { asked, again, .. } = &mut self.phase {
                         (*asked, *again) = (true, None);
@@ -171,6 +171,13 @@ impl Pair {
             self.own.careful.told();
             self.commit(now, actions);
         }
+    }
+
+    /// Whether a commit of either lane has no answer yet. Until it has, nobody may ask where the pair is committed: an owner that
+    /// begins before a commit of its predecessor lands would count on copies that the commit passes.
+    pub(super) fn awaits_commit(&self) -> bool {
+        let retry = self.own.retry.as_ref();
+        self.own.commits.flying.is_some() || retry.is_some_and(|lane| lane.commits.flying.is_some())
     }
 
     /// The same for the retry lane. It commits only what an acknowledged input commit covers, so the two need no order.

@@ -176,7 +176,10 @@ impl Pair {
             // Nothing shows whose copy it is, and the input lane has the record itself, or had it until its end. Behind the input's commit
             // a later owner would believe it. Where this lane had the record, a copy of it may be the last one there is: one that was
             // carried forward and tried meanwhile. That one waits for the publish.
-            lane.strays.keep_in_mind(origin, copy.offset);
+            // Where that commit is past the record already, nothing is left to be kept back.
+            if origin >= covered {
+                lane.strays.keep_in_mind(origin, copy.offset);
+            }
             lane.settle_now(copy.offset);
         } else if waits || letter_flies {
             if Rule::JoinAtPublish.holds() {

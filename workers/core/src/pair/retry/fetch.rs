@@ -365,7 +365,7 @@ impl Pair {
 
     /// Sends the lane back to payloads that only the topic has, and to its end again.
     pub(in crate::pair) fn read_again(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let window = self.options.window;
+        let (window, awaits_commit) = (self.options.window, self.awaits_commit());
         let Some(lane) = &mut self.own.retry else { return };
         if !lane.is_caught_up() || (lane.fetches.reading.is_none() && lane.fetches.topic.is_empty()) {
             return;
@@ -394,6 +394,7 @@ impl Pair {
             Some(to) if (to..=Offset(to.0 + FAR)).contains(&first) => {}
             Some(_) => fetches.go_back(first, 0, now, actions),
             None if reading.since.after(AGAIN) > now => {}
+            None if reading.passed && reading.tries >= TRIES && awaits_commit => {}
             None if reading.passed && reading.tries >= TRIES => {
                 // The copy is gone from the topic: what is there is found out anew.
                 self.phase = Phase::Reassigning;

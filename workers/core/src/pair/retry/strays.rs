@@ -186,16 +186,18 @@ impl Pair {
         let ours = self.has_begun_at(origin) && copy.replays() == 0 && Rule::CompareCopies.holds();
         let Some(lane) = self.own.retry.as_mut().filter(|_| ours) else { return Standing::Counts };
         let known = lane.index.get(origin);
+        // It is here, also where a replay of its record was read before it.
+        let expected = lane.strays.handed.get(&origin).map(|proof| proof.is_same(copy.proof));
+        if expected == Some(true) {
+            lane.strays.handed.remove(&origin);
+        }
         match (known.filter(|known| known.replays() == 0).map(|known| known.proof), known) {
             (Some(proof), _) if proof.is_same(copy.proof) => Standing::Counts,
             (Some(_), _) => Standing::Stray,
             (None, Some(_)) => Standing::Counts,
-            (None, None) => match lane.strays.handed.get(&origin) {
-                Some(proof) if proof.is_same(copy.proof) => {
-                    lane.strays.handed.remove(&origin);
-                    Standing::Counts
-                }
-                Some(_) => Standing::Stray,
+            (None, None) => match expected {
+                Some(true) => Standing::Counts,
+                Some(false) => Standing::Stray,
                 None if Rule::SupersedeAtWork.holds() => Standing::Spare,
                 None => Standing::Counts,
             },

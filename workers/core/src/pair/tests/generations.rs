@@ -5,27 +5,27 @@ use crate::Sequence;
 use crate::metadata::{Metadata, SinkMark};
 
 /// Scenario: the commits were made for generation 2 (a rewind); the pipeline file says 1, then 2, then 3. Guarantee: with the old
-/// number the pair halts and the commit is left alone, so that two generations are never mixed; with the same or a later one it
-/// begins.
+/// number the pair halts and the commit is left alone, so that two generations are never mixed, also when the sink had another name in the earlier one;
+/// with the same or a later number it begins.
 #[test]
 fn a_file_with_an_earlier_generation_halts_the_pair() {
     let mark =
         SinkMark { name_hash: SinkMark::hash_of("files"), generation: Generation(2), next: Sequence(0) };
     let metadata = Metadata { sinks: vec![mark], clean: true, ..Default::default() };
     let committed = Position { offset: Offset(4), metadata: metadata.encode(Offset(4)).text };
-    let begun = |generation: u32| {
-        let mut hand = Hand::new(PairOptions {
-            generation: Generation(generation),
-            ..options(vec![spec("files", true)])
-        });
+    let begun = |generation: u32, name: &str| {
+        let mut hand =
+            Hand::new(PairOptions { generation: Generation(generation), ..options(vec![spec(name, true)]) });
         hand.assign(1, Some(committed.clone()), vec![LedgerView::default()]);
         let halted = hand.pair.halted().map(|failure| failure.reason);
         hand.tell(Event::Revoke);
         (halted, hand.released())
     };
-    assert_eq!(begun(1), (Some(Reason::LedgerGeneration), Some(None)));
-    assert_eq!(begun(2).0, None);
-    assert_eq!(begun(3).0, None);
+    for name in ["files", "lake"] {
+        assert_eq!(begun(1, name), (Some(Reason::LedgerGeneration), Some(None)), "{name}");
+        assert_eq!(begun(2, name).0, None);
+        assert_eq!(begun(3, name).0, None);
+    }
 }
 
 /// Scenario: two records beyond the committed offset were settled, then the pipeline file names the next generation, without a rewind.

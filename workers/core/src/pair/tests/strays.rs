@@ -222,3 +222,71 @@ fn a_copy_of_what_has_just_ended_is_committed_before_its_record() {
         assert_eq!(commits.last(), Some(&Offset(1)), "{stage} {ledger}: {commits:?}");
     }
 }
+
+/// Scenario: another writer takes a segment's number while a commit of the retry lane has no answer. Guarantee: the pair asks whether it is
+/// still ours, and begins anew, only when that is there: an ownership that begins before the commit lands would count on copies that it
+/// passes (I4).
+#[test]
+fn a_contest_waits_for_the_commit_of_the_retry_lane() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    copy_of(&mut hand, 0, "k", &LetterHeaders { replays: 1, ..headers(END, 0) });
+    end_found(&mut hand, END);
+    let letter = stray(&mut hand);
+    hand.receive(&[(0, "a")]);
+    hand.run(to_first);
+    acknowledge(&mut hand, letter.id);
+    hand.pass(Duration::from_secs(10));
+    let [flying] = &commits_of(&mut hand, Lane::Retry)[..] else { panic!("the stray is settled") };
+    assert_eq!(flying.offset, Offset(1));
+    let (sink, trailer) = hand.trailers().pop().unwrap();
+    hand.publish(sink, &trailer, Published::TakenByOther(WriterId(9)));
+    hand.pass(Duration::from_secs(10));
+    assert!(commits_of(&mut hand, Lane::Input).is_empty() && hand.pair.state() == "contested");
+    let done = |lane, offset| Event::Committed { epoch: Epoch(1), lane, offset, result: CommitResult::Done };
+    hand.tell(done(Lane::Retry, Offset(1)));
+    assert_eq!(commits_of(&mut hand, Lane::Input).len(), 1);
+    assert!(!hand.asked.iter().any(|action| matches!(action, Action::Reassign)));
+    hand.tell(done(Lane::Input, Offset(0)));
+    assert!(hand.asked.iter().any(|action| matches!(action, Action::Reassign)));
+}
+
+/// Scenario: a sink without a ledger; a record is through and committed when a late copy of it is read, which the broker does not let the retry
+/// lane commit. Guarantee: the input's commit, which is past that record already, goes on (I6).
+#[test]
+fn a_late_copy_of_what_is_committed_holds_nothing_back() {
+    let mut hand = Hand::new(PairOptions { sinks: vec![spec("sink", false)], ..with_retry(policy()) });
+    assign(&mut hand, 0);
+    let through = |hand: &mut Hand, offset| {
+        hand.receive(&[(offset, "a")]);
+        hand.run(to_first);
+        hand.pass(Duration::from_secs(10));
+        publish_and_commit(hand)
+    };
+    assert_eq!(through(&mut hand, 0), Some(Offset(1)));
+    copy_of(&mut hand, 0, "a", &headers(0, 1));
+    assert_eq!(through(&mut hand, 1), Some(Offset(2)));
+}
+
+/// Scenario: a record is handed over, and before its copy a replay of it is read, as of a letter from before a rewind. Guarantee: once both are
+/// through nothing waits any more, so the input goes on however little may wait.
+#[test]
+fn a_copy_that_comes_behind_a_replay_of_its_record_is_no_longer_expected() {
+    let mut hand = Hand::new(with_retry(RetryPolicy { waiting: 1, ..policy() }));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a")]);
+    hand.run(|_| Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))));
+    let [letter] = &hand.letters()[..] else { panic!("one letter") };
+    acknowledge(&mut hand, letter.id);
+    let granted = |action| match action {
+        Action::Grant { lane: Lane::Input, .. } => Ok(()),
+        other => Err(other),
+    };
+    hand.take(granted);
+    copy_of(&mut hand, 0, "a", &LetterHeaders { replays: 1, ..headers(0, 1) });
+    copy_of(&mut hand, 1, "a", &headers(0, 1));
+    hand.run(to_first);
+    hand.pass(Duration::from_secs(10));
+    publish_and_commit(&mut hand);
+    assert!(hand.pair.waiting().0 == 0 && !hand.take(granted).is_empty());
+}
