@@ -152,6 +152,8 @@ async fn a_worker_stands_still(database: &str, at: At) {
     let Some(server) = shared_postgres() else { return };
     server.database(database);
     server.sql(database, TABLE);
+    // As roles of applications often have it.
+    server.sql(database, &format!("alter database {database} set lock_timeout = '3s'"));
     let direct = options(server, database, &["id", "name"]);
     let cutter = Cutter::start(server.port(), at);
     let through = longshore_sinks::postgres::PostgresOptions { port: cutter.port, ..direct.clone() };

@@ -184,9 +184,9 @@ async fn name(store: &Store, object: &Object) -> Result<Path, Failure> {
     let path = |name: &str| Path::parse(name).map_err(|error| broken(name, error));
     let (staged, name) = (path(&object.staged)?, path(&object.name)?);
     if let Err(failure) = store.copy(&staged, &name).await {
-        // A copy of a large object may end after its answer is given up.
+        // A copy of a large object may end after its answer is given up. On a disk the name stands also where it was the sync that failed.
         return match store.size(&name).await {
-            Ok(Some(size)) if size == object.bytes => Ok(staged),
+            Ok(Some(size)) if size == object.bytes && store.disk.is_none() => Ok(staged),
             Ok(_) | Err(_) => Err(failure),
         };
     }

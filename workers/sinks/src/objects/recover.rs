@@ -89,6 +89,7 @@ async fn is_named(store: &Store, object: &Object) -> Result<bool, Failure> {
     let path = |name: &str| Path::parse(name).map_err(|error| broken(name, error));
     let (staged, name) = (path(&object.staged)?, path(&object.name)?);
     if store.size(&name).await?.is_some() {
+        store.settle(&name).await?;
         return Ok(true);
     }
     // Its staged copy was removed, which is done when all objects have their names, or is there and was not listed.

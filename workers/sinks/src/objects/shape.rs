@@ -54,33 +54,55 @@ impl Shape {
         Self { version: VERSION, format, partition: partition.collect(), columns }
     }
 
-    /// Makes sure that objects of this shape are one table with those that the topic has already.
+    /// Looks whether objects of this shape are one table with those that the topic has already. Notes nothing, since a worker that has
+    /// written no row binds nobody.
     ///
     /// # Errors
     /// Halt with [`Reason::LedgerForeign`] when they are not.
+    pub(super) async fn check(&self, store: &Store, layout: &Layout) -> Result<(), Failure> {
+        self.missing(store, layout, 0, None).await.map(drop)
+    }
+
+    /// The same, and notes this shape, so that nobody after it writes another one.
+    ///
+    /// # Errors
+    /// As of [`Self::check`].
     pub(super) async fn agree(&self, store: &Store, layout: &Layout) -> Result<(), Failure> {
-        let (mut number, mut known) = (0, None);
+        let (mut from, mut known) = (0, None);
         for _ in 0..MOST_TURNS {
-            // By their names, since a list may be older than what it lists.
-            let wanted = loop {
-                let place = layout.shape(number);
-                let Some(bytes) = store.get(&place).await? else {
-                    break known.unwrap_or_else(|| self.clone());
-                };
-                // Those behind it have columns more, and none of ours.
-                let Some(more) = self.over(&Self::decode(&bytes, &place)?, &place)? else { return Ok(()) };
-                known = Some(more);
-                number += 1;
+            let Some((number, wanted)) = self.missing(store, layout, from, known).await? else {
+                return Ok(());
             };
             let place = layout.shape(number);
             let text = serde_json::to_vec(&wanted).map_err(|error| broken(&place, error))?;
             if store.create(&place, Bytes::from(text)).await? {
                 return Ok(());
             }
-            known = Some(wanted);
+            (from, known) = (number, Some(wanted));
         }
         let detail = "others add columns faster than the columns are read";
         Err(Failure::target(Reason::SinkUnavailable, detail))
+    }
+
+    /// What is to be noted and under which number, from this number on; none when there is nothing. By their names, since a list may be older than
+    /// what it lists.
+    async fn missing(
+        &self,
+        store: &Store,
+        layout: &Layout,
+        from: u64,
+        mut known: Option<Self>,
+    ) -> Result<Option<(u64, Self)>, Failure> {
+        for number in from.. {
+            let place = layout.shape(number);
+            let Some(bytes) = store.get(&place).await? else {
+                return Ok(Some((number, known.unwrap_or_else(|| self.clone()))));
+            };
+            // Those behind it have columns more, and none of ours.
+            let Some(more) = self.over(&Self::decode(&bytes, &place)?, &place)? else { return Ok(None) };
+            known = Some(more);
+        }
+        Ok(None)
     }
 
     /// What is to be noted so that objects of this shape may come to those of the known one; none when nothing is.

@@ -373,18 +373,6 @@ async fn what_a_list_lacks_is_found_by_its_name() {
     assert!(met > 0, "no writer died between its entry and its objects' names");
 }
 
-/// Scenario: a worker with another format comes to what another one has written. Guarantee: it halts, and says what to do.
-#[tokio::test]
-async fn another_format_in_the_same_generation_halts() {
-    let inner = Arc::new(InMemory::new());
-    let store = || over(Arc::clone(&inner) as Arc<dyn ObjectStore>);
-    sink(store(), Format::JsonlZst).open(context(1)).recover().await.unwrap();
-    let failure = sink(store(), Format::Parquet).open(context(2)).recover().await.unwrap_err();
-    assert_eq!(failure.reason, longshore_core::Reason::LedgerForeign, "{failure}");
-    assert!(failure.to_string().contains("jsonl.zst, not parquet"), "{failure}");
-    sink(store(), Format::JsonlZst).open(context(3)).recover().await.unwrap();
-}
-
 /// Scenario: a store refuses to say whether an object is there, in an answer without words. Guarantee: what is published is asked for in a
 /// way that has them, so that what passes by itself does not halt the pair.
 #[tokio::test]
@@ -415,4 +403,48 @@ async fn a_name_that_stands_counts_when_it_lasts() {
     let failure = sink(failing, Format::JsonlZst).open(context(2)).recover().await.unwrap_err();
     assert!(failure.to_string().contains("no sync"), "{failure}");
     sink(store(), Format::JsonlZst).open(context(3)).recover().await.unwrap();
+}
+
+/// Scenario: an object has its name, and the disk does not make the folder of that name last. Guarantee (I1): the object is not taken for
+/// published, whatever stands there, and the staged one stays.
+#[tokio::test]
+async fn a_staged_object_stays_until_its_name_lasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::new(&Place::Folder(folder.path().to_owned())).unwrap();
+    store.sync = |path| match path.ends_with("data") {
+        true => Err(longshore_core::Failure::target(longshore_core::Reason::SinkNoSpace, "no sync")),
+        false => Ok(()),
+    };
+    let [staged, name] = ["staged", "data"].map(|part| store.root().clone().join(part).join("0-0.parquet"));
+    for name in [&staged, &name] {
+        store.create(name, bytes::Bytes::from_static(b"rows")).await.unwrap();
+    }
+    let object = entry::Object { name: name.to_string(), staged: staged.to_string(), bytes: 4, rows: 1 };
+    let failure = publish::complete(&store, [&object], &publish::Progress::new(None)).await.unwrap_err();
+    assert!(failure.to_string().contains("no sync"), "{failure}");
+    assert_eq!(store.size(&staged).await.unwrap(), Some(4));
+    store.sync = |_| Ok(());
+    publish::complete(&store, [&object], &publish::Progress::new(None)).await.unwrap();
+    assert_eq!((store.size(&staged).await.unwrap(), store.size(&name).await.unwrap()), (None, Some(4)));
+}
+
+/// Scenario: a worker of another cluster looks into the folder, and one with the wrong format takes the pair over and is corrected before its first
+/// row. Guarantee: neither has bound the generation; the first rows do, and another format halts from then on, and is told what to do.
+#[tokio::test]
+async fn who_has_written_nothing_binds_nobody() {
+    let inner = Arc::new(InMemory::new());
+    let with = |format| sink(over(Arc::new(Failing::over(&inner))), format);
+    with(Format::Parquet).open(context(1)).recover().await.unwrap();
+    write(&with(Format::JsonlZst), 2, 1).await.unwrap();
+    let foreign = WriterContext { cluster: "elsewhere".into(), ..context(3) };
+    let failure = with(Format::Parquet).open(foreign).recover().await.unwrap_err();
+    assert_eq!(failure.reason, longshore_core::Reason::LedgerForeign);
+    assert!(!failure.detail().contains("parquet"), "{failure}");
+    let failure = with(Format::Parquet).open(context(4)).recover().await.unwrap_err();
+    let told = failure.detail();
+    assert!(
+        told.contains("the objects are jsonl.zst, not parquet") && told.contains("next `generation`"),
+        "{told}"
+    );
+    write(&with(Format::JsonlZst), 5, 1).await.unwrap();
 }

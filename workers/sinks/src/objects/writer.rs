@@ -56,17 +56,25 @@ impl ObjectsWriter {
         blocking(made).await?;
         let store = &self.shared.store;
         store.prove(&self.layout.probe(self.context.writer)).await?;
-        self.agree_on_shape().await?;
-        recover(store, &self.layout, &self.owner(), self.context.writer).await
+        // First whose ledger it is: a stranger is told that, and not about columns.
+        let view = recover(store, &self.layout, &self.owner(), self.context.writer).await?;
+        if !self.is_shape_noted() {
+            Shape::new(&self.shared.options).check(store, &self.layout).await?;
+        }
+        Ok(view)
     }
 
-    /// Asked once for a worker and topic: a shape only ever gets columns more.
-    async fn agree_on_shape(&self) -> Result<(), Failure> {
-        let topic = self.context.pair.topic.as_str();
-        let known = || self.shared.shaped.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known().contains(topic) {
+    fn is_shape_noted(&self) -> bool {
+        let noted = self.shared.shaped.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.contains(self.context.pair.topic.as_str())
+    }
+
+    /// Before the first object of a topic. Once for a worker: a shape only ever gets columns more.
+    async fn note_shape(&self) -> Result<(), Failure> {
+        if !self.is_shape_noted() {
             Shape::new(&self.shared.options).agree(&self.shared.store, &self.layout).await?;
-            known().insert(topic.to_owned());
+            let topic = self.context.pair.topic.as_str().to_owned();
+            self.shared.shaped.lock().unwrap_or_else(PoisonError::into_inner).insert(topic);
         }
         Ok(())
     }
@@ -89,6 +97,9 @@ impl ObjectsWriter {
 
     async fn publish_sealed(&mut self, trailer: &Trailer) -> Result<Published, Failure> {
         self.owner().check_next(trailer, self.view.as_ref())?;
+        if trailer.rows > 0 {
+            self.note_shape().await?;
+        }
         let (store, layout, form) = (&self.shared.store, &self.layout, &self.shared.form);
         let progress = Progress::new(self.progress.as_deref());
         let job = Job { store, layout, form, trailer, progress };

@@ -19,9 +19,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(75);
 
 /// What every session says first. Nobody must wait long for a worker that stands still in the middle of a transaction (it is
-/// frozen, or its network is gone), so the server ends such sessions. A commit that is answered must be durable, since the offset
+/// frozen, or its network is gone), so the server ends such sessions, and a claim ends what it waits for: no timeout for locks that a role
+/// may have comes before that. A commit that is answered must be durable, since the offset
 /// is committed after it. Last comes a mark by which the session is known again, see [`SESSION_MARK`], and the process that serves it.
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '60s'; \
+    SET lock_timeout = 0; \
     SET DateStyle = 'ISO'; \
     SELECT set_config('synchronous_commit', 'on', false) \
         WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
