@@ -77,7 +77,11 @@ prepare_promtool() {
         say "taking promtool out of the package prometheus, once"
         aside=$(mktemp --directory "$cache/promtool.XXXXXX")
         chmod a+rwx "$aside"
-        (cd "$aside" && quietly "$aside/get.log" apt-get download prometheus)
+        # The package lists of a fresh machine are empty.
+        (cd "$aside" && apt-get download prometheus >get.log 2>&1) || {
+            quietly "$aside/update.log" apt-get update
+            (cd "$aside" && quietly "$aside/get.log" apt-get download prometheus)
+        }
         dpkg-deb --fsys-tarfile "$aside"/prometheus_*.deb | tar --extract --directory "$aside" --strip-components=3 ./usr/bin/promtool
         rm "$aside"/prometheus_*.deb
         chmod 755 "$aside"

@@ -36,8 +36,9 @@ pub(crate) fn run(arguments: &Lag, output: &Output) -> Result<(), End> {
 /// Looks again and again, until it is interrupted or nobody reads any more. A broker that is away for a while is told and waited for.
 fn watch(admin: &Admin, group: &str, topics: &[String], pause: Duration, output: &Output) -> Result<(), End> {
     let mut pace = Pace::default();
-    let mut rows = pace.look(Instant::now(), admin.lag(group, topics)?);
+    let mut seen = admin.lag(group, topics)?;
     loop {
+        let rows = pace.look(Instant::now(), seen);
         output.begin_screen();
         output.rows(
             &["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "RATE", "DRAIN"],
@@ -48,12 +49,15 @@ fn watch(admin: &Admin, group: &str, topics: &[String], pause: Duration, output:
         if output.closed() {
             return Ok(());
         }
-        // The pause between two looks, as it was asked for.
-        std::thread::sleep(pause);
-        match admin.lag(group, topics) {
-            Ok(seen) => rows = pace.look(Instant::now(), seen),
-            Err(failure) => output.note(format_args!("not seen: {failure}")),
-        }
+        // What was seen before is not printed again as if it were news.
+        seen = loop {
+            // The pause between two looks, as it was asked for.
+            std::thread::sleep(pause);
+            match admin.lag(group, topics) {
+                Ok(seen) => break seen,
+                Err(failure) => output.note(format_args!("not seen: {failure}")),
+            }
+        };
     }
 }
 
