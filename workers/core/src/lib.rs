@@ -24,6 +24,7 @@ pub mod record;
 pub mod retry;
 pub mod rules;
 pub mod runs;
+pub mod scale;
 pub mod scheduler;
 pub mod sink;
 pub mod source;
