@@ -5,8 +5,11 @@
 //! before anything was sent that is not noted as handled, every record carries the run's id and its letter's place, and
 //! whoever resumes looks behind those ends for what has arrived. (To the retry topic a second copy would change nothing,
 //! since origin and replay number are the same; a second new record would.)
+//!
+//! Sending does not wait for that: the ends that are noted were asked for the last time the journal was written, and what was
+//! sent before is answered for by now, or waited for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +43,9 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 const BATCH_RECORDS: usize = 1_024;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Batches that may wait for their answer.
-const BATCHES_WAITING: usize = 16;
+const BATCHES_WAITING: usize = 32;
+/// How long a record waits for others on its way: a replay is not in a hurry, and full batches cost the least.
+const LINGER: Duration = Duration::from_millis(50);
 /// How often somebody who waits for the next letter's turn looks whether to stop.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -77,11 +82,14 @@ impl Sender<'_> {
         remaining.subtract(&self.handled);
         // What the run itself says may be older than its blocks.
         self.run.counts.handled = self.selected.len() - remaining.len();
-        let tuning = kafka::ProducerTuning::default();
+        let tuning = kafka::ProducerTuning { linger: LINGER, ..kafka::ProducerTuning::default() };
         let producer = Producer::new(self.options, &kafka::ClientMemory::default(), &tuning)?;
         let mut way = Way {
             producer,
+            admin: kafka::Admin::new(self.options)?,
             waiting: VecDeque::new(),
+            behind: 0,
+            ends: BTreeMap::new(),
             touched: BTreeSet::new(),
             noted: Instant::now(),
             began: Instant::now(),
@@ -92,7 +100,8 @@ impl Sender<'_> {
                 "letters",
             ),
         };
-        self.note_ends()?;
+        way.mark(&self.run)?;
+        self.note_run(&mut way)?;
         let mut outcome = Outcome::Done;
         for topic in remaining.topics().map(Arc::from).collect::<Vec<Arc<str>>>() {
             match self.send_topic(&mut way, &topic, &mut remaining) {
@@ -104,6 +113,7 @@ impl Sender<'_> {
                 Err(end) => {
                     // What was confirmed is noted if the journal can still be written to; the cause is what is told.
                     self.run.state = RunState::Stopped;
+                    let _ = self.confirm_all(&mut way);
                     let _ = self.note(&mut way);
                     return Err(end);
                 }
@@ -114,12 +124,15 @@ impl Sender<'_> {
             Outcome::Stopped => RunState::Stopped,
             Outcome::Relieved(_) => return Ok(outcome),
         };
-        if outcome == Outcome::Done {
-            self.confirm_all(&mut way)?;
+        let answered = self.confirm_all(&mut way);
+        if answered.is_err() {
+            self.run.state = RunState::Stopped;
+        } else if outcome == Outcome::Done {
             remaining.subtract(&self.handled);
             self.run.counts.gone = remaining.len().saturating_sub(self.run.counts.refused);
         }
         let relief = self.note(&mut way)?;
+        answered?;
         way.progress.finish();
         Ok(relief.map_or(outcome, Outcome::Relieved))
     }
@@ -242,6 +255,7 @@ impl Sender<'_> {
 
     fn confirm_oldest(&mut self, way: &mut Way) -> Result<(), End> {
         let Some((ticket, topic, places)) = way.waiting.pop_front() else { return Ok(()) };
+        way.behind = way.behind.saturating_sub(1);
         let failed = wait(&self.runtime, &way.producer, &topic, ticket)?;
         let mut refused = BTreeSet::new();
         let mut ended = None;
@@ -288,15 +302,23 @@ impl Sender<'_> {
         Ok(self.note(way)?.map(Outcome::Relieved))
     }
 
-    /// Waits for all answers and writes what is handled, unless somebody else has the run now.
+    /// Writes what is handled and how far the run is, unless somebody else has the run now. What was sent before the ends
+    /// that are noted were asked for is waited for.
     fn note(&mut self, way: &mut Way) -> Result<Option<Relief>, End> {
-        let answered = self.confirm_all(way);
+        let mut answered = Ok(());
+        while way.behind > 0 {
+            answered = answered.and(self.confirm_oldest(way));
+        }
         crash::at(Point::ReplaySent);
         way.noted = Instant::now();
         let relief = self.writer.relieved(&self.run)?;
         if relief == Some(Relief::Taken) {
             // The blocks are the other's now; what was sent without being noted it finds in the target topic.
             return Ok(relief);
+        }
+        if relief == Some(Relief::Cancelled) {
+            // Nobody goes on with it and looks for what was under way.
+            answered = answered.and(self.confirm_all(way));
         }
         let touched = std::mem::take(&mut way.touched).into_iter();
         let places: Vec<_> =
@@ -307,17 +329,15 @@ impl Sender<'_> {
         if relief.is_some() {
             return Ok(relief);
         }
-        self.note_ends()?;
+        self.note_run(way)?;
         Ok(None)
     }
 
-    /// Writes the run with the present ends of its target topics; nothing may be under way.
-    fn note_ends(&mut self) -> Result<(), End> {
-        let admin = kafka::Admin::new(self.options)?;
-        for (topic, ends) in &mut self.run.sent_behind {
-            *ends = admin.offsets(topic)?.iter().map(|place| place.end).collect();
-        }
-        self.writer.run(&self.runtime, &mut self.run)
+    /// Writes the run with the ends that were asked for the last time, and asks for those of the next.
+    fn note_run(&mut self, way: &mut Way) -> Result<(), End> {
+        self.run.sent_behind.clone_from(&way.ends);
+        self.writer.run(&self.runtime, &mut self.run)?;
+        way.mark(&self.run)
     }
 
     /// Adds the record that a letter becomes. After one that cannot become one nothing more is added.
@@ -393,7 +413,11 @@ impl Sender<'_> {
 /// What is under way.
 struct Way {
     producer: Producer,
+    admin: kafka::Admin,
     waiting: VecDeque<(BatchTicket, String, Vec<Place>)>,
+    /// The first so many of these were sent before the target topics ended at `ends`; all others lie behind.
+    behind: usize,
+    ends: BTreeMap<String, Vec<i64>>,
     /// Blocks with letters that the journal does not know as handled yet.
     touched: BTreeSet<Place>,
     noted: Instant,
@@ -403,6 +427,17 @@ struct Way {
 }
 
 impl Way {
+    /// Asks where the run's target topics end now.
+    fn mark(&mut self, run: &Run) -> Result<(), End> {
+        let mut ends = BTreeMap::new();
+        for topic in run.sent_behind.keys() {
+            let places = self.admin.offsets(topic)?;
+            ends.insert(topic.clone(), places.iter().map(|place| place.end).collect());
+        }
+        (self.ends, self.behind) = (ends, self.waiting.len());
+        Ok(())
+    }
+
     /// Whether the next batch has to wait for its turn.
     fn is_early(&self, rate: Option<u64>) -> bool {
         rate.is_some_and(|rate| self.began.elapsed().as_secs_f64() * rate as f64 <= self.sent as f64)
