@@ -37,6 +37,8 @@ mod retry_commands;
 mod rewind;
 #[path = "e2e/said.rs"]
 mod said;
+#[path = "e2e/scale.rs"]
+mod scale;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/service.rs"]

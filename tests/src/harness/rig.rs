@@ -290,13 +290,18 @@ pub struct Worker {
 impl Worker {
     /// A status page; none while it does not answer.
     pub fn page(&mut self, path: &str) -> Option<String> {
+        self.answer(path).map(|(_, body)| body)
+    }
+
+    /// A page with its status code; none while it does not answer.
+    pub fn answer(&mut self, path: &str) -> Option<(u16, String)> {
         if self.address.is_none() {
             let said = self.process.stderr();
             let line = said.lines().find(|line| line.contains("bound="))?;
             let value = line.split("bound=").nth(1)?.split_whitespace().next()?;
             self.address = value.parse().ok();
         }
-        http::get(self.address?, path)
+        http::answer(self.address?, path)
     }
 
     /// Stops it (SIGSTOP) while it holds unsettled records, and waits until another member works on all partitions: what it holds

@@ -28,6 +28,9 @@ const MARK_CLEAN: u8 = 1;
 const MARK_TRYING: u8 = 2;
 const MARK_TAKEOVERS: u8 = 4;
 const MARK_COPIES: u8 = 8;
+const MARK_WAITING: u8 = 16;
+const MARK_HELD: u8 = 32;
+const MARKS: u8 = MARK_CLEAN | MARK_TRYING | MARK_TAKEOVERS | MARK_COPIES | MARK_WAITING | MARK_HELD;
 
 /// What a commit says besides its offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +49,10 @@ pub struct Metadata {
     pub careful: u64,
     /// The origins, from the first one to the one behind the last, whose copies such an owner may have tried; none for none.
     pub copies: Option<(Offset, Offset)>,
+    /// Offsets whose records are done and wait in open segments: not settled, and no work for anybody.
+    pub waiting: u64,
+    /// Whether a sink, a target or the flood breaker holds the owner back.
+    pub held: bool,
 }
 
 /// How far one sink's ledger was when the commit was made.
@@ -204,7 +211,9 @@ impl Metadata {
         let clean = if self.clean { MARK_CLEAN } else { 0 };
         let counts = if self.takeovers > 0 || self.careful > 0 { MARK_TAKEOVERS } else { 0 };
         let copies = if self.copies.is_some() { MARK_COPIES } else { 0 };
-        head.raw(&[trying | clean | counts | copies]);
+        let waiting = if self.waiting > 0 { MARK_WAITING } else { 0 };
+        let held = if self.held { MARK_HELD } else { 0 };
+        head.raw(&[trying | clean | counts | copies | waiting | held]);
         if !self.trying.is_empty() {
             head.raw(&[self.trying.len().min(TRYING_MOST) as u8]);
         }
@@ -225,16 +234,20 @@ impl Metadata {
             head.varint(first.0 as u64);
             head.varint((end.0 - first.0) as u64);
         }
+        if self.waiting > 0 {
+            head.varint(self.waiting);
+        }
     }
 }
 
 /// The marks, in a [`Metadata`] that says nothing else.
 fn decode_marks(reader: &mut Reader<'_>) -> Result<Metadata, MetadataError> {
     let marks = reader.take(1)?[0];
-    if marks & !(MARK_CLEAN | MARK_TRYING | MARK_TAKEOVERS | MARK_COPIES) != 0 {
+    if marks & !MARKS != 0 {
         return Err(MetadataError::Damaged);
     }
-    let mut metadata = Metadata { clean: marks & MARK_CLEAN != 0, ..Metadata::default() };
+    let (clean, held) = (marks & MARK_CLEAN != 0, marks & MARK_HELD != 0);
+    let mut metadata = Metadata { clean, held, ..Metadata::default() };
     if marks & MARK_TRYING != 0 {
         for _ in 0..reader.take(1)?[0] {
             let lane = match reader.take(1)?[0] {
@@ -255,6 +268,9 @@ fn decode_marks(reader: &mut Reader<'_>) -> Result<Metadata, MetadataError> {
         let count = i64::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
         let end = first.checked_add(count).ok_or(MetadataError::Damaged)?;
         metadata.copies = Some((Offset(first), Offset(end)));
+    }
+    if marks & MARK_WAITING != 0 {
+        metadata.waiting = reader.varint()?;
     }
     Ok(metadata)
 }
@@ -389,6 +405,8 @@ mod tests {
             takeovers: 2,
             careful: 77_000,
             copies: Some((Offset(7), Offset(70_000))),
+            waiting: 300,
+            held: true,
             ..Metadata::default()
         };
         let text = metadata.encode(Offset(3)).text;

@@ -2,6 +2,7 @@
 //! in async code use `spawn_blocking`.
 
 mod check;
+mod fleet;
 mod lag;
 mod own;
 mod session;
@@ -14,10 +15,11 @@ use std::time::Duration;
 use longshore_core::{Failure, Reason};
 
 use crate::errors::failure;
-use crate::ffi::{Code, OK, PartitionList};
+use crate::ffi::{Code, GroupFound, OK, PartitionList};
 use crate::options::KafkaOptions;
 
 pub use check::{check_topics, require_topic};
+pub use fleet::FleetLook;
 pub use lag::LagRow;
 pub use own::{Difference, Mend, OwnTopic, OwnTopics, Purpose, TopicState, own_settings};
 pub(crate) use session::Session;
@@ -205,13 +207,17 @@ impl Admin {
     /// # Errors
     /// Reasons `broker.*`; the embedded broker cannot tell.
     pub fn group_members(&self, group: &str) -> Result<Vec<String>, Failure> {
-        let members = self.session.client().group_members(group, self.deadline);
-        let members = members
-            .map_err(|(code, words)| self.failed(code, &words, &format!("members of group {group}")))?;
-        Ok(members
+        Ok(self
+            .group(group)?
+            .members
             .into_iter()
             .map(|(client, host)| format!("{client} at {}", host.trim_start_matches('/')))
             .collect())
+    }
+
+    fn group(&self, group: &str) -> Result<GroupFound, Failure> {
+        let found = self.session.client().group(group, self.deadline);
+        found.map_err(|(code, words)| self.failed(code, &words, &format!("members of group {group}")))
     }
 
     /// Commits these offsets, by topic, for a group that has no members, all in one request. The broker refuses it while somebody is one.

@@ -15,6 +15,7 @@ mod list;
 mod pages;
 mod produce;
 
+pub(crate) use admin::GroupFound;
 pub(crate) use admin::NewTopic;
 pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
 pub(crate) use consume::{Change, MessageView, Messages};

@@ -6,6 +6,7 @@ mod commands;
 mod dev;
 mod exit;
 mod output;
+mod scale;
 mod worker;
 
 use clap::Parser;

@@ -220,7 +220,7 @@ fn yaml_text(text: &str) -> String {
 /// The version of a pipeline: what it does, not where it runs. Twelve hexadecimal digits of the BLAKE3 hash of the settings
 /// in force, without secrets and without the sections that change nothing about a record's way.
 pub(crate) fn fingerprint(redacted: &Value) -> String {
-    const ELSEWHERE: &[&str] = &["http", "telemetry"];
+    const ELSEWHERE: &[&str] = &["http", "scale", "telemetry"];
     let mut text = String::new();
     if let ValueKind::Table(table) = &redacted.kind {
         // The order of the file's sections means nothing; inside steps and sinks it does.

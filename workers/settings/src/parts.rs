@@ -7,8 +7,8 @@ use config::{ConfigError, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    FailureOptions, HttpOptions, InputOptions, KafkaOptions, Kind, LimitOptions, Pipeline, SinkEntry,
-    StepOptions, TelemetryOptions,
+    FailureOptions, HttpOptions, InputOptions, KafkaOptions, Kind, LimitOptions, Pipeline, ScaleOptions,
+    SinkEntry, StepOptions, TelemetryOptions,
 };
 use crate::path::{Path, Segment};
 use crate::report::{Code, Finding};
@@ -28,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) failure: Option<FailureOptions>,
     pub(crate) limits: Option<LimitOptions>,
     pub(crate) http: Option<HttpOptions>,
+    pub(crate) scale: Option<ScaleOptions>,
     pub(crate) telemetry: Option<TelemetryOptions>,
 }
 
@@ -46,6 +47,7 @@ impl Parts {
             failure: self.failure?,
             limits: self.limits?,
             http: self.http?,
+            scale: self.scale?,
             telemetry: self.telemetry?,
         })
     }
@@ -72,6 +74,7 @@ pub(crate) fn read(
         failure: reader.part_or_default(&top("failure")),
         limits: reader.part_or_default(&top("limits")),
         http: reader.part_or_default(&top("http")),
+        scale: reader.part_or_default(&top("scale")),
         telemetry: reader.part_or_default(&top("telemetry")),
     }
 }

@@ -7,6 +7,9 @@ use crate::{Lane, Moment, Offset, RunSet};
 use super::retry::RetryLane;
 use super::{Action, CommitResult, Pair, Phase, Position};
 
+/// So many times the interval lie between two commits that settle nothing.
+const TELLING: u32 = 5;
+
 /// The commits of one ownership.
 #[derive(Debug)]
 pub(super) struct Commits {
@@ -18,6 +21,8 @@ pub(super) struct Commits {
     unsent: u64,
     /// The last commit got no answer that says anything.
     again: bool,
+    /// What the last one told of records that are done and wait, and of being held.
+    told: (u64, bool),
     /// Finished records that no acknowledged commit covers: a sink without a ledger may get them twice. None when every
     /// sink keeps a ledger.
     repeats: Option<RunSet>,
@@ -42,6 +47,7 @@ impl Commits {
             last_sent: Moment::default(),
             unsent: 0,
             again: false,
+            told: (0, false),
             repeats: repeats.then(RunSet::default),
             covered: if repeats { settled.clone() } else { RunSet::default() },
         }
@@ -91,6 +97,11 @@ impl Commits {
     /// When the next commit is due by time.
     pub(super) fn due(&self, interval: std::time::Duration) -> Option<Moment> {
         (self.flying.is_none() && self.is_dirty()).then(|| self.last_sent.after(interval))
+    }
+
+    /// When a commit is due that only tells how much waits: seldom, since nobody but an autoscaler wants to know.
+    fn telling_due(&self, state: (u64, bool), interval: std::time::Duration) -> Option<Moment> {
+        (self.flying.is_none() && self.told != state).then(|| self.last_sent.after(interval * TELLING))
     }
 
     fn send(&mut self, position: Position, kept: RunSet, now: Moment) {
@@ -164,13 +175,31 @@ impl Pair {
             // The last position goes with `Released`, or nothing may be committed.
             Phase::Idle | Phase::Recovering | Phase::Revoking | Phase::Reassigning | Phase::Dropped => return,
         }
-        let Some(due) = self.own.commits.due(policy.interval) else { return };
+        let telling = self.telling_due();
+        let Some(due) = self.own.commits.due(policy.interval).into_iter().chain(telling).min() else {
+            return;
+        };
         let many = self.own.commits.unsent >= policy.records.max(1);
         let pressed = self.own.commits.unsent > 0 && self.is_pressed_by_cap();
         if due <= now || many || pressed || self.own.careful.is_to_be_told() {
             self.own.careful.told();
             self.commit(now, actions);
         }
+    }
+
+    /// How many offsets are done and wait in open segments, and whether something holds the pair back.
+    fn waits(&self) -> (u64, bool) {
+        (self.own.finished.spans().len(), self.own.holds.reason().is_some())
+    }
+
+    /// When the group is to be told of that by a commit of its own.
+    pub(super) fn telling_due(&self) -> Option<Moment> {
+        let waits = self.waits();
+        // What is being published is told by the commit that follows.
+        let follows = waits.1 == self.own.commits.told.1
+            && self.own.sinks.iter().any(|sink| sink.sealed_since().is_some());
+        let tells = matches!(self.phase, Phase::Running | Phase::Draining) && !follows;
+        tells.then(|| self.own.commits.telling_due(waits, self.options.commit.interval)).flatten()
     }
 
     /// Whether a commit of either lane has no answer yet. Until it has, nobody may ask where the pair is committed: an owner that
@@ -207,6 +236,7 @@ impl Pair {
         // Whoever begins anew because of another's segment has not crashed.
         let clean = matches!(self.phase, Phase::Contested { .. });
         let (position, kept) = self.position_to_commit(clean);
+        self.own.commits.told = self.waits();
         self.own.commits.send(position.clone(), kept, now);
         actions.push(Action::Commit { lane: Lane::Input, position });
     }
@@ -226,6 +256,9 @@ impl Pair {
         });
         let settled = own.tracker.settled_beyond(offset);
         let mut metadata = Metadata { sinks: sinks.collect(), settled, ..Metadata::default() };
+        if !clean {
+            (metadata.waiting, metadata.held) = self.waits();
+        }
         own.careful.mark(&mut metadata, self.has_moved(offset), clean);
         let encoded = metadata.encode(offset);
         // The tickets tell independently of the tracker what is not settled.

@@ -39,7 +39,8 @@ impl Pair {
         let own = &self.own;
         let interval = self.options.commit.interval;
         let retry_commit = own.retry.as_ref().and_then(|lane| lane.commits.due(interval));
-        let commit = own.commits.due(interval).into_iter().chain(retry_commit).min();
+        let commit =
+            own.commits.due(interval).into_iter().chain(retry_commit).chain(self.telling_due()).min();
         match &self.phase {
             Phase::Recovering => own.sinks.iter().filter_map(|sink| sink.recover_again).min(),
             Phase::Running | Phase::Draining => {

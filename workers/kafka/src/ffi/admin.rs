@@ -5,8 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
+use rdkafka::bindings::rd_kafka_consumer_group_state_t as State;
 
 use super::{Client, Code, Entry, OK, PartitionList, Queue, c_string, millis, text};
+
+/// A consumer group.
+#[derive(Debug, Default)]
+pub(crate) struct GroupFound {
+    /// Whether its partitions are being dealt out.
+    pub(crate) rebalancing: bool,
+    /// Client id and host of each member.
+    pub(crate) members: Vec<(String, String)>,
+}
 
 /// An event, destroyed when dropped.
 struct Event(*mut sys::rd_kafka_event_t);
@@ -356,15 +366,15 @@ impl Client {
         }
     }
 
-    /// Client id and host of each member of a group; none when there is no such group.
+    /// The members of a group; none when there is no such group.
     ///
     /// # Errors
     /// Code and text of what went wrong.
-    pub(crate) fn group_members(
+    pub(crate) fn group(
         self: &Arc<Self>,
         group: &str,
         timeout: Duration,
-    ) -> Result<Vec<(String, String)>, (Code, String)> {
+    ) -> Result<GroupFound, (Code, String)> {
         let queue = queue(self)?;
         let options =
             Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, timeout);
@@ -378,24 +388,30 @@ impl Client {
             let mut count = 0;
             let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
             if count == 0 {
-                return Ok(Vec::new());
+                return Ok(GroupFound::default());
             }
             let description = *groups;
             let error = sys::rd_kafka_ConsumerGroupDescription_error(description);
             if !error.is_null() {
                 return match sys::rd_kafka_error_code(error) {
-                    OK | Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => Ok(Vec::new()),
+                    OK | Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => Ok(GroupFound::default()),
                     code => Err((code, text(sys::rd_kafka_error_string(error)))),
                 };
             }
+            let rebalancing = matches!(
+                sys::rd_kafka_ConsumerGroupDescription_state(description),
+                State::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE
+                    | State::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE
+            );
             let members = sys::rd_kafka_ConsumerGroupDescription_member_count(description);
-            Ok((0..members)
+            let members = (0..members)
                 .map(|index| {
                     let member = sys::rd_kafka_ConsumerGroupDescription_member(description, index);
                     let client = text(sys::rd_kafka_MemberDescription_client_id(member));
                     (client, text(sys::rd_kafka_MemberDescription_host(member)))
                 })
-                .collect())
+                .collect();
+            Ok(GroupFound { rebalancing, members })
         }
     }
 

@@ -1,4 +1,4 @@
-//! The worker's pages: `/livez`, `/readyz`, `/metrics`, `/lag`, `/version`, `/config`.
+//! The worker's pages: `/livez`, `/readyz`, `/metrics`, `/lag`, `/scale`, `/version`, `/config`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use longshore_telemetry::Metrics;
 use serde::Serialize;
 
 use crate::cli::VERSION;
+use crate::scale::{Watch, page};
 
 /// The poll loop turns many times a second; a minute of silence is a hang, long before the group would evict us.
 pub(super) const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -22,6 +23,8 @@ pub(super) const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Pages {
     pub(crate) status: Arc<Status>,
     pub(crate) metrics: Metrics,
+    /// How many pods the fleet is to have.
+    pub(crate) scale: Watch,
     /// The settings in force, redacted.
     pub(crate) config: String,
 }
@@ -71,6 +74,7 @@ pub(crate) async fn serve(address: SocketAddr, pages: Pages) -> std::io::Result<
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/lag", get(lag))
+        .route("/scale", get(scale))
         .route("/version", get(version))
         .route("/config", get(config))
         .with_state(Arc::new(pages));
@@ -110,6 +114,10 @@ async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
 
 async fn lag(State(pages): State<Arc<Pages>>) -> Json<Vec<PairLag>> {
     Json(pages.status.pairs().into_iter().map(PairLag::from).collect())
+}
+
+async fn scale(State(pages): State<Arc<Pages>>) -> Response {
+    page::scale(&pages.scale)
 }
 
 async fn version() -> &'static str {

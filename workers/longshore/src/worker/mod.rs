@@ -29,6 +29,7 @@ use crate::cli::{Run, VERSION};
 use crate::commands::check;
 use crate::exit::{End, Exit, code_of};
 use crate::output::Output;
+use crate::scale::{self, Watch};
 
 /// From the source's `Shutdown` until it is closed: commit 2 s, leaving a group up to 4 s.
 const CLOSE: Duration = Duration::from_secs(6);
@@ -211,12 +212,14 @@ fn start(from: Start) -> kafka::StartPolicy {
 async fn listen(loaded: &Loaded, status: &Arc<Status>, metrics: &Metrics) -> Result<(), End> {
     let Listen::At(address) = loaded.pipeline.http.listen else { return Ok(()) };
     let config = loaded.dump(DumpFormat::Yaml);
-    let pages = http::Pages { status: Arc::clone(status), metrics: metrics.clone(), config };
+    let scale = Watch::start(scale::Fleet::of(&loaded.pipeline), scale::Mode::Worker)
+        .map_err(|error| End::new(Exit::Internal, format!("cannot start a thread: {error}")))?;
+    let pages = http::Pages { status: Arc::clone(status), metrics: metrics.clone(), scale, config };
     let bound = http::serve(address, pages).await.map_err(|error| {
         let next = "choose another with `http.listen`, or `off`";
         End::new(Exit::Configuration, format!("cannot listen on {address}: {error}\n  next: {next}"))
     })?;
-    tracing::info!(%bound, "status pages at /livez, /readyz, /lag, /metrics");
+    tracing::info!(%bound, "status pages at /livez, /readyz, /lag, /scale, /metrics");
     Ok(())
 }
 

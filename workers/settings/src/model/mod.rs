@@ -10,6 +10,7 @@ pub mod kafka;
 mod limits;
 mod objects;
 mod postgres;
+mod scale;
 mod secret;
 mod service;
 mod sink;
@@ -34,6 +35,7 @@ pub use objects::{
     ObjectsPartitionKind, ObjectsPlace, ObjectsRoll, ObjectsRows, ObjectsSinkOptions, ObjectsType,
 };
 pub use postgres::{PostgresMode, PostgresRoll, PostgresSinkOptions, PostgresTls, RECORD_COLUMN};
+pub use scale::ScaleOptions;
 pub(crate) use secret::is_secret_name;
 pub use secret::{REDACTED, Secret};
 pub(crate) use service::LISTEN_FORMAT;
@@ -98,6 +100,9 @@ pub struct Pipeline {
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     #[serde(default)]
     pub http: HttpOptions,
+    /// How many pods the fleet is to have, for `/scale` and `longshore scaler`.
+    #[serde(default)]
+    pub scale: ScaleOptions,
     /// The worker's own log.
     #[serde(default)]
     pub telemetry: TelemetryOptions,

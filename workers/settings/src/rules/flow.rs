@@ -121,7 +121,7 @@ fn deadlines(context: &mut Context<'_>) {
     }
 }
 
-fn positive(context: &mut Context<'_>, span: Span, path: &Path) {
+pub(super) fn positive(context: &mut Context<'_>, span: Span, path: &Path) {
     if span.get().is_zero() {
         let finding = context.find(Code::Value, path, "expected a span of time above zero");
         context.push(finding);

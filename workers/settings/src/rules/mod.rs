@@ -6,6 +6,7 @@ mod flow;
 pub(crate) mod memory;
 mod names;
 mod objects;
+mod scale;
 mod schemas;
 mod sinks;
 mod steps;
@@ -42,6 +43,7 @@ pub(crate) fn check(
     steps::check(&mut context, &store);
     sinks::check(&mut context);
     flow::check(&mut context);
+    scale::check(&mut context);
     memory::check(&mut context);
     context.findings
 }

@@ -197,3 +197,31 @@ fn a_pair_that_halts_or_is_dropped_while_it_stops_lets_go() {
         }
     }
 }
+
+/// Scenario: records are done and wait in an open segment for its age, and nothing else comes. Guarantee: after a while one commit tells how many, without
+/// moving, and no more follow; when the segment is published the next one tells of none.
+#[test]
+fn what_waits_in_a_segment_is_told_once() {
+    let mut hand = Hand::new(options(vec![spec("files", true)]));
+    hand.assign(1, None, vec![LedgerView::default()]);
+    hand.receive(&[(0, "a"), (1, "b"), (2, "c")]);
+    hand.run(to_first);
+    let told = |hand: &mut Hand| {
+        hand.now = hand.pair.next_wake().unwrap_or(hand.now);
+        hand.tell(Event::Tick);
+        let commits = hand.commits();
+        let read = |at: &Position| Metadata::decode(&at.metadata, at.offset, Offset(1000)).unwrap().waiting;
+        let found: Vec<(i64, u64)> = commits.iter().map(|at| (at.offset.0, read(at))).collect();
+        for Position { offset, .. } in commits {
+            let (epoch, lane, result) = (Epoch(1), Lane::Input, CommitResult::Done);
+            hand.tell(Event::Committed { epoch, lane, offset, result });
+        }
+        found
+    };
+    assert_eq!(told(&mut hand), [(0, 3)]);
+    assert_eq!(hand.now, Moment(Duration::from_secs(5)));
+    assert_eq!(told(&mut hand), [], "the next thing that is due is the segment's age");
+    let (sink, trailer) = hand.trailers().remove(0);
+    hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    assert_eq!(told(&mut hand), [(3, 0)]);
+}
