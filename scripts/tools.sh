@@ -4,6 +4,7 @@
 #     scripts/tools.sh TOOL...
 #
 #     versitygw   an S3 server over a folder, with signatures and atomic conditional writes; built with Go
+#     collector   the OpenTelemetry Collector, with an OTLP receiver and a file exporter alone; built with Go
 #     promtool    Prometheus's own, that reads rules and replays series; from the system's package, which is not installed
 #     python      an interpreter with pyarrow and DuckDB (scripts/python-tools.txt), to read back what sinks wrote
 #
@@ -13,6 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 versitygw=1.8.0
+collector=0.155.0
 requirements=scripts/python-tools.txt
 cache=${LONGSHORE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/longshore}
 
@@ -46,6 +48,30 @@ prepare_versitygw() {
         mv --no-target-directory "$aside" "$folder"
     fi
     echo "$folder/versitygw"
+}
+
+# The builder writes a module and tidies it, which fails for this version; built without, it is what its go.mod says.
+prepare_collector() {
+    local folder=$cache/collector-$collector aside
+    if [[ ! -d $folder ]]; then
+        command -v go >/dev/null || unavailable "no Go, with which the Collector for tests is built: install 1.25 or newer," \
+            "https://go.dev/dl"
+        say "building the OpenTelemetry Collector $collector, once (about 100 seconds of one core)"
+        aside=$(mktemp --directory "$cache/collector.XXXXXX")
+        quietly "$aside/builder.log" env CGO_ENABLED=0 GOBIN="$aside" \
+            go install "go.opentelemetry.io/collector/cmd/builder@v$collector"
+        sed "s|VERSION|$collector|; s|FOLDER|$aside/source|" scripts/collector.yaml >"$aside/builder.yaml"
+        # What it fails at is its last step; the next one says whether the module is whole.
+        CGO_ENABLED=0 "$aside/builder" --skip-compilation --config "$aside/builder.yaml" >"$aside/generate.log" 2>&1 || true
+        (cd "$aside/source" 2>/dev/null && quietly "$aside/build.log" env CGO_ENABLED=0 go build -mod=mod -trimpath \
+            -ldflags="-s -w" -o "$aside/otelcol" .) || {
+            tail -n 5 "$aside/generate.log" >&2
+            unavailable "the Collector cannot be built"
+        }
+        rm -rf "$aside/source" "$aside/builder"
+        mv --no-target-directory "$aside" "$folder"
+    fi
+    echo "$folder/otelcol"
 }
 
 # An environment knows its own path, so it is made in place and a mark, made last, says that it is whole.
@@ -95,7 +121,7 @@ exec 9>"$cache/tools.lock"
 flock 9
 for tool in "$@"; do
     case $tool in
-    versitygw | promtool | python) "prepare_$tool" ;;
+    versitygw | collector | promtool | python) "prepare_$tool" ;;
     *)
         say "no tool named $tool"
         exit 64

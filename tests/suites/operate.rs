@@ -1,4 +1,7 @@
-//! What people operate a fleet with: rules, dashboards and runbooks, held against the metrics that there are.
+//! What people operate a fleet with: rules, dashboards and runbooks, held against the metrics that there are, and traces.
+
+#[path = "operate/tracing.rs"]
+mod tracing;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

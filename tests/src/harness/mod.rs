@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod broker;
+pub mod collector;
 pub mod faulty;
 pub mod files;
 pub mod flow;
@@ -20,6 +21,7 @@ pub mod witness;
 
 pub use account::Account;
 pub use broker::{shared_broker, soon_missed, start_broker};
+pub use collector::Collector;
 pub use files::packed_files;
 pub use flow::Flow;
 pub use longshore::{Longshore, binary};

@@ -166,6 +166,7 @@ fn a_letter_keeps_its_payload_beside_one_that_is_too_large() {
             failure: Failure::reject(Reason::DecodeJson, "expected value"),
             attempts: 1,
             replays: 0,
+            trace: None,
         };
         let together: Vec<Letter> = rows[45..56].iter().map(letter).collect();
         assert!(letters.send(&together).await.iter().all(Result::is_ok));
@@ -211,6 +212,7 @@ fn letters_of_two_topics_are_answered_at_their_places() {
         failure: Failure::retry(Reason::StepFailed, "later"),
         attempts: 1,
         replays: 0,
+        trace: None,
     };
     let mut first = 0;
     for call in calls {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{BoxFuture, Failure, Map, RecordRef};
+use crate::{BoxFuture, Failure, Map, RecordRef, TraceContext};
 
 /// One record (or one child of it, after a step split it) on its way through the steps. The original bytes stay
 /// reachable by `source` all the time: a dead letter or a retry carries those, never a half-made state.
@@ -20,6 +20,8 @@ pub struct Item {
     pub key: Key,
     /// The content that steps and sinks see.
     pub content: Content,
+    /// The trace that what a sink sends on is to name, for a record that is traced and whose own headers name none.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// The key that sinks see.
@@ -48,7 +50,7 @@ pub enum Content {
 impl Item {
     /// A record at the start of its way, at its first try.
     pub fn new(source: RecordRef) -> Self {
-        Self { source, index: 0, attempt: 1, key: Key::Original, content: Content::Original }
+        Self { source, index: 0, attempt: 1, key: Key::Original, content: Content::Original, trace: None }
     }
 
     /// The key that sinks see.

@@ -29,6 +29,7 @@ pub mod scheduler;
 pub mod sink;
 pub mod source;
 pub mod spool;
+pub mod trace;
 pub mod tracker;
 pub mod value;
 
@@ -44,6 +45,7 @@ pub use record::{Chunk, ChunkBuilder, HeaderRef, RecordRef};
 pub use runs::RunSet;
 pub use sink::{Block, Encode, Row, SinkMask};
 pub use spool::{Spool, SpoolError, SpoolUsage, Spooled};
+pub use trace::TraceContext;
 pub use value::{Map, Value};
 
 /// A boxed future, as traits that are used as objects return it.

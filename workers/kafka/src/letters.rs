@@ -1,5 +1,6 @@
 //! Letters: a failed record goes to its pipeline's dead-letter topic, or as a copy to its retry topic, to the partition of
-//! its origin, with its payload, key and own headers byte for byte. It is settled only when the broker has acknowledged it
+//! its origin, with its payload, key and own headers byte for byte; only the trace of a record that is traced is added where its
+//! headers name none (`schemas/headers.md`). It is settled only when the broker has acknowledged it
 //! (I4).
 
 use std::ops::Range;
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use longshore_core::headers::{CopyHeaders, HeaderText, LetterHeaders, OMITTED, OMITTED_REST, is_kept};
 use longshore_core::pair::{Destination, Letter};
+use longshore_core::trace::{Carried, TRACEPARENT, carried_by};
 use longshore_core::{Class, Failure, Lane, Origin, Reason, RecordRef, TopicName};
 
 use crate::names::{dead_letter_topic, retry_topic};
@@ -106,8 +108,9 @@ impl Letters {
             .iter()
             .map(|(_, letter)| (topics.place(self, letter), self.write_headers(letter, now_ms, &mut text)));
         let written = written.collect();
-        let omitted = letters.iter().map(|(_, letter)| Omitted::of(&letter.record, form));
-        Outgoing { written, omitted: omitted.collect(), letters, text }
+        let omitted = letters.iter().map(|(_, letter)| Omitted::of(&letter.record, form)).collect();
+        let traces = letters.iter().map(|(_, letter)| added_trace(letter, form)).collect();
+        Outgoing { written, omitted, traces, letters, text }
     }
 
     /// Gives letters to the producer as soon as it has room, those of one topic together.
@@ -269,6 +272,21 @@ struct Outgoing<'a> {
     written: Vec<(usize, Range<usize>)>,
     text: HeaderText,
     omitted: Vec<Omitted>,
+    /// The traces of those that get one.
+    traces: Vec<Option<String>>,
+}
+
+/// The trace that a letter gets; never one beside the record's own, be it readable or not. Without the own headers the record's own trace
+/// is still told.
+fn added_trace(letter: &Letter, form: Form) -> Option<String> {
+    if letter.trace.is_none() && form != Form::Bare {
+        return None;
+    }
+    match carried_by(&letter.record) {
+        Carried::Nothing => letter.trace.map(|trace| trace.to_string()),
+        Carried::Context(own, _) if form == Form::Bare => Some(own.to_string()),
+        Carried::Context(..) | Carried::Unreadable => None,
+    }
 }
 
 /// What of a record is left out of its letter: the sizes, as the headers tell them.
@@ -304,12 +322,13 @@ impl Outgoing<'_> {
     /// The records' own headers and ours, and where those of each letter stand.
     fn headers(&self) -> (Vec<Header<'_>>, Vec<Range<usize>>) {
         let mut list = Vec::with_capacity(self.letters.len() * 12);
-        let letters = self.letters.iter().zip(&self.written).zip(&self.omitted);
-        let places = letters.map(|(((_, letter), (_, ours)), omitted)| {
+        let letters = self.letters.iter().zip(&self.written).zip(&self.omitted).zip(&self.traces);
+        let places = letters.map(|((((_, letter), (_, ours)), omitted), trace)| {
             let first = list.len();
             let own = letter.record.headers().filter(|_| omitted.rest.is_none());
             let own = own.filter(|header| is_kept(header.name, header.value));
             list.extend(own.map(|header| (header.name, header.value)));
+            list.extend(trace.iter().map(|trace| (TRACEPARENT.as_bytes(), Some(trace.as_bytes()))));
             let ours = self.text.list(ours.clone());
             list.extend(ours.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
             list.extend(omitted.headers());

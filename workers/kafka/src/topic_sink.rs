@@ -13,6 +13,7 @@ use std::time::Duration;
 use longshore_core::headers::{self, is_ours};
 use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::sink::{Block, Encode, Published, Row, SegmentWriter, Sink, WriterContext};
+use longshore_core::trace::TRACEPARENT;
 use longshore_core::{BoxFuture, Class, Content, Failure, Item, Offset, Origin, Reason};
 
 use crate::producer::{BatchTicket, OwnedRecord, Producer, ProducerRecord};
@@ -130,7 +131,7 @@ impl Encode for RecordEncoder {
 
 type Spans = Vec<(std::ops::Range<u32>, Option<std::ops::Range<u32>>)>;
 
-/// The record's own headers and where it came from. What it brought along under our names is left out: on the next
+/// The record's own headers, its trace if they name none and it has one, and where it came from. What it brought along under our names is left out: on the next
 /// pipeline's input it would be a forgery.
 fn copy_headers(item: &Item, block: &mut Block) -> Spans {
     let mut spans = Spans::new();
@@ -138,6 +139,11 @@ fn copy_headers(item: &Item, block: &mut Block) -> Spans {
         let name = put(block, header.name);
         let value = header.value.map(|value| put(block, value));
         spans.push((name, value));
+    }
+    if let Some(trace) = &item.trace {
+        let name = put(block, TRACEPARENT.as_bytes());
+        let value = put(block, trace.to_string().as_bytes());
+        spans.push((name, Some(value)));
     }
     let pair = item.source.pair();
     let origin = Origin {

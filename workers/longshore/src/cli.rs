@@ -258,6 +258,9 @@ pub(crate) struct Publish {
     /// Compression of batches.
     #[arg(long, value_enum, default_value_t = Compression::Lz4)]
     pub(crate) compression: Compression,
+    /// Start a trace with each record that the sampler takes (OTEL_*), and name it in its header traceparent.
+    #[arg(long)]
+    pub(crate) trace: bool,
 }
 
 /// What one record is.

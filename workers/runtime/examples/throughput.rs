@@ -278,6 +278,7 @@ async fn measure(run: Run) -> f64 {
         letters: Arc::new(NoLetters),
         spool: None,
         metrics: Metrics::new("example"),
+        tracer: None,
         status: Status::new(),
         heartbeat: Arc::new(AtomicU64::new(0)),
     };

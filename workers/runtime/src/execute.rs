@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use longshore_core::item::{FilterReason, Flow, Step};
 use longshore_core::pair::{Order, Unit, UnitEntry, UnitResult, Verdict};
-use longshore_core::{Block, Class, Failure, Item, KeyHash, Reason, RecordRef, SinkIndex, SinkMask, UnitId};
+use longshore_core::{
+    Block, Class, Failure, Item, KeyHash, Reason, RecordRef, SinkIndex, SinkMask, TraceContext, UnitId,
+};
 
 use crate::plan::{AnyStep, Plan};
+use crate::stories::Watch;
 
 /// Why a record without children ends, when a step split it into none.
 const SPLIT_EMPTY: &str = "split.empty";
@@ -27,10 +30,10 @@ pub(crate) struct RecordWork {
 }
 
 impl RecordWork {
-    /// Puts a record at the start of its way; forgets what was left of the one before.
-    pub(crate) fn begin(&mut self, entry: &UnitEntry) {
+    /// Puts a record at the start of its way, with the trace that it is to name; forgets what was left of the one before.
+    pub(crate) fn begin(&mut self, entry: &UnitEntry, trace: Option<Box<TraceContext>>) {
         self.clear();
-        self.items.push(Item { attempt: entry.attempt, ..Item::new(entry.record.clone()) });
+        self.items.push(Item { attempt: entry.attempt, trace, ..Item::new(entry.record.clone()) });
     }
 
     /// Forgets the record, so that its chunk is not held until the next one comes.
@@ -91,6 +94,9 @@ impl RecordWork {
                 // One count over the whole record, so that a child's place is unique also when children are split again.
                 for mut child in children {
                     child.index = self.children;
+                    if item.trace.is_some() {
+                        child.trace.clone_from(&item.trace);
+                    }
                     self.children = self.children.saturating_add(1);
                     self.spare.push(child);
                 }
@@ -224,6 +230,11 @@ impl<'a> Output<'a> {
         self.verdicts.push(verdict);
     }
 
+    /// What became of the record that was settled last.
+    pub(crate) fn last(&self) -> Option<&Verdict> {
+        self.verdicts.last()
+    }
+
     /// The record was not tried.
     pub(crate) fn defer(&mut self) {
         self.verdicts.push(Verdict::Deferred);
@@ -296,8 +307,14 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// Runs a unit whose steps are all pure; none when it was cancelled in the middle.
-    pub(crate) fn run(&mut self, plan: &Plan, unit: &Unit, cancelled: &AtomicBool) -> Option<UnitResult> {
+    /// Runs a unit whose steps are all pure; none when it was cancelled in the middle. `watch` sees each record that is tried.
+    pub(crate) fn run<W: Watch>(
+        &mut self,
+        plan: &Plan,
+        unit: &Unit,
+        cancelled: &AtomicBool,
+        watch: &mut W,
+    ) -> Option<UnitResult> {
         let mut output = Output::new(plan, unit.entries.len());
         output.reserve(&self.block_bytes, unit.entries.len());
         for entry in &unit.entries {
@@ -309,8 +326,10 @@ impl Executor {
                 continue;
             }
             output.marks(&mut self.marks);
-            let outcome = self.record(plan, entry, &mut output);
+            let trace = watch.begins(entry);
+            let outcome = self.record(plan, entry, trace, &mut output);
             output.settle(entry, outcome, &self.marks);
+            watch.ended(entry, output.last());
         }
         self.work.clear();
         self.block_bytes.clear();
@@ -322,13 +341,14 @@ impl Executor {
         &mut self,
         plan: &Plan,
         entry: &UnitEntry,
+        trace: Option<Box<TraceContext>>,
         output: &mut Output<'_>,
     ) -> Result<Verdict, Failure> {
         let place = Cell::new("");
         let work = &mut self.work;
         // After a panic `work` is begun anew and the blocks are rewound, so nothing half-made is seen.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            work.begin(entry);
+            work.begin(entry, trace);
             for step in &plan.steps {
                 let AnyStep::Pure(step) = step else { continue };
                 place.set(step.name());

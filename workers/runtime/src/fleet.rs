@@ -10,8 +10,8 @@ use longshore_core::pair::{Event, PairOptions};
 use longshore_core::retry::Backoff;
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
 use longshore_core::{Budget, Chunk, Epoch, Failure, Moment, PairId, Reason, Spool, TopicName};
-use longshore_telemetry::Metrics;
 use longshore_telemetry::metrics::{PairState, Rebalance};
+use longshore_telemetry::{Metrics, Tracer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -92,6 +92,8 @@ pub struct FleetParts {
     pub spool: Option<Arc<dyn Spool>>,
     /// Metrics of the process.
     pub metrics: Metrics,
+    /// Makes the spans of records that are traced.
+    pub tracer: Option<Tracer>,
     /// How the worker is; the HTTP side reads the same.
     pub status: Arc<Status>,
     /// A number that the poll thread changes at every turn, idle turns included; 0 before the first.
@@ -186,7 +188,7 @@ impl Fleet {
         mut options: FleetOptions,
         parts: FleetParts,
     ) -> Result<(Self, UnboundedReceiver<SourceEvent>), Failure> {
-        let FleetParts { plan, events, control, letters, spool, metrics, status, heartbeat } = parts;
+        let FleetParts { plan, events, control, letters, spool, metrics, tracer, status, heartbeat } = parts;
         if options.pair.sinks.len() != plan.routes.len() {
             return Err(Failure::halt(Reason::Internal, "the pair options name other sinks than the plan"));
         }
@@ -199,7 +201,7 @@ impl Fleet {
         let spooler = Spooler::start(spool, &options.budget)?;
         let sinks = plan.routes.iter().map(|route| metrics.sink(route.sink.name())).collect();
         let plan = Arc::new(plan);
-        let pool = Pool::start(options.pool_threads, &plan, &options.budget)?;
+        let pool = Pool::start(options.pool_threads, &plan, &options.budget, tracer.as_ref())?;
         let shared = Arc::new(Shared {
             plan,
             pool,
@@ -207,6 +209,7 @@ impl Fleet {
             letters,
             spooler,
             metrics,
+            tracer,
             sinks,
             budget: Arc::clone(&options.budget),
             clock: status.clock,

@@ -22,6 +22,7 @@ pub mod plan;
 mod pool;
 mod spool;
 pub mod status;
+mod stories;
 mod trouble;
 mod waiting;
 mod watchdog;

@@ -8,6 +8,8 @@ use longshore_core::pair::{Event, SpoolId, UnitResult};
 use longshore_core::{Charge, Epoch, Failure, Spooled};
 use tokio::time::Instant;
 
+use crate::stories::Traced;
+
 /// One message to a pair's task.
 pub(crate) enum Input {
     /// For the machine as it is.
@@ -18,6 +20,8 @@ pub(crate) enum Input {
         flight: u64,
         /// What it gave.
         result: UnitResult,
+        /// The traced ones of its records.
+        traced: Vec<Traced>,
         /// The bytes of its blocks, until the writers' queues charge them.
         charge: Charge,
     },
@@ -27,6 +31,8 @@ pub(crate) enum Input {
         flight: u64,
         /// What they gave.
         result: UnitResult,
+        /// The traced ones of their records.
+        traced: Vec<Traced>,
         /// The time each took, waits included.
         took: Vec<Duration>,
         /// The bytes of their blocks, until the writers' queues charge them.

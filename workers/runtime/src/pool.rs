@@ -7,11 +7,13 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 use longshore_core::pair::{Unit, UnitResult};
 use longshore_core::{Budget, Failure, Reason};
+use longshore_telemetry::Tracer;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::execute::Executor;
 use crate::mailbox::Input;
 use crate::plan::Plan;
+use crate::stories::{Unwatched, Watched};
 
 /// One unit to run.
 pub(crate) struct Job {
@@ -37,12 +39,18 @@ impl Pool {
     ///
     /// # Errors
     /// Class Halt when the operating system refuses a thread.
-    pub(crate) fn start(threads: usize, plan: &Arc<Plan>, budget: &Arc<Budget>) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        threads: usize,
+        plan: &Arc<Plan>,
+        budget: &Arc<Budget>,
+        tracer: Option<&Tracer>,
+    ) -> Result<Self, Failure> {
         let (jobs, queue) = crossbeam_channel::unbounded();
         for number in 0..threads.max(1) {
             let (queue, plan, budget) = (queue.clone(), Arc::clone(plan), Arc::clone(budget));
+            let tracer = tracer.cloned();
             let thread = std::thread::Builder::new().name(format!("longshore-cpu-{number}"));
-            let started = thread.spawn(move || work(&queue, &plan, &budget));
+            let started = thread.spawn(move || work(&queue, &plan, &budget, tracer.as_ref()));
             started.map_err(|error| {
                 Failure::halt(Reason::Internal, format_args!("cannot start a thread: {error}"))
             })?;
@@ -57,18 +65,25 @@ impl Pool {
     }
 }
 
-fn work(queue: &Receiver<Job>, plan: &Plan, budget: &Arc<Budget>) {
+fn work(queue: &Receiver<Job>, plan: &Plan, budget: &Arc<Budget>, tracer: Option<&Tracer>) {
     let mut executor = Executor::default();
     for Job { unit, cancelled, flight, mailbox } in queue {
         if cancelled.load(Ordering::Relaxed) {
             continue;
         }
         let began = Instant::now();
-        let Some(mut result) = executor.run(plan, &unit, &cancelled) else { continue };
+        let (result, traced) = match tracer {
+            None => (executor.run(plan, &unit, &cancelled, &mut Unwatched), Vec::new()),
+            Some(tracer) => {
+                let mut watched = Watched::new(tracer);
+                (executor.run(plan, &unit, &cancelled, &mut watched), watched.traced)
+            }
+        };
+        let Some(mut result) = result else { continue };
         result.took = began.elapsed();
         let charge = budget.charge(block_bytes(&result));
         // A closed mailbox means that the pair is gone.
-        let _ = mailbox.send(Input::Unit { flight, result, charge });
+        let _ = mailbox.send(Input::Unit { flight, result, traced, charge });
     }
 }
 

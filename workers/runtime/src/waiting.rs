@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use longshore_core::Budget;
 use longshore_core::pair::Unit;
+use longshore_telemetry::Tracer;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinSet};
 
@@ -26,6 +27,7 @@ const HANDFUL: usize = 64;
 pub(crate) struct CrewOptions {
     pub(crate) plan: Arc<Plan>,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) tracer: Option<Tracer>,
     /// Told back, so that answers of a cancelled flight are known.
     pub(crate) flight: u64,
     /// Where the answers go, as [`Input::Waited`].

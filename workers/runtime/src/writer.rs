@@ -4,14 +4,15 @@
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use futures::FutureExt;
 use longshore_core::ledger::Trailer;
 use longshore_core::pair::Event;
-use longshore_core::sink::{SegmentWriter, Sink, WriterContext};
-use longshore_core::{Block, Charge, Class, Epoch, Failure, Reason, SinkIndex};
-use longshore_telemetry::SinkMetrics;
+use longshore_core::sink::{Published, SegmentWriter, Sink, WriterContext};
+use longshore_core::{Block, Charge, Class, Epoch, Failure, Lane, Offset, PairId, Reason, SinkIndex};
+use longshore_telemetry::trace::{Place, Story};
+use longshore_telemetry::{SinkMetrics, Tracer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
@@ -20,8 +21,19 @@ use crate::mailbox::Input;
 use crate::trouble::{Pause, Pauses};
 
 enum Command {
-    Append { block: Block, _charge: Charge },
+    Append { block: Block, written: Vec<Written>, _charge: Charge },
     Publish(Box<Trailer>),
+}
+
+/// A traced record with rows for a sink.
+pub(crate) struct Written {
+    /// The story of its steps.
+    pub(crate) story: Story,
+    pub(crate) lane: Lane,
+    pub(crate) lane_offset: Offset,
+    pub(crate) offset: Offset,
+    /// When the rows were given away.
+    pub(crate) started: SystemTime,
 }
 
 /// The pair's end of a writer task; dropping it ends the task and leaves nothing visible behind.
@@ -39,6 +51,7 @@ pub(crate) struct WriterOptions {
     pub(crate) pauses: Pauses,
     pub(crate) mailbox: UnboundedSender<Input>,
     pub(crate) metrics: SinkMetrics,
+    pub(crate) tracer: Option<Tracer>,
 }
 
 impl Writer {
@@ -55,10 +68,10 @@ impl Writer {
         Self { commands, task: task.abort_handle() }
     }
 
-    /// Queues rows; `charge` counts their bytes until the sink took them.
-    pub(crate) fn append(&self, block: Block, charge: Charge) {
+    /// Queues rows, and the traced ones of their records; `charge` counts their bytes until the sink took them.
+    pub(crate) fn append(&self, block: Block, charge: Charge, written: Vec<Written>) {
         // A writer that halted takes nothing any more; the pair was told.
-        let _ = self.commands.send(Command::Append { block, _charge: charge });
+        let _ = self.commands.send(Command::Append { block, written, _charge: charge });
     }
 
     /// Queues the seal and publish of what was appended before.
@@ -80,13 +93,16 @@ async fn run(options: WriterOptions, mut queue: UnboundedReceiver<Command>) {
         let _ = mailbox.send(Input::Publishing(epoch));
     }));
     let reporter = Reporter::new(&options);
-    let mut task = WriterTask { segments, reporter, options, stored_bytes: 0 };
+    let mut task = WriterTask { segments, reporter, options, stored_bytes: 0, open: Vec::new() };
     let mut flow = task.recover().await;
     while flow.is_continue()
         && let Some(command) = queue.recv().await
     {
         flow = match command {
-            Command::Append { block, _charge } => task.append(&block).await,
+            Command::Append { block, written, _charge } => {
+                task.note(written);
+                task.append(&block).await
+            }
             Command::Publish(trailer) => task.publish(&trailer).await,
         };
     }
@@ -97,6 +113,8 @@ struct WriterTask {
     reporter: Reporter,
     options: WriterOptions,
     stored_bytes: u64,
+    /// Traced records in the open segment, as many as there is room for spans.
+    open: Vec<Written>,
 }
 
 impl WriterTask {
@@ -140,7 +158,7 @@ impl WriterTask {
     }
 
     async fn publish(&mut self, trailer: &Trailer) -> ControlFlow<()> {
-        let began = Instant::now();
+        let (began, started) = (Instant::now(), SystemTime::now());
         let mut pause = Pause::new(self.options.pauses);
         while let Err(failure) = self.segments.seal() {
             self.reporter.failed(&mut pause, failure).await?;
@@ -150,6 +168,7 @@ impl WriterTask {
             match self.segments.publish(trailer).await {
                 Ok(outcome) => {
                     crash::at(Point::PublishAfter);
+                    self.tell_spans(&outcome, started);
                     self.options.metrics.published(std::mem::take(&mut self.stored_bytes), began.elapsed());
                     self.reporter.well(&pause);
                     let (epoch, sink, sequence) = (self.options.epoch, self.options.index, trailer.sequence);
@@ -158,6 +177,34 @@ impl WriterTask {
                 }
                 Err(failure) => self.reporter.failed(&mut pause, failure).await?,
             }
+        }
+    }
+}
+
+impl WriterTask {
+    fn note(&mut self, written: Vec<Written>) {
+        let Some(tracer) = &self.options.tracer else { return };
+        let room = tracer.queue().saturating_sub(self.open.len());
+        tracer.lose(written.len().saturating_sub(room));
+        self.open.extend(written.into_iter().take(room));
+    }
+
+    /// The traced records of the segment are held, but for those that were refused. Where another writer was first, nothing is.
+    fn tell_spans(&mut self, outcome: &Published, started: SystemTime) {
+        let open = std::mem::take(&mut self.open);
+        let Some(tracer) = self.options.tracer.as_ref().filter(|_| !open.is_empty()) else { return };
+        let refused = match outcome {
+            Published::Done(refused) => refused.as_slice(),
+            Published::TakenByUs => &[],
+            Published::TakenByOther(_) => return,
+        };
+        let (pair, sink): (&PairId, _) = (&self.options.context.pair, self.options.sink.name());
+        let links: Vec<_> = open.iter().map(|written| written.story.context()).collect();
+        tracer.publish(pair, sink, started, &links);
+        for Written { story, lane, lane_offset, offset, started } in open {
+            let failure = refused.iter().find(|(refused, _)| *refused == offset).map(|(_, failure)| failure);
+            let place = Place { pair, lane, lane_offset, offset };
+            tracer.write(&tracer.child(&story), place, sink, started, failure);
         }
     }
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use crate::item::FilterReason;
 use crate::ledger::Trailer;
-use crate::{Block, Chunk, Epoch, Failure, Lane, Offset, RecordRef, SinkIndex, SinkMask, UnitId, WriterId};
+use crate::{
+    Block, Chunk, Epoch, Failure, Lane, Offset, RecordRef, SinkIndex, SinkMask, TraceContext, UnitId,
+    WriterId,
+};
 
 use super::Position;
 
@@ -83,6 +86,9 @@ pub struct Letter {
     pub attempts: u32,
     /// Replay number.
     pub replays: u32,
+    /// The trace that it is to name, for a record that is traced and whose own headers name none. The machine knows no traces: whoever
+    /// performs its actions sets it.
+    pub trace: Option<TraceContext>,
 }
 
 /// What a pair asks the runtime to do, in this order.

@@ -48,7 +48,7 @@ impl Flying {
         replays: u32,
     ) -> Self {
         let (id, origin) = (LetterId(0), Some(entry.offset));
-        let letter = Letter { id, to, origin, record, failure, attempts, replays };
+        let letter = Letter { id, to, origin, record, failure, attempts, replays, trace: None };
         Self { entry, letter, copies: Vec::new(), holds: false, tries: 0 }
     }
 

@@ -245,6 +245,7 @@ fn letters_keep_the_record_and_say_why() {
         failure: Failure::reject(Reason::DecodeJson, "expected value").at("parse"),
         attempts: 1,
         replays: 0,
+        trace: None,
     };
     assert_eq!(futures_wait(letters.send(&[letter])), [Ok(())]);
     let (partition, found, headers) = read_one(&broker, "in.logs.dlq");
@@ -280,6 +281,7 @@ fn a_value_that_a_letter_lends_is_sent_again_and_let_go_of() {
         failure: Failure::reject(Reason::DecodeJson, "x"),
         attempts: 1,
         replays: 0,
+        trace: None,
     };
     let fatal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER];
     broker.fail_requests(RDKafkaApiKey::Produce, &fatal).unwrap();
@@ -306,6 +308,7 @@ fn a_letter_without_its_partition_is_not_settled() {
         failure: Failure::reject(Reason::DecodeJson, "x"),
         attempts: 1,
         replays: 0,
+        trace: None,
     };
     let failure = futures_wait(letters.send(&[letter])).remove(0).unwrap_err();
     // It may be made again, so the letter is worth another try.

@@ -41,6 +41,7 @@ pub(super) fn logs(item: &mut Item, lines: &Lines, model: &Model) -> Result<Flow
         attempt: item.attempt,
         key: item.key.clone(),
         content: Content::Fields(log_of_body(Value::from(without_return(line)), model, &item.source)),
+        trace: item.trace.clone(),
     });
     Ok(Flow::Split(children.collect()))
 }

@@ -11,6 +11,7 @@ pub(crate) mod postgres;
 pub(crate) mod signals;
 mod systemd;
 pub(crate) mod topics;
+mod traces;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use crate::scale::{self, Watch};
 
 /// From the source's `Shutdown` until it is closed: commit 2 s, leaving a group up to 4 s.
 const CLOSE: Duration = Duration::from_secs(6);
-/// How long the producer may take for what is unacknowledged at the end.
+/// How long the producer may take for what is unacknowledged at the end, and the Collector for spans beside it.
 const FLUSH: Duration = Duration::from_secs(2);
 /// How long a pair with work may show no progress.
 const STALLED: Duration = Duration::from_secs(300);
@@ -95,6 +96,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
 
     let status = Status::new();
     let metrics = Metrics::new(VERSION);
+    let tracer = traces::of_worker(pipeline, &metrics);
     listen(loaded, &status, &metrics).await?;
     systemd::tell(Arc::clone(&status));
 
@@ -122,6 +124,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         letters: topics.letters(pipeline, &loaded.fingerprint(), &metrics)?,
         spool,
         metrics,
+        tracer: tracer.clone(),
         status,
         heartbeat,
     };
@@ -147,7 +150,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         systemd::stopping();
     };
     let end = Fleet::run(fleet, parts, asked).await;
-    topics.flush(FLUSH).await;
+    tokio::join!(topics.flush(FLUSH), traces::flush(tracer, FLUSH));
     ended(end)
 }
 

@@ -5,6 +5,7 @@ use longshore_core::{ChunkBuilder, Content, Epoch, Lane, Offset, PairId, Row, Un
 
 use super::*;
 use crate::plan::{Predicate, Route};
+use crate::stories::Unwatched;
 
 struct Values;
 
@@ -103,7 +104,7 @@ fn unit(records: &[(Option<&str>, &str)]) -> Unit {
 }
 
 fn run(plan: &Plan, unit: &Unit) -> UnitResult {
-    Executor::default().run(plan, unit, &AtomicBool::new(false)).unwrap()
+    Executor::default().run(plan, unit, &AtomicBool::new(false), &mut Unwatched).unwrap()
 }
 
 /// Verdicts in short: sinks as a mask, a filter's reason, a failure's code, or `deferred`.
@@ -196,8 +197,8 @@ fn a_cancelled_unit_gives_nothing_and_no_chunk_is_kept() {
     let unit = unit(&[(None, "abc")]);
     let chunk = Arc::clone(unit.entries[0].record.chunk());
     let mut executor = Executor::default();
-    assert!(executor.run(&plan(Order::Key), &unit, &AtomicBool::new(true)).is_none());
-    assert!(executor.run(&plan(Order::Key), &unit, &AtomicBool::new(false)).is_some());
+    assert!(executor.run(&plan(Order::Key), &unit, &AtomicBool::new(true), &mut Unwatched).is_none());
+    assert!(executor.run(&plan(Order::Key), &unit, &AtomicBool::new(false), &mut Unwatched).is_some());
     drop(unit);
     assert_eq!(Arc::strong_count(&chunk), 1);
 }

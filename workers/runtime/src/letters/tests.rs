@@ -44,6 +44,7 @@ fn letter(id: u64, to: Destination) -> Letter {
         failure: Failure::reject(Reason::StepFailed, "no"),
         attempts: 1,
         replays: 0,
+        trace: None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! ([`perform`]).
 
 mod perform;
+mod traces;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use longshore_core::{
     BoxFuture, Budget, Charge, Chunk, Epoch, Failure, Lane, Moment, Offset, PairId, Reason, Spooled, UnitId,
 };
 use longshore_telemetry::metrics::PairState;
-use longshore_telemetry::{Metrics, PairMetrics, SinkMetrics};
+use longshore_telemetry::{Metrics, PairMetrics, SinkMetrics, Tracer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
@@ -31,9 +32,11 @@ use crate::plan::Plan;
 use crate::pool::Pool;
 use crate::spool::Spooler;
 use crate::status::{Figures, PairCell};
+use crate::stories::Traced;
 use crate::trouble::Pauses;
 use crate::waiting::Crew;
 use crate::writer::Writer;
+use traces::Traces;
 
 /// How many messages are taken before the figures are told again.
 const INBOX: usize = 64;
@@ -49,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) letters: Arc<dyn LetterSink>,
     pub(crate) spooler: Spooler,
     pub(crate) metrics: Metrics,
+    pub(crate) tracer: Option<Tracer>,
     pub(crate) sinks: Vec<SinkMetrics>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) clock: Clock,
@@ -108,6 +112,7 @@ pub(crate) struct PairTask {
     /// Letters that are to be sent, as one parcel, when this turn of the task is over.
     posted: Vec<Letter>,
     letters_trouble: Troubles,
+    traces: Traces,
     /// What the spool has of this pair.
     spooled: HashMap<SpoolId, Arc<dyn Spooled>>,
     /// What the entries of copies that wait take in memory.
@@ -151,6 +156,7 @@ impl PairTask {
             letters: FuturesUnordered::new(),
             posted: Vec::new(),
             letters_trouble: Troubles::default(),
+            traces: Traces::new(shared.tracer.clone()),
             spooled: HashMap::new(),
             waiting: shared.budget.charge_waiting(0),
             started: false,
@@ -211,18 +217,18 @@ impl PairTask {
     fn take(&mut self, input: Input) {
         match input {
             Input::Event(event) => self.event(event),
-            Input::Unit { flight, result, charge } => {
+            Input::Unit { flight, result, traced, charge } => {
                 if flight == self.flight.number {
                     self.flight.pooled.retain(|unit, _| !result.units.contains(unit));
                     let took = [result.took];
-                    self.units_done(result, &took);
+                    self.units_done(result, traced, &took);
                 }
                 drop(charge);
             }
-            Input::Waited { flight, result, took, charge } => {
+            Input::Waited { flight, result, traced, took, charge } => {
                 if flight == self.flight.number {
                     self.flight.waiting.returned(result.units.len());
-                    self.units_done(result, &took);
+                    self.units_done(result, traced, &took);
                 }
                 drop(charge);
             }
@@ -274,11 +280,12 @@ impl PairTask {
             return;
         }
         match &event {
-            Event::Committed { epoch, lane: Lane::Retry, .. } if *epoch == self.epoch => {
-                self.figures.progress += 1
-            }
-            Event::Committed { epoch, lane: Lane::Input, offset, result } if *epoch == self.epoch => {
-                self.committed(*offset, result)
+            Event::Committed { epoch, lane, offset, result } if *epoch == self.epoch => {
+                self.traces.committed(&self.id, *lane, *offset, result);
+                match lane {
+                    Lane::Retry => self.figures.progress += 1,
+                    Lane::Input => self.committed(*offset, result),
+                }
             }
             Event::Passed { epoch, lane: Lane::Input, offset } if *epoch == self.epoch => {
                 self.look_for_absent(*offset);
@@ -322,6 +329,9 @@ impl PairTask {
     fn received(&mut self, chunk: Arc<Chunk>) {
         if chunk.epoch() != self.epoch || self.waits_for_assignment || chunk.is_empty() {
             return;
+        }
+        if let Some(tracer) = &self.shared.tracer {
+            tracer.poll(&chunk);
         }
         if chunk.lane() == Lane::Retry {
             self.figures.progress += 1;
@@ -367,11 +377,13 @@ impl PairTask {
         }
     }
 
-    fn units_done(&mut self, result: UnitResult, took: &[Duration]) {
+    fn units_done(&mut self, result: UnitResult, traced: Vec<Traced>, took: &[Duration]) {
         took.iter().for_each(|took| self.shared.metrics.unit(*took));
         self.metrics.children_filtered(&result.children_filtered);
         self.figures.progress += 1;
+        self.traces.told(traced);
         self.handle(Event::UnitDone { epoch: self.epoch, result });
+        self.traces.settled();
     }
 
     /// Takes the answers of a parcel, and of those that came with it.
@@ -382,6 +394,9 @@ impl PairTask {
             answers.extend(self.left_over(next));
         }
         self.figures.progress += answers.len() as u64;
+        for (id, answer) in &answers {
+            self.traces.answered(&self.id, *id, answer);
+        }
         self.handle(Event::LettersDelivered { epoch: self.epoch, answers });
     }
 
@@ -428,6 +443,7 @@ impl PairTask {
         self.letters = FuturesUnordered::new();
         self.posted.clear();
         self.letters_trouble.forget();
+        self.traces.forget();
         self.shared.spooler.forget(self.spooled.drain().map(|(_, chunk)| chunk).collect());
         self.writers.iter_mut().for_each(|writer| *writer = None);
     }

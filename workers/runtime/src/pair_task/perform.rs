@@ -71,6 +71,7 @@ impl PairTask {
             pauses: self.shared.pauses,
             mailbox: self.mailbox.clone(),
             metrics: metrics.clone(),
+            tracer: self.shared.tracer.clone(),
         });
         if let Some(slot) = self.writers.get_mut(at) {
             *slot = Some(opened);
@@ -133,6 +134,7 @@ impl PairTask {
         self.flight.waiting.hand(&mut self.outgoing, || CrewOptions {
             plan: Arc::clone(&shared.plan),
             budget: Arc::clone(&shared.budget),
+            tracer: shared.tracer.clone(),
             flight,
             mailbox: mailbox.clone(),
         });
@@ -141,15 +143,16 @@ impl PairTask {
     fn append(&self, sink: SinkIndex, block: Block) {
         if let Some(writer) = self.writer(sink) {
             let charge = self.shared.budget.charge(pool::memory(&block));
-            writer.append(block, charge);
+            writer.append(block, charge, self.traces.written(sink));
         }
     }
 
-    fn send_letter(&mut self, letter: Letter) {
+    fn send_letter(&mut self, mut letter: Letter) {
         if letter.origin.is_none() {
             let (copy, why) = (letter.record.lane_offset().0, letter.failure.detail());
             tracing::warn!(pair = %self.id, copy, "a record of the retry topic is no copy of one here: {why}");
         }
+        self.traces.sends(&mut letter);
         self.posted.push(letter);
     }
 
@@ -184,6 +187,7 @@ impl PairTask {
 
     fn commit(&mut self, lane: Lane, position: Position) {
         crash::at(Point::CommitBefore);
+        self.traces.commits(lane);
         let (pair, epoch) = (self.id.clone(), self.epoch);
         self.shared.control.send(SourceCommand::Commit { pair, epoch, lane, position });
     }

@@ -19,6 +19,7 @@ use super::steps;
 use crate::execute::{Output, RecordWork, panicked};
 use crate::mailbox::Input;
 use crate::pool::block_bytes;
+use crate::stories::{AtWork, Traced};
 
 /// A runner that has worked so long tells what is ready and lets other tasks have its thread.
 const TURN: Duration = Duration::from_millis(2);
@@ -34,6 +35,7 @@ struct UnderWay {
     unit: UnitId,
     entry: UnitEntry,
     began: Instant,
+    traced: Option<Box<AtWork>>,
     steps: Steps,
 }
 
@@ -134,7 +136,7 @@ impl Runner {
         while let Some(place) = self.woken.pop() {
             let Some((record, work, outcome)) = self.advance(place) else { continue };
             let now = Instant::now();
-            let work = batch.take(record, work, outcome, now, &mut self.marks);
+            let work = batch.take(record, work, outcome, now, &mut self.marks, &self.options);
             self.spare.push(work);
             if batch.output.bytes() >= ROWS_BYTES {
                 let full = std::mem::replace(&mut batch, Batch::new(&plan));
@@ -171,10 +173,12 @@ impl Runner {
         });
         let place = &mut self.places[at];
         let mut work = self.spare.pop().unwrap_or_default();
-        work.begin(&entry);
+        let traced =
+            self.options.tracer.as_ref().and_then(|tracer| AtWork::begin(tracer, &entry)).map(Box::new);
+        work.begin(&entry, traced.as_ref().and_then(|traced| traced.header()));
         let steps = Box::pin(steps::run(Arc::clone(&self.options.plan), work, Arc::clone(&place.slot)));
         place.slot.rest();
-        place.record = Some(UnderWay { unit: unit.id, entry, began: now, steps });
+        place.record = Some(UnderWay { unit: unit.id, entry, began: now, traced, steps });
         self.woken.push(at);
     }
 
@@ -204,12 +208,13 @@ impl Runner {
 struct Batch<'a> {
     units: Vec<UnitId>,
     took: Vec<Duration>,
+    traced: Vec<Traced>,
     output: Output<'a>,
 }
 
 impl<'a> Batch<'a> {
     fn new(plan: &'a crate::plan::Plan) -> Self {
-        Self { units: Vec::new(), took: Vec::new(), output: Output::new(plan, 0) }
+        Self { units: Vec::new(), took: Vec::new(), traced: Vec::new(), output: Output::new(plan, 0) }
     }
 
     fn with(mut self, unit: UnitId) -> Self {
@@ -225,8 +230,9 @@ impl<'a> Batch<'a> {
         outcome: Result<(), Failure>,
         now: Instant,
         marks: &mut Vec<(usize, usize)>,
+        options: &CrewOptions,
     ) -> RecordWork {
-        let UnderWay { unit, entry, began, .. } = record;
+        let UnderWay { unit, entry, began, traced, .. } = record;
         let output = &mut self.output;
         output.marks(marks);
         // After a panic the blocks are rewound and `work` is cleared, so nothing half-made is seen.
@@ -235,6 +241,9 @@ impl<'a> Batch<'a> {
                 .unwrap_or_else(|_| Err(panicked(entry.attempt, "sinks")))
         });
         output.settle(&entry, outcome, marks);
+        if let (Some(traced), Some(tracer)) = (traced, &options.tracer) {
+            self.traced.extend(traced.end(tracer, &entry, output.last()));
+        }
         self.units.push(unit);
         self.took.push(now.duration_since(began));
         work.clear();
@@ -247,8 +256,8 @@ impl<'a> Batch<'a> {
         }
         let result = self.output.finish(self.units);
         let charge = options.budget.charge(block_bytes(&result));
+        let (flight, took, traced) = (options.flight, self.took, self.traced);
         // A closed mailbox means that the pair is gone.
-        let _ =
-            options.mailbox.send(Input::Waited { flight: options.flight, result, took: self.took, charge });
+        let _ = options.mailbox.send(Input::Waited { flight, result, traced, took, charge });
     }
 }

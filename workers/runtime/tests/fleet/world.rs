@@ -137,6 +137,7 @@ impl World {
             letters: letters.clone(),
             spool: None,
             metrics: metrics.clone(),
+            tracer: None,
             status: Arc::clone(&status),
             heartbeat: Arc::clone(&heartbeat),
         };

@@ -39,7 +39,7 @@ pub use scale::ScaleOptions;
 pub(crate) use secret::is_secret_name;
 pub use secret::{REDACTED, Secret};
 pub(crate) use service::LISTEN_FORMAT;
-pub use service::{HttpOptions, Level, Listen, LogFormat, TelemetryOptions};
+pub use service::{HttpOptions, Level, Listen, LogFormat, TelemetryOptions, Traces};
 pub use sink::{SinkEntry, SinkKind, TopicFormat, TopicSinkOptions};
 pub use step::StepOptions;
 

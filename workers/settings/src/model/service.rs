@@ -85,7 +85,7 @@ impl JsonSchema for Listen {
     }
 }
 
-/// The worker's own log, on stderr.
+/// The worker's own log, on stderr, and its spans.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryOptions {
@@ -93,6 +93,21 @@ pub struct TelemetryOptions {
     pub log: LogFormat,
     /// The least severe level that is written.
     pub level: Level,
+    /// Whether spans are made of records that are traced: `auto` when the environment names an OTLP endpoint (`OTEL_*`).
+    pub traces: Traces,
+}
+
+/// Whether spans are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Traces {
+    /// When the environment names a place to send them to.
+    #[default]
+    Auto,
+    /// Yes; without an endpoint to the Collector on this host.
+    On,
+    /// No, whatever the environment says.
+    Off,
 }
 
 /// How log lines look.

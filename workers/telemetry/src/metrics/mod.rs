@@ -6,6 +6,7 @@ mod pair;
 mod process;
 #[cfg(test)]
 mod reference;
+mod spans;
 mod spool;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use pair::PairMetrics;
+pub use spans::{SpanLoss, SpanMetrics};
 use spool::SpoolMetrics;
 
 /// Labels of what belongs to a pair.
@@ -184,6 +186,7 @@ struct Families {
     budget_pauses: Counter,
     large_waiting: Gauge,
     spool: SpoolMetrics,
+    spans: SpanMetrics,
 }
 
 impl Families {
@@ -225,6 +228,7 @@ impl Families {
             budget_pauses: Counter::default(),
             large_waiting: Gauge::default(),
             spool: SpoolMetrics::default(),
+            spans: SpanMetrics::default(),
         };
         families.name_records(r);
         families.name_pairs(r);
@@ -303,6 +307,7 @@ impl Families {
         let help = "Partitions that wait for room for a large record";
         r.register("large_records_waiting", help, self.large_waiting.clone());
         self.spool.name(r);
+        self.spans.name(r);
     }
 }
 
@@ -415,6 +420,11 @@ impl Metrics {
     /// The time one unit took in the steps.
     pub fn unit(&self, took: Duration) {
         self.inner.families.unit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The metrics of spans.
+    pub fn spans(&self) -> SpanMetrics {
+        self.inner.families.spans.clone()
     }
 
     /// Counts a drain that ended by its deadline.

@@ -10,7 +10,7 @@ use longshore_core::item::FilterReason;
 use longshore_core::pair::{CommitResult, Tally};
 use longshore_core::{Failure, Offset, PairId, Reason};
 
-use super::{Metrics, PairState, Rebalance};
+use super::{Metrics, PairState, Rebalance, SpanLoss};
 
 const INTRODUCTION: &str = "\
 # Metrics
@@ -51,6 +51,7 @@ fn used() -> Metrics {
     metrics.rebalance(Rebalance::Assigned);
     metrics.commit(&CommitResult::Done);
     metrics.pairs(PairState::Running, 1);
+    metrics.spans().lost(SpanLoss::Full, 1);
     metrics
 }
 

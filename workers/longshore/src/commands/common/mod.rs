@@ -8,6 +8,7 @@ pub(crate) mod found;
 pub(crate) mod identity;
 pub(crate) mod journal;
 pub(crate) mod run;
+pub(crate) mod traces;
 pub(crate) mod value;
 pub(crate) mod watch;
 pub(crate) mod when;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longshore_core::headers::{HeaderText, LetterHeaders};
 use longshore_kafka::RecordBuffer;
+use longshore_telemetry::trace::Story;
 
 /// Where a letter stands; the topic's name is shared by all of them.
 pub(super) type Place = (Arc<str>, i32, i64);
@@ -17,6 +18,8 @@ pub(super) struct Batch {
     pub(super) letters: Vec<(usize, Place)>,
     /// Where they go.
     pub(super) topics: Vec<String>,
+    /// The traced ones of them.
+    pub(super) stories: Vec<(Place, Story)>,
     /// Why the letter behind them cannot become a record.
     pub(super) failed: Option<String>,
     text: HeaderText,
@@ -27,6 +30,7 @@ impl Batch {
     pub(super) fn clear(&mut self) {
         self.records.clear();
         self.letters.clear();
+        self.stories.clear();
         self.failed = None;
     }
 

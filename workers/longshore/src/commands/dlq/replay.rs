@@ -18,6 +18,7 @@ use crate::commands::common::answer::runtime;
 use crate::commands::common::ask::{Answer, ask};
 use crate::commands::common::choose::Choice;
 use crate::commands::common::run::{new_run, places};
+use crate::commands::common::traces::Spans;
 use crate::commands::common::writer::{Which, Writer};
 use crate::commands::common::{identity, when};
 use crate::commands::connection::typed;
@@ -96,6 +97,7 @@ fn begin<'a>(
         selected: plan.selected,
         handled: plan.held,
         stop: stop_at_signals()?,
+        spans: Spans::start(output),
         output,
     })
 }
@@ -161,7 +163,9 @@ pub(super) fn resume(
     let transform = if run.transform.is_empty() { None } else { Some(compiled(pairs)?) };
     let (inputs, stop) = (Inputs::of(&scope)?, stop_at_signals()?);
     let options = &scope.options;
-    let sender = Sender { options, inputs, transform, writer, runtime, run, selected, handled, stop, output };
+    let spans = Spans::start(output);
+    let sender =
+        Sender { options, inputs, transform, writer, runtime, run, selected, handled, stop, spans, output };
     finish(sender, connection, output)
 }
 
@@ -184,7 +188,9 @@ fn take_over(run: &mut Run, rate: Option<u64>) {
 
 fn finish(mut sender: Sender<'_>, connection: &Connection, output: &Output) -> Result<(), End> {
     let resume = format!("longshore dlq replay resume{} {}", typed(connection), sender.run.id);
-    let outcome = sender.send().map_err(|end| {
+    let sent = sender.send();
+    std::mem::replace(&mut sender.spans, Spans::none()).finish(output);
+    let outcome = sent.map_err(|end| {
         let code = end.code;
         End::new(code, format!("{}\n  next: {resume}", end.message))
     })?;

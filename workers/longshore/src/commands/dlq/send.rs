@@ -13,16 +13,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use longshore_conditions::Transform;
 use longshore_core::headers::{self, LetterHeaders, is_kept, is_ours};
 use longshore_core::journal::{BLOCK_OFFSETS, Marks, Run, RunState, Target};
 use longshore_core::letter::{LetterRef, is_foreign};
-use longshore_core::{Class, Offset};
+use longshore_core::trace::{self, TRACEPARENT};
+use longshore_core::{Class, Failure, Offset};
 use longshore_kafka as kafka;
 use longshore_kafka::{BatchTicket, BufferedHeader, Producer, ReadFrom, ReadUntil, Reader, RecordView};
 use longshore_runtime::crash::{self, Point};
+use longshore_telemetry::trace::Story;
 use tokio::runtime::Runtime;
 
 use super::batch::{Batch, Place};
@@ -31,6 +33,7 @@ use crate::commands::common::answer::wait;
 use crate::commands::common::choose::LetterItem;
 use crate::commands::common::found::{Found, State};
 use crate::commands::common::journal::{SILENCE, unanswered};
+use crate::commands::common::traces::Spans;
 use crate::commands::common::writer::{Relief, Which, Writer};
 use crate::exit::{End, Exit};
 use crate::output::{Output, Progress, counted, grouped};
@@ -61,6 +64,7 @@ pub(super) struct Sender<'a> {
     /// Letters of this run that are done with.
     pub(super) handled: Marks,
     pub(super) stop: Arc<AtomicBool>,
+    pub(super) spans: Spans,
     pub(super) output: &'a Output,
 }
 
@@ -90,6 +94,7 @@ impl Sender<'_> {
             waiting: VecDeque::new(),
             behind: 0,
             ends: BTreeMap::new(),
+            stories: BTreeMap::new(),
             touched: BTreeSet::new(),
             noted: Instant::now(),
             began: Instant::now(),
@@ -185,6 +190,8 @@ impl Sender<'_> {
             .run
             .rate
             .map_or(BATCH_RECORDS, |rate| usize::try_from(rate / 10).unwrap_or(1).clamp(1, BATCH_RECORDS));
+        let now = SystemTime::now();
+        way.stories.extend(batch.stories.iter().map(|(place, story)| (place.clone(), (story.clone(), now))));
         let headers = batch.records.headers();
         let (mut from, mut bytes) = (0, 0);
         for at in 0..batch.records.len() {
@@ -261,6 +268,9 @@ impl Sender<'_> {
         let mut ended = None;
         for failed in failed {
             refused.insert(failed.row);
+            if let Some(place) = places.get(failed.row) {
+                self.tell_span(way, &topic, place, Some(&failed.failure));
+            }
             match failed.failure.class {
                 // This letter alone: it stays open, and the others go on.
                 Class::Reject => {
@@ -272,6 +282,7 @@ impl Sender<'_> {
                 Class::Retry { .. } | Class::Halt => ended = Some(End::from(failed.failure)),
             }
         }
+        places.iter().for_each(|place| self.tell_span(way, &topic, place, None));
         for (row, (topic, partition, offset)) in places.into_iter().enumerate() {
             if !refused.contains(&row) && self.handled.insert(&topic, partition, offset) {
                 self.run.counts.handled += 1;
@@ -280,6 +291,29 @@ impl Sender<'_> {
         }
         way.progress.tick(self.run.counts.handled);
         ended.map_or(Ok(()), Err)
+    }
+
+    /// A letter is answered for.
+    fn tell_span(&self, way: &mut Way, to: &str, place: &Place, failure: Option<&Failure>) {
+        let Some(tracer) = self.spans.tracer() else { return };
+        let Some((story, since)) = way.stories.remove(place) else { return };
+        let letter = format!("{}/{}/{}", place.0, place.1, place.2);
+        tracer.send(&story, to, since, Some((&self.run.id, &letter)), failure);
+    }
+
+    /// The trace that goes on with a letter: that of its headers, or that of the record which it was.
+    fn story(&self, letter: &LetterRef<'_>, own: &[(&[u8], Option<&[u8]>)]) -> Option<Story> {
+        let tracer = self.spans.tracer()?;
+        tracer.carried(trace::carried(own.iter().copied()), || {
+            let said = letter.said().ok().flatten();
+            let origin = said.map(|said| (said.origin, said.origin_timestamp_ms));
+            origin.map_or_else(
+                || tracer.new_trace(),
+                |(origin, at_ms)| {
+                    trace::trace_of(origin.topic.as_str(), origin.partition.0, origin.offset.0, at_ms)
+                },
+            )
+        })
     }
 
     /// Waits for all answers; the first failure is told when all are there.
@@ -377,6 +411,7 @@ impl Sender<'_> {
         let partition = again.as_ref().map(|again| again.origin.partition.0);
         let stands = format!("{topic}/{}/{}", record.partition(), record.offset());
         let here: Place = (Arc::clone(topic), record.partition(), record.offset());
+        let told = here.clone();
         match &self.transform {
             None => batch.begin(to, here, (partition, record.key(), record.value())),
             Some(transform) => {
@@ -391,9 +426,14 @@ impl Sender<'_> {
                 batch.begin(to, here, (partition, key, value));
             }
         }
+        let story = self.story(&letter, &own);
         // A new record has a count of its own.
         own.retain(|(name, _)| again.is_some() || !is_ours(name));
         own.into_iter().for_each(|(name, value)| batch.records.header(name, value));
+        if let Some(trace) = story.as_ref().and_then(Story::header) {
+            batch.records.header(TRACEPARENT.as_bytes(), Some(trace.to_string().as_bytes()));
+        }
+        batch.stories.extend(story.map(|story| (told, story)));
         batch.records.header(headers::REPLAY_ID.as_bytes(), Some(self.run.id.as_bytes()));
         batch.records.header(headers::REPLAY_LETTER.as_bytes(), Some(stands.as_bytes()));
         match again {
@@ -418,6 +458,8 @@ struct Way {
     /// The first so many of these were sent before the target topics ended at `ends`; all others lie behind.
     behind: usize,
     ends: BTreeMap<String, Vec<i64>>,
+    /// The traced letters on their way, and since when.
+    stories: BTreeMap<Place, (Story, SystemTime)>,
     /// Blocks with letters that the journal does not know as handled yet.
     touched: BTreeSet<Place>,
     noted: Instant,

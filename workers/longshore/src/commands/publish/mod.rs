@@ -3,11 +3,16 @@
 mod input;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use longshore_core::Failure;
+use longshore_core::trace::TRACEPARENT;
 use longshore_kafka as kafka;
 use longshore_kafka::ProducerRecord;
+use longshore_telemetry::Tracer;
+use longshore_telemetry::trace::Story;
 
+use super::common::traces::Spans;
 use super::connection::{self, Target};
 use crate::cli::{Compression, Publish, Unit};
 use crate::exit::{End, Exit};
@@ -33,11 +38,20 @@ pub(crate) fn run(arguments: &Publish, output: &Output) -> Result<(), End> {
     let files = input::expand(&arguments.paths)?;
     let total = input::stored_bytes(&files);
     let publisher = Publisher::new(&target, &topic, arguments.compression)?;
+    let spans = if arguments.trace { Spans::start(output) } else { Spans::none() };
+    if arguments.trace && spans.tracer().is_none() {
+        output.note(
+            "--trace: tracing is off, so no record names a trace; next: set OTEL_EXPORTER_OTLP_ENDPOINT",
+        );
+    }
     let mut sending = publisher.start(output.progress(&format!("publish to {topic}"), None, "records"))?;
+    sending.tracer = spans.tracer().cloned();
     for file in &files {
         input::read(file, arguments.unit, &mut |value| sending.send(message(arguments, file, value)?))?;
     }
-    let sent = sending.finish()?;
+    let sent = sending.finish();
+    spans.finish(output);
+    let sent = sent?;
     let rate = sent.records as f64 / sent.took.as_secs_f64().max(0.001);
     let stored = total.map_or(String::new(), |bytes| format!(" from {} bytes", grouped(bytes)));
     let (confirmed, seconds) = (counted(sent.records, "record"), sent.took.as_secs_f64());
@@ -113,6 +127,7 @@ impl Publisher {
             publisher: self,
             batch: Vec::with_capacity(BATCH_RECORDS),
             batch_bytes: 0,
+            tracer: None,
             waiting: std::collections::VecDeque::new(),
             sent: Sent { records: 0, bytes: 0, took: Duration::ZERO },
             progress,
@@ -120,12 +135,23 @@ impl Publisher {
     }
 }
 
+/// Records without an answer.
+struct Waiting {
+    ticket: kafka::BatchTicket,
+    records: u64,
+    /// The traced ones of them.
+    stories: Vec<(usize, Story)>,
+    since: SystemTime,
+}
+
 /// Records on their way.
 pub(crate) struct Sending<'a> {
     publisher: &'a Publisher,
     batch: Vec<Message>,
     batch_bytes: usize,
-    waiting: std::collections::VecDeque<(kafka::BatchTicket, u64)>,
+    /// Starts the records' traces.
+    tracer: Option<Tracer>,
+    waiting: std::collections::VecDeque<Waiting>,
     sent: Sent,
     progress: Progress,
 }
@@ -156,24 +182,53 @@ impl Sending<'_> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let records: Vec<ProducerRecord<'_>> = self.batch.iter().map(record).collect();
+        let since = SystemTime::now();
+        let stories = self.stories();
+        let named: Vec<(usize, String)> =
+            stories.iter().filter_map(|(row, story)| Some((*row, story.header()?.to_string()))).collect();
+        let headers: Vec<_> = named
+            .iter()
+            .map(|(row, trace)| (*row, [(TRACEPARENT.as_bytes(), Some(trace.as_bytes()))]))
+            .collect();
+        let mut records: Vec<ProducerRecord<'_>> = self.batch.iter().map(record).collect();
+        for (row, headers) in &headers {
+            records[*row].headers = headers;
+        }
         let Publisher { producer, topic, runtime } = self.publisher;
         let send = producer.send_batch(topic, &records);
         let sent = runtime.block_on(async { tokio::time::timeout(PATIENCE, send).await });
         let ticket = sent.map_err(|_| self.silent())??;
-        self.waiting.push_back((ticket, self.batch.len() as u64));
+        self.waiting.push_back(Waiting { ticket, records: self.batch.len() as u64, stories, since });
         self.sent.bytes += self.batch_bytes as u64;
         self.batch.clear();
         self.batch_bytes = 0;
         if self.waiting.len() > BATCHES_WAITING { self.settle() } else { Ok(()) }
     }
 
+    /// The traces that begin with the batch.
+    fn stories(&self) -> Vec<(usize, Story)> {
+        let Some(tracer) = &self.tracer else { return Vec::new() };
+        (0..self.batch.len()).filter_map(|row| Some((row, tracer.root()?))).collect()
+    }
+
+    fn tell_spans(&self, stories: &[(usize, Story)], since: SystemTime, failed: &[kafka::FailedRecord]) {
+        let Some(tracer) = &self.tracer else { return };
+        for (row, story) in stories {
+            let failed = failed.iter().find(|failed| failed.row == *row);
+            let failure: Option<&Failure> = failed.map(|failed| &failed.failure);
+            tracer.send(story, &self.publisher.topic, since, None, failure);
+        }
+    }
+
     /// Waits for the answer to the oldest batch.
     fn settle(&mut self) -> Result<(), End> {
-        let Some((ticket, records)) = self.waiting.pop_front() else { return Ok(()) };
+        let Some(Waiting { ticket, records, stories, since }) = self.waiting.pop_front() else {
+            return Ok(());
+        };
         let answered =
             self.publisher.runtime.block_on(async { tokio::time::timeout(PATIENCE, ticket).await });
         let failed = answered.map_err(|_| self.silent())??;
+        self.tell_spans(&stories, since, &failed);
         if let Some(first) = failed.into_iter().next() {
             let end = End::from(first.failure);
             let confirmed = grouped(self.sent.records);

@@ -1,0 +1,55 @@
+//! The spans of workers and commands.
+
+use std::time::Duration;
+
+use longshore_kafka as kafka;
+use longshore_settings::{Pipeline, Traces};
+use longshore_telemetry::trace::{Switch, Topics, TraceOptions};
+use longshore_telemetry::{Metrics, Tracer};
+
+use crate::cli::VERSION;
+
+/// A worker's spans, if there are to be any. What cannot be traced is worked off all the same.
+pub(crate) fn of_worker(pipeline: &Pipeline, metrics: &Metrics) -> Option<Tracer> {
+    let switch = match pipeline.telemetry.traces {
+        Traces::Auto => Switch::Auto,
+        Traces::On => Switch::On,
+        Traces::Off => Switch::Off,
+    };
+    let topics = pipeline.input.topics.iter().map(|input| Topics {
+        input: input.clone(),
+        retry: kafka::retry_topic(input, &pipeline.pipeline),
+        dead_letters: kafka::dead_letter_topic(input, &pipeline.pipeline),
+    });
+    let options = TraceOptions {
+        switch,
+        service: pipeline.pipeline.clone(),
+        version: VERSION.to_owned(),
+        group: Some(pipeline.group()),
+        topics: topics.collect(),
+    };
+    match Tracer::start(options, metrics.spans()) {
+        Ok(tracer) => {
+            if tracer.is_some() {
+                tracing::info!("spans of traced records go to the OTLP endpoint");
+            }
+            tracer
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no spans: the OTLP exporter cannot be made");
+            None
+        }
+    }
+}
+
+/// Sends what waits, at most so long.
+pub(crate) async fn flush(tracer: Option<Tracer>, deadline: Duration) {
+    let Some(tracer) = tracer else { return };
+    // A thread that still waits for the Collector ends with the process.
+    let lost = tokio::task::spawn_blocking(move || tracer.stop(deadline)).await;
+    match lost {
+        Ok(0) => {}
+        Ok(spans) => tracing::warn!(spans, "spans were not sent before the end"),
+        Err(_) => tracing::warn!("the end of tracing panicked"),
+    }
+}

@@ -1,0 +1,287 @@
+//! The way of spans out of the process: the SDK's batching queue and OTLP exporter, with a count of what is lost. Nobody waits for
+//! it: what finds the queue full is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor};
+
+use super::TraceError;
+use crate::metrics::{SpanLoss, SpanMetrics};
+
+/// How often lost spans are told in the log.
+const TELL_EVERY_S: u64 = 60;
+/// The most bytes of an exporter's words that are told.
+const CAUSE_BYTES: usize = 300;
+
+/// Takes spans.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    processor: BatchSpanProcessor,
+    gate: Arc<Gate>,
+}
+
+impl Outlet {
+    /// Over OTLP, as the environment says.
+    pub(super) fn open(resource: &Resource, queue: usize, metrics: SpanMetrics) -> Result<Self, TraceError> {
+        let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build();
+        let exporter = exporter.map_err(|error| TraceError(plain(&error.to_string())))?;
+        Ok(Self::to(exporter, resource, queue, metrics))
+    }
+
+    fn to<E: SpanExporter + 'static>(
+        exporter: E,
+        resource: &Resource,
+        queue: usize,
+        metrics: SpanMetrics,
+    ) -> Self {
+        let gate = Arc::new(Gate::new(queue, metrics));
+        let counted = Counted { exporter, gate: Arc::clone(&gate) };
+        let mut processor = BatchSpanProcessor::builder(counted).build();
+        processor.set_resource(resource);
+        Self { processor, gate }
+    }
+
+    /// Sends a span when its batch is full, or a moment later.
+    pub(super) fn take(&self, span: SpanData) {
+        if self.gate.enter() {
+            self.processor.on_end(span);
+        }
+    }
+
+    /// Counts spans that were not even made.
+    pub(super) fn lose(&self, spans: usize) {
+        self.gate.lose(SpanLoss::Full, spans, QUEUE_FULL);
+    }
+
+    /// Sends what waits, at most so long; the number of spans that are lost with the end.
+    pub(super) fn close(&self, deadline: Duration) -> usize {
+        if self.processor.shutdown_with_timeout(deadline).is_ok() {
+            return 0;
+        }
+        let left = self.gate.waiting.load(Ordering::Relaxed) + self.gate.under_way.load(Ordering::Relaxed);
+        self.gate.metrics.lost(SpanLoss::Stop, left);
+        left
+    }
+
+    /// The most spans that wait.
+    pub(super) fn queue(&self) -> usize {
+        self.gate.most
+    }
+}
+
+const QUEUE_FULL: &str = "more spans than the Collector takes: the queue is full";
+
+/// Counts who is in the queue. The SDK drops what finds it full and tells nobody how many; nothing that passes here finds it full.
+#[derive(Debug)]
+struct Gate {
+    waiting: AtomicUsize,
+    /// With the exporter.
+    under_way: AtomicUsize,
+    most: usize,
+    metrics: SpanMetrics,
+    began: Instant,
+    /// When the log may be told again, seconds since the beginning.
+    quiet_until_s: AtomicU64,
+    untold: AtomicUsize,
+}
+
+impl Gate {
+    fn new(most: usize, metrics: SpanMetrics) -> Self {
+        Self {
+            waiting: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+            most,
+            metrics,
+            began: Instant::now(),
+            quiet_until_s: AtomicU64::new(0),
+            untold: AtomicUsize::new(0),
+        }
+    }
+
+    fn enter(&self) -> bool {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) < self.most {
+            return true;
+        }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.lose(SpanLoss::Full, 1, QUEUE_FULL);
+        false
+    }
+
+    fn lose(&self, why: SpanLoss, spans: usize, cause: &str) {
+        if spans == 0 {
+            return;
+        }
+        self.metrics.lost(why, spans);
+        self.untold.fetch_add(spans, Ordering::Relaxed);
+        let now = self.began.elapsed().as_secs();
+        let quiet_until = self.quiet_until_s.load(Ordering::Relaxed);
+        let next = now + TELL_EVERY_S;
+        let order = Ordering::Relaxed;
+        if now < quiet_until || self.quiet_until_s.compare_exchange(quiet_until, next, order, order).is_err()
+        {
+            return;
+        }
+        let spans = self.untold.swap(0, Ordering::Relaxed);
+        tracing::warn!(spans, cause, "spans are lost; records are not affected");
+    }
+}
+
+/// An exporter that counts.
+#[derive(Debug)]
+struct Counted<E> {
+    exporter: E,
+    gate: Arc<Gate>,
+}
+
+impl<E: SpanExporter> SpanExporter for Counted<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        self.gate.under_way.store(spans, Ordering::Relaxed);
+        self.gate.waiting.fetch_sub(spans, Ordering::Relaxed);
+        let exported = self.exporter.export(batch).await;
+        self.gate.under_way.store(0, Ordering::Relaxed);
+        match &exported {
+            Ok(()) => self.gate.metrics.exported(spans),
+            Err(OTelSdkError::InternalFailure(words)) => {
+                self.gate.lose(SpanLoss::Export, spans, &plain(words));
+            }
+            Err(error) => self.gate.lose(SpanLoss::Export, spans, &plain(&error.to_string())),
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn shutdown(&self) -> OTelSdkResult {
+        self.exporter.shutdown()
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+/// An exporter's words without what would be credentials in an address, on one line, of a bounded length (I10).
+fn plain(words: &str) -> String {
+    let mut plain = String::new();
+    for (number, part) in words.split("://").enumerate() {
+        let authority = part.find(['/', ' ', ')', '?']).unwrap_or(part.len());
+        let from = part[..authority].rfind('@').filter(|_| number > 0).map_or(0, |at| at + 1);
+        if number > 0 {
+            plain.push_str("://");
+        }
+        // What an address asks for may be a secret as well.
+        let rest = &part[from..];
+        let query = rest.find('?').filter(|_| number > 0);
+        plain.push_str(&rest[..query.unwrap_or(rest.len())]);
+        if let Some(query) = query {
+            let behind = rest[query..].find([' ', ')']).map_or(rest.len(), |at| query + at);
+            plain.push_str(&rest[behind..]);
+        }
+    }
+    let mut plain: String =
+        plain.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let end = (0..=CAUSE_BYTES.min(plain.len())).rev().find(|at| plain.is_char_boundary(*at));
+    plain.truncate(end.unwrap_or(0));
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+    use crate::Metrics;
+    use crate::trace::spans;
+
+    /// Answers an export when it is told to.
+    #[derive(Debug)]
+    struct Slow {
+        asked: Sender<usize>,
+        answers: Mutex<Receiver<OTelSdkResult>>,
+    }
+
+    impl SpanExporter for Slow {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            let _ = self.asked.send(batch.len());
+            let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            answers.recv().unwrap_or(Err(OTelSdkError::AlreadyShutdown))
+        }
+    }
+
+    /// Scenario: the Collector keeps a batch without an answer while more spans come than the queue holds, then fails it, then works.
+    /// Guarantee: whoever makes spans never waits, and each span is counted once: as exported, as lost by the queue, or as lost by
+    /// the Collector.
+    #[test]
+    fn every_span_is_counted_once() {
+        let (asked, exports) = channel();
+        let (answer, answers) = channel();
+        let metrics = Metrics::new("x");
+        let exporter = Slow { asked, answers: Mutex::new(answers) };
+        let queue = 2048;
+        let outlet = Outlet::to(exporter, &Resource::builder_empty().build(), queue, metrics.spans());
+        // A batch is full at 512 spans, by the SDK's default.
+        (0..512).for_each(|_| outlet.take(spans::tests::span()));
+        let first = exports.recv_timeout(Duration::from_secs(30)).unwrap();
+        let began = Instant::now();
+        (0..5_000).for_each(|_| outlet.take(spans::tests::span()));
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert_eq!(outlet.gate.waiting.load(Ordering::Relaxed), queue);
+        answer.send(Err(OTelSdkError::InternalFailure("refused".into()))).unwrap();
+        (0..100).for_each(|_| answer.send(Ok(())).unwrap());
+        assert_eq!(outlet.close(Duration::from_secs(30)), 0);
+        let text = metrics.render();
+        let count = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+            line.trim().parse::<usize>().unwrap()
+        };
+        assert_eq!(count("longshore_spans_dropped_total{cause=\"export\"}"), first);
+        let full = count("longshore_spans_dropped_total{cause=\"queue_full\"}");
+        assert_eq!(full, 5_512 - first - queue);
+        assert_eq!(count("longshore_spans_exported_total"), queue);
+    }
+
+    /// Scenario: the process ends while the Collector does not answer. Guarantee: the end waits no longer than its deadline, and what
+    /// waited is counted as lost.
+    #[test]
+    fn an_end_does_not_wait_for_the_collector() {
+        let (asked, exports) = channel();
+        let (_answer, answers) = channel();
+        let metrics = Metrics::new("x");
+        let exporter = Slow { asked, answers: Mutex::new(answers) };
+        let outlet = Outlet::to(exporter, &Resource::builder_empty().build(), 2048, metrics.spans());
+        (0..512).for_each(|_| outlet.take(spans::tests::span()));
+        exports.recv_timeout(Duration::from_secs(30)).unwrap();
+        (0..10).for_each(|_| outlet.take(spans::tests::span()));
+        let left = 522;
+        let began = Instant::now();
+        assert_eq!(outlet.close(Duration::from_millis(50)), left);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(
+            metrics.render().contains(&format!("longshore_spans_dropped_total{{cause=\"stop\"}} {left}\n"))
+        );
+    }
+
+    /// Guarantee (I10): no credentials of an endpoint's address reach the log.
+    #[test]
+    fn words_are_told_without_credentials() {
+        let words = "error sending request for url (https://user:pass@collector:4318/v1/traces?token=x): dns\n\u{1b}[31m";
+        assert_eq!(
+            plain(words),
+            "error sending request for url (https://collector:4318/v1/traces): dns  [31m"
+        );
+        assert_eq!(plain("mail me@home, no address"), "mail me@home, no address");
+        assert_eq!(plain(&"ä".repeat(1_000)).len(), 300);
+    }
+}
