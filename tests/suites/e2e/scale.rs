@@ -99,6 +99,6 @@ fn without_a_broker_there_is_no_number() {
     assert_eq!(said["cause"], "broker", "{said}");
     assert!(said["pods"].is_null(), "{said}");
     broker.restart(1).unwrap();
-    wait_until("it answers again", PATIENCE, || answer(&mut worker).is_some());
+    worker.wait_until("it answers again", |worker| answer(worker).is_some());
     worker.stop();
 }

@@ -23,7 +23,6 @@ impl Admin {
     /// # Errors
     /// [`longshore_core::Reason::BrokerTopicMissing`] and the other reasons `broker.*`; the embedded broker cannot tell.
     pub fn fleet(&self, group: &str, topics: &[(String, Option<String>)]) -> Result<FleetLook, Failure> {
-        let found = self.group(group)?;
         let mut partitions = Vec::new();
         for (input, retry) in topics {
             // Commits first: an end asked later is never before a commit asked earlier.
@@ -42,6 +41,9 @@ impl Admin {
             }
             partitions.append(&mut looks);
         }
+        // Last, when brokers have just answered: a description that is asked for while none does, and answered after its deadline, ends the process in an
+        // assertion of librdkafka (`eonce->refcnt > 0`).
+        let found = self.group(group)?;
         let members = found.members.len() as u32;
         Ok(FleetLook { members, rebalancing: found.rebalancing, partitions })
     }
