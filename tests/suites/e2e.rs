@@ -39,6 +39,8 @@ mod rewind;
 mod said;
 #[path = "e2e/scale.rs"]
 mod scale;
+#[path = "e2e/scaler.rs"]
+mod scaler;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/service.rs"]

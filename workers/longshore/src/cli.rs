@@ -45,6 +45,13 @@ Examples:
   longshore lag -c my-logs/pipeline.yaml --watch 5
   longshore lag --broker localhost:9092 -g billing -t orders -o ndjson";
 
+const SCALER_EXAMPLES: &str = "\
+Examples:
+  longshore scaler my-logs/pipeline.yaml
+  curl -s localhost:9090/scale
+  longshore scaler my-logs/pipeline.yaml --listen 0.0.0.0:9090 \\
+    --set scale.min=0";
+
 /// Kafka workers that lose nothing and apply nothing twice.
 #[derive(Debug, Parser)]
 #[command(name = "longshore", version = VERSION, after_help = EXAMPLES, max_term_width = 80)]
@@ -119,6 +126,9 @@ pub(crate) enum Command {
     /// Show what sinks hold, check it, or merge small files into a new folder.
     #[command(after_help = sink::EXAMPLES)]
     Sink(sink::Sink),
+    /// Answer how many pods the fleet needs, for KEDA and over HTTP.
+    #[command(after_help = SCALER_EXAMPLES)]
+    Scaler(Scaler),
     /// Show or make the topics that a pipeline needs.
     Topics(Topics),
     /// Check the Avro schemas of a folder.
@@ -146,6 +156,17 @@ pub(crate) struct Connection {
     /// Take the connection from a pipeline file.
     #[arg(short = 'c', long = "config", value_name = "PIPELINE")]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scaler {
+    /// The pipeline file.
+    pub(crate) pipeline: PathBuf,
+    /// Where KEDA's external scaler (gRPC, plaintext) and /scale (HTTP) are served.
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
 }

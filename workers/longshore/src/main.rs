@@ -47,6 +47,7 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), exit::End> {
         Command::Retry(arguments) => commands::retry::run(&arguments, output),
         Command::Rewind(arguments) => commands::rewind::run(&arguments, output),
         Command::Sink(arguments) => commands::sink::run(&arguments, output),
+        Command::Scaler(arguments) => commands::scaler::run(&arguments, output),
         Command::Topics(arguments) => commands::topics::run(&arguments, output),
         Command::Schema(arguments) => commands::schema::run(&arguments, output),
         Command::Init(arguments) => commands::init::run(&arguments, output),

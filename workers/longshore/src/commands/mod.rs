@@ -10,6 +10,7 @@ pub(crate) mod lag;
 pub(crate) mod publish;
 pub(crate) mod retry;
 pub(crate) mod rewind;
+pub(crate) mod scaler;
 pub(crate) mod schema;
 pub(crate) mod sink;
 pub(crate) mod tap;

@@ -1,8 +1,9 @@
-//! How many pods the fleet is to have, asked of any worker (`/scale`).
+//! How many pods the fleet is to have, asked of any worker (`/scale`) or of a process for it (`longshore scaler`).
 //!
 //! **Architecture invariant:** whoever is asked answers for the fleet, from Kafka alone, and nothing it knows of itself counts. So any one may be
 //! asked, and nothing is summed. What it does not know is an error and never a number.
 
+pub(crate) mod external;
 pub(crate) mod page;
 mod watch;
 

@@ -23,6 +23,8 @@ const UNASKED: Duration = Duration::from_secs(3_600);
 pub(crate) enum Mode {
     /// A worker: once it is asked, and only while the group has members, of which it will be one.
     Worker,
+    /// A process of its own, which has to know when the first worker is needed.
+    Scaler,
 }
 
 /// A watch over a fleet; clones share it.

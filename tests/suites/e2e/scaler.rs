@@ -1,0 +1,152 @@
+//! `longshore scaler` from the outside: over HTTP, and over gRPC as KEDA asks.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use longshore_tests::harness::{Longshore, Record, Rig, http, shared_broker, wait_for};
+use rustix::process::Signal;
+use tonic::codec::Streaming;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The messages as KEDA has them (`externalscaler.proto`), written apart from the command's own.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ScaledObjectRef {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    namespace: String,
+    #[prost(map = "string, string", tag = "3")]
+    scaler_metadata: std::collections::HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct IsActive {
+    #[prost(bool, tag = "1")]
+    result: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Spec {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(int64, tag = "2")]
+    target: i64,
+    #[prost(double, tag = "3")]
+    target_float: f64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Specs {
+    #[prost(message, repeated, tag = "1")]
+    specs: Vec<Spec>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Metrics {
+    #[prost(message, optional, tag = "1")]
+    object: Option<ScaledObjectRef>,
+    #[prost(string, tag = "2")]
+    name: String,
+}
+
+fn object() -> ScaledObjectRef {
+    let scaler_metadata = [("scalerAddress".to_owned(), "here".to_owned())].into();
+    ScaledObjectRef { name: "workers".into(), namespace: "default".into(), scaler_metadata }
+}
+
+/// A real gRPC client.
+struct Client {
+    runtime: tokio::runtime::Runtime,
+    grpc: tonic::client::Grpc<Channel>,
+}
+
+impl Client {
+    fn to(address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        let channel = runtime.block_on(endpoint.connect()).unwrap();
+        Self { runtime, grpc: tonic::client::Grpc::new(channel) }
+    }
+
+    fn ask<Q, A>(&mut self, method: &str, question: Q) -> Result<A, Status>
+    where
+        Q: prost::Message + Send + Sync + 'static,
+        A: prost::Message + Default + Send + Sync + 'static,
+    {
+        let path = format!("/externalscaler.ExternalScaler/{method}").parse().unwrap();
+        self.runtime.block_on(async {
+            self.grpc.ready().await.unwrap();
+            let codec = ProstCodec::<Q, A>::default();
+            Ok(self.grpc.unary(Request::new(question), path, codec).await?.into_inner())
+        })
+    }
+
+    /// The next word of a stream, which begins here.
+    fn first_word(&mut self) -> IsActive {
+        let path = "/externalscaler.ExternalScaler/StreamIsActive".parse().unwrap();
+        self.runtime.block_on(async {
+            self.grpc.ready().await.unwrap();
+            let codec = ProstCodec::<ScaledObjectRef, IsActive>::default();
+            let answer = self.grpc.server_streaming(Request::new(object()), path, codec).await.unwrap();
+            let mut words: Streaming<IsActive> = answer.into_inner();
+            tokio::time::timeout(PATIENCE, words.message()).await.unwrap().unwrap().unwrap()
+        })
+    }
+}
+
+/// Where the scaler listens, by what it says.
+fn address(scaler: &Longshore) -> SocketAddr {
+    wait_for("the scaler listens", PATIENCE, || {
+        let said = scaler.stderr();
+        said.split("bound=").nth(1)?.split_whitespace().next()?.parse().ok()
+    })
+}
+
+/// Scenario: a fleet at zero without anything to do; KEDA asks. Then a backlog comes, with nobody there to see it. Guarantee: unavailable until the group was looked
+/// at for long enough; then inactive and zero; then active and one at least; HTTP says the same; a method that is not there is unimplemented.
+#[test]
+fn keda_is_answered_while_the_fleet_is_at_zero() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-scaler").with_topics(3);
+    let file = rig.file().display().to_string();
+    let mut scaler = Longshore::start(["scaler", &file, "--listen", "127.0.0.1:0", "--set", "scale.min=0"]);
+    let at = address(&scaler);
+    let mut client = Client::to(at);
+    let early = client.ask::<_, IsActive>("IsActive", object()).unwrap_err();
+    assert_eq!(early.code(), Code::Unavailable, "{early}");
+    assert_eq!(http::answer(at, "/scale").unwrap().0, 503);
+
+    let idle = wait_for("it knows", PATIENCE, || client.ask::<_, IsActive>("IsActive", object()).ok());
+    assert!(!idle.result);
+    let specs: Specs = client.ask("GetMetricSpec", object()).unwrap();
+    let [spec] = specs.specs.as_slice() else { panic!("{specs:?}") };
+    assert_eq!((spec.target, spec.target_float), (1, 1.0));
+    let question = || Metrics { object: Some(object()), name: spec.name.clone() };
+    let none: Specs = client.ask("GetMetrics", question()).unwrap();
+    assert_eq!((none.specs[0].name.as_str(), none.specs[0].target), (spec.name.as_str(), 0));
+    assert!(!client.first_word().result);
+    let unknown = client.ask::<_, Specs>("StreamMetricSpec", object()).unwrap_err();
+    assert_eq!(unknown.code(), Code::Unimplemented, "{unknown}");
+
+    let records: Vec<Record> = (0..500).map(|n| Record::new(&format!("k{n}"), "{\"n\":1}")).collect();
+    rig.witness.publish(&rig.topic, &records);
+    wait_for("it is active", PATIENCE, || {
+        client.ask::<_, IsActive>("IsActive", object()).ok().filter(|said| said.result)
+    });
+    let some: Specs = client.ask("GetMetrics", question()).unwrap();
+    assert!(some.specs[0].target >= 1 && some.specs[0].target_float >= 1.0, "{some:?}");
+    let (code, body) = http::answer(at, "/scale").unwrap();
+    assert_eq!(code, 200, "{body}");
+    let said: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (said["lag"].as_u64(), said["pods"].as_i64()),
+        (Some(500), Some(some.specs[0].target)),
+        "{said}"
+    );
+    scaler.signal(Signal::TERM);
+    assert!(scaler.wait(PATIENCE).success());
+}

@@ -1,0 +1,185 @@
+//! KEDA's external scaler: gRPC with the messages of `externalscaler.proto` (KEDA v2.21), written by hand so that nobody needs protoc.
+
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::post;
+use futures::stream::{self, BoxStream};
+use tonic::Status;
+use tonic::server::{Grpc, ServerStreamingService, UnaryService};
+use tonic_prost::ProstCodec;
+
+use super::Watch;
+
+/// The metric's name; what KEDA asks for by another one is answered with this one.
+const METRIC: &str = "longshore-pods";
+/// Between two words on a stream.
+const PACE: Duration = Duration::from_secs(5);
+
+/// Which ScaledObject asks. What it says of itself is nothing to us: one process is for one pipeline.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ScaledObjectRef {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct IsActiveResponse {
+    #[prost(bool, tag = "1")]
+    result: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct GetMetricSpecResponse {
+    #[prost(message, repeated, tag = "1")]
+    metric_specs: Vec<MetricSpec>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MetricSpec {
+    #[prost(string, tag = "1")]
+    metric_name: String,
+    #[prost(int64, tag = "2")]
+    target_size: i64,
+    #[prost(double, tag = "3")]
+    target_size_float: f64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct GetMetricsRequest {
+    #[prost(string, tag = "2")]
+    metric_name: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct GetMetricsResponse {
+    #[prost(message, repeated, tag = "1")]
+    metric_values: Vec<MetricValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MetricValue {
+    #[prost(string, tag = "1")]
+    metric_name: String,
+    #[prost(int64, tag = "2")]
+    metric_value: i64,
+    #[prost(double, tag = "3")]
+    metric_value_float: f64,
+}
+
+/// The service over a watch.
+#[derive(Clone)]
+struct ExternalScaler {
+    watch: Watch,
+}
+
+/// The service's methods as routes. What is not here is answered with 404, which is gRPC's "unimplemented": KEDA asks for `StreamMetricSpec`,
+/// and asks us for the specification instead.
+pub(crate) fn routes(watch: Watch) -> Router {
+    Router::new()
+        .route("/externalscaler.ExternalScaler/IsActive", post(is_active))
+        .route("/externalscaler.ExternalScaler/StreamIsActive", post(stream_is_active))
+        .route("/externalscaler.ExternalScaler/GetMetricSpec", post(metric_spec))
+        .route("/externalscaler.ExternalScaler/GetMetrics", post(metrics))
+        .with_state(ExternalScaler { watch })
+}
+
+async fn is_active(State(own): State<ExternalScaler>, request: Request) -> Response {
+    let method = Once(move |_: ScaledObjectRef| own.is_active());
+    grpc().unary(method, request).await.map(Body::new)
+}
+
+async fn stream_is_active(State(own): State<ExternalScaler>, request: Request) -> Response {
+    grpc().server_streaming(Stream(own), request).await.map(Body::new)
+}
+
+async fn metric_spec(request: Request) -> Response {
+    let method = Once(|_: ScaledObjectRef| Ok(ExternalScaler::spec()));
+    grpc().unary(method, request).await.map(Body::new)
+}
+
+async fn metrics(State(own): State<ExternalScaler>, request: Request) -> Response {
+    let method = Once(move |asked: GetMetricsRequest| own.metrics(&asked));
+    grpc().unary(method, request).await.map(Body::new)
+}
+
+impl ExternalScaler {
+    /// The number, or a status that KEDA takes its fallback for.
+    fn pods(&self) -> Result<u32, Status> {
+        match self.watch.ask() {
+            Ok(answer) => Ok(answer.pods),
+            Err(unknown) => Err(Status::unavailable(format!("{}: {}", unknown.cause, unknown.reason))),
+        }
+    }
+
+    fn is_active(&self) -> Result<IsActiveResponse, Status> {
+        Ok(IsActiveResponse { result: self.pods()? > 0 })
+    }
+
+    /// One for each pod: the autoscaler divides the number by it.
+    fn spec() -> GetMetricSpecResponse {
+        let spec = MetricSpec { metric_name: METRIC.to_owned(), target_size: 1, target_size_float: 1.0 };
+        GetMetricSpecResponse { metric_specs: vec![spec] }
+    }
+
+    fn metrics(&self, request: &GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
+        let pods = self.pods()?;
+        let name = if request.metric_name.is_empty() { METRIC } else { &request.metric_name };
+        let value = MetricValue {
+            metric_name: name.to_owned(),
+            metric_value: pods.into(),
+            metric_value_float: pods.into(),
+        };
+        Ok(GetMetricsResponse { metric_values: vec![value] })
+    }
+
+    /// Whether pods are wanted, now and then. What is not known is left out: an error would end the stream.
+    fn activity(self) -> BoxStream<'static, Result<IsActiveResponse, Status>> {
+        Box::pin(stream::unfold((self, false), |(own, waited)| async move {
+            let mut wait = waited;
+            loop {
+                if wait {
+                    tokio::time::sleep(PACE).await;
+                }
+                wait = true;
+                if let Ok(word) = own.is_active() {
+                    return Some((Ok(word), (own, true)));
+                }
+            }
+        }))
+    }
+}
+
+/// A method that answers once.
+struct Once<F>(F);
+
+impl<Q, A, F: Fn(Q) -> Result<A, Status>> UnaryService<Q> for Once<F> {
+    type Response = A;
+    type Future = Ready<Result<tonic::Response<A>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Q>) -> Self::Future {
+        ready((self.0)(request.into_inner()).map(tonic::Response::new))
+    }
+}
+
+/// A method that goes on answering.
+struct Stream(ExternalScaler);
+
+impl ServerStreamingService<ScaledObjectRef> for Stream {
+    type Response = IsActiveResponse;
+    type ResponseStream = BoxStream<'static, Result<IsActiveResponse, Status>>;
+    type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, _: tonic::Request<ScaledObjectRef>) -> Self::Future {
+        ready(Ok(tonic::Response::new(self.0.clone().activity())))
+    }
+}
+
+fn grpc<Q, A>() -> Grpc<ProstCodec<A, Q>>
+where
+    Q: prost::Message + Default + Send + 'static,
+    A: prost::Message + Send + 'static,
+{
+    Grpc::new(ProstCodec::default())
+}
