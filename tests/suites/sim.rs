@@ -103,14 +103,15 @@ fn schedules_reach_the_rare_corners() {
         "crash.loop",
         "refused rows",
         "refuses the copy",
+        "refuses to carry",
         "decided before a restart",
     ];
     let lines: Vec<String> = (0..1000).flat_map(sim::trace).collect();
     for corner in corners {
         let count = lines.iter().filter(|line| line.contains(corner)).count();
         println!("{corner}: {count} times");
-        // The last one needs a letter decided before a crash whose second run passes; it is rare by nature.
-        let least = if corner.starts_with("decided") { 1 } else { 20 };
+        // One needs a letter decided before a crash whose second run passes, the other a limit lowered just then; both are rare by nature.
+        let least = if corner.starts_with("decided") || corner.ends_with("to carry") { 1 } else { 20 };
         assert!(count >= least, "{corner} came {count} times");
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -159,6 +161,19 @@ impl Witness {
         let gone = block_on(self.admin().delete_topics(&[name], &options()));
         assert!(matches!(gone.as_deref(), Ok([Ok(_)])), "cannot delete topic {name}: {gone:?}");
         wait_until("the topic is gone", PATIENCE, || self.partitions(name) == 0);
+    }
+
+    /// Gives a topic these settings, and no others.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub fn alter_topic(&self, name: &str, settings: &[(&str, &str)]) {
+        let mut wanted = AlterConfig::new(ResourceSpecifier::Topic(name));
+        for (key, value) in settings {
+            wanted = wanted.set(key, value);
+        }
+        let altered = block_on(self.admin().alter_configs([&wanted], &options()));
+        assert!(matches!(altered.as_deref(), Ok([Ok(_)])), "cannot alter topic {name}: {altered:?}");
     }
 
     /// Adds partitions.

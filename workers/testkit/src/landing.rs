@@ -87,7 +87,8 @@ impl World {
                 continue;
             }
             if let Some(origin) = self.refuses(&letter) {
-                self.note(format_args!("   broker: refuses the copy of {origin}"));
+                let what = if letter.to == Destination::Tail { "to carry" } else { "the copy of" };
+                self.note(format_args!("   broker: refuses {what} {origin}"));
                 self.refused_copies.insert(origin);
                 if alive {
                     answers.push((letter.id, Err(Failure::reject(Reason::SinkTooLarge, "too large"))));
@@ -113,15 +114,19 @@ impl World {
 
     /// The record whose copy the retry topic refuses for good; not one that it took before, when nobody heard its answer.
     fn refuses(&mut self, letter: &Letter) -> Option<Offset> {
-        let (Destination::Retry { .. }, Some(origin), true) = (letter.to, letter.origin, self.storm) else {
-            return None;
+        let (origin, first) = (letter.origin?, letter.record.chunk().lane() == Lane::Input);
+        let (before, percent) = match letter.to {
+            Destination::DeadLetters => return None,
+            Destination::Retry { .. } => (0, self.plan.refuses_copies),
+            // The copy that is carried forward is one. Few are.
+            Destination::Tail => (1, self.plan.refuses_copies * 3),
         };
-        let first = letter.record.chunk().lane() == Lane::Input;
-        let same = |copy: &StoredCopy| {
+        let same = |copy: &&StoredCopy| {
             let rank = (copy.headers.attempt, copy.headers.replays);
             copy.origin() == origin && (first || rank == (letter.attempts, letter.replays))
         };
-        let refuses = !self.copies.iter().any(same) && self.random.percent(self.plan.refuses_copies);
+        let refuses =
+            self.storm && self.copies.iter().filter(same).count() <= before && self.random.percent(percent);
         refuses.then_some(origin)
     }
 

@@ -225,3 +225,41 @@ fn two_pipelines_on_one_topic_do_not_mix() {
     worker.stop();
     two.stop();
 }
+
+/// Scenario: a large copy waits for its next try when somebody lowers what the retry topic takes at once; those behind it are through, so it is to
+/// be carried forward, which is refused. Guarantee: its record is a letter with its payload that tells why, and the partition goes on, where it
+/// halted at this start and at each one after it (I9).
+#[test]
+fn a_copy_that_the_retry_topic_takes_no_more_is_a_letter() {
+    const COPIES: usize = 141;
+    let Some(broker) = shared_broker() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-carry-refused", "\n  - parse: { format: json }")
+        .set("failure.retry.cap=10m")
+        .set("failure.retry.span=100")
+        .with_topics(1);
+    // Not compressible, since the topic's limit counts packed bytes.
+    let mut random = longshore_testkit::Random::new(1);
+    let noise: String = (0..60_000).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
+    let mut records = numbered(0..COPIES + 1, COPIES + 1);
+    records[0].value = Some(format!("{{\"n\":0,\"noise\":\"{noise}\"}}").into_bytes());
+    rig.witness.publish(&rig.topic, &records);
+    rig.witness.commit(&rig.group(), &rig.topic, 0, COPIES as i64, "");
+    let copies = records[..COPIES].iter().cloned().enumerate().map(|(offset, copy)| {
+        let copy = copy.to(0).header("longshore.origin", &format!("{}/0/{offset}/0", rig.topic));
+        let copy = copy.header("longshore.attempt", "1").header("longshore.reason", "step.failed");
+        copy.header("longshore.not-before", if offset == 0 { "7258118400000" } else { "1" })
+    });
+    rig.witness.publish(&rig.retry_topic(), &copies.collect::<Vec<_>>());
+    let lowered = [RETRY_SETTINGS, &[("max.message.bytes", "20000")]].concat();
+    rig.witness.alter_topic(&rig.retry_topic(), &lowered);
+    let worker = rig.working();
+    wait_until("no copy waits any more", Duration::from_secs(60), || rig.uncommitted_copies() == 0);
+    rig.witness.publish(&rig.topic, &numbered(COPIES + 1..COPIES + 10, COPIES));
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    worker.stop();
+    let letters = rig.witness.read(&rig.letter_topic());
+    assert_eq!(origins(&letters, "sink.too-large"), [format!("{}/0/0/0", rig.topic)].into());
+    assert_eq!(letters[0].value, records[0].value);
+    let rows = Account::take(&rig).rows;
+    assert_eq!(rows.len(), COPIES + 9);
+}

@@ -280,16 +280,18 @@ impl Pair {
         }
     }
 
-    /// A record that the retry topic refuses goes to the dead letters. One that those refuse has no place left: the offset
-    /// holds and the worker says so, since a letter that cannot be written must not be forgotten.
+    /// A record that the retry topic refuses goes to the dead letters, whether it fails or is carried forward. One that those refuse has no
+    /// place left: the offset holds and the worker says so, since a letter that cannot be written must not be forgotten.
     fn letter_refused(&mut self, letter: LetterId, failure: Failure, now: Moment, actions: &mut Vec<Action>) {
-        let Some(flying) = self.own.letters.flying.get(&letter) else { return };
-        match flying.letter.to {
-            Destination::DeadLetters | Destination::Tail => self.halt(failure, actions),
-            Destination::Retry { .. } => {
-                if let Some(flying) = self.own.letters.take(letter) {
-                    self.hand_over_refused(flying, failure, now, actions);
-                }
+        let Some(to) = self.own.letters.flying.get(&letter).map(|flying| flying.letter.to) else { return };
+        if to == Destination::DeadLetters {
+            return self.halt(failure, actions);
+        }
+        let Some(flying) = self.own.letters.take(letter) else { return };
+        match to {
+            Destination::Tail => self.carry_refused(flying, failure, now, actions),
+            Destination::Retry { .. } | Destination::DeadLetters => {
+                self.hand_over_refused(flying, failure, now, actions);
             }
         }
     }

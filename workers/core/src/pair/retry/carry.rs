@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use crate::pair::letters::Flying;
+use crate::pair::segments::Doomed;
 use crate::pair::{Action, Destination, Pair};
 use crate::rules::Rule;
+use crate::scheduler::Entry;
 use crate::{Failure, Moment, Offset, Reason};
 
 use super::fetch::Why;
@@ -89,6 +91,35 @@ impl Pair {
         let failure = Failure::retry(Reason::RetryParked, "carried forward");
         let flying = Flying::new(entry, Destination::Tail, record, failure, copy.attempt(), copy.replays());
         self.send(flying.instead_of(Some(copy.offset)), actions);
+    }
+
+    /// The retry topic does not take the copy any more, as when its limit on sizes was lowered: the record becomes a letter, like one whose
+    /// first copy is refused. Left where it lies the copy would be refused again at each sweep, and where it waits behind others of its key,
+    /// retention would take it before its turn (I1, I9).
+    pub(in crate::pair) fn carry_refused(
+        &mut self,
+        flying: Flying,
+        failure: Failure,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let (entry, held) = (flying.entry, self.own.held_by(flying.entry.offset));
+        let (covered, all) = (self.own.commits.acknowledged(), self.own.all_sinks());
+        let Some(lane) = &mut self.own.retry else { return };
+        let waits = |copy: &&Copy| copy.state == CopyState::Carried && flying.copies.contains(&copy.offset);
+        let Some(copy) = lane.index.get(entry.offset).filter(waits).copied() else {
+            // It was taken up meanwhile, or a copy that counts more was read: the record has another way.
+            return lane.payloads.let_go(entry.chunk, 1);
+        };
+        lane.through(entry.offset, copy.key());
+        lane.leave(&copy);
+        if held == all && !held.is_empty() {
+            lane.settle(entry.offset, copy.offset, covered);
+            return lane.payloads.let_go(entry.chunk, 1);
+        }
+        lane.join(entry.offset, copy.offset);
+        let (entry, record) = (Entry { held, ..entry }, flying.letter.record);
+        self.decide(Doomed { entry, record, failure, holds: false, replays: copy.replays() }, now, actions);
     }
 
     /// When old copies are looked for next; none when nothing waits, or while payloads of some come, which is told by their coming.

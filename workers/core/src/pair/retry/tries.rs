@@ -200,7 +200,8 @@ impl RetryLane {
         copy.key().is_none_or(|key| self.parking.head(key) == Some(origin)) || !Rule::HeadOnly.holds()
     }
 
-    fn through(&mut self, origin: Offset, key: Option<crate::KeyHash>) {
+    /// A record does not wait any more.
+    pub(super) fn through(&mut self, origin: Offset, key: Option<crate::KeyHash>) {
         self.index.remove(origin);
         self.release_key(origin, key);
     }

@@ -4,12 +4,12 @@ use super::retry::{acknowledge, assign, commits_of, copy_of, headers, policy, wi
 use super::*;
 use crate::headers::LetterHeaders;
 
-fn later(_: i64) -> Verdict {
+pub(super) fn later(_: i64) -> Verdict {
     Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later")))
 }
 
 /// The copy of record 0 with this replay number comes to the retry topic.
-fn replay(hand: &mut Hand, place: i64, replays: u32) {
+pub(super) fn replay(hand: &mut Hand, place: i64, replays: u32) {
     copy_of(hand, place, "a", &LetterHeaders { replays, ..headers(0, 0) });
 }
 
@@ -31,7 +31,7 @@ fn refuse(hand: &mut Hand, letter: LetterId) {
 }
 
 /// Publishes and commits whatever waits; returns the dead letters, and what is committed of the retry lane.
-fn finish(hand: &mut Hand) -> (Vec<Letter>, Option<Offset>) {
+pub(super) fn finish(hand: &mut Hand) -> (Vec<Letter>, Option<Offset>) {
     let (mut letters, mut committed) = (Vec::new(), None);
     for _ in 0..5 {
         hand.pass(Duration::from_secs(10));
@@ -109,4 +109,56 @@ fn copies_that_came_meanwhile_settle_with_the_refused_one() {
     let (dead, committed) = finish(&mut hand);
     assert_eq!(dead.len(), 1);
     assert_eq!((committed, hand.pair.holds()), (Some(Offset(2)), (0, 0)));
+}
+
+/// Copies of records 0 and 1, which have one key, have grown old while they wait, and are carried forward; returns those letters.
+fn carried() -> (Hand, Vec<Letter>) {
+    let mut hand = Hand::new(with_retry(RetryPolicy {
+        cap: Duration::from_secs(100),
+        carry_age: Duration::from_secs(20),
+        ..policy()
+    }));
+    assign(&mut hand, 0);
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(2) });
+    for origin in 0..2 {
+        copy_of(
+            &mut hand,
+            origin,
+            "a",
+            &LetterHeaders { not_before_ms: Some(i64::MAX), replays: 1, ..headers(origin, 1) },
+        );
+    }
+    hand.pass(Duration::from_secs(70));
+    let letters = hand.letters();
+    assert!(letters.iter().all(|letter| letter.to == Destination::Tail), "{letters:?}");
+    assert_eq!(letters.len(), 2);
+    (hand, letters)
+}
+
+/// Scenario: copies are carried forward, and the retry topic takes them no more, since somebody lowered its limit on sizes. Guarantee: their
+/// records are letters that tell why, with the tries that were made, once; the pair goes on (I1, I9).
+#[test]
+fn a_copy_that_cannot_be_carried_forward_becomes_a_letter() {
+    let (mut hand, letters) = carried();
+    let ids = letters.iter().map(|letter| letter.id).collect::<Vec<_>>();
+    ids.into_iter().for_each(|letter| refuse(&mut hand, letter));
+    assert!(hand.pair.is_running(), "{:?}", hand.pair.halted());
+    let (dead, committed) = finish(&mut hand);
+    let told: Vec<_> =
+        dead.iter().map(|letter| (letter.origin.unwrap().0, letter.to, letter.attempts)).collect();
+    assert_eq!(told, [(0, Destination::DeadLetters, 1), (1, Destination::DeadLetters, 1)]);
+    assert_eq!((committed, hand.pair.holds(), hand.pair.waiting()), (Some(Offset(2)), (0, 0), (0, 0)));
+}
+
+/// Scenario: the same, but the time of the first one comes before the refusal, and it is with the steps. Guarantee: what becomes of it there
+/// counts; the other one is a letter.
+#[test]
+fn a_copy_that_is_tried_when_its_carrying_is_refused_has_its_try() {
+    let (mut hand, letters) = carried();
+    hand.pass(Duration::from_secs(40));
+    letters.iter().for_each(|letter| refuse(&mut hand, letter.id));
+    hand.run(to_first);
+    let (dead, committed) = finish(&mut hand);
+    assert_eq!(dead.iter().map(|letter| letter.origin).collect::<Vec<_>>(), [Some(Offset(1))]);
+    assert_eq!((hand.rows, committed, hand.pair.holds()), (1, Some(Offset(2)), (0, 0)));
 }
