@@ -26,6 +26,8 @@ pub enum Rule {
     CopyWaitsForItself,
     /// A record whose next copy is on its way stays the head of its key.
     StayWhileLeaving,
+    /// A replay that is read while older bytes of its record are under way waits for their end.
+    ReplayWaits,
     /// Of two copies alike the later one counts.
     LaterCopyCounts,
     /// A decided letter is sent again and not tried again.
@@ -52,7 +54,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -64,6 +66,7 @@ impl Rule {
         Self::JoinAtPublish,
         Self::CopyWaitsForItself,
         Self::StayWhileLeaving,
+        Self::ReplayWaits,
         Self::LaterCopyCounts,
         Self::DecidedStands,
         Self::CarryWhatHelps,

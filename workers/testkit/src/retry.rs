@@ -31,6 +31,9 @@ pub(crate) struct StoredCopy {
 const VALUE: &[u8] = b"v";
 const FORGED: &[u8] = b"ff";
 
+/// So often a person sends a record again at most.
+const MOST_REPLAYS: u32 = 3;
+
 /// Whether a record is a forger's.
 pub(crate) fn is_forged(record: &RecordRef) -> bool {
     record.value() == Some(FORGED)
@@ -73,9 +76,18 @@ impl World {
         if letter.record.is_left() {
             self.broken(format!("the letter of {origin} has lost its value"));
         }
+        let own = self.replays_of(letter);
+        if own != letter.replays {
+            let number = letter.replays;
+            self.broken(format!(
+                "I7 p{at} sends record {origin} as replay {number}, with the bytes of replay {own}"
+            ));
+        }
         match letter.to {
             Destination::DeadLetters => {
-                self.note(format_args!("   broker: letter {origin} from p{at}"));
+                self.note(format_args!("   broker: letter {origin} replay {own} from p{at}"));
+                let highest = self.letter_replays.entry(origin).or_default();
+                *highest = own.max(*highest);
                 self.letters.push((origin, letter.failure.at.clone()));
             }
             Destination::Retry { delay } => {
@@ -90,6 +102,15 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Which replay a letter's bytes are of, as they came.
+    fn replays_of(&self, letter: &Letter) -> u32 {
+        if letter.record.chunk().lane() == Lane::Input {
+            return 0;
+        }
+        let own = letter.record.headers().map(|header| (header.name, header.value));
+        LetterHeaders::decode(own).ok().flatten().map_or(0, |headers| headers.replays)
     }
 
     fn copy_headers(&self, offset: Offset, letter: &Letter, delay: Duration) -> LetterHeaders {
@@ -185,7 +206,7 @@ impl World {
         }
     }
 
-    /// A person sends a letter again, once for each record; one that the deciding ledger holds is not open.
+    /// A person sends a letter again; one that the deciding ledger holds is not open, nor one that was sent again already.
     pub(crate) fn replay(&mut self) -> bool {
         if self.plan.options.retry.is_none() {
             return false;
@@ -197,7 +218,10 @@ impl World {
             .letters
             .iter()
             .filter(|(offset, at)| {
-                (at.is_empty() || at == name) && !held.holds(*offset) && !self.replayed.contains(offset)
+                let letter = self.letter_replays.get(offset).copied().unwrap_or(0);
+                let last = self.last_replays.get(offset).copied();
+                let sent = last.is_some_and(|last| last > letter || last >= MOST_REPLAYS);
+                (at.is_empty() || at == name) && !held.holds(*offset) && !sent
             })
             .map(|(offset, _)| *offset)
             .collect();
@@ -205,13 +229,15 @@ impl World {
             return false;
         }
         let offset = self.random.pick(&open);
+        let replays = self.letter_replays.get(&offset).copied().unwrap_or(0) + 1;
         self.replayed.insert(offset);
-        self.note(format_args!("   person: replays {offset}"));
+        self.last_replays.insert(offset, replays);
+        self.note(format_args!("   person: replays {offset}, number {replays}"));
         let (topic, partition) = (TopicName::new("sim"), Partition(0));
         let origin = Origin { topic, partition, offset, index: 0 };
         let failure = Failure::reject(Reason::StepFailed, "replayed");
         let mut headers = LetterHeaders::failed(origin, 0, &failure, "sim", self.wall_ms());
-        (headers.attempt, headers.replays) = (0, 1);
+        (headers.attempt, headers.replays) = (0, replays);
         self.store_copy(headers);
         true
     }

@@ -63,6 +63,9 @@ pub(crate) struct World {
     pub(crate) committed_copies: Option<Position>,
     /// Letters that a person has sent again.
     pub(crate) replayed: HashSet<Offset>,
+    /// The highest replay number that a letter of a record has, and that of its last replay.
+    pub(crate) letter_replays: HashMap<Offset, u32>,
+    pub(crate) last_replays: HashMap<Offset, u32>,
     pub(crate) replayed_late: bool,
     pub(crate) stores: Vec<Store>,
     /// How many records the log has so far.
@@ -108,6 +111,8 @@ impl World {
             copies: Vec::new(),
             committed_copies: None,
             replayed: HashSet::new(),
+            letter_replays: HashMap::new(),
+            last_replays: HashMap::new(),
             replayed_late: false,
             letters: Vec::new(),
             strays: HashSet::new(),

@@ -149,9 +149,12 @@ impl Pair {
             Lane::Input => {
                 own.finish(&RunSet::of(entry.first, entry.offset.next()));
                 own.relettering.remove(&entry.offset);
+                if let Some(lane) = &mut own.retry {
+                    lane.note_end(entry.offset);
+                }
             }
             Lane::Retry => {
-                replays = self.tried(&entry, !holds).map_or(0, |copy| copy.replays());
+                replays = self.tried(&entry, !holds).unwrap_or(0);
             }
         }
         self.decide(Doomed { entry, record, failure, holds, replays }, now, actions);
@@ -198,8 +201,6 @@ impl Pair {
     pub(super) fn post(&mut self, doomed: Doomed, actions: &mut Vec<Action>) {
         let Doomed { entry, record, failure, holds, replays } = doomed;
         let own = &mut self.own;
-        let decided = own.decider.and_then(|sink| own.sinks[sink].view.holdings.letter(entry.offset));
-        let replays = decided.unwrap_or(0).max(replays);
         match entry.lane {
             Lane::Input => own.letters.waiting.insert_range(entry.first, entry.offset.next()),
             Lane::Retry => own.letters.retried.insert_range(entry.offset, entry.offset.next()),

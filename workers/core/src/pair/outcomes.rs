@@ -71,7 +71,7 @@ impl Pair {
         self.own.scheduler.complete(entry);
         match entry.lane {
             Lane::Input => 0,
-            Lane::Retry => self.tried(entry, true).map_or(0, |copy| copy.replays()),
+            Lane::Retry => self.tried(entry, true).unwrap_or(0),
         }
     }
 
@@ -132,6 +132,7 @@ impl Pair {
         for sink in self.own.sinks.iter_mut().filter(|sink| sink.ledger) {
             sink.count_children(children_filtered);
         }
+        self.replays_passed([&immediate.spans, &immediate.retried]);
         if !immediate.spans.is_empty() {
             self.own.settle(immediate.spans);
         }

@@ -24,6 +24,7 @@ mod copies;
 mod fetch;
 mod handover;
 mod index;
+mod later;
 mod leaves;
 mod parking;
 mod payloads;
@@ -32,6 +33,7 @@ mod tries;
 
 use fetch::Fetches;
 pub(super) use index::{Copy, CopyState, Index};
+use later::Later;
 pub(super) use parking::Parking;
 use payloads::Payloads;
 pub(super) use strays::Strays;
@@ -61,12 +63,14 @@ pub(super) struct RetryLane {
     uncovered: BTreeSet<(Offset, Offset)>,
     /// Copies that settle when their record, which waits in a segment, is published.
     pub(super) joined: BTreeMap<Offset, Vec<Offset>>,
-    /// Records that run again only to tell why their letter was decided, by origin.
-    relettering: BTreeSet<Offset>,
+    /// Records that run again only to tell why their letter was decided, by origin, with the replay number of their bytes.
+    relettering: BTreeMap<Offset, u32>,
     /// Records whose decided letter was sent and acknowledged by this owner.
     relettered: RunSet,
     /// Copies that are not known to be their record's.
     pub(super) strays: Strays,
+    /// Replays that wait for the end of what is under way of their record.
+    later: Later,
     /// Records with the scheduler.
     pub(super) at_work: u64,
     /// When copies that have grown old are looked for again.
@@ -95,9 +99,10 @@ impl RetryLane {
             grants: Grants::default(),
             uncovered: BTreeSet::new(),
             joined: BTreeMap::new(),
-            relettering: BTreeSet::new(),
+            relettering: BTreeMap::new(),
             relettered: RunSet::default(),
             strays: Strays::default(),
+            later: Later::default(),
             at_work: 0,
             sweep: Moment::default(),
         }
@@ -115,7 +120,7 @@ impl RetryLane {
 
     /// What the entries of copies that wait take in memory.
     pub(super) fn entries_bytes(&self) -> u64 {
-        (self.index.len() + self.strays.waiting()) * Index::ENTRY_BYTES
+        (self.index.len() + self.strays.waiting() + self.later.len()) * Index::ENTRY_BYTES
     }
 
     /// Whether everything that was there when the pair became ours was read.
@@ -125,7 +130,7 @@ impl RetryLane {
 
     /// Whether this lane has a record: it waits, or its decided letter is sent again.
     pub(super) fn has(&self, origin: Offset) -> bool {
-        self.index.get(origin).is_some() || self.relettering.contains(&origin)
+        self.index.get(origin).is_some() || self.relettering.contains_key(&origin)
     }
 
     /// Whether a commit of this lane is under way, or a stray is fetched whose letter the input's commit waits for.
@@ -218,7 +223,7 @@ impl RetryLane {
 
     /// Takes out the records whose decided letter is about to be sent again.
     pub(super) fn subtract_relettering(&self, origins: &mut RunSet) {
-        let runs = self.relettering.iter().map(|origin| (origin.0, origin.next().0));
+        let runs = self.relettering.keys().map(|origin| (origin.0, origin.next().0));
         origins.subtract(&RunSet::collect(runs.collect()));
     }
 

@@ -401,6 +401,9 @@ impl Pair {
             state.view.fold(&trailer);
         }
         for doomed in segment.dead.drain(..) {
+            if let Some(lane) = &mut self.own.retry {
+                lane.note_end(doomed.entry.offset);
+            }
             if doomed.holds {
                 self.thaw(&doomed.entry);
             }
@@ -411,6 +414,7 @@ impl Pair {
             segment.tally.sunk = segment.tally.sunk.saturating_sub(1);
             self.refuse(sent, sink, failure, actions);
         }
+        self.replays_passed([&segment.finished, &segment.retried]);
         for Sent { entry, .. } in &segment.sent {
             self.own.release(entry.lane, entry.chunk, 1);
         }

@@ -19,6 +19,7 @@ mod gaps;
 mod generations;
 mod handover;
 mod refusals;
+mod replays;
 mod retry;
 mod speed;
 mod spool;

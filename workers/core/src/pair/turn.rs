@@ -16,6 +16,7 @@ impl Pair {
             if self.phase == Phase::Running {
                 self.sort_passed(self.own.tracker.position(), actions);
                 self.find_end(now, actions);
+                self.sort_later(actions);
                 self.choose_suspects(now, actions);
                 self.queue_due(now);
                 self.carry_forward(now, actions);

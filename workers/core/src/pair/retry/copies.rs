@@ -1,5 +1,6 @@
 //! What becomes of a copy that was read from the retry partition.
 
+use std::collections::btree_map;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,8 +163,8 @@ impl Pair {
         let covered = own.commits.acknowledged();
         let held = own.held_by(origin);
         let waits = own.sinks.iter().any(|sink| sink.awaits(origin));
-        let decided = own.decider.and_then(|sink| own.sinks[sink].view.holdings.letter(origin));
-        let decided = decided.is_some_and(|replays| replays >= copy.replays()) && Rule::DecidedStands.holds();
+        let letter = own.decider.and_then(|sink| own.sinks[sink].view.holdings.letter(origin));
+        let decided = letter.is_some_and(|replays| replays >= copy.replays()) && Rule::DecidedStands.holds();
         let letter_flies = own.letters.is_flying(origin, copy.replays());
         let at_work = own.working.spans().contains(origin)
             && !own.relettering.contains(&origin)
@@ -181,6 +182,11 @@ impl Pair {
                 lane.strays.keep_in_mind(origin, copy.offset);
             }
             lane.settle_now(copy.offset);
+        } else if copy.replays() > 0
+            && (waits || at_work || lane.has_older_with_steps(origin, &copy))
+            && Rule::ReplayWaits.holds()
+        {
+            lane.keep_for_later(origin, copy);
         } else if waits || letter_flies {
             if Rule::JoinAtPublish.holds() {
                 lane.join(origin, copy.offset);
@@ -189,10 +195,14 @@ impl Pair {
             }
         } else if !wanted || (decided && lane.relettered.contains(origin)) {
             lane.settle(origin, copy.offset, covered);
+        } else if letter.is_some_and(|replays| replays > copy.replays()) && decided {
+            // The letter that was decided is a later replay's. Its bytes may be others, and its own copy tells of it.
+            lane.settle(origin, copy.offset, covered);
         } else if decided {
             // The decision stands: whatever the steps say this time, they only tell the letter why.
             lane.join(origin, copy.offset);
-            if lane.relettering.insert(origin) {
+            if let btree_map::Entry::Vacant(again) = lane.relettering.entry(origin) {
+                again.insert(copy.replays());
                 self.reletter(origin, &copy);
             }
         } else if at_work {
@@ -257,6 +267,12 @@ impl RetryLane {
             return false;
         }
         self.tracker.admit(offset, &mut self.open).is_some()
+    }
+
+    /// Whether the steps have an earlier replay of the record, or its first bytes.
+    fn has_older_with_steps(&self, origin: Offset, copy: &Copy) -> bool {
+        let older = |known: &Copy| known.state == CopyState::Tried && known.replays() < copy.replays();
+        self.index.get(origin).is_some_and(older)
     }
 
     /// Puts a copy into the index, or settles the one of its record that counts less.

@@ -334,7 +334,7 @@ impl Pair {
     }
 
     /// The copy does not need its payload for waiting aside any more.
-    fn release_copy(&mut self, copy: &Copy) {
+    pub(super) fn release_copy(&mut self, copy: &Copy) {
         if let Some(lane) = &mut self.own.retry {
             lane.payloads.release(copy.chunk(), 1);
         }

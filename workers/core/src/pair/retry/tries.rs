@@ -77,6 +77,9 @@ impl Pair {
         // So it does where there was no room, unless the last one that had it went in this very turn, after what is due was looked at.
         let starves = lane.fetches.starved && (lane.payloads.holds() > 0 || lane.fetches.asks_spool());
         let free = may_go && lane.busy() < most && !starves;
+        if lane.later.is_due() {
+            return Some(Moment::default());
+        }
         let due = lane.index.next_due().filter(|_| free);
         due.into_iter().chain(self.next_sweep()).chain(self.next_reading()).min()
     }
@@ -86,18 +89,20 @@ impl Pair {
         let Some(lane) = &mut self.own.retry else { return };
         lane.at_work -= 1;
         lane.payloads.let_go(entry.chunk, 1);
+        lane.note_end(entry.offset);
         if let Some(copy) = lane.index.get_mut(entry.offset) {
             copy.state = CopyState::Waits;
         }
     }
 
-    /// A record is at its end in this lane: its copy joins what the record still waits for. The entry's hold goes to that as well.
-    pub(in crate::pair) fn tried(&mut self, entry: &Entry, releases: bool) -> Option<Copy> {
+    /// A record is at its end in this lane: its copy joins what the record still waits for. The entry's hold goes to that as well. Returns the
+    /// replay number of the bytes that were tried.
+    pub(in crate::pair) fn tried(&mut self, entry: &Entry, releases: bool) -> Option<u32> {
         let lane = self.own.retry.as_mut()?;
         lane.at_work -= 1;
+        lane.note_end(entry.offset);
         if entry.lettered {
-            lane.relettering.remove(&entry.offset);
-            return None;
+            return lane.relettering.remove(&entry.offset);
         }
         let copy = lane.index.remove(entry.offset)?;
         lane.leave(&copy);
@@ -105,7 +110,7 @@ impl Pair {
         if releases {
             lane.release_key(entry.offset, copy.key());
         }
-        Some(copy)
+        Some(copy.replays())
     }
 }
 

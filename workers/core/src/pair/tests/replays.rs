@@ -1,0 +1,77 @@
+//! Replays that are read while older bytes of their record are under way. A replay may have been corrected.
+
+use super::handover::{finish, later, replay};
+use super::retry::{acknowledge, assign, policy, with_retry};
+use super::*;
+
+/// The places of the copies that are to run.
+fn to_run(hand: &Hand) -> Vec<i64> {
+    let units = hand.asked.iter().filter_map(|action| match action {
+        Action::Run(unit) => Some(unit.entries.iter().map(|entry| entry.record.lane_offset().0)),
+        _ => None,
+    });
+    units.flatten().collect()
+}
+
+/// Replay 2 of record 0 is read while replay 1 of it is tried.
+fn overtaken() -> Hand {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(1) });
+    replay(&mut hand, 0, 1);
+    replay(&mut hand, 1, 2);
+    assert_eq!(to_run(&hand), [0]);
+    hand
+}
+
+/// Scenario: replay 1 fails for now, while replay 2 was read. Guarantee: its next copy has its own number, and replay 2 is tried with its own
+/// bytes (I7).
+#[test]
+fn a_replay_does_not_lend_its_number_to_a_next_copy_of_older_bytes() {
+    let mut hand = overtaken();
+    hand.run(later);
+    let [next] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!((next.replays, next.record.lane_offset()), (1, Offset(0)));
+    assert_eq!(to_run(&hand), [1]);
+    acknowledge(&mut hand, next.id);
+    replay(&mut hand, 2, 1);
+    hand.run(to_first);
+    let (dead, committed) = finish(&mut hand);
+    assert_eq!((hand.rows, dead.len(), committed, hand.pair.holds()), (1, 0, Some(Offset(3)), (0, 0)));
+}
+
+/// Scenario: the same, but replay 1 is rejected. Guarantee: the letter is that of replay 1; replay 2 is tried behind it (I1, I7).
+#[test]
+fn a_replay_does_not_die_with_the_one_before_it() {
+    let mut hand = overtaken();
+    hand.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::StepFailed, "bad"))));
+    assert!(to_run(&hand).is_empty(), "its end is not durable yet");
+    hand.pass(Duration::from_secs(10));
+    let (sink, trailer) = hand.trailers().pop().unwrap();
+    assert_eq!(trailer.dead, [(Offset(0), 1)].into());
+    hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    let [letter] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!((letter.replays, letter.record.lane_offset()), (1, Offset(0)));
+    assert_eq!(to_run(&hand), [1]);
+    acknowledge(&mut hand, letter.id);
+    hand.run(to_first);
+    let (dead, committed) = finish(&mut hand);
+    assert_eq!((hand.rows, dead.len(), committed, hand.pair.holds()), (1, 0, Some(Offset(2)), (0, 0)));
+}
+
+/// Scenario: the same, but replay 1 passes; and once a sink without a ledger gets the row. Guarantee: replay 2 is not run (I2), and settles with the row.
+#[test]
+fn a_replay_is_superfluous_behind_a_row() {
+    for ledger in [true, false] {
+        let mut hand = Hand::new(PairOptions { sinks: vec![spec("sink", ledger)], ..with_retry(policy()) });
+        assign(&mut hand, 0);
+        hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(1) });
+        replay(&mut hand, 0, 1);
+        replay(&mut hand, 1, 2);
+        hand.run(to_first);
+        let (dead, committed) = finish(&mut hand);
+        assert_eq!((hand.rows, dead.len(), committed), (1, 0, Some(Offset(2))), "ledger: {ledger}");
+        assert!(to_run(&hand).is_empty(), "ledger: {ledger}");
+        assert_eq!(hand.pair.holds(), (0, 0));
+    }
+}
