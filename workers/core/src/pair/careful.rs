@@ -38,6 +38,8 @@ pub(super) struct Careful {
     end: Option<Offset>,
     /// Copies that may be tried, all of one range; alone when that is on.
     pub(super) trial: Option<Trial>,
+    /// Where the next such range begins.
+    pub(super) next_trial: Offset,
     /// So many copies were tried alone that only stand before one of that range. The owner before may have been through with them: of what a sink
     /// without a ledger got only a commit knows, and it comes later.
     pub(super) heads: u64,

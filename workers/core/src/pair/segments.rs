@@ -58,6 +58,12 @@ impl Segment {
         self.finished.is_empty() && self.retried.is_empty() && self.dead.is_empty()
     }
 
+    /// Whether a record of a range waits here.
+    fn has_of(&self, (first, end): (Offset, Offset)) -> bool {
+        let all = [&self.retried, &self.doomed, &self.finished];
+        all.into_iter().any(|records| !records.clipped(first, end).is_empty())
+    }
+
     /// Records of the retry lane whose payloads are needed here.
     fn of_retry_lane(&self) -> u64 {
         let entries =
@@ -277,11 +283,12 @@ impl Pair {
         };
         // What becomes of a probe of the flood breaker, or of a record that is tried alone, is to be known soon.
         let spent = self.is_intake_spent() && self.own.scheduler.is_idle();
-        let alone = self.own.careful.is_on() || self.awaits_trial();
-        let probing = self.own.holds.breaker.is_open() || alone || spent;
+        let probing = self.own.holds.breaker.is_open() || self.own.careful.is_on() || spent;
         let all_pressed = stopping || probing || self.is_pressed_by_cap();
+        let trial = self.awaited_trial();
         for at in 0..self.own.sinks.len() {
-            let pressed = all_pressed || self.is_pressed_by_window(at);
+            let tried = trial.is_some_and(|of_it| self.own.sinks[at].open.has_of(of_it));
+            let pressed = all_pressed || tried || self.is_pressed_by_window(at);
             if self.own.sinks[at].is_due(&self.options.sinks[at], now, pressed) {
                 self.seal(at, now, actions);
             }

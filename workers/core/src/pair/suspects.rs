@@ -12,8 +12,10 @@ use crate::{Moment, Offset};
 use super::retry::{Copy, RetryLane};
 use super::{Action, Pair, Phase};
 
-/// So many copies wait in a range at most when it is chosen: alone, each takes a publish and a commit, some 10 to 20 ms.
+/// So many copies are due in a range at most when it is chosen: alone, each takes a publish and a commit, some 10 to 20 ms.
 pub(super) const MOST: u64 = 500;
+/// Of the copies in a range most may not be due, and some of these come due before the next owner reads it. It ends after so many in all.
+const REACH: usize = 10_000;
 
 /// Copies that are tried with a note about them.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,13 @@ impl RetryLane {
         })
     }
 
+    /// The first copy from an origin on that is due and can be tried.
+    fn first_to_try(&self, from: Offset, now: Moment, position: Offset) -> Option<Offset> {
+        let below = self.index.iter_from(from).take_while(|(origin, _)| *origin < position);
+        let mut due = below.filter(|(_, copy)| copy.is_waiting() && copy.is_due(now));
+        due.find(|(origin, copy)| self.comes_first(*origin, copy)).map(|(origin, _)| origin)
+    }
+
     /// Whether a record of these is finished and not published, or its letter not acknowledged.
     fn awaits_of(&self, first: Offset, end: Offset) -> bool {
         self.joined.range(first..end).next().is_some()
@@ -136,17 +145,24 @@ impl Pair {
             self.own.careful.exonerate();
             return self.own.commits.note_changed();
         }
-        if let Some((first, _)) = next.filter(|_| !self.own.commits.is_flying()) {
-            self.try_from(first, now, actions);
+        if let Some((due, _)) = next.filter(|_| !self.own.commits.is_flying()) {
+            self.try_next(due, now, actions);
         }
     }
 
-    /// Notes a range of copies that begins with this one.
-    fn try_from(&mut self, first: Offset, now: Moment, actions: &mut Vec<Action>) {
+    /// Notes the next range of copies. The ranges go through the lane from its lowest origin to its highest, and again: so none is chosen for a
+    /// few copies that happen to be due first. `due` is one that can be tried.
+    fn try_next(&mut self, due: Offset, now: Moment, actions: &mut Vec<Action>) {
         let most = (self.options.window.records / 2).clamp(1, MOST) as usize;
+        let (from, position) = (self.own.careful.next_trial, self.tryable_below());
         let Some(lane) = &self.own.retry else { return };
-        let last = lane.index.iter_from(first).take(most).last().map_or(first, |(origin, _)| origin);
-        self.own.careful.trial = Some(Trial { first, end: last.next(), until: Some(now), noted: false });
+        let first = lane.first_to_try(from, now, position);
+        let first = first.or_else(|| lane.first_to_try(Offset(i64::MIN), now, position)).unwrap_or(due);
+        let near = lane.index.iter_from(first).take(REACH);
+        let last = near.filter(|(_, copy)| copy.is_waiting() && copy.is_due(now)).take(most).last();
+        let end = last.map_or(first, |(origin, _)| origin).next();
+        self.own.careful.next_trial = end;
+        self.own.careful.trial = Some(Trial { first, end, until: Some(now), noted: false });
         self.commit(now, actions);
     }
 
@@ -159,10 +175,11 @@ impl Pair {
             && lane.of(due, self.tryable_below()).next().is_none()
     }
 
-    /// Whether the rows of copies that were tried are to be published now: others wait for that.
-    pub(super) fn awaits_trial(&self) -> bool {
-        let (Some(lane), Some(trial)) = (&self.own.retry, self.own.careful.trial) else { return false };
-        trial.noted && lane.at_work == 0 && lane.awaits_of(trial.first, trial.end)
+    /// The origins of copies that were tried and whose rows are to be published now, since others wait for that.
+    pub(super) fn awaited_trial(&self) -> Option<(Offset, Offset)> {
+        let (lane, trial) = (self.own.retry.as_ref()?, self.own.careful.trial?);
+        let awaits = trial.noted && lane.at_work == 0 && lane.awaits_of(trial.first, trial.end);
+        awaits.then_some((trial.first, trial.end))
     }
 
     /// Whether all copies that the crashed owner can have had are through.
@@ -183,10 +200,13 @@ impl Pair {
     pub(super) fn next_choice(&self) -> Option<Moment> {
         let careful = &self.own.careful;
         let chooses = careful.counts() && !careful.is_on() && careful.is_known();
-        let waits = careful.trial.is_none() && !self.own.commits.is_flying();
-        if self.phase != Phase::Running || !chooses || !waits {
-            return None;
+        let lane = self.own.retry.as_ref().filter(|lane| lane.is_caught_up())?;
+        match careful.trial {
+            _ if self.phase != Phase::Running || !chooses => None,
+            // The last copy of it was given back after this was looked at.
+            Some(trial) => self.is_through(trial).then(Moment::default),
+            None if self.own.commits.is_flying() => None,
+            None => lane.index.next_due(),
         }
-        self.own.retry.as_ref().filter(|lane| lane.is_caught_up())?.index.next_due()
     }
 }

@@ -31,9 +31,6 @@ impl Pair {
                 Tryable::None => None,
             };
             let Some(origin) = next else { return };
-            if matches!(tryable, Tryable::Of(due) if due.is_behind(origin)) {
-                own.careful.heads += 1;
-            }
             let Some(copy) = lane.index.get(origin).copied() else { continue };
             if !lane.comes_first(origin, &copy) {
                 lane.want_no_more(&copy);
@@ -58,6 +55,9 @@ impl Pair {
                     return;
                 }
                 Turn::Goes(copy) => {
+                    if matches!(tryable, Tryable::Of(due) if due.is_behind(origin)) {
+                        own.careful.heads += 1;
+                    }
                     lane.take_up(origin, &copy);
                     own.scheduler.push(Entry { held, attempt: copy.attempt() + 1, ..copy.entry() });
                 }
@@ -73,11 +73,14 @@ impl Pair {
             return None;
         }
         // With the window full, the next answer makes room; what has to wait after a crash is let go by what is tried before it.
-        let may_go = matches!(self.own.careful.tryable(), Tryable::All);
+        let tryable = self.own.careful.tryable();
+        let may_go = matches!(tryable, Tryable::All);
         // So it does where there was no room, unless the last one that had it went in this very turn, after what is due was looked at.
-        let starves = lane.fetches.starved && (lane.payloads.holds() > 0 || lane.fetches.asks_spool());
+        let in_use = lane.payloads.holds() > 0 || lane.fetches.asks_spool();
+        let starves = lane.fetches.starved && in_use;
         let free = may_go && lane.busy() < most && !starves;
-        if lane.later.is_due() {
+        let of_trial = matches!(tryable, Tryable::Of(_)) && lane.fetches.starved && !in_use;
+        if lane.later.is_due() || of_trial {
             return Some(Moment::default());
         }
         let due = lane.index.next_due().filter(|_| free);
