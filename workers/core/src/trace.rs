@@ -75,18 +75,28 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// Lower-case digits alone, as the recommendation has it.
-fn bytes_of<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let digit = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+/// The value of each hexadecimal digit; [`NO_DIGIT`] for all else. Lower-case digits alone, as the recommendation has it.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
     }
-    Some(bytes)
+    digits
+};
+const NO_DIGIT: u8 = 0xff;
+
+/// Reads digits without a branch for each: most headers are sound, and each record may have one.
+fn bytes_of<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let (mut bytes, mut seen) = ([0; N], 0);
+    let (pairs, _) = text.as_chunks::<2>();
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
+        seen |= high | low;
+        *byte = high << 4 | low & 0xf;
+    }
+    (seen < 16).then_some(bytes)
 }
 
 /// What a record's headers say of its trace.

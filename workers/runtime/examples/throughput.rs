@@ -1,6 +1,7 @@
 //! Records a second through the runtime in memory: no step, a sink that throws rows away, no broker. It bounds from
 //! above what a worker can do, and shows what the machine and the tasks cost. With a fourth argument each record waits so
-//! many milliseconds in key order (1,000 keys) and is dropped, or, with a fifth, goes on to the sink.
+//! many milliseconds in key order (1,000 keys) and is dropped, or, with a fifth, goes on to the sink. Spans are made as `OTEL_*` say; with
+//! `TRACED=N` each record names a trace, and each Nth one that is recorded.
 //!
 //! `cargo run --release -p longshore-runtime --example throughput -- [PAIRS] [RECORDS] [BYTES] [WAIT_MS] [rows]`
 #![expect(clippy::print_stdout, reason = "an example tells its figures on stdout")]
@@ -25,7 +26,8 @@ use longshore_core::{
 use longshore_runtime::{
     AnyStep, Fleet, FleetOptions, FleetParts, LetterSink, Limits, MemoryShares, Plan, Route, Status,
 };
-use longshore_telemetry::Metrics;
+use longshore_telemetry::trace::TraceOptions;
+use longshore_telemetry::{Metrics, Tracer};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc};
 
@@ -236,6 +238,7 @@ fn options(units_in_flight: u32) -> PairOptions {
 
 fn queues(pairs: usize, records: usize, bytes: usize, keys: usize) -> Vec<Queue> {
     let value = vec![b'x'; bytes];
+    let traced: Option<usize> = std::env::var("TRACED").ok().and_then(|every| every.parse().ok());
     let each = records / pairs;
     let queue = |partition: usize| {
         let pair = PairId::new("memory", partition as i32);
@@ -244,6 +247,11 @@ fn queues(pairs: usize, records: usize, bytes: usize, keys: usize) -> Vec<Queue>
             for offset in start..each.min(start + CHUNK) {
                 let key = format!("key-{}", offset % keys);
                 chunk.record(Offset(offset as i64), 0, Some(key.as_bytes()), Some(&value));
+                if let Some(every) = traced {
+                    let flags = u8::from(offset % every == 0);
+                    let parent = format!("00-{:032x}-{:016x}-{flags:02x}", offset + 1, offset + 1);
+                    chunk.header(b"traceparent", Some(parent.as_bytes()));
+                }
             }
             chunk.build(None)
         });
@@ -271,14 +279,16 @@ async fn measure(run: Run) -> f64 {
     };
     let routes = vec![Route { sink: Arc::new(Discard), when: None }];
     let plan = Plan::new(run.steps(), routes, order, Some(Duration::from_secs(30))).expect("one sink");
+    let metrics = Metrics::new("example");
+    let tracer = Tracer::start(TraceOptions::default(), metrics.spans()).expect("an exporter");
     let parts = FleetParts {
         plan,
         events: inbox,
         control: source.clone(),
         letters: Arc::new(NoLetters),
         spool: None,
-        metrics: Metrics::new("example"),
-        tracer: None,
+        metrics,
+        tracer: tracer.clone(),
         status: Status::new(),
         heartbeat: Arc::new(AtomicU64::new(0)),
     };
@@ -290,7 +300,11 @@ async fn measure(run: Run) -> f64 {
     Fleet::run(options, parts, async move { finished.finished.notified().await })
         .await
         .expect("ends in order");
-    (records / pairs * pairs) as f64 / began.elapsed().as_secs_f64()
+    let rate = (records / pairs * pairs) as f64 / began.elapsed().as_secs_f64();
+    if let Some(tracer) = tracer {
+        tracer.stop(Duration::from_secs(5));
+    }
+    rate
 }
 
 fn assignment(queue: &Queue, partitions: u32) -> Assignment {
