@@ -41,8 +41,7 @@ impl Admin {
             }
             partitions.append(&mut looks);
         }
-        // Last, when brokers have just answered: a description that is asked for while none does, and answered after its deadline, ends the process in an
-        // assertion of librdkafka (`eonce->refcnt > 0`).
+        // Last, when brokers have just answered: descriptions that are asked for while none does would pile up in the client.
         let found = self.group(group)?;
         let members = found.members.len() as u32;
         Ok(FleetLook { members, rebalancing: found.rebalancing, partitions })

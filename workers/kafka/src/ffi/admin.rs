@@ -9,6 +9,9 @@ use rdkafka::bindings::rd_kafka_consumer_group_state_t as State;
 
 use super::{Client, Code, Entry, OK, PartitionList, Queue, c_string, millis, text};
 
+/// How late an answer may come to a client that has outlived the question: the most that librdkafka takes.
+const LATEST: Duration = Duration::from_secs(3_600);
+
 /// A consumer group.
 #[derive(Debug, Default)]
 pub(crate) struct GroupFound {
@@ -376,8 +379,13 @@ impl Client {
         timeout: Duration,
     ) -> Result<GroupFound, (Code, String)> {
         let queue = queue(self)?;
-        let options =
-            Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, timeout);
+        // The client's own deadline is far beyond ours: an answer that comes after it ends the process in an assertion (librdkafka #4605), and one
+        // that comes after ours only finds nobody.
+        let options = Options::new(
+            self,
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
+            timeout.max(LATEST),
+        );
         let name = c_string(group);
         // SAFETY: all handles are alive through the calls; what the result points to lives as long as the event.
         unsafe {
