@@ -8,6 +8,8 @@
 //! 4 bytes of name hash, varint generation, varint next sequence; one byte run form, varint length and the runs; and 4
 //! bytes of XXH3-64 over all before them. A varint is LEB128.
 
+use std::cmp::Reverse;
+
 use crate::{Generation, Lane, Offset, RunSet, Sequence};
 
 pub(crate) mod wire;
@@ -119,6 +121,11 @@ pub struct Encoded {
 impl Metadata {
     /// The text for a commit of `base`. Always fits.
     pub fn encode(&self, base: Offset) -> Encoded {
+        self.encode_first(base, &RunSet::default())
+    }
+
+    /// The same, where of the settled runs those in `first` are told before all others, however far they are.
+    pub fn encode_first(&self, base: Offset, first: &RunSet) -> Encoded {
         let mut head = Writer::default();
         head.varint(base.0 as u64);
         self.encode_marks(&mut head);
@@ -131,10 +138,12 @@ impl Metadata {
         // Three bytes become four letters; the form byte and the run count take at most 4 bytes more.
         let most = (METADATA_BYTES - PREFIX.len()) / 4 * 3;
         let room = most.saturating_sub(head.len() + CHECK_BYTES + 4);
-        let pairs = pairs_that_fit(&self.settled, base, room);
+        let pairs = pairs_that_fit(&self.settled, first, base, room);
         let bits = bits_that_fit(&self.settled, base, room);
-        let better_bits = bits.kept.len() > pairs.kept.len()
-            || (bits.kept.len() == pairs.kept.len() && bits.body.len() < pairs.body.len());
+        let of_first =
+            |runs: &FittingRuns| if first.is_empty() { 0 } else { runs.kept.intersection(first).len() };
+        let worth = |runs: &FittingRuns| (of_first(runs), runs.kept.len(), Reverse(runs.body.len()));
+        let better_bits = worth(&bits) > worth(&pairs);
         let (form, runs) = if better_bits { (FORM_BITS, bits) } else { (FORM_PAIRS, pairs) };
         head.raw(&[form]);
         head.varint(runs.body.len() as u64);
@@ -288,21 +297,40 @@ struct FittingRuns {
     kept: RunSet,
 }
 
-/// Runs as distance from the end of the one before and length: best for long runs.
-fn pairs_that_fit(settled: &RunSet, base: Offset, room: usize) -> FittingRuns {
+/// Runs as distance from the end of the one before and length: best for long runs. Room is left for those that go before others.
+fn pairs_that_fit(settled: &RunSet, before: &RunSet, base: Offset, room: usize) -> FittingRuns {
+    // A distance from the base takes no less than the one that is written.
+    let bytes_of = |runs: &RunSet| runs.iter().map(|run| pair(base.0, run).len()).sum::<usize>();
     let (mut body, mut kept, mut last) = (Writer::default(), RunSet::default(), base.0);
+    let (mut reserved, mut full) = (bytes_of(before), false);
     for (first, end) in settled.iter() {
-        let mut one = Writer::default();
-        one.varint((first.0 - last) as u64);
-        one.varint((end.0 - first.0) as u64);
-        if body.len() + one.len() > room {
+        let within = if reserved > 0 { before.clipped(first, end) } else { RunSet::default() };
+        reserved -= bytes_of(&within);
+        let whole = pair(last, (first, end));
+        full |= body.len() + whole.len() + reserved > room;
+        let runs = if full { within } else { RunSet::of(first, end) };
+        for run in runs.iter() {
+            let one = pair(last, run);
+            if body.len() + one.len() > room {
+                return FittingRuns { body: body.into_bytes(), kept };
+            }
+            body.raw(one.bytes());
+            kept.insert_range(run.0, run.1);
+            last = run.1.0;
+        }
+        if full && reserved == 0 {
             break;
         }
-        body.raw(one.bytes());
-        kept.insert_range(first, end);
-        last = end.0;
     }
     FittingRuns { body: body.into_bytes(), kept }
+}
+
+/// One run as it is written behind an offset.
+fn pair(last: i64, (first, end): (Offset, Offset)) -> Writer {
+    let mut one = Writer::default();
+    one.varint((first.0 - last) as u64);
+    one.varint((end.0 - first.0) as u64);
+    one
 }
 
 /// One bit for each offset behind the base: best when settled and open ones alternate.
@@ -391,6 +419,26 @@ mod tests {
         assert_eq!(read("L1:%%%"), Err(MetadataError::Damaged));
         assert_eq!(read("L1:"), Err(MetadataError::Damaged));
         assert_eq!(read(""), Ok(Metadata::default()));
+    }
+
+    /// Scenario: far more settled runs than there is room for, and a few at the very end that go before the others. Guarantee: those are told,
+    /// whatever form the rest would be best in, and of the rest as much as there is room for.
+    #[test]
+    fn what_goes_first_is_told_however_far_it_is() {
+        for steps in [(1, 15), (1, 1), (300, 2)] {
+            let mut runs = settled(100, &[steps; 30_000]);
+            let far = runs.end().unwrap().0 + 1_000;
+            let first = RunSet::collect((0..20).map(|n| (far + n * 500, far + n * 500 + 1)).collect());
+            runs.union(&first);
+            let metadata = Metadata { settled: runs, ..Metadata::default() };
+            let plain = metadata.encode(Offset(100));
+            assert!(plain.kept.intersection(&first).is_empty(), "{steps:?}");
+            let encoded = metadata.encode_first(Offset(100), &first);
+            assert_eq!(encoded.kept.intersection(&first), first, "{steps:?}");
+            assert!(encoded.kept.run_count() > 600 || encoded.kept.len() > 2_000, "{steps:?}");
+            let read = Metadata::decode(&encoded.text, Offset(100), Offset(i64::MAX)).unwrap();
+            assert_eq!(read.settled, encoded.kept);
+        }
     }
 
     #[test]

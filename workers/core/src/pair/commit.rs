@@ -143,7 +143,8 @@ impl RetryLane {
     fn position_to_commit(&self) -> (Position, RunSet) {
         let offset = self.tracker.watermark();
         let metadata = Metadata { settled: self.tracker.settled_beyond(offset), ..Metadata::default() };
-        let Encoded { text, kept } = metadata.encode(offset);
+        let first = self.strays.to_be_told().intersection(&metadata.settled);
+        let Encoded { text, kept } = metadata.encode_first(offset, &first);
         let lowest = self.open.spans().first();
         crate::invariant!(
             I4,

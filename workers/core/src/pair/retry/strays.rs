@@ -106,6 +106,8 @@ pub(in crate::pair) struct Strays {
     again: Option<Moment>,
     /// Strays whose own offset is not committed, by the origin they name and their offset.
     found: BTreeSet<(Offset, Offset)>,
+    /// Those that a commit tells of beyond its offset: each later one has to tell of them as well.
+    told: RunSet,
 }
 
 /// What is known of a copy when it is read.
@@ -139,8 +141,27 @@ impl Strays {
     /// Notes which strays are committed; true when the input's commit may go on.
     pub(in crate::pair) fn committed(&mut self, below: Offset, runs: &RunSet) -> bool {
         let before = self.found.len();
-        self.found.retain(|(_, copy)| *copy >= below && !runs.contains(*copy));
+        let told = &mut self.told;
+        self.found.retain(|(_, copy)| {
+            let beyond = *copy >= below && runs.contains(*copy);
+            if beyond {
+                told.insert(*copy);
+            }
+            *copy >= below && !beyond
+        });
+        told.forget_below(below);
         self.found.len() < before
+    }
+
+    /// The strays that a commit has to tell of before anything else where they are settled: the input's commit waits for it, and copies of what
+    /// comes behind wait for that one in turn. Where the runs took all the room, both stood still.
+    pub(in crate::pair) fn to_be_told(&self) -> RunSet {
+        if self.found.is_empty() {
+            return self.told.clone();
+        }
+        let mut all = RunSet::collect(self.found.iter().map(|(_, copy)| (copy.0, copy.next().0)).collect());
+        all.union(&self.told);
+        all
     }
 
     fn lies_beyond(&self, end: Offset) -> bool {

@@ -290,3 +290,38 @@ fn a_copy_that_comes_behind_a_replay_of_its_record_is_no_longer_expected() {
     publish_and_commit(&mut hand);
     assert!(hand.pair.waiting().0 == 0 && !hand.take(granted).is_empty());
 }
+
+/// Scenario: many copies wait, so spread that their lane's commit has no room for all that is settled between them; behind them a former owner's copies come
+/// of two records that this owner has itself, one after the other. Guarantee: each is told of nevertheless, also in later commits, so that the input's commit goes
+/// on (I6) and no later owner reads one again behind it (I1).
+#[test]
+fn a_spare_copy_is_told_of_however_much_waits_before_it() {
+    let hour = Duration::from_secs(3_600);
+    let policy = RetryPolicy { cap: hour, waiting: 10_000, parked: 10_000, span: 1_000_000, ..policy() };
+    let mut hand = Hand::new(with_retry(policy));
+    assign(&mut hand, 0);
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(2_000) });
+    let waits = LetterHeaders { replays: 1, not_before_ms: Some(i64::MAX), ..headers(0, 0) };
+    for n in 0..1_700 {
+        let headers = LetterHeaders { origin: headers(n, 0).origin, ..waits.clone() };
+        copy_of(&mut hand, n * 16, &format!("k{n}"), &headers);
+    }
+    let mut told = Vec::new();
+    for (record, place) in [(2_000, 30_000), (2_001, 30_500)] {
+        hand.receive(&[(record, "a")]);
+        hand.run(to_first);
+        copy_of(&mut hand, place, "a", &headers(record, 0));
+        let mut reached = None;
+        for _ in 0..4 {
+            reached = publish_and_commit(&mut hand).or(reached);
+            for position in commits_of(&mut hand, Lane::Retry) {
+                let (lane, offset, result) = (Lane::Retry, position.offset, CommitResult::Done);
+                hand.tell(Event::Committed { epoch: Epoch(1), lane, offset, result });
+                let read = Metadata::decode(&position.metadata, offset, Offset(i64::MAX)).unwrap();
+                told = [30_000, 30_500].map(|place| read.settled.contains(Offset(place))).to_vec();
+            }
+        }
+        assert_eq!(reached, Some(Offset(record + 1)));
+    }
+    assert_eq!(told, [true, true]);
+}
