@@ -16,6 +16,8 @@ mod objects;
 mod outage;
 #[path = "behaviour/owner.rs"]
 mod owner;
+#[path = "behaviour/places.rs"]
+mod places;
 #[path = "behaviour/postgres.rs"]
 mod postgres;
 #[path = "behaviour/requests.rs"]

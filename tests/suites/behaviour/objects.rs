@@ -93,6 +93,11 @@ impl<const PARQUET: bool> Bucket<PARQUET> {
         self.way.rule(Rule::all(Fault::LoseAnswer).only(method, target).times(times));
     }
 
+    /// All objects below the sink's place, as the store's files.
+    pub(crate) fn names(&self) -> Vec<String> {
+        files_below(&self.store.bucket_folder(&self.name).join(PREFIX))
+    }
+
     /// What lies where objects are staged, and the uploads in parts that nobody ended: the store keeps those in a folder of its own.
     pub(crate) fn left_behind(&self) -> Vec<String> {
         let bucket = self.store.bucket_folder(&self.name);

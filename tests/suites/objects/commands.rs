@@ -180,10 +180,7 @@ fn what_sinks_hold_is_told_and_each_fault_is_named() {
                     for object in entry["objects"].as_array_mut().unwrap() {
                         let name = object["name"].as_str().unwrap();
                         let twin = name.replace(&format!("{:020}", 0), &format!("{next:020}"));
-                        let path = |name: &str| match place {
-                            "lake" => written.bucket.join(name.strip_prefix("raw/").unwrap()),
-                            _ => Path::new("/").join(name),
-                        };
+                        let path = |name: &str| written.place(place).join(name);
                         fs::copy(path(name), path(&twin)).unwrap();
                         object["name"] = json!(twin);
                     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::layout::Layout;
 use crate::pair_ledger::{Owner, broken};
 
-/// Written by this code.
-const VERSION: u32 = 1;
+/// Written by this code. In version 1 names began at the root of the file system or bucket; it is read as well.
+const VERSION: u32 = 2;
 
 /// What an entry says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,8 @@ pub(super) struct Entry {
     pub(super) objects: Vec<Object>,
 }
 
-/// One object of a segment. Names begin with the store's root.
+/// One object of a segment. Names begin below the sink's place, which may be reached by another path, or be copied to another bucket, before
+/// the objects have got theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Object {
@@ -73,12 +74,50 @@ impl Entry {
         serde_json::to_vec(self).map_err(|error| broken(layout.segment(self.trailer.sequence), error))
     }
 
-    pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Self, Failure> {
-        let entry: Self = serde_json::from_slice(bytes).map_err(|error| broken(name, error))?;
-        if entry.version == VERSION {
-            Ok(entry)
-        } else {
-            Err(broken(name, format!("entry version {} is not known here", entry.version)))
+    /// Reads what stands in an entry of the pair.
+    pub(super) fn decode(bytes: &[u8], name: &Path, layout: &Layout) -> Result<Self, Failure> {
+        let versioned: Versioned = serde_json::from_slice(bytes).map_err(|error| broken(name, error))?;
+        if versioned.version > VERSION {
+            let words =
+                format!("entry version {} is a newer worker's, this one knows {VERSION}", versioned.version);
+            return Err(broken(name, words));
         }
+        let mut entry: Self = serde_json::from_slice(bytes).map_err(|error| broken(name, error))?;
+        match entry.version {
+            VERSION => {}
+            1 => {
+                for object in &mut entry.objects {
+                    object.shorten(layout).ok_or_else(|| broken(name, object.elsewhere()))?;
+                }
+            }
+            other => return Err(broken(name, format!("entry version {other} is not known here"))),
+        }
+        Ok(entry)
     }
+}
+
+impl Object {
+    /// Makes names of version 1 begin below the place that the sink had when they were written. Where that was is told by the staged name, which
+    /// ends as the layout says.
+    fn shorten(&mut self, layout: &Layout) -> Option<()> {
+        let (before, file) = self.staged.rsplit_once('/')?;
+        let staging = layout.relative(&layout.staging());
+        let place = before.strip_suffix(&staging)?;
+        if !place.is_empty() && !place.ends_with('/') {
+            return None;
+        }
+        let name = self.name.strip_prefix(place)?.to_owned();
+        (self.name, self.staged) = (name, format!("{staging}/{file}"));
+        Some(())
+    }
+
+    fn elsewhere(&self) -> String {
+        format!("its object {} was staged as {}, which is no place of this pair's", self.name, self.staged)
+    }
+}
+
+/// What every version of an entry has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }

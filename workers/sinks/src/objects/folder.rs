@@ -13,7 +13,7 @@ use crate::jsonl::JsonLines;
 
 /// What a record without a value is put under, as Hive named it and DuckDB, Spark and pyarrow read it
 /// (<https://cwiki.apache.org/confluence/display/Hive/Configuration+Properties>, `hive.exec.default.partition.name`).
-const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
+pub(super) const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 /// The longest part of a name that file systems take is 255 bytes; a folder's part is `name=value`.
 const PART_BYTES: usize = 255;
 

@@ -24,6 +24,7 @@ const UPLOAD: &str = ".upload-";
 /// The names of one pair in one generation.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
+    root: Path,
     topic: Path,
     partition: i32,
     ledger: Path,
@@ -37,7 +38,14 @@ impl Layout {
         let (topic, partition) = (pair.topic.as_str(), pair.partition.0);
         let ledgers = generation.clone().join(LEDGER_FOLDER).join(topic);
         let (ledger, shapes) = (ledgers.clone().join(partition.to_string()), ledgers.join("shape"));
-        Self { topic: generation.join(topic), partition, ledger, shapes, format }
+        Self { root: root.clone(), topic: generation.join(topic), partition, ledger, shapes, format }
+    }
+
+    /// A name of this layout as it begins below the sink's place.
+    pub(super) fn relative(&self, name: &Path) -> String {
+        let name = name.as_ref();
+        let below = name.strip_prefix(self.root.as_ref()).map(|rest| rest.trim_start_matches('/'));
+        below.unwrap_or(name).to_owned()
     }
 
     /// The published object of a segment's rows in a partition folder; the folder is empty without partition folders.
@@ -48,6 +56,11 @@ impl Layout {
             return folder.join(format!("{sequence:020}.{extension}"));
         }
         as_written(&format!("{}/{folder}/{}-{sequence:020}.{extension}", self.topic, self.partition))
+    }
+
+    /// Where the published objects of all partitions of the topic lie.
+    pub(super) fn objects(&self) -> Path {
+        self.topic.clone()
     }
 
     /// Where the entries of segments lie.

@@ -15,6 +15,7 @@ mod folder;
 pub mod inspect;
 mod layout;
 mod look;
+mod older;
 mod options;
 mod parquet;
 mod publish;

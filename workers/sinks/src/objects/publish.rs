@@ -18,7 +18,6 @@ use super::layout::Layout;
 use super::segment::{Finished, Form, Segment};
 use super::store::Store;
 use crate::blocking::blocking;
-use crate::pair_ledger::broken;
 
 /// So many requests for the objects of one segment are under way at once.
 const AT_ONCE: usize = 16;
@@ -83,7 +82,7 @@ impl Job<'_> {
         // Also what a store says that cannot decide between two requests now (409).
         let taken = || Failure::target(Reason::SinkUnavailable, format!("{name}: neither free nor taken"));
         if answer.as_ref().is_some_and(|answer| matches!(answer, Published::TakenByOther(_))) {
-            let lost = sealed.staged.iter().map(|object| self.path(&object.staged));
+            let lost = sealed.staged.iter().flat_map(|object| self.store.below(&object.staged));
             self.store.delete(lost.collect()).await;
         }
         answer.ok_or_else(taken)
@@ -93,17 +92,13 @@ impl Job<'_> {
     pub(super) async fn look(&self) -> Result<Option<Published>, Failure> {
         let name = self.layout.segment(self.trailer.sequence);
         let Some(bytes) = self.store.get(&name).await? else { return Ok(None) };
-        let found = Entry::decode(&bytes, &name)?;
+        let found = Entry::decode(&bytes, &name, self.layout)?;
         // The same writer's id alone is not enough: it may have taken the number in a recovery whose answer was lost.
         if found.trailer != (Trailer { decides: None, ..self.trailer.clone() }) {
             return Ok(Some(Published::TakenByOther(found.trailer.writer)));
         }
         complete(self.store, &found.objects, &self.progress).await?;
         Ok(Some(Published::TakenByUs))
-    }
-
-    fn path(&self, name: &str) -> Path {
-        Path::parse(name).unwrap_or_else(|_| Path::from(name))
     }
 
     /// Uploads what is not in the store yet: some objects at once, since most are small where they are many.
@@ -134,7 +129,8 @@ impl Job<'_> {
         self.store.upload(&staged, &finished.file, finished.bytes, &goes_on).await?;
         let name = self.layout.data(self.trailer.sequence, folder);
         let (bytes, rows) = (finished.bytes, finished.rows);
-        Ok(Object { name: name.to_string(), staged: staged.to_string(), bytes, rows })
+        let (name, staged) = (self.layout.relative(&name), self.layout.relative(&staged));
+        Ok(Object { name, staged, bytes, rows })
     }
 
     async fn finish(&self, segment: &Arc<AsyncMutex<Segment>>, name: &str) -> Result<Finished, Failure> {
@@ -181,8 +177,7 @@ pub(super) async fn complete<'a>(
 
 /// Gives one object its name, and gives back the one that it was staged under.
 async fn name(store: &Store, object: &Object) -> Result<Path, Failure> {
-    let path = |name: &str| Path::parse(name).map_err(|error| broken(name, error));
-    let (staged, name) = (path(&object.staged)?, path(&object.name)?);
+    let (staged, name) = (store.below(&object.staged)?, store.below(&object.name)?);
     if let Err(failure) = store.copy(&staged, &name).await {
         // A copy of a large object may end after its answer is given up. On a disk the name stands also where it was the sync that failed.
         return match store.size(&name).await {

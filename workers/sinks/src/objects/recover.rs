@@ -37,7 +37,7 @@ pub(super) async fn recover(
         if newest.is_none()
             && let Some(number) = view.next_sequence.0.checked_sub(1)
         {
-            newest = Some(read(store, &layout.segment(Sequence(number))).await?);
+            newest = Some(read(store, layout, &layout.segment(Sequence(number))).await?);
         }
         let left = store.list(&layout.staging(), None).await?;
         let torsos = store.torsos(&layout.staging()).await?;
@@ -68,7 +68,7 @@ pub(super) async fn recover(
 ///
 /// Each object is asked for by its name: a list may be older than what it lists, and nobody would name an object that it lacks.
 async fn complete_newest(store: &Store, newest: &Entry, left: &[Path]) -> Result<(), Failure> {
-    let is_left = |object: &&Object| left.iter().any(|name| name.as_ref() == object.staged);
+    let is_left = |object: &&Object| store.below(&object.staged).is_ok_and(|staged| left.contains(&staged));
     let (staged, others): (Vec<&Object>, Vec<&Object>) = newest.objects.iter().partition(is_left);
     let named: Vec<BoxFuture<'_, _>> =
         others.into_iter().map(|object| is_named(store, object).boxed()).collect();
@@ -86,8 +86,7 @@ async fn complete_newest(store: &Store, newest: &Entry, left: &[Path]) -> Result
 
 /// Whether an object that no list has among the staged ones has its name, or has it now.
 async fn is_named(store: &Store, object: &Object) -> Result<bool, Failure> {
-    let path = |name: &str| Path::parse(name).map_err(|error| broken(name, error));
-    let (staged, name) = (path(&object.staged)?, path(&object.name)?);
+    let (staged, name) = (store.below(&object.staged)?, store.below(&object.name)?);
     if store.size(&name).await?.is_some() {
         store.settle(&name).await?;
         return Ok(true);
@@ -118,8 +117,10 @@ async fn fold_entries(
     // Not every store begins its list where it is told to.
     let names: Vec<Path> = names.into_iter().filter(|name| number_of(name) >= Some(first)).collect();
     // Boxed, or the compiler does not see that what borrows the names may be sent.
-    let reads: Vec<BoxFuture<'_, _>> =
-        names.iter().map(|name| async move { Ok((name, read(store, name).await?)) }.boxed()).collect();
+    let reads: Vec<BoxFuture<'_, _>> = names
+        .iter()
+        .map(|name| async move { Ok((name, read(store, layout, name).await?)) }.boxed())
+        .collect();
     let mut entries = futures::stream::iter(reads).buffered(AT_ONCE);
     let mut newest = None;
     while let Some((name, entry)) = entries.try_next().await? {
@@ -128,7 +129,7 @@ async fn fold_entries(
             let Some(bytes) = store.get(&missing).await? else {
                 return Err(broken(missing, format!("missing, though {name} exists")));
             };
-            fold(owner, view, &Entry::decode(&bytes, &missing)?, &missing)?;
+            fold(owner, view, &Entry::decode(&bytes, &missing, layout)?, &missing)?;
         }
         fold(owner, view, &entry, name)?;
         newest = Some(entry);
@@ -136,7 +137,7 @@ async fn fold_entries(
     loop {
         let name = layout.segment(view.next_sequence);
         let Some(bytes) = store.get(&name).await? else { return Ok(newest) };
-        let entry = Entry::decode(&bytes, &name)?;
+        let entry = Entry::decode(&bytes, &name, layout)?;
         fold(owner, view, &entry, &name)?;
         newest = Some(entry);
     }
@@ -148,11 +149,11 @@ fn fold(owner: &Owner, view: &mut LedgerView, entry: &Entry, name: &Path) -> Res
     Ok(())
 }
 
-async fn read(store: &Store, name: &Path) -> Result<Entry, Failure> {
+async fn read(store: &Store, layout: &Layout, name: &Path) -> Result<Entry, Failure> {
     // Nobody removes an entry, so it is the store that is not itself.
     let gone = || Failure::target(Reason::SinkUnavailable, format!("{name}: it was listed and is gone"));
     let bytes = store.get(name).await?.ok_or_else(gone)?;
-    Entry::decode(&bytes, name)
+    Entry::decode(&bytes, name, layout)
 }
 
 async fn newest_checkpoint(store: &Store, layout: &Layout, owner: &Owner) -> Result<LedgerView, Failure> {

@@ -2,7 +2,8 @@
 //!
 //! Files of two formats, folders by other values, or one column of two types in one folder make readers fail over all of it, or pass
 //! over a part. So the first writer says what it makes in an object that is created if absent, and all others look there. Columns may
-//! be added: that makes the next number, with all columns that there ever were.
+//! be added: that makes the next number, with all columns that there ever were. Where earlier versions have written objects and said nothing, the
+//! objects are asked (`older.rs`).
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
+use super::older::{Looks, look};
 use super::store::Store;
 use super::{Format, ObjectsOptions, PartitionKind, Type};
 use crate::pair_ledger::broken;
@@ -96,6 +98,9 @@ impl Shape {
         for number in from.. {
             let place = layout.shape(number);
             let Some(bytes) = store.get(&place).await? else {
+                if number == 0 && known.is_none() {
+                    known = self.beside_older(store, layout).await?;
+                }
                 return Ok(Some((number, known.unwrap_or_else(|| self.clone()))));
             };
             // Those behind it have columns more, and none of ours.
@@ -103,6 +108,18 @@ impl Shape {
             known = Some(more);
         }
         Ok(None)
+    }
+
+    /// What is to be noted where objects are there whose form nobody has noted: an earlier version's. None without any.
+    async fn beside_older(&self, store: &Store, layout: &Layout) -> Result<Option<Self>, Failure> {
+        let Some(older) = look(store, layout).await? else { return Ok(None) };
+        let folders = older.folders.iter().enumerate().map(|(level, (name, looks))| {
+            let ours = self.partition.get(level).and_then(|own| own.strip_prefix(name)?.strip_prefix(": "));
+            format!("{name}: {}", kind(*looks, ours))
+        });
+        let format = older.format.extension().to_owned();
+        let known = Self { version: VERSION, format, partition: folders.collect(), columns: older.columns };
+        Ok(Some(self.over(&known, &older.name)?.unwrap_or(known)))
     }
 
     /// What is to be noted so that objects of this shape may come to those of the known one; none when nothing is.
@@ -142,6 +159,17 @@ impl Shape {
         } else {
             Err(broken(name, format!("version {} is not known here", shape.version)))
         }
+    }
+}
+
+/// What a folder whose values look so is by, when ours would be by `ours`: any value may be a text.
+fn kind(looks: Looks, ours: Option<&str>) -> &str {
+    match (looks, ours) {
+        (_, Some("text")) => "text",
+        (Looks::Nothing, Some(ours)) => ours,
+        (Looks::Day, _) => "date",
+        (Looks::Hour, _) => "hour",
+        (Looks::Text | Looks::Nothing, _) => "text",
     }
 }
 
@@ -233,5 +261,42 @@ mod tests {
         }
         first.agree(&store, &layout()).await.unwrap();
         assert!(store.get(&layout().shape(1)).await.unwrap().is_none());
+    }
+
+    /// Scenario: first owners note the form of a generation at the same moment, time and again: two formats, and two of one format with a column
+    /// more each. Guarantee: of the two formats one is noted and the other's owner halts; both columns are noted, and what was noted first stays.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_first_owners_that_race_one_says_the_form() {
+        for round in 0..200 {
+            let store = Arc::new(Store::over(Arc::new(InMemory::new()), Path::from("lake")));
+            let parquet = [shape(&[("user", Type::Text)]), shape(&[("size", Type::Int)])];
+            let lines = Shape { format: "jsonl.zst".into(), columns: BTreeMap::new(), ..parquet[0].clone() };
+            let (together, mut racers) = (Arc::new(tokio::sync::Barrier::new(3)), Vec::new());
+            let [user, size] = parquet;
+            for shape in [user, size, lines] {
+                let (store, together) = (Arc::clone(&store), Arc::clone(&together));
+                racers.push(tokio::spawn(async move {
+                    together.wait().await;
+                    let agreed = shape.agree(&store, &layout()).await;
+                    (shape.format, agreed.map_err(|failure| failure.reason))
+                }));
+            }
+            let mut agreed = Vec::new();
+            for racer in racers {
+                agreed.push(racer.await.unwrap());
+            }
+            let noted = store.get(&layout().shape(0)).await.unwrap().unwrap();
+            let noted = Shape::decode(&noted, &layout().shape(0)).unwrap();
+            for (format, agreed) in agreed {
+                let expected = if format == noted.format { Ok(()) } else { Err(Reason::LedgerForeign) };
+                assert_eq!(agreed, expected, "round {round}: {format}, and {} is noted", noted.format);
+            }
+            let last = store.get(&layout().shape(1)).await.unwrap();
+            assert_eq!(last.is_some(), noted.format == "parquet", "round {round}");
+            if let Some(last) = last {
+                let last = Shape::decode(&last, &layout().shape(1)).unwrap();
+                assert!(last.columns.contains_key("user") && last.columns.contains_key("size"));
+            }
+        }
     }
 }

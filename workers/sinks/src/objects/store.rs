@@ -23,6 +23,7 @@ use super::options::{Bucket, Place};
 use super::upload::UPLOAD_UNITS;
 use crate::blocking::blocking;
 use crate::files::sync_folder;
+use crate::pair_ledger::broken;
 
 /// A request that gets no answer for so long is given up. The pair tries again by itself, with its own backoff.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -81,6 +82,11 @@ impl Store {
     /// What all names begin with.
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// A name that begins below the sink's place.
+    pub(super) fn below(&self, name: &str) -> Result<Path, Failure> {
+        Path::parse(format!("{}/{name}", self.root)).map_err(|error| broken(name, error))
     }
 
     /// Makes sure that of two writers of one name one is refused, which all else stands on. Asked once for a worker.
@@ -283,7 +289,7 @@ fn s3(bucket: &Bucket) -> object_store::Result<object_store::aws::AmazonS3> {
                 None => builder,
             }
         }
-        None => AmazonS3Builder::from_env(),
+        None => of_environment(),
     };
     let mut builder = builder
         .with_bucket_name(&bucket.name)
@@ -300,6 +306,21 @@ fn s3(bucket: &Bucket) -> object_store::Result<object_store::aws::AmazonS3> {
         builder = builder.with_region(region);
     }
     builder.build()
+}
+
+/// What the `AWS_*` variables say of keys, roles and region. The address is the options' own matter, and a variable that is empty says nothing.
+fn of_environment() -> AmazonS3Builder {
+    let mut builder = AmazonS3Builder::new();
+    for (name, value) in std::env::vars_os() {
+        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+        let key = name.starts_with("AWS_").then(|| name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>());
+        match key {
+            Some(Ok(AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint)) | Some(Err(_)) | None => {}
+            Some(Ok(_)) if value.is_empty() => {}
+            Some(Ok(key)) => builder = builder.with_config(key, value),
+        }
+    }
+    builder
 }
 
 /// An endpoint with the bucket in its host's name.

@@ -22,6 +22,8 @@ use object_store::{
 use super::*;
 use crate::Extract;
 
+mod earlier;
+
 /// A store in memory of which one request fails.
 #[derive(Debug)]
 struct Failing {
@@ -324,8 +326,10 @@ async fn what_was_removed_from_the_folders_does_not_come_back() {
     let names: Vec<Path> = inner.list(None).map_ok(|object| object.location).try_collect().await.unwrap();
     let entry = names.iter().find(|name| name.as_ref().ends_with(&format!("segments/{:020}", 0))).unwrap();
     let bytes = inner.get(entry).await.unwrap().bytes().await.unwrap();
-    for object in super::entry::Entry::decode(&bytes, entry).unwrap().objects {
-        let [name, staged] = [object.name, object.staged].map(|name| Path::parse(name).unwrap());
+    let layout =
+        layout::Layout::new(&Path::from("lake"), Generation::FIRST, &context(1).pair, Format::JsonlZst);
+    for object in super::entry::Entry::decode(&bytes, entry, &layout).unwrap().objects {
+        let [name, staged] = [object.name, object.staged].map(|name| Path::from("lake/".to_owned() + &name));
         inner.rename(&name, &staged).await.unwrap();
     }
     assert_eq!(leftovers(&inner).await.len(), 3);
@@ -419,7 +423,8 @@ async fn a_staged_object_stays_until_its_name_lasts() {
     for name in [&staged, &name] {
         store.create(name, bytes::Bytes::from_static(b"rows")).await.unwrap();
     }
-    let object = entry::Object { name: name.to_string(), staged: staged.to_string(), bytes: 4, rows: 1 };
+    let below = |part: &str| format!("{part}/0-0.parquet");
+    let object = entry::Object { name: below("data"), staged: below("staged"), bytes: 4, rows: 1 };
     let failure = publish::complete(&store, [&object], &publish::Progress::new(None)).await.unwrap_err();
     assert!(failure.to_string().contains("no sync"), "{failure}");
     assert_eq!(store.size(&staged).await.unwrap(), Some(4));

@@ -21,6 +21,8 @@ use object_store::path::Path;
 use super::Place;
 use super::store::Store;
 
+pub(super) use self::parquet::{ParquetObject, Unread};
+
 pub use self::compact::{Compacted, Compaction, compact};
 pub use self::rows::rows_of_parquet;
 pub use self::survey::survey;

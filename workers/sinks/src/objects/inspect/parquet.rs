@@ -23,7 +23,7 @@ const BATCH_ROWS: usize = 8_192;
 
 /// Why a file cannot be read.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub(in crate::objects) enum Unread {
     /// The store's fault.
     Store(Failure),
     /// The file's own, in words.
@@ -43,17 +43,21 @@ impl From<ParquetError> for Unread {
 }
 
 /// A Parquet file in a store.
-pub(super) struct ParquetObject<'a> {
+pub(in crate::objects) struct ParquetObject<'a> {
     store: &'a Store,
     name: &'a Path,
     bytes: u64,
-    pub(super) metadata: Arc<ParquetMetaData>,
+    pub(in crate::objects) metadata: Arc<ParquetMetaData>,
     whole: Option<Bytes>,
 }
 
 impl<'a> ParquetObject<'a> {
     /// Reads the footer.
-    pub(super) async fn open(store: &'a Store, name: &'a Path, bytes: u64) -> Result<Self, Unread> {
+    pub(in crate::objects) async fn open(
+        store: &'a Store,
+        name: &'a Path,
+        bytes: u64,
+    ) -> Result<Self, Unread> {
         if bytes == 0 {
             return Err(Unread::File("it is empty".to_owned()));
         }

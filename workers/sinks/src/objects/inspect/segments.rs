@@ -60,8 +60,18 @@ pub(super) struct Object {
 }
 
 impl Pair {
-    /// A name in an entry as it is now: a folder may have been moved, or a bucket copied, since it was written.
-    fn here(&self, name: &str) -> String {
+    /// A name in an entry of this version as it is now: a folder may have been moved, or a bucket copied, since it was written. Names of version
+    /// 1 began at the root of the file system or bucket, later ones begin below the sink's place.
+    fn here(&self, version: u32, name: &str) -> String {
+        if version > 1 {
+            let folder = self.folder.as_ref();
+            let place = folder.rsplit_once('/').map_or("", |(place, _)| place);
+            return format!("{place}/{name}");
+        }
+        self.moved(name)
+    }
+
+    fn moved(&self, name: &str) -> String {
         let folder = self.folder.as_ref();
         if name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')) {
             return name.to_owned();
@@ -186,6 +196,11 @@ struct Entry {
 }
 
 #[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EntryObject {
     name: String,
@@ -198,18 +213,24 @@ async fn read_entry(store: &Store, pair: &Pair, listed: &Listed) -> Result<Resul
     let Some(bytes) = store.get(&listed.name).await? else { return Ok(Err(gone())) };
     let entry: Entry = match serde_json::from_slice(&bytes) {
         Ok(entry) => entry,
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(Err(unknown_version(&bytes).unwrap_or_else(|| error.to_string()))),
     };
-    if entry.version != 1 {
-        return Ok(Err(format!("its version {} is not known here", entry.version)));
+    if let Some(words) = unknown_version(&bytes) {
+        return Ok(Err(words));
     }
-    let path = |name: &str| Path::parse(pair.here(name)).map_err(|error| error.to_string());
+    let path = |name: &str| Path::parse(pair.here(entry.version, name)).map_err(|error| error.to_string());
     let object = |object: EntryObject| {
         let (name, staged) = (path(&object.name)?, Some(path(&object.staged)?));
         Ok(Object { name, staged, bytes: object.bytes, rows: object.rows, blake3: None })
     };
     let objects: Result<Vec<Object>, String> = entry.objects.into_iter().map(object).collect();
     Ok(objects.map(|objects| Said { claim: entry.trailer, objects }))
+}
+
+/// Says so of an entry of a version that is not read here, whatever else stands in it.
+fn unknown_version(bytes: &[u8]) -> Option<String> {
+    let version = serde_json::from_slice::<Versioned>(bytes).ok()?.version;
+    (!matches!(version, 1 | 2)).then(|| format!("its version {version} is not known here"))
 }
 
 async fn read_trailer(store: &Store, listed: &Listed) -> Result<Result<Said, String>, Failure> {
@@ -291,7 +312,12 @@ mod tests {
             ("b/g0001", "g0001/__ledger/logs.raw/3/staging/0", "b/g0001/__ledger/logs.raw/3/staging/0"),
             ("b/g0001", "a/g0002/logs.raw/3/0.parquet", "a/g0002/logs.raw/3/0.parquet"),
         ] {
-            assert_eq!(pair(folder).here(name), here);
+            assert_eq!(pair(folder).here(1, name), here);
+        }
+        for (folder, here) in
+            [("a/b/g0001", "a/b/g0001/logs.raw/3/0.parquet"), ("g0001", "/g0001/logs.raw/3/0.parquet")]
+        {
+            assert_eq!(pair(folder).here(2, "g0001/logs.raw/3/0.parquet"), here);
         }
     }
 }

@@ -157,13 +157,7 @@ impl Target {
         done.objects = manifest.objects.len() as u64;
         done.bytes = manifest.objects.iter().map(|object| object.bytes).sum();
         done.rows = manifest.objects.iter().map(|object| object.rows).sum();
-        let full = |object: &entry::Object| entry::Object {
-            name: self.full(&object.name).to_string(),
-            staged: self.full(&object.staged).to_string(),
-            ..object.clone()
-        };
-        let objects: Vec<entry::Object> = manifest.objects.iter().map(full).collect();
-        complete(&self.store, &objects, &Progress::new(None)).await?;
+        complete(&self.store, &manifest.objects, &Progress::new(None)).await?;
         let left = self.store.list(&self.staging(), None).await?;
         for note in left.iter().filter(|name| noted(name).is_some()) {
             self.store.give_up_noted(note).await?;
