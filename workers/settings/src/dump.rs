@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
 
-use crate::model::REDACTED;
+use crate::model::{REDACTED, holds_user};
 use crate::path::Path;
 use crate::schema;
 
@@ -86,6 +86,7 @@ pub(crate) fn redacted(value: &Value, path: &Path, secret: &BTreeSet<Path>) -> V
                 .collect(),
         ),
         ValueKind::Nil => ValueKind::Nil,
+        ValueKind::String(text) if holds_user(text) => ValueKind::String(REDACTED.to_owned()),
         _ if named || secret.contains(path) => ValueKind::String(REDACTED.to_owned()),
         other => other.clone(),
     };

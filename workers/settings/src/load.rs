@@ -7,7 +7,7 @@ use std::path::{Path as FilePath, PathBuf};
 use config::{Value, ValueKind};
 
 use crate::document::{self, MAX_FILE_BYTES};
-use crate::model::Pipeline;
+use crate::model::{Pipeline, holds_user};
 use crate::path::Path;
 use crate::report::{Code, Finding, Report};
 use crate::source::{FILE, Place, SourceMap, SourceText, cover_by_name};
@@ -139,7 +139,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Report> {
     findings.extend(walk::check(&merged, &map, &filled.unknown));
     cover_strangers(&findings, &mut map);
     let parts = parts::read(&merged, &map, &filled.secret, &mut findings);
-    findings.extend(rules::check(&parts, &merged, &map, &filled.secret));
+    findings.extend(rules::check(&parts, &merged, &map, &filled.secret, &sources.environment));
     if !findings.is_empty() {
         return Err(Report::new(map, findings));
     }
@@ -231,7 +231,7 @@ fn cover_secrets(merged: &Value, map: &mut SourceMap) {
     let secret: BTreeSet<Path> = map
         .paths()
         .into_iter()
-        .filter(Path::is_secret)
+        .filter(|path| path.is_secret() || holds_user(&merged_text(merged, path)))
         .filter(|path| match parts::get(merged, path).map(|value| &value.kind) {
             Some(ValueKind::String(text)) => {
                 !(text.starts_with("${") && text.find('}') == Some(text.len() - 1))
@@ -242,6 +242,13 @@ fn cover_secrets(merged: &Value, map: &mut SourceMap) {
         .collect();
     for path in &secret {
         map.cover(path);
+    }
+}
+
+fn merged_text(merged: &Value, path: &Path) -> String {
+    match parts::get(merged, path).map(|value| &value.kind) {
+        Some(ValueKind::String(text)) => text.clone(),
+        _ => String::new(),
     }
 }
 

@@ -132,7 +132,7 @@ mod with {
             ObjectsPlace::Bucket { bucket, prefix } => (bucket, prefix),
         };
         let secret = options.secret_access_key.as_ref().map(|secret| secret.expose().to_owned());
-        let endpoint = endpoint(options, |name| var(name).ok());
+        let endpoint = options.store_endpoint(|name| var(name).ok()).map_err(|error| error.to_string())?;
         // Stores that are not Amazon's mostly have one name for all buckets, and Amazon's certificate covers no name with a dot in it.
         let path_style = options.path_style.unwrap_or(endpoint.is_some() || name.contains('.'));
         Ok(Place::Bucket(Box::new(Bucket {
@@ -143,14 +143,6 @@ mod with {
             keys: options.access_key_id.clone().zip(secret),
             virtual_hosts: !path_style,
         })))
-    }
-
-    /// The store's address: the file's, or that of the variables that all tools of S3 know.
-    fn endpoint(options: &ObjectsSinkOptions, told: impl Fn(&str) -> Option<String>) -> Option<String> {
-        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-        let told = || variables.into_iter().filter_map(told).find(|url| !url.is_empty());
-        let url = options.endpoint.clone().or_else(told)?;
-        Some(url.trim_end_matches('/').to_owned())
     }
 
     fn columns(pipeline: &Pipeline, options: &ObjectsSinkOptions) -> Result<Columns, String> {

@@ -4,6 +4,7 @@
 //! part (a sink's folder, a condition) does, and the value may have come from `${NAME}` or `${file:}`: it is for tests, and
 //! no log line takes it. What people read is [`crate::Loaded::dump`], which stars such values (I10).
 
+mod endpoint;
 mod failure;
 mod input;
 pub mod kafka;
@@ -23,6 +24,8 @@ use longshore_core::pair::Order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use endpoint::EndpointError;
+pub(crate) use endpoint::is_amazons;
 pub use failure::{FailureOptions, FloodOptions, RetryOptions};
 pub(crate) use input::START_FORMAT;
 pub use input::{InputOptions, Start};
@@ -36,8 +39,8 @@ pub use objects::{
 };
 pub use postgres::{PostgresMode, PostgresRoll, PostgresSinkOptions, PostgresTls, RECORD_COLUMN};
 pub use scale::ScaleOptions;
-pub(crate) use secret::is_secret_name;
 pub use secret::{REDACTED, Secret};
+pub(crate) use secret::{holds_user, is_secret_name};
 pub(crate) use service::LISTEN_FORMAT;
 pub use service::{HttpOptions, Level, Listen, LogFormat, TelemetryOptions, Traces};
 pub use sink::{SinkEntry, SinkKind, TopicFormat, TopicSinkOptions};

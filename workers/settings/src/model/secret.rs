@@ -44,6 +44,14 @@ impl Serialize for Secret {
     }
 }
 
+/// Whether a text is an address with a user in front of its host, and so perhaps with a password: `https://ann:hunter2@host`.
+pub(crate) fn holds_user(text: &str) -> bool {
+    let Some((scheme, rest)) = text.trim_start().split_once("://") else { return false };
+    let is_scheme = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    is_scheme && authority.contains('@')
+}
+
 /// Whether a field of this name holds a secret, whatever its section: our own fields and librdkafka's.
 pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(['.', '-'], "_");
@@ -68,6 +76,18 @@ mod tests {
     fn a_secret_prints_as_stars() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?} {secret}"), "*** ***");
+    }
+
+    #[test]
+    fn addresses_with_a_user_are_known() {
+        for text in ["https://ann:hunter2@host/x", "postgresql://ann@host", " HTTP://a@b?c"] {
+            assert!(holds_user(text), "{text}");
+        }
+        for text in
+            ["https://host/a@b", "ann@host", "file:///a@b", "http://host?x=@", "body.matches('://.*@')"]
+        {
+            assert!(!holds_user(text), "{text}");
+        }
     }
 
     #[test]

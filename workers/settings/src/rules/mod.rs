@@ -11,7 +11,7 @@ mod schemas;
 mod sinks;
 mod steps;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use config::Value;
 
@@ -26,6 +26,8 @@ pub(crate) struct Context<'a> {
     pub(crate) document: &'a Value,
     pub(crate) sources: &'a SourceMap,
     pub(crate) secret: &'a BTreeSet<Path>,
+    /// Variables that a client library would read by itself.
+    pub(crate) environment: &'a BTreeMap<String, String>,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -35,8 +37,9 @@ pub(crate) fn check(
     document: &Value,
     sources: &SourceMap,
     secret: &BTreeSet<Path>,
+    environment: &BTreeMap<String, String>,
 ) -> Vec<Finding> {
-    let mut context = Context { parts, document, sources, secret, findings: Vec::new() };
+    let mut context = Context { parts, document, sources, secret, environment, findings: Vec::new() };
     names::check(&mut context);
     broker::check(&mut context);
     let store = schemas::check(&mut context);

@@ -1,10 +1,12 @@
 //! What an `objects` sink cannot mean.
 
+use std::collections::BTreeMap;
+
 use longshore_conditions::Expression;
 use longshore_core::human::Bytes;
 
 use super::{Context, sinks};
-use crate::model::{OBJECTS_OWN_COLUMNS, ObjectsFormat, ObjectsPlace, ObjectsSinkOptions};
+use crate::model::{OBJECTS_OWN_COLUMNS, ObjectsFormat, ObjectsPlace, ObjectsSinkOptions, is_amazons};
 use crate::path::Path;
 use crate::report::Code;
 
@@ -47,13 +49,21 @@ pub(super) fn check(context: &mut Context<'_>, path: &Path, options: &ObjectsSin
 }
 
 /// Whether one of them writes into what is the other's.
-pub(super) fn overlap(a: &ObjectsSinkOptions, b: &ObjectsSinkOptions) -> bool {
+pub(super) fn overlap(
+    a: &ObjectsSinkOptions,
+    b: &ObjectsSinkOptions,
+    environment: &BTreeMap<String, String>,
+) -> bool {
+    let store = |options: &ObjectsSinkOptions| {
+        let endpoint = options.store_endpoint(|name| environment.get(name).cloned());
+        endpoint.map(|endpoint| endpoint.filter(|endpoint| !is_amazons(endpoint)))
+    };
     match (a.place(), b.place()) {
         (Ok(ObjectsPlace::Folder(a)), Ok(ObjectsPlace::Folder(b))) => sinks::overlap(&a, &b),
         (
             Ok(ObjectsPlace::Bucket { bucket: ours, prefix: a_prefix }),
             Ok(ObjectsPlace::Bucket { bucket: theirs, prefix: b_prefix }),
-        ) => ours == theirs && a.endpoint == b.endpoint && is_within(&a_prefix, &b_prefix),
+        ) => ours == theirs && store(a) == store(b) && is_within(&a_prefix, &b_prefix),
         _ => false,
     }
 }
@@ -102,13 +112,12 @@ fn place(context: &mut Context<'_>, path: &Path, options: &ObjectsSinkOptions) {
 }
 
 fn bucket(context: &mut Context<'_>, path: &Path, options: &ObjectsSinkOptions) {
-    let has_scheme = |url: &str| {
-        ["http://", "https://"]
-            .iter()
-            .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
-    };
-    if options.endpoint.as_deref().is_some_and(|url| !has_scheme(url)) {
-        refuse(context, &path.key("endpoint"), "expected `http://` or `https://` and a host");
+    let environment = context.environment;
+    if let Err(error) = options.store_endpoint(|name| environment.get(name).cloned()) {
+        match error.variable {
+            Some(_) => refuse(context, &path.key("url"), error.to_string()),
+            None => refuse(context, &path.key("endpoint"), error.expected),
+        }
     }
     let given = match (&options.access_key_id, &options.secret_access_key) {
         (Some(_), None) => "access_key_id",

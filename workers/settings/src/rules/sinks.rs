@@ -170,7 +170,9 @@ fn against(context: &mut Context<'_>, later: (&Path, &SinkEntry), earlier: (&Pat
     let ((path, entry), (earlier_path, earlier)) = (later, earlier);
     let same_place = match (&entry.kind, &earlier.kind) {
         (SinkKind::Files(ours), SinkKind::Files(theirs)) => overlap(&ours.path, &theirs.path),
-        (SinkKind::Objects(ours), SinkKind::Objects(theirs)) => objects::overlap(ours, theirs),
+        (SinkKind::Objects(ours), SinkKind::Objects(theirs)) => {
+            objects::overlap(ours, theirs, context.environment)
+        }
         (SinkKind::Files(files), SinkKind::Objects(objects))
         | (SinkKind::Objects(objects), SinkKind::Files(files)) => objects::is_in_folder(objects, &files.path),
         _ => false,

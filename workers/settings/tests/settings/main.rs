@@ -6,6 +6,7 @@ mod broken;
 mod examples;
 mod layers;
 mod secrets;
+mod stores;
 mod texts;
 
 /// A pipeline without mistakes to begin with.
