@@ -11,6 +11,8 @@ mod cut;
 mod fit;
 #[path = "postgres/generations.rs"]
 mod generations;
+#[path = "postgres/held.rs"]
+mod held;
 #[path = "postgres/input.rs"]
 mod input;
 #[path = "postgres/odd.rs"]

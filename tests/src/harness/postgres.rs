@@ -110,7 +110,13 @@ impl Postgres {
         command.args(["-c", GUARD, "guard"]).arg(&self.folder).arg(self.programs.join("postgres"));
         command.args(["-D", path(&data), "-p", &port, "-k", path(&self.folder)]);
         // The machine does not lose its power in a test; the process does, and its files survive that.
-        let settings = ["fsync=off", "listen_addresses=127.0.0.1", "max_connections=60", "ssl=on"];
+        let settings = [
+            "fsync=off",
+            "listen_addresses=127.0.0.1",
+            "max_connections=60",
+            "max_prepared_transactions=4",
+            "ssl=on",
+        ];
         command.args(settings.iter().flat_map(|setting| ["-c", setting]));
         command.args(["-c", &format!("ssl_passphrase_command=echo {KEY_PASSWORD}")]);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);

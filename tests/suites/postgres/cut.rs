@@ -23,14 +23,14 @@ const COMMIT: &[u8] = b"COMMIT\0";
 const ROW: &[u8] = b"1\tzombie";
 
 /// Stands between a client and the server, and does something to the next message of its kind when armed.
-struct Cutter {
-    port: u16,
-    armed: Arc<AtomicBool>,
+pub(super) struct Cutter {
+    pub(super) port: u16,
+    pub(super) armed: Arc<AtomicBool>,
 }
 
 /// What is done.
 #[derive(Clone, Copy, PartialEq)]
-enum At {
+pub(super) enum At {
     /// A `COMMIT` is passed on, and the connection is cut instead of passing on the server's answer.
     Answer,
     /// It is kept back for good, like everything behind it.
@@ -49,7 +49,7 @@ impl At {
 }
 
 impl Cutter {
-    fn start(server: u16, at: At) -> Self {
+    pub(super) fn start(server: u16, at: At) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let (port, armed) = (listener.local_addr().unwrap().port(), Arc::<AtomicBool>::default());
         let own = Arc::clone(&armed);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use longshore_core::{Failure, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
 use super::options::PostgresOptions;
@@ -20,10 +19,13 @@ const CALL: Duration = Duration::from_secs(75);
 
 /// What every session says first. Nobody must wait long for a worker that stands still in the middle of a transaction (it is
 /// frozen, or its network is gone), so the server ends such sessions, and a claim ends what it waits for: no timeout for locks that a role
-/// may have comes before that. A commit that is answered must be durable, since the offset
+/// may have comes before that. A client whose machine is gone is noticed within a minute, where the system's own patience is two hours: what its
+/// transaction holds would be held as long. A commit that is answered must be durable, since the offset
 /// is committed after it. Last comes a mark by which the session is known again, see [`SESSION_MARK`], and the process that serves it.
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '60s'; \
     SET lock_timeout = 0; \
+    SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; \
+    SELECT set_config(name, '20s', false) FROM pg_settings WHERE name = 'tcp_user_timeout'; \
     SET DateStyle = 'ISO'; \
     SELECT set_config('synchronous_commit', 'on', false) \
         WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
@@ -31,11 +33,6 @@ const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'; SET stat
         md5(random()::text || clock_timestamp()::text || pg_backend_pid()::text), false), pg_backend_pid()";
 /// Asks for the mark. Behind a pooler that gives each transaction any session it is another one or none.
 pub(super) const SESSION_MARK: &str = "SELECT current_setting('longshore.session', true)";
-
-/// Ends the sessions that a process waits for while they themselves wait for their client
-/// (<https://www.postgresql.org/docs/current/functions-info.html>, `pg_blocking_pids`). A role may end its own sessions.
-const END_WAITING: &str = "SELECT pg_terminate_backend(pid) FROM unnest(pg_blocking_pids($1::text::integer)) AS blocking (pid) \
-    JOIN pg_stat_activity USING (pid) WHERE wait_event_type = 'Client'";
 
 /// The connections of one sink.
 pub(super) struct Pool {
@@ -122,20 +119,9 @@ impl Pool {
         Ok(Session { client, mark, process, prepared: HashMap::new(), said: Vec::new() })
     }
 
-    /// Ends the sessions that this connection waits for and that wait for their clients, as if those had gone away. On a
-    /// connection of its own: those of the pool may all be waiting.
-    pub(super) async fn end_waiting(&self, waits: &Lease) -> Result<(), Failure> {
-        let session = self.connect().await?;
-        let process: [&(dyn ToSql + Sync); 1] = [&waits.session.process];
-        let asked = session.client.query(END_WAITING, &process);
-        let ended = asked.await.map_err(|error| failure("end a session", &error))?.len();
-        if ended > 0 {
-            tracing::warn!(
-                ended,
-                "sessions that stood still while they held a pair that has another owner now"
-            );
-        }
-        Ok(())
+    /// A connection beside the pool, whose own may all be waiting.
+    pub(super) async fn aside(&self) -> Result<Client, Failure> {
+        Ok(self.connect().await?.client)
     }
 }
 
@@ -170,6 +156,11 @@ pub(super) async fn within_time<T>(
 }
 
 impl Lease {
+    /// The server's process, as it writes it.
+    pub(super) fn process(&self) -> &str {
+        &self.session.process
+    }
+
     /// The connection.
     pub(super) fn client(&self) -> &Client {
         &self.session.client

@@ -18,6 +18,7 @@
 
 mod connect;
 mod encode;
+mod held;
 pub mod inspect;
 mod ledger;
 mod options;

@@ -8,6 +8,7 @@ use longshore_core::sink::{Published, SegmentWriter, WriterContext};
 use longshore_core::{Block, BoxFuture, Failure, Reason};
 
 use super::connect::{Lease, within, within_time};
+use super::held::{self, Held};
 use super::ledger::{Claim, EVERY_SEGMENTS};
 use super::publish::{Job, Rows, Sealed};
 use super::schema;
@@ -30,6 +31,16 @@ const CHECKPOINT: Duration = Duration::from_secs(10);
 /// A claim that has waited so long ends the sessions that it waits for if they wait for their clients. Above the time after
 /// which the server ends those that stand still between two statements.
 const STANDS_STILL: Duration = Duration::from_secs(12);
+
+/// So long a claim that is given up may take to end.
+const CANCELLED: Duration = Duration::from_secs(5);
+
+/// A failure of a claim that says what it waited for.
+fn behind(failure: Failure, at_work: Option<String>) -> Failure {
+    let Some(who) = at_work else { return failure };
+    let words = format!("{}; it waited for {who}", failure.detail());
+    Failure::new(failure.class, failure.reason, words)
+}
 
 impl PostgresWriter {
     pub(super) fn new(shared: Arc<Shared>, context: WriterContext) -> Self {
@@ -64,13 +75,29 @@ impl PostgresWriter {
     /// Claims the pair, behind the transaction in which an owner before may have it. Where that one stands still between two
     /// statements the server ends it; while it waits for the rows of a `COPY` no timeout of the server's reaches it.
     async fn claim(&self, lease: &Lease) -> Result<Claim, Failure> {
+        let (pool, mut at_work) = (&self.shared.pool, None);
         let mut claiming = std::pin::pin!(self.shared.ledger.claim(lease.client(), &self.context));
         loop {
             if let Ok(claimed) = tokio::time::timeout(STANDS_STILL, &mut claiming).await {
-                return claimed;
+                return claimed.map_err(|failure| behind(failure, at_work));
             }
-            if let Err(failure) = self.shared.pool.end_waiting(lease).await {
-                tracing::warn!(pair = %self.context.pair, %failure, "the pair is held by a session that stands still");
+            match held::end_waiting(pool, lease).await {
+                Ok(Held::Ended) => at_work = None,
+                Ok(Held::AtWork(who)) => {
+                    tracing::warn!(pair = %self.context.pair, who, "the pair is held by a session at work, which is waited for");
+                    at_work = Some(who);
+                }
+                Ok(Held::OutOfReach(words)) => {
+                    // Nobody must take the pair for an owner that has given up.
+                    held::cancel(pool, lease).await?;
+                    let last = tokio::time::timeout(CANCELLED, &mut claiming).await;
+                    let lost =
+                        || Failure::target(Reason::SinkUnavailable, format!("claim the pair: {words}"));
+                    return last.ok().and_then(Result::ok).ok_or_else(lost);
+                }
+                Err(failure) => {
+                    tracing::warn!(pair = %self.context.pair, %failure, "the pair is held, and nobody can be asked by whom");
+                }
             }
         }
     }
