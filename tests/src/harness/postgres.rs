@@ -136,8 +136,9 @@ impl Postgres {
         }
     }
 
-    /// Kills the server with SIGKILL; its backends find out and go.
+    /// Kills the server with SIGKILL, and waits until its backends have found out and are gone: one that has not may answer once more.
     pub fn kill(&mut self) {
+        let backends = self.children();
         fs::write(self.folder.join("keep"), "").unwrap_or_else(|error| panic!("postgres: {error}"));
         self.signal(Signal::KILL);
         if let Some(mut guard) = self.guard.take() {
@@ -145,19 +146,30 @@ impl Postgres {
             let _ = guard.wait();
         }
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        let began = Instant::now();
+        while backends.iter().any(|backend| is_there(*backend)) {
+            assert!(began.elapsed() < PATIENCE, "backends outlive their server: {backends:?}");
+            pass_time(Duration::from_millis(10));
+        }
     }
 
     /// Stops the server and all its backends in their tracks (SIGSTOP), or lets them go on (SIGCONT).
     pub fn signal_all(&self, signal: Signal) {
-        let Some(server) = self.pid() else { return };
-        let children = Command::new("pgrep").args(["-P", &server.as_raw_nonzero().to_string()]).output();
-        let children = children.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        let _ = kill_process(server, signal);
-        for child in children.unwrap_or_default().lines() {
-            if let Some(child) = child.trim().parse().ok().and_then(Pid::from_raw) {
-                let _ = kill_process(child, signal);
-            }
+        for process in self.pid().into_iter().chain(self.children()) {
+            let _ = kill_process(process, signal);
         }
+    }
+
+    /// The server's backends and helpers.
+    fn children(&self) -> Vec<Pid> {
+        let Some(server) = self.pid() else { return Vec::new() };
+        let found = Command::new("pgrep").args(["-P", &server.as_raw_nonzero().to_string()]).output();
+        let found = found.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        found
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|line| Pid::from_raw(line.trim().parse().ok()?))
+            .collect()
     }
 
     fn signal(&self, signal: Signal) {
@@ -268,4 +280,10 @@ fn path(path: &Path) -> &str {
 
 fn check(what: &str, output: &Output) {
     assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Whether a process runs; one that nobody has waited for yet does not.
+fn is_there(process: Pid) -> bool {
+    let state = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    state.is_ok_and(|state| !state.contains(") Z "))
 }
