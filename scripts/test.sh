@@ -143,6 +143,7 @@ main() {
     local tools=()
     if grep -qwE 'objects|behaviour' <<<"${*:-$known}"; then tools+=(versitygw python); fi
     if grep -qw operate <<<"${*:-$known}"; then tools+=(promtool collector); fi
+    if grep -qw deploy <<<"${*:-$known}"; then tools+=(kubeconform kustomize schemas hadolint); fi
     [[ ${#tools[@]} -eq 0 ]] || phase tools scripts/tools.sh "${tools[@]}" || true
     if [[ $# -eq 0 ]]; then
         mapfile -t beside < <(crate_tests)

@@ -6,6 +6,9 @@
 #     versitygw   an S3 server over a folder, with signatures and atomic conditional writes; built with Go
 #     collector   the OpenTelemetry Collector, with an OTLP receiver and a file exporter alone; built with Go
 #     promtool    Prometheus's own, that reads rules and replays series; from the system's package, which is not installed
+#     kubeconform, kustomize      read manifests as Kubernetes does; built with Go
+#     schemas     a folder with the schemas of Kubernetes, KEDA and the Prometheus operator, for kubeconform
+#     hadolint    reads Dockerfiles
 #     python      an interpreter with pyarrow and DuckDB (scripts/python-tools.txt), to read back what sinks wrote
 #
 # Paths go to standard output, one line for each tool; progress goes to standard error. Ends with 69 when a tool cannot be
@@ -15,7 +18,11 @@ cd "$(dirname "$0")/.."
 
 versitygw=1.8.0
 collector=0.155.0
-requirements=scripts/python-tools.txt
+kubeconform=0.8.0
+kustomize=5.8.1
+kubernetes=1.34.0
+keda=2.21.0
+operator=0.85.0
 cache=${LONGSHORE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/longshore}
 
 say() { echo "tools: $*" >&2; }
@@ -35,19 +42,57 @@ quietly() {
     }
 }
 
-# Go checks what it downloads against its checksum database.
-prepare_versitygw() {
-    local folder=$cache/versitygw-$versitygw aside
+need_go() {
+    command -v go >/dev/null || unavailable "no Go, with which tools of the tests are built: install 1.21 or newer, https://go.dev/dl"
+}
+
+# go_tool NAME VERSION MODULE SECONDS: builds a program once. Go checks what it downloads against its checksum database.
+go_tool() {
+    local folder=$cache/$1-$2 aside
     if [[ ! -d $folder ]]; then
-        command -v go >/dev/null || unavailable "no Go, with which the S3 server for tests is built: install 1.21 or newer," \
-            "https://go.dev/dl"
-        say "building versitygw $versitygw, once (about 90 seconds of one core)"
-        aside=$(mktemp --directory "$cache/versitygw.XXXXXX")
-        quietly "$aside/build.log" env CGO_ENABLED=0 GOBIN="$aside" \
-            go install "github.com/versity/versitygw/cmd/versitygw@v$versitygw"
+        need_go
+        say "building $1 $2, once (about $4 seconds of one core)"
+        aside=$(mktemp --directory "$cache/$1.XXXXXX")
+        quietly "$aside/build.log" env CGO_ENABLED=0 GOBIN="$aside" go install "$3@v$2"
         mv --no-target-directory "$aside" "$folder"
     fi
-    echo "$folder/versitygw"
+    echo "$folder/$1"
+}
+
+prepare_versitygw() { go_tool versitygw $versitygw github.com/versity/versitygw/cmd/versitygw 90; }
+prepare_kubeconform() { go_tool kubeconform $kubeconform github.com/yannh/kubeconform/cmd/kubeconform 10; }
+prepare_kustomize() { go_tool kustomize $kustomize sigs.k8s.io/kustomize/kustomize/v5 25; }
+
+# The folder of a Go module's sources.
+go_module() {
+    need_go
+    go mod download -json "$1" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p'
+}
+
+# kubernetes_python: the environment that has hadolint and what the schemas are made with.
+kubernetes_python() {
+    requirements=scripts/kubernetes-tools.txt prepare_environment "hadolint and Kubernetes' schemas"
+}
+
+prepare_hadolint() {
+    local python
+    python=$(kubernetes_python)
+    echo "${python%/python}/hadolint"
+}
+
+prepare_schemas() {
+    local folder aside python keda_source operator_source
+    folder=$cache/schemas-$kubernetes-$keda-$operator-$(sha256sum scripts/kubernetes_schemas.py | head -c 12)
+    if [[ ! -d $folder ]]; then
+        python=$(kubernetes_python)
+        keda_source=$(go_module "github.com/kedacore/keda/v2@v$keda")
+        operator_source=$(go_module "github.com/prometheus-operator/prometheus-operator@v$operator")
+        aside=$(mktemp --directory "$cache/schemas.XXXXXX")
+        quietly "$aside/make.log" "$python" scripts/kubernetes_schemas.py "$aside" "$kubernetes" \
+            "$keda_source/config/crd/bases" "$operator_source/example/prometheus-operator-crd"
+        mv --no-target-directory "$aside" "$folder"
+    fi
+    echo "$folder"
 }
 
 # The builder writes a module and tidies it, which fails for this version; built without, it is what its go.mod says.
@@ -76,12 +121,17 @@ prepare_collector() {
 
 # An environment knows its own path, so it is made in place and a mark, made last, says that it is whole.
 prepare_python() {
+    requirements=scripts/python-tools.txt prepare_environment "pyarrow and DuckDB"
+}
+
+# prepare_environment WORDS: what $requirements names.
+prepare_environment() {
     local folder
     folder=$cache/python-$(sha256sum "$requirements" | head -c 12)
     if [[ ! -e $folder/whole ]]; then
         python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-            || unavailable "no Python 3.11 or newer with venv (Debian: python3-venv), with which tests read Parquet"
-        say "installing pyarrow and DuckDB, once"
+            || unavailable "no Python 3.11 or newer with venv (Debian: python3-venv), with which tests read what others write"
+        say "installing $1, once"
         rm -rf "$folder"
         quietly "$folder.log" python3 -m venv "$folder"
         quietly "$folder.log" "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
@@ -121,7 +171,7 @@ exec 9>"$cache/tools.lock"
 flock 9
 for tool in "$@"; do
     case $tool in
-    versitygw | collector | promtool | python) "prepare_$tool" ;;
+    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | python) "prepare_$tool" ;;
     *)
         say "no tool named $tool"
         exit 64

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+pub(crate) mod deploy;
 pub(crate) mod dlq;
 pub(crate) mod retry;
 pub(crate) mod rewind;
@@ -131,6 +132,9 @@ pub(crate) enum Command {
     Scaler(Scaler),
     /// Show or make the topics that a pipeline needs.
     Topics(Topics),
+    /// Write what a cluster needs to run a pipeline's fleet.
+    #[command(after_help = deploy::EXAMPLES)]
+    Deploy(deploy::Deploy),
     /// Check the Avro schemas of a folder.
     Schema(Schema),
     /// Write a pipeline to start from, with records to publish.

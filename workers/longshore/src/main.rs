@@ -49,6 +49,7 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), exit::End> {
         Command::Sink(arguments) => commands::sink::run(&arguments, output),
         Command::Scaler(arguments) => commands::scaler::run(&arguments, output),
         Command::Topics(arguments) => commands::topics::run(&arguments, output),
+        Command::Deploy(arguments) => commands::deploy::run(&arguments, output),
         Command::Schema(arguments) => commands::schema::run(&arguments, output),
         Command::Init(arguments) => commands::init::run(&arguments, output),
         Command::Completions(arguments) => commands::completions::run(&arguments, output),

@@ -20,7 +20,39 @@ pub(crate) struct Variables<'a> {
     pub(crate) environment: &'a BTreeMap<String, String>,
     /// Relative paths begin here: at the pipeline file.
     pub(crate) folder: PathBuf,
+    /// Whether files and variables that hold secrets are left alone, and a text stands in for each.
+    pub(crate) stand_in: bool,
 }
+
+/// Something outside of the pipeline file that a field of it names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// The field, as findings write it.
+    pub field: String,
+    /// The field's text is this and nothing else.
+    pub whole: bool,
+    /// What is named.
+    pub from: Outside,
+}
+
+/// What a field can name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outside {
+    /// `${NAME}` or `${NAME:-default}`.
+    Variable {
+        /// Its name.
+        name: String,
+        /// The field holds a secret.
+        secret: bool,
+        /// Without it the file's own default is in force.
+        default: bool,
+    },
+    /// `${file:/path}`, as it is written.
+    File(PathBuf),
+}
+
+/// What stands where a secret is not looked at.
+const STAND_IN: &str = "stand-in";
 
 /// What filling a document gave.
 #[derive(Default)]
@@ -29,6 +61,8 @@ pub(crate) struct Filled {
     pub(crate) secret: BTreeSet<Path>,
     /// Values whose variable could not be filled; what stands there is not judged any further.
     pub(crate) unknown: BTreeSet<Path>,
+    /// Everything outside of the file that is named in it.
+    pub(crate) references: BTreeSet<Reference>,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -59,8 +93,15 @@ fn fill_below(
         }
         ValueKind::String(text) if text.contains("${") => {
             let text = text.clone();
-            match fill_text(&text, variables) {
+            let asked = Asked { variables, secret: path.is_secret() };
+            match fill_text(&text, &asked) {
                 Ok(done) => {
+                    let field = path.to_string();
+                    filled.references.extend(done.outsides.into_iter().map(|from| Reference {
+                        field: field.clone(),
+                        whole: done.whole,
+                        from,
+                    }));
                     if done.outside {
                         filled.secret.insert(path.clone());
                     }
@@ -92,6 +133,14 @@ struct Done {
     outside: bool,
     /// The text was one variable and nothing else, so it may stand for a number.
     whole: bool,
+    outsides: Vec<Outside>,
+}
+
+/// Variables for one text.
+struct Asked<'a> {
+    variables: &'a Variables<'a>,
+    /// The text is that of a field that holds a secret.
+    secret: bool,
 }
 
 struct Mistake {
@@ -100,8 +149,8 @@ struct Mistake {
     help: Option<String>,
 }
 
-fn fill_text(text: &str, variables: &Variables<'_>) -> Result<Done, Vec<Mistake>> {
-    let mut done = Done { text: String::new(), outside: false, whole: false };
+fn fill_text(text: &str, asked: &Asked<'_>) -> Result<Done, Vec<Mistake>> {
+    let mut done = Done { text: String::new(), outside: false, whole: false, outsides: Vec::new() };
     let mut mistakes = Vec::new();
     let mut at = 0;
     while let Some(found) = text[at..].find("${") {
@@ -123,10 +172,11 @@ fn fill_text(text: &str, variables: &Variables<'_>) -> Result<Done, Vec<Mistake>
             break;
         };
         let end = start + length + 1;
-        match lookup(&text[start + 2..end - 1], variables) {
-            Ok((value, outside)) => {
+        match lookup(&text[start + 2..end - 1], asked) {
+            Ok(Found { value, outside, from }) => {
                 done.text.push_str(&value);
                 done.outside |= outside;
+                done.outsides.push(from);
                 done.whole = start == 0 && end == text.len();
             }
             Err((message, help)) => mistakes.push(Mistake { piece: start..end, message, help }),
@@ -139,10 +189,20 @@ fn fill_text(text: &str, variables: &Variables<'_>) -> Result<Done, Vec<Mistake>
 
 type Refusal = (String, Option<String>);
 
-/// The value of one variable, and whether it comes from outside the file.
-fn lookup(inside: &str, variables: &Variables<'_>) -> Result<(String, bool), Refusal> {
+/// The value of one variable.
+struct Found {
+    value: String,
+    /// It comes from outside the file.
+    outside: bool,
+    from: Outside,
+}
+
+fn lookup(inside: &str, asked: &Asked<'_>) -> Result<Found, Refusal> {
+    let variables = asked.variables;
     if let Some(path) = inside.strip_prefix("file:") {
-        return read(&variables.folder.join(path)).map(|text| (text, true));
+        let value =
+            if variables.stand_in { STAND_IN.to_owned() } else { read(&variables.folder.join(path))? };
+        return Ok(Found { value, outside: true, from: Outside::File(PathBuf::from(path)) });
     }
     let (name, default) =
         inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
@@ -156,10 +216,15 @@ fn lookup(inside: &str, variables: &Variables<'_>) -> Result<(String, bool), Ref
             "write ${NAME}, ${NAME:-default} or ${file:/path}; `$${` for the two characters themselves";
         return Err(("this is no variable".to_owned(), Some(help.to_owned())));
     }
+    let from = Outside::Variable { name: name.to_owned(), secret: asked.secret, default: default.is_some() };
+    let found = |value: &str, outside| Ok(Found { value: value.to_owned(), outside, from });
+    if variables.stand_in && asked.secret {
+        return found(STAND_IN, true);
+    }
     match (variables.environment.get(name), default) {
-        (Some(value), None) => Ok((value.clone(), true)),
-        (Some(value), Some(_)) if !value.is_empty() => Ok((value.clone(), true)),
-        (_, Some(default)) => Ok((default.to_owned(), false)),
+        (Some(value), None) => found(value, true),
+        (Some(value), Some(_)) if !value.is_empty() => found(value, true),
+        (_, Some(default)) => found(default, false),
         (None, None) => {
             let help = match nearest(name, variables.environment.keys().map(String::as_str)) {
                 Some(known) => format!("did you mean `{known}`? A default is written ${{{name}:-default}}"),
@@ -202,8 +267,11 @@ mod tests {
     fn filled(text: &str) -> Result<String, String> {
         let environment =
             BTreeMap::from([("HOST".to_owned(), "kafka".to_owned()), ("EMPTY".to_owned(), String::new())]);
-        let variables = Variables { environment: &environment, folder: PathBuf::from("/nowhere") };
-        fill_text(text, &variables).map(|done| done.text).map_err(|mistakes| mistakes[0].message.clone())
+        let variables =
+            Variables { environment: &environment, folder: PathBuf::from("/nowhere"), stand_in: false };
+        fill_text(text, &Asked { variables: &variables, secret: false })
+            .map(|done| done.text)
+            .map_err(|mistakes| mistakes[0].message.clone())
     }
 
     #[test]
@@ -212,6 +280,18 @@ mod tests {
         assert_eq!(filled("${NONE:-local}:9092,${HOST}"), Ok("local:9092,kafka".to_owned()));
         assert_eq!(filled("${EMPTY:-local}"), Ok("local".to_owned()));
         assert_eq!(filled("$${HOST} $HOST"), Ok("${HOST} $HOST".to_owned()));
+    }
+
+    /// Guarantee: where secrets are not looked at, nothing of them is read, and everything that is named is known.
+    #[test]
+    fn stand_ins_are_told() {
+        let environment = BTreeMap::from([("TOKEN".to_owned(), "planted".to_owned())]);
+        let variables = Variables { environment: &environment, folder: PathBuf::new(), stand_in: true };
+        let done = fill_text("${TOKEN}-${file:/nowhere/x}", &Asked { variables: &variables, secret: true });
+        let done = done.map_err(|_| ()).unwrap();
+        assert_eq!(done.text, "stand-in-stand-in");
+        let token = Outside::Variable { name: "TOKEN".to_owned(), secret: true, default: false };
+        assert_eq!(done.outsides, [token, Outside::File(PathBuf::from("/nowhere/x"))]);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod source;
 mod walk;
 
 pub use expressions::expressions;
+pub use interpolate::{Outside, Reference};
 pub use load::{DumpFormat, Loaded, Sources, load};
 pub use model::*;
 pub use report::{Code, FindingLine, Report};

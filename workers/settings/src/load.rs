@@ -7,6 +7,7 @@ use std::path::{Path as FilePath, PathBuf};
 use config::{Value, ValueKind};
 
 use crate::document::{self, MAX_FILE_BYTES};
+use crate::interpolate::Reference;
 use crate::model::{Pipeline, holds_user};
 use crate::path::Path;
 use crate::report::{Code, Finding, Report};
@@ -21,6 +22,7 @@ pub struct Sources {
     folder: PathBuf,
     environment: BTreeMap<String, String>,
     sets: Vec<String>,
+    stand_in: bool,
 }
 
 #[derive(Clone)]
@@ -43,7 +45,7 @@ impl Sources {
     }
 
     fn new(name: String, content: Content, folder: PathBuf) -> Self {
-        Self { name, content, folder, environment: BTreeMap::new(), sets: Vec::new() }
+        Self { name, content, folder, environment: BTreeMap::new(), sets: Vec::new(), stand_in: false }
     }
 
     /// Variables for `${NAME}`, and those that begin with `LONGSHORE_` as overrides.
@@ -59,6 +61,14 @@ impl Sources {
         let texts = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         self.environment(texts)
+    }
+
+    /// Looks at no secret: a text stands in for every `${file:}`, and for every `${NAME}` in a field that holds one. For who writes of a
+    /// pipeline that runs elsewhere; [`Loaded::references`] says what is named.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.stand_in = true;
+        self
     }
 
     /// Overrides of the form `a.b=value`, which win over everything; the last of equal ones counts.
@@ -81,6 +91,7 @@ pub struct Loaded {
     /// The settings, typed.
     pub pipeline: Pipeline,
     shown: Value,
+    references: Vec<Reference>,
 }
 
 /// How a dump is written.
@@ -105,6 +116,11 @@ impl Loaded {
             }
         }
         out
+    }
+
+    /// What the file names outside of itself, each once.
+    pub fn references(&self) -> &[Reference] {
+        &self.references
     }
 
     /// The pipeline's version: a short hash of what it does with records, secrets and `http` and `telemetry` left out. The
@@ -133,7 +149,11 @@ pub fn load(sources: Sources) -> Result<Loaded, Report> {
     let (root, mut map, mut findings) = parse(&sources.name, text)?;
     let mut merged = layers::merge(root, &sources.environment, &sources.sets, &mut map, &mut findings);
     cover_secrets(&merged, &mut map);
-    let variables = interpolate::Variables { environment: &sources.environment, folder: sources.folder };
+    let variables = interpolate::Variables {
+        environment: &sources.environment,
+        folder: sources.folder,
+        stand_in: sources.stand_in,
+    };
     let filled = interpolate::fill(&mut merged, &variables, &map);
     findings.extend(filled.findings);
     findings.extend(walk::check(&merged, &map, &filled.unknown));
@@ -147,7 +167,8 @@ pub fn load(sources: Sources) -> Result<Loaded, Report> {
         return Err(Report::of_file(&sources.name, Code::File, "a part of the file could not be read"));
     };
     let effective = dump::with_defaults(&merged, &Path::root());
-    Ok(Loaded { pipeline, shown: dump::redacted(&effective, &Path::root(), &filled.secret) })
+    let shown = dump::redacted(&effective, &Path::root(), &filled.secret);
+    Ok(Loaded { pipeline, shown, references: filled.references.into_iter().collect() })
 }
 
 /// The file as text, or why it is none.

@@ -68,6 +68,11 @@ fn memory_plan(pipeline: &Pipeline) -> Vec<String> {
 /// Reads a pipeline file with its overrides; prints every mistake and ends with 78 when there are any.
 pub(crate) fn load(path: &Path, overrides: &Overrides, output: &Output) -> Result<Loaded, End> {
     let sources = Sources::file(path).process_environment().set(overrides.set.iter().cloned());
+    load_from(sources, path, output)
+}
+
+/// The same for sources that were put together elsewhere.
+pub(crate) fn load_from(sources: Sources, path: &Path, output: &Output) -> Result<Loaded, End> {
     longshore_settings::load(sources).map_err(|report| {
         if output.format() == Format::Table {
             output.note(report.render(output.colour()));

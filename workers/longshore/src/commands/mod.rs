@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod common;
 pub(crate) mod completions;
 pub(crate) mod connection;
+pub(crate) mod deploy;
 pub(crate) mod dlq;
 pub(crate) mod init;
 pub(crate) mod lag;

@@ -36,6 +36,8 @@ use crate::scale::{self, Watch};
 const CLOSE: Duration = Duration::from_secs(6);
 /// How long the producer may take for what is unacknowledged at the end, and the Collector for spans beside it.
 const FLUSH: Duration = Duration::from_secs(2);
+/// How long threads may take that hang in the disk when all else has ended.
+const LEAVE: Duration = Duration::from_millis(500);
 /// How long a pair with work may show no progress.
 const STALLED: Duration = Duration::from_secs(300);
 
@@ -54,8 +56,13 @@ pub(crate) fn run(arguments: &Run, output: &Output) -> Result<(), End> {
         .map_err(|error| End::new(Exit::Internal, format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(work(&loaded));
     // A writer that hangs in the disk must not keep the process; nothing of it is visible.
-    runtime.shutdown_timeout(Duration::from_millis(500));
+    runtime.shutdown_timeout(LEAVE);
     result
+}
+
+/// The longest from SIGTERM until the process has ended.
+pub(crate) fn stop_within(pipeline: &Pipeline) -> Duration {
+    pipeline.limits.drain.get() + CLOSE + FLUSH + LEAVE
 }
 
 /// No huge pages: buffers come and go by the megabyte here, and each time one is used again the kernel would clear two whole

@@ -39,8 +39,8 @@ pub use objects::{
 };
 pub use postgres::{PostgresMode, PostgresRoll, PostgresSinkOptions, PostgresTls, RECORD_COLUMN};
 pub use scale::ScaleOptions;
-pub use secret::{REDACTED, Secret};
-pub(crate) use secret::{holds_user, is_secret_name};
+pub(crate) use secret::holds_user;
+pub use secret::{REDACTED, Secret, is_secret_name};
 pub(crate) use service::LISTEN_FORMAT;
 pub use service::{HttpOptions, Level, Listen, LogFormat, TelemetryOptions, Traces};
 pub use sink::{SinkEntry, SinkKind, TopicFormat, TopicSinkOptions};

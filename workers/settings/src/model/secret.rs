@@ -53,7 +53,7 @@ pub(crate) fn holds_user(text: &str) -> bool {
 }
 
 /// Whether a field of this name holds a secret, whatever its section: our own fields and librdkafka's.
-pub(crate) fn is_secret_name(name: &str) -> bool {
+pub fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(['.', '-'], "_");
     const WORDS: &[&str] =
         &["password", "passwd", "secret", "token", "passphrase", "credential", "credentials"];

@@ -1,0 +1,207 @@
+//! What a cluster is given: manifests, held against schemas and against what they have to mean, and the image's recipe.
+
+#[path = "deploy/judge.rs"]
+mod judge;
+#[path = "deploy/render.rs"]
+mod render;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use longshore_tests::harness::tool;
+use serde_json::Value;
+
+use judge::judge;
+use render::{FILES, OBJECTS, POSTGRES, TOPIC, render, render_with};
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// Holds documents against the schemas; every field has to be known.
+fn conform(yaml: &str) {
+    let (Some(program), Some(schemas)) = (tool("kubeconform"), tool("schemas")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("manifests.yaml");
+    fs::write(&file, yaml).unwrap();
+    let place = format!("{}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", schemas.display());
+    let output =
+        Command::new(program).args(["-strict", "-schema-location", &place]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}\n{yaml}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Scenario: fleets with each kind of sink, with and without an autoscaler.
+/// Guarantee: the API server, KEDA and the Prometheus operator know every field, and the manifests mean what a worker needs.
+#[test]
+fn every_fleet_is_rendered_right() {
+    let claim = ["--volume-claim", "shared"];
+    for (pipeline, more) in [(FILES, &claim[..]), (OBJECTS, &[]), (POSTGRES, &[]), (TOPIC, &[])] {
+        for overlay in
+            [&["--overlay", "plain"][..], &["--overlay", "keda"], &["--overlay", "keda", "--scale-to-zero"]]
+        {
+            let arguments = [more, overlay].concat();
+            let rendered = render(pipeline, &arguments);
+            judge(&rendered);
+            conform(&rendered.yaml);
+        }
+    }
+}
+
+/// Guarantee: a schema does see a mistake, so that the test above can fail.
+#[test]
+#[should_panic(expected = "minReadySecond")]
+fn a_field_that_nobody_knows_is_found() {
+    if tool("kubeconform").is_none() || tool("schemas").is_none() {
+        panic!("minReadySecond");
+    }
+    conform(&render(OBJECTS, &[]).yaml.replace("minReadySeconds", "minReadySecond"));
+}
+
+/// Scenario: a sink's ledger would lie on a pod's own disk. Guarantee: refused with the reason and what to do, whatever kind of sink.
+#[test]
+fn a_disk_of_a_pod_is_refused() {
+    let folder_of_objects = OBJECTS.replace("s3://archive/logs, region: eu-central-1", "/data/logs");
+    for pipeline in [FILES, &folder_of_objects] {
+        let said = render_with(pipeline, &[], &[]).refused(78);
+        assert!(said.contains("ledger.missing") && said.contains("--volume-claim"), "{said}");
+    }
+    let rendered = render(FILES, &["--volume-claim", "shared"]);
+    let mounts = rendered.container()["volumeMounts"].as_array().unwrap();
+    let shared: Vec<&Value> = mounts.iter().filter(|mount| mount["name"] == "shared").collect();
+    assert_eq!(shared.len(), 1);
+    assert_eq!(shared[0]["mountPath"], "/var/lib/longshore");
+}
+
+/// Guarantee: what cannot run in pods, or would show a secret, is refused with words that help (I10).
+#[test]
+fn what_cannot_be_is_refused() {
+    let written_out = POSTGRES.replace("${file:/run/secrets/kafka-password}", "planted-hunter2");
+    let said = render_with(&written_out, &[], &[]).refused(78);
+    assert!(
+        said.contains("kafka.security.sasl.password is written out") && !said.contains("hunter2"),
+        "{said}"
+    );
+    let set = ["--set", "sinks.0.postgres.password=planted-hunter2"];
+    let said = render_with(POSTGRES, &set, &[]).refused(78);
+    assert!(said.contains("--set sinks.0.postgres.password") && !said.contains("hunter2"), "{said}");
+    let socket = POSTGRES.replace("host: db.internal", "host: /run/postgresql");
+    assert!(render_with(&socket, &[], &[]).refused(78).contains("is a socket of a machine"));
+    let hiding = POSTGRES.replace("/run/secrets/kafka-password", "/etc/kafka-password");
+    assert!(render_with(&hiding, &[], &[]).refused(78).contains("cannot be mounted at /etc"));
+    let climbing = FILES.replace("path: out/logs", "path: ../out");
+    assert!(render_with(&climbing, &["--volume-claim", "x"], &[]).refused(78).contains("`..`"));
+    let token = POSTGRES.replace("SCRAM-SHA-512", "OAUTHBEARER").replace(
+        ", username: web, password: \"${file:/run/secrets/kafka-password}\"",
+        ", token_file: /run/secrets/token",
+    );
+    let zero = ["--overlay", "keda", "--scale-to-zero"];
+    assert!(render_with(&token, &zero, &[]).refused(78).contains("no token from a file"));
+    for (option, value) in
+        [("--namespace", "Upper"), ("--name", "a_b"), ("--cpu", "lots"), ("--secret", "-x")]
+    {
+        let said = render_with(OBJECTS, &[&format!("{option}={value}")], &[]).refused(64);
+        assert!(said.contains(&format!("{option} {value}")), "{said}");
+    }
+    assert!(render_with("pipeline: x", &[], &[]).refused(78).contains("mistake"));
+}
+
+/// Scenario: names that Kubernetes does not take, one as long as a pipeline's may be.
+/// Guarantee: they are made fit, always the same way, and two never become one.
+#[test]
+fn names_are_made_fit() {
+    let longest = "x".repeat(100);
+    let mut seen = Vec::new();
+    for name in ["Web_Logs", "Web.Logs", &longest] {
+        let pipeline = OBJECTS.replace("pipeline: archive", &format!("pipeline: {name}"));
+        let rendered = render(&pipeline, &["--overlay", "keda"]);
+        judge(&rendered);
+        conform(&rendered.yaml);
+        assert_eq!(rendered.yaml, render(&pipeline, &["--overlay", "keda"]).yaml);
+        let fitted = rendered.one("Deployment")["metadata"]["name"].as_str().unwrap().to_owned();
+        assert!(!seen.contains(&fitted), "{fitted}");
+        // KEDA puts its own word before the name.
+        assert!(format!("keda-hpa-{fitted}").len() <= 63);
+        seen.push(fitted);
+    }
+}
+
+/// Scenario: a pipeline takes its brokers from a variable, a password from a file and another from a variable.
+/// Guarantee: what is no secret stands in the manifest, a secret never does though this machine has it, and a worker with what the manifest
+/// gives it finds no mistake.
+#[test]
+fn a_pod_gets_what_the_file_names() {
+    let pipeline = POSTGRES
+        .replace("brokers: kafka:9093", "brokers: \"${BROKERS}\"")
+        .replace("${file:/run/secrets/db-password}", "${DB_PASSWORD}");
+    let here =
+        [("BROKERS", "kafka-0:9193"), ("DB_PASSWORD", "planted-hunter2"), ("LONGSHORE_LIMITS__DRAIN", "1h")];
+    let rendered = render_with(&pipeline, &["--overlay", "keda"], &here).rendered();
+    judge(&rendered);
+    assert!(!rendered.yaml.contains("hunter2") && !rendered.said.contains("hunter2"));
+    let environment = rendered.container()["env"].as_array().unwrap();
+    let variable = |name: &str| environment.iter().find(|variable| variable["name"] == name).unwrap();
+    assert_eq!(variable("BROKERS")["value"], "kafka-0:9193");
+    assert_eq!(variable("DB_PASSWORD")["valueFrom"]["secretKeyRef"]["key"], "DB_PASSWORD");
+    assert!(rendered.said.contains("--from-literal=DB_PASSWORD=..."), "{}", rendered.said);
+    assert!(rendered.said.contains("--from-file=kafka-password=kafka-password"), "{}", rendered.said);
+    // An override of this machine is none of a pod's: the file says 20 s.
+    let grace = rendered.pod()["terminationGracePeriodSeconds"].as_u64().unwrap();
+    assert!((21..120).contains(&grace), "{grace}");
+    let lag = &rendered.one("ScaledObject")["spec"]["triggers"][1];
+    assert_eq!(lag["metadata"]["bootstrapServers"], "kafka-0:9193");
+    rendered.checked(&[("BROKERS", "kafka-0:9193"), ("DB_PASSWORD", "x")]);
+}
+
+/// Guarantee: base and overlays of `deploy/kustomize` are what `deploy render` writes of their sample (`UPDATE_EXPECT=1` writes them anew), and
+/// kustomize makes whole fleets of them.
+#[test]
+fn kustomize_has_what_render_writes() {
+    let here = root("deploy/kustomize");
+    let pipeline = fs::read_to_string(here.join("pipeline.yaml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let arguments = ["--overlay", "keda", "-n", "longshore", "--out", out.to_str().unwrap()];
+    let said = render_with(&pipeline, &arguments, &[]).rendered_files();
+    assert!(said.contains("deployment.yaml"), "{said}");
+    for entry in fs::read_dir(&out).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let place = match name.as_str() {
+            "kustomization.yaml" => continue,
+            "scaled-object.yaml" => here.join("overlays/keda").join(&name),
+            _ => here.join("base").join(&name),
+        };
+        let made = fs::read_to_string(out.join(&name)).unwrap();
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(&place, &made).unwrap();
+        }
+        let found = fs::read_to_string(&place).unwrap_or_default();
+        assert!(found == made, "{}: run with UPDATE_EXPECT=1 and commit the result", place.display());
+    }
+    let bounded = pipeline + "scale: { min: 2, max: 3 }\n";
+    let spec = render(&bounded, &["--overlay", "keda"]).one("ScaledObject")["spec"].clone();
+    assert_eq!((spec["minReplicaCount"].as_u64(), spec["maxReplicaCount"].as_u64()), (Some(2), Some(3)));
+    let Some(kustomize) = tool("kustomize") else { return };
+    for (overlay, kinds) in [("overlays/plain", 6), ("overlays/keda", 7)] {
+        let output = Command::new(&kustomize).arg("build").arg(here.join(overlay)).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let yaml = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(yaml.matches("\nkind: ").count(), kinds, "{yaml}");
+        assert_eq!(yaml.contains("\n  replicas: 2\n"), overlay == "overlays/plain");
+        conform(&yaml);
+    }
+    let output = Command::new(&kustomize).arg("build").arg(&out).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Guarantee: hadolint has nothing to say about the image's recipe, and it ends in a user by its number.
+#[test]
+fn the_image_is_built_by_the_book() {
+    let recipe = root("deploy/Dockerfile");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let last = text.rsplit("\nFROM ").next().unwrap();
+    assert!(last.contains("\nUSER 65532:65532\n") && last.contains("\nSTOPSIGNAL SIGTERM\n"), "{last}");
+    let Some(hadolint) = tool("hadolint") else { return };
+    let output = Command::new(hadolint).arg("--failure-threshold=info").arg(recipe).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
