@@ -1,4 +1,5 @@
 //! What a cluster is given: manifests, held against schemas and against what they have to mean, and the image's recipe.
+#![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
 
 #[path = "deploy/judge.rs"]
 mod judge;
