@@ -133,12 +133,14 @@ pub(crate) fn rows_of_lines(folder: &Path) -> Vec<Seen> {
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries {
-            let path = entry.unwrap().path();
+            let entry = entry.unwrap();
+            let path = entry.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with(['_', '.']) {
                 continue;
             }
-            if path.is_dir() {
+            // As it was listed: a store takes folders away that became empty, and what is gone looks like no folder.
+            if entry.file_type().unwrap().is_dir() {
                 folders.push(path);
             } else {
                 let file = File::open(&path).unwrap();
