@@ -86,6 +86,6 @@ fn a_rehearsal_rejects_its_share() {
     let told = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(checked.status.success(), "{told}");
     assert!(told.contains("rehearsal step in force: records fail on purpose (2% reject)"), "{told}");
-    assert!(told.contains("memory 256MiB a worker: 136MiB for records at work"), "{told}");
+    assert!(told.contains("memory 256MiB a worker: 128MiB for records at work"), "{told}");
     assert!(told.contains("go to a spool of up to 1GiB in "), "{told}");
 }

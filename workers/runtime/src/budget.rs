@@ -25,7 +25,7 @@ const MIB: u64 = 1024 * 1024;
 /// alone; that is what the 15 % of tolerance in the promise is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryShares {
-    /// Code, stacks, allocator slack.
+    /// Code (20 MiB of it were resident in a worker), stacks, allocator slack.
     pub base: u64,
     /// Prefetched messages in the Kafka client.
     pub consumer_queue: u64,
@@ -42,7 +42,7 @@ pub struct MemoryShares {
 impl MemoryShares {
     /// Splits `limits.memory`.
     pub fn of(memory_bytes: u64) -> Self {
-        let base = (24 * MIB).min(memory_bytes / 4);
+        let base = (32 * MIB).min(memory_bytes / 4);
         let queue = (memory_bytes / 8).clamp(2 * MIB, 64 * MIB);
         let sink_buffers = memory_bytes / 8;
         let rest = memory_bytes.saturating_sub(base + 2 * queue + sink_buffers).max(MIB);
