@@ -2,7 +2,7 @@
 
 use longshore_core::metadata::Metadata;
 use longshore_core::scale::PartitionLook;
-use longshore_core::{Failure, Offset, PairId};
+use longshore_core::{Failure, Offset, PairId, Reason};
 
 use super::{Admin, Committed, PartitionOffsets};
 
@@ -21,18 +21,20 @@ impl Admin {
     /// Looks at a group: its inputs, each with its retry topic if there is one. Six requests for one input, whatever the number of partitions.
     ///
     /// # Errors
-    /// [`longshore_core::Reason::BrokerTopicMissing`] and the other reasons `broker.*`; the embedded broker cannot tell.
+    /// [`Reason::BrokerTopicMissing`] and the other reasons `broker.*`; the embedded broker cannot tell. [`Reason::LedgerForeign`] where a
+    /// commit lies beyond the end of its log: how far that partition is behind is not known, and not nothing.
     pub fn fleet(&self, group: &str, topics: &[(String, Option<String>)]) -> Result<FleetLook, Failure> {
         let mut partitions = Vec::new();
         for (input, retry) in topics {
             // Commits first: an end asked later is never before a commit asked earlier.
             let commits = self.commits(group, input)?;
-            let mut looks: Vec<PartitionLook> =
-                self.offsets(input)?.into_iter().map(|place| look(input, place, &commits)).collect();
+            let places = self.offsets(input)?.into_iter();
+            let mut looks =
+                places.map(|place| look(input, place, &commits)).collect::<Result<Vec<_>, _>>()?;
             if let Some(retry) = retry {
                 let commits = self.commits(group, retry)?;
                 for place in self.offsets(retry)? {
-                    let copies = look(retry, place, &commits).backlog;
+                    let copies = look(retry, place, &commits)?.backlog;
                     if let Some(pair) = looks.iter_mut().find(|look| look.pair.partition.0 == place.partition)
                     {
                         pair.waiting += copies;
@@ -48,11 +50,17 @@ impl Admin {
     }
 }
 
-fn look(topic: &str, place: PartitionOffsets, commits: &[Committed]) -> PartitionLook {
+fn look(topic: &str, place: PartitionOffsets, commits: &[Committed]) -> Result<PartitionLook, Failure> {
     let commit = commits.iter().find(|commit| commit.partition == place.partition);
     let committed = commit.and_then(|commit| commit.offset);
     let from = committed.unwrap_or(place.start).max(place.start);
-    let open = u64::try_from(place.end - from).unwrap_or(0);
+    let open = u64::try_from(place.end - from).map_err(|_| {
+        let (partition, end) = (place.partition, place.end);
+        let detail = format_args!(
+            "{topic}/{partition}: committed offset {from} lies beyond the end of the log, {end}"
+        );
+        Failure::halt(Reason::LedgerForeign, detail)
+    })?;
     // Metadata that is not ours or does not fit says nothing.
     let metadata = committed
         .zip(commit)
@@ -61,13 +69,13 @@ fn look(topic: &str, place: PartitionOffsets, commits: &[Committed]) -> Partitio
     let settled = metadata.settled.clipped(Offset(from), Offset(place.end)).len();
     let behind = open.saturating_sub(settled);
     let waiting = metadata.waiting.min(behind);
-    PartitionLook {
+    Ok(PartitionLook {
         pair: PairId::new(topic, place.partition),
         end: place.end,
         backlog: behind - waiting,
         waiting,
         held: metadata.held,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -89,12 +97,21 @@ mod tests {
         let text = metadata.encode(Offset(50)).text;
         let at = |offset, metadata: &str| {
             let commit = Committed { partition: 0, offset, metadata: metadata.to_owned() };
-            let seen = look("in", place, &[commit]);
+            let seen = look("in", place, &[commit]).unwrap();
             (seen.backlog, seen.waiting, seen.held)
         };
         assert_eq!(at(Some(50), &text), (23, 7, true));
         assert_eq!(at(Some(40), &text), (60, 0, false));
         assert_eq!(at(None, ""), (90, 0, false));
         assert_eq!(at(Some(3), "of another tool"), (90, 0, false));
+    }
+
+    /// Scenario: a log lost its end behind what was committed. Guarantee: that is no empty backlog, which would send the fleet home.
+    #[test]
+    fn a_commit_beyond_the_end_is_no_number() {
+        let place = PartitionOffsets { partition: 0, start: 10, end: 100 };
+        let at = |offset| look("in", place, &[Committed { partition: 0, offset, metadata: String::new() }]);
+        assert_eq!(at(Some(100)).unwrap().backlog, 0);
+        assert_eq!(at(Some(101)).unwrap_err().reason, Reason::LedgerForeign);
     }
 }

@@ -140,6 +140,7 @@ impl ExternalScaler {
             let mut wait = waited;
             loop {
                 if wait {
+                    // The pause between two words.
                     tokio::time::sleep(PACE).await;
                 }
                 wait = true;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor};
@@ -28,7 +29,7 @@ impl Outlet {
     /// Over OTLP, as the environment says.
     pub(super) fn open(resource: &Resource, queue: usize, metrics: SpanMetrics) -> Result<Self, TraceError> {
         let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build();
-        let exporter = exporter.map_err(|error| TraceError(plain(&error.to_string())))?;
+        let exporter = exporter.map_err(|error| TraceError(unusable(&error)))?;
         Ok(Self::to(exporter, resource, queue, metrics))
     }
 
@@ -171,6 +172,15 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
     }
 }
 
+/// Why there is no exporter. A setting is told by its name alone: what the exporter quotes is the value, which may hold credentials in a
+/// form that nobody recognizes (I10).
+fn unusable(error: &ExporterBuildError) -> String {
+    let ExporterBuildError::InvalidConfiguration(words) = error else { return plain(&error.to_string()) };
+    let name = words.split(':').next().filter(|name| name.starts_with("OTEL_"));
+    let name = name.unwrap_or("one of OTEL_EXPORTER_OTLP_*");
+    format!("the value of {name} cannot be used; an endpoint is like http://collector:4318")
+}
+
 /// An exporter's words without what would be credentials in an address, on one line, of a bounded length (I10).
 fn plain(words: &str) -> String {
     let mut plain = String::new();
@@ -281,6 +291,13 @@ mod tests {
             plain(words),
             "error sending request for url (https://collector:4318/v1/traces): dns  [31m"
         );
+        let quoted = "OTEL_EXPORTER_OTLP_ENDPOINT: 'user:se cret@collector:4318' is no address".to_owned();
+        assert_eq!(
+            unusable(&ExporterBuildError::InvalidConfiguration(quoted)),
+            "the value of OTEL_EXPORTER_OTLP_ENDPOINT cannot be used; an endpoint is like http://collector:4318"
+        );
+        let quoted = "user:secret@collector is no address".to_owned();
+        assert!(!unusable(&ExporterBuildError::InvalidConfiguration(quoted)).contains("secret"));
         assert_eq!(plain("mail me@home, no address"), "mail me@home, no address");
         assert_eq!(plain(&"ä".repeat(1_000)).len(), 300);
     }
