@@ -1,5 +1,6 @@
 //! A real OpenTelemetry Collector of the test's own: OTLP over HTTP on a free port, and a file with all spans that it took.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -42,9 +43,9 @@ impl Collector {
         let config = folder.path().join("config.yaml");
         let text = format!(
             "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: \"127.0.0.1:{port}\" }} }} }} }}\n\
-             exporters: {{ file: {{ path: \"{}/spans.json\", flush_interval: 100ms }} }}\n\
-             service:\n  telemetry: {{ metrics: {{ level: none }} }}\n  pipelines: {{ traces: {{ receivers: [otlp], exporters: [file] }} }}\n",
-            folder.path().display()
+             exporters:\n  file/spans: {{ path: \"{folder}/spans.json\", flush_interval: 100ms }}\n  file/metrics: {{ path: \"{folder}/metrics.json\", flush_interval: 100ms }}\n\
+             service:\n  telemetry: {{ metrics: {{ level: none }} }}\n  pipelines:\n    traces: {{ receivers: [otlp], exporters: [file/spans] }}\n    metrics: {{ receivers: [otlp], exporters: [file/metrics] }}\n",
+            folder = folder.path().display()
         );
         fs::write(&config, text).unwrap_or_else(|error| panic!("{}: {error}", config.display()));
         let log = fs::File::create(folder.path().join("log"));
@@ -71,15 +72,22 @@ impl Collector {
     /// The spans that arrived until now, as its file has them.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        let file: PathBuf = self.folder.path().join("spans.json");
+        self.lines("spans.json").iter().flat_map(of_line).collect()
+    }
+
+    /// The metrics that arrived last: each sample by its name and labels as a page of metrics has it, with labels in order, and its value.
+    #[must_use]
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        self.lines("metrics.json").last().map(samples).unwrap_or_default()
+    }
+
+    /// What the Collector wrote down, a value for each request or so.
+    fn lines(&self, file: &str) -> Vec<Value> {
+        let file: PathBuf = self.folder.path().join(file);
         let text = fs::read_to_string(file).unwrap_or_default();
         // A line that is being written is not there yet.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .flat_map(|line| of_line(&line))
-            .collect()
+        whole.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Waits for spans.
@@ -116,6 +124,8 @@ impl Drop for Collector {
 pub struct Span {
     /// `service.name` of its resource.
     pub service: String,
+    /// Its resource, as OTLP's JSON has it.
+    pub resource: Value,
     /// The span, as OTLP's JSON has it.
     pub json: Value,
 }
@@ -131,6 +141,12 @@ impl Span {
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<String> {
         attribute(&self.json, name)
+    }
+
+    /// An attribute of its resource.
+    #[must_use]
+    pub fn of_resource(&self, name: &str) -> Option<String> {
+        attribute(&self.resource, name)
     }
 
     /// How long it took.
@@ -157,13 +173,64 @@ fn attribute(of: &Value, name: &str) -> Option<String> {
     Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+/// A number, which OTLP's JSON has as text when it is a large one.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn samples(line: &Value) -> BTreeMap<String, f64> {
+    let mut samples = BTreeMap::new();
+    for resource in list(&line["resourceMetrics"]) {
+        for metric in list(&resource["scopeMetrics"]).iter().flat_map(|scope| list(&scope["metrics"])) {
+            let name = metric["name"].as_str().unwrap_or_default();
+            for point in
+                list(&metric["sum"]["dataPoints"]).iter().chain(&list(&metric["gauge"]["dataPoints"]))
+            {
+                let value = number(&point["asInt"]).or_else(|| number(&point["asDouble"]));
+                samples.insert(named(name, point, None), value.unwrap_or(f64::NAN));
+            }
+            for point in list(&metric["histogram"]["dataPoints"]) {
+                for (end, field) in [("_sum", "sum"), ("_count", "count")] {
+                    let value = number(&point[field]).unwrap_or(0.0);
+                    samples.insert(named(&format!("{name}{end}"), &point, None), value);
+                }
+                let mut below = 0.0;
+                let bounds = list(&point["explicitBounds"]);
+                for (at, count) in list(&point["bucketCounts"]).iter().enumerate() {
+                    below += number(count).unwrap_or(f64::NAN);
+                    let bound = bounds.get(at).and_then(number).unwrap_or(f64::INFINITY);
+                    samples.insert(named(&format!("{name}_bucket"), &point, Some(bound)), below);
+                }
+            }
+        }
+    }
+    samples
+}
+
+/// A sample's name with its labels in order.
+fn named(name: &str, point: &Value, bound: Option<f64>) -> String {
+    let told = list(&point["attributes"]);
+    let label = |told: &Value| {
+        let name = told["key"].as_str().unwrap_or_default();
+        format!("{name}={:?}", attribute(point, name).unwrap_or_default())
+    };
+    let mut labels: Vec<String> = told.iter().map(label).collect();
+    // Nobody reads the last digits of a bound alike.
+    labels.extend(bound.map(|bound| format!("le=\"{bound:.6e}\"")));
+    labels.sort();
+    format!("{name}{{{}}}", labels.join(","))
+}
+
 fn of_line(line: &Value) -> Vec<Span> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut spans = Vec::new();
     for resource in list(&line["resourceSpans"]) {
         let service = attribute(&resource["resource"], "service.name").unwrap_or_default();
         for json in list(&resource["scopeSpans"]).iter().flat_map(|scope| list(&scope["spans"])) {
-            spans.push(Span { service: service.clone(), json });
+            spans.push(Span { service: service.clone(), resource: resource["resource"].clone(), json });
         }
     }
     spans

@@ -256,7 +256,8 @@ fn headers_are_kept_and_a_trace_is_added_where_none_is_named() {
     }
 }
 
-/// Scenario: a step waits a second for each record. Guarantee: the record's span is as long as its step took.
+/// Scenario: a step waits a second for each record; the operator names attributes that we set too, and a queue without a bound.
+/// Guarantee: the record's span is as long as its step took; what the operator says stands, and what is not done as he wants is told.
 #[test]
 fn a_span_is_as_long_as_its_record_takes() {
     let (Some(broker), Some(collector)) = (shared_broker(), Collector::start()) else { return };
@@ -266,14 +267,55 @@ fn a_span_is_as_long_as_its_record_takes() {
     let endpoint = collector.endpoint();
     let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
     rig.witness.publish(&rig.topic, &[Record::new("k", "{}").header("traceparent", &parent)]);
-    let worker = working(&rig, &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())]);
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.version=blue,deployment.environment.name=test"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "99999999999999999999"),
+    ];
+    let worker = working(&rig, &environment);
     rig.wait_drained(PATIENCE, &[&worker]);
+    let said = worker.process.stderr();
+    assert!(said.contains("OTEL_BSP_MAX_QUEUE_SIZE=99999999999999999999: too large, so 16384"), "{said}");
     worker.stop();
     let spans =
         collector.wait_for("its spans", |spans| spans.iter().any(|span| span.text("name") == "write files"));
     let process = under(&spans, "b7ad6b7169203331", &format!("process {}", rig.topic));
     assert!(process.took() >= Duration::from_millis(900), "{:?}", process.took());
     under(&spans, process.text("spanId"), "write files");
+    for (name, value) in
+        [("service.name", "trace-long"), ("service.version", "blue"), ("deployment.environment.name", "test")]
+    {
+        assert_eq!(process.of_resource(name).as_deref(), Some(value), "{name} of {:#?}", process.resource);
+    }
+    assert!(process.of_resource("service.instance.id").is_some_and(|id| id.len() == 16));
+}
+
+/// Scenario: a publish and a replay make spans, and the Collector is not there. Guarantee: both do their work and succeed in time, and their
+/// closing line says how many spans are lost.
+#[test]
+fn a_command_says_which_spans_it_lost() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = failing(&broker.bootstrap(), "trace-lost");
+    let endpoint = format!("http://127.0.0.1:{}", free_port());
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
+    let lines = rig.folder().join("lines");
+    std::fs::write(&lines, "{\"message\":\"x\",\"severity_number\":9}\n".repeat(7)).unwrap();
+    let (file, lines) = (rig.file().display().to_string(), lines.display().to_string());
+    let closing = |said: &str| {
+        let lost: Vec<_> = said.lines().filter(|line| line.contains("lost")).collect();
+        let [closing] = lost[..] else { panic!("{said}") };
+        closing.to_owned()
+    };
+    let began = std::time::Instant::now();
+    let said = command(&["publish", "-c", &file, "--trace", &lines], &environment);
+    assert!(closing(&said).starts_with("7 records confirmed"), "{said}");
+    assert!(closing(&said).ends_with("7 spans lost: the Collector did not take them in time"), "{said}");
+    let worker = working(&rig, &[]);
+    wait_until("the letters are there", PATIENCE, || rig.witness.read(&rig.letter_topic()).len() == 7);
+    worker.stop();
+    let said = command(&["dlq", "replay", "-c", &file, "--yes"], &environment);
+    assert!(closing(&said).contains("7 of 7 letters sent and confirmed; 7 spans lost"), "{said}");
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
 }
 
 /// Scenario: records of producers that record their traces, far more than a span takes links. Guarantee: what was done with a batch is

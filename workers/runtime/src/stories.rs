@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use longshore_core::pair::{UnitEntry, Verdict};
 use longshore_core::{Lane, Offset, SinkIndex, SinkMask, TraceContext};
 use longshore_telemetry::Tracer;
-use longshore_telemetry::trace::{Outcome, Story};
+use longshore_telemetry::trace::{Held, Outcome, Story};
 
 /// Sees each record of a unit that is tried.
 pub(crate) trait Watch {
@@ -37,6 +37,7 @@ pub(crate) struct Traced {
     /// The sinks that get a row.
     sinks: SinkMask,
     pub(crate) failed: bool,
+    _held: Held,
 }
 
 impl Traced {
@@ -49,14 +50,16 @@ impl Traced {
 /// A record that is traced and at work.
 pub(crate) struct AtWork {
     story: Story,
+    held: Held,
     started: SystemTime,
 }
 
 impl AtWork {
-    /// None for a record that is not sampled.
+    /// None for a record that is not sampled, or that there is no room for.
     pub(crate) fn begin(tracer: &Tracer, entry: &UnitEntry) -> Option<Self> {
         let story = tracer.story(&entry.record)?;
-        Some(Self { story, started: SystemTime::now() })
+        let held = tracer.keep(&story)?;
+        Some(Self { story, held, started: SystemTime::now() })
     }
 
     /// The trace that what sinks send on is to name.
@@ -66,7 +69,7 @@ impl AtWork {
 
     /// Tells the span; what is left is told later.
     pub(crate) fn end(self, tracer: &Tracer, entry: &UnitEntry, verdict: Option<&Verdict>) -> Option<Traced> {
-        let Self { story, started } = self;
+        let Self { story, held, started } = self;
         let (outcome, sinks, failed) = match verdict? {
             Verdict::Routed { sinks } => (Outcome::Routed, *sinks, false),
             Verdict::Filtered(reason) => (Outcome::Filtered(&reason.0), SinkMask::NONE, false),
@@ -82,7 +85,7 @@ impl AtWork {
             tracing::debug!(%pair, offset, attempt, reason, at, trace_id, span_id, "a traced record failed");
         }
         let (lane, lane_offset, offset) = (record.chunk().lane(), record.lane_offset(), record.offset());
-        Some(Traced { story, lane, lane_offset, offset, sinks, failed })
+        Some(Traced { story, lane, lane_offset, offset, sinks, failed, _held: held })
     }
 }
 

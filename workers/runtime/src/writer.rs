@@ -11,7 +11,7 @@ use longshore_core::ledger::Trailer;
 use longshore_core::pair::Event;
 use longshore_core::sink::{Published, SegmentWriter, Sink, WriterContext};
 use longshore_core::{Block, Charge, Class, Epoch, Failure, Lane, Offset, PairId, Reason, SinkIndex};
-use longshore_telemetry::trace::{Place, Story};
+use longshore_telemetry::trace::{Held, Place, Story};
 use longshore_telemetry::{SinkMetrics, Tracer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
@@ -34,6 +34,7 @@ pub(crate) struct Written {
     pub(crate) offset: Offset,
     /// When the rows were given away.
     pub(crate) started: SystemTime,
+    pub(crate) held: Held,
 }
 
 /// The pair's end of a writer task; dropping it ends the task and leaves nothing visible behind.
@@ -100,7 +101,7 @@ async fn run(options: WriterOptions, mut queue: UnboundedReceiver<Command>) {
     {
         flow = match command {
             Command::Append { block, written, _charge } => {
-                task.note(written);
+                task.open.extend(written);
                 task.append(&block).await
             }
             Command::Publish(trailer) => task.publish(&trailer).await,
@@ -113,7 +114,7 @@ struct WriterTask {
     reporter: Reporter,
     options: WriterOptions,
     stored_bytes: u64,
-    /// Traced records in the open segment, as many as there is room for spans.
+    /// Traced records in the open segment.
     open: Vec<Written>,
 }
 
@@ -182,13 +183,6 @@ impl WriterTask {
 }
 
 impl WriterTask {
-    fn note(&mut self, written: Vec<Written>) {
-        let Some(tracer) = &self.options.tracer else { return };
-        let room = tracer.queue().saturating_sub(self.open.len());
-        tracer.lose(written.len().saturating_sub(room));
-        self.open.extend(written.into_iter().take(room));
-    }
-
     /// The traced records of the segment are held, but for those that were refused. Where another writer was first, nothing is.
     fn tell_spans(&mut self, outcome: &Published, started: SystemTime) {
         let open = std::mem::take(&mut self.open);
@@ -201,7 +195,7 @@ impl WriterTask {
         let (pair, sink): (&PairId, _) = (&self.options.context.pair, self.options.sink.name());
         let links: Vec<_> = open.iter().map(|written| written.story.context()).collect();
         tracer.publish(pair, sink, started, &links);
-        for Written { story, lane, lane_offset, offset, started } in open {
+        for Written { story, lane, lane_offset, offset, started, held: _held } in open {
             let failure = refused.iter().find(|(refused, _)| *refused == offset).map(|(_, failure)| failure);
             let place = Place { pair, lane, lane_offset, offset };
             tracer.write(&tracer.child(&story), place, sink, started, failure);

@@ -108,6 +108,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     systemd::tell(Arc::clone(&status));
 
     let budget = memory.budget();
+    let _spans = tracer.as_ref().map(|tracer| budget.charge_waiting(tracer.memory_bytes()));
     let (send, events) = tokio::sync::mpsc::unbounded_channel();
     let source = kafka::SourceOptions {
         kafka: options,

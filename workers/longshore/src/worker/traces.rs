@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use longshore_kafka as kafka;
 use longshore_settings::{Pipeline, Traces};
-use longshore_telemetry::trace::{Switch, Topics, TraceOptions};
+use longshore_telemetry::trace::{Ended, Switch, Topics, TraceOptions};
 use longshore_telemetry::{Metrics, Tracer};
 
 use crate::cli::VERSION;
 
 /// A worker's spans, if there are to be any. What cannot be traced is worked off all the same.
 pub(crate) fn of_worker(pipeline: &Pipeline, metrics: &Metrics) -> Option<Tracer> {
+    // A worker with little memory holds fewer spans.
+    let memory_bytes = (pipeline.limits.memory.get() / 16).min(TraceOptions::MEMORY_BYTES);
     let switch = match pipeline.telemetry.traces {
         Traces::Auto => Switch::Auto,
         Traces::On => Switch::On,
@@ -27,6 +29,7 @@ pub(crate) fn of_worker(pipeline: &Pipeline, metrics: &Metrics) -> Option<Tracer
         version: VERSION.to_owned(),
         group: Some(pipeline.group()),
         topics: topics.collect(),
+        memory_bytes,
     };
     match Tracer::start(options, metrics.spans()) {
         Ok(tracer) => {
@@ -48,8 +51,10 @@ pub(crate) async fn flush(tracer: Option<Tracer>, deadline: Duration) {
     // A thread that still waits for the Collector ends with the process.
     let lost = tokio::task::spawn_blocking(move || tracer.stop(deadline)).await;
     match lost {
-        Ok(0) => {}
-        Ok(spans) => tracing::warn!(spans, "spans were not sent before the end"),
+        Ok(Ended { unsent: 0, .. }) => {}
+        Ok(Ended { unsent, lost }) => {
+            tracing::warn!(spans = unsent, lost, "spans were not sent before the end")
+        }
         Err(_) => tracing::warn!("the end of tracing panicked"),
     }
 }

@@ -3,6 +3,9 @@
 //! `OTEL_EXPORTER_OTLP_*`, `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` by itself; what it does not read, or what has to be known before
 //! there is an SDK, is read here.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use super::sampler::Sampler;
 
 /// Whether spans are made.
@@ -25,16 +28,62 @@ pub(super) struct Environment {
     pub(super) sampler: Sampler,
     /// Whether contexts are read from headers and written to them.
     pub(super) propagates: bool,
-    /// Whether the service's name is told.
-    pub(super) names_service: bool,
-    /// The most spans that wait to be sent.
-    pub(super) queue: usize,
+    /// How spans wait and are sent.
+    pub(super) queue: Queue,
     /// What is not done as a variable wants it, for a log line each.
     pub(super) remarks: Vec<String>,
 }
 
-/// The SDK's default for `OTEL_BSP_MAX_QUEUE_SIZE`.
-const QUEUE: usize = 2048;
+/// `OTEL_BSP_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Queue {
+    /// The most spans that wait to be sent.
+    pub(super) spans: usize,
+    /// The most spans that are sent together.
+    pub(super) batch: usize,
+    /// How long a span waits for others.
+    pub(super) delay: Duration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { spans: 2_048, batch: 512, delay: Duration::from_secs(5) }
+    }
+}
+
+impl Queue {
+    /// The SDK makes room for the whole queue when it begins, and spins where it is not to wait at all: so there is a least and a most.
+    const SPANS: RangeInclusive<u64> = 1..=16_384;
+    const DELAY_MS: RangeInclusive<u64> = 10..=3_600_000;
+
+    fn read(get: &impl Fn(&str) -> Option<String>, remarks: &mut Vec<String>) -> Self {
+        let default = Self::default();
+        let mut number = |name: &str, default: u64, range: RangeInclusive<u64>| {
+            let Some(text) = get(name) else { return default };
+            // What has more digits than a number holds is a large one.
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            let (least, most) = range.into_inner();
+            let (taken, why) = match text.parse::<u64>() {
+                Ok(number) if (least..=most).contains(&number) => return number,
+                Ok(0) => (default, "0 is of no use"),
+                Ok(number) if number < least => (least, "too small"),
+                Ok(_) => (most, "too large"),
+                Err(_) if digits => (most, "too large"),
+                Err(_) => (default, "not a number"),
+            };
+            remarks.push(format!("{name}={text}: {why}, so {taken} ({least} to {most} are possible)"));
+            taken
+        };
+        let spans = number("OTEL_BSP_MAX_QUEUE_SIZE", default.spans as u64, Self::SPANS);
+        let batch = number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", default.batch as u64, Self::SPANS);
+        let delay = number("OTEL_BSP_SCHEDULE_DELAY", default.delay.as_millis() as u64, Self::DELAY_MS);
+        if get("OTEL_BSP_EXPORT_TIMEOUT").is_some() {
+            let instead = "has no effect here; OTEL_EXPORTER_OTLP_TIMEOUT is how long the Collector may take";
+            remarks.push(format!("OTEL_BSP_EXPORT_TIMEOUT {instead}"));
+        }
+        Self { spans: spans as usize, batch: batch.min(spans) as usize, delay: Duration::from_millis(delay) }
+    }
+}
 
 impl Environment {
     pub(super) fn read(switch: Switch, get: impl Fn(&str) -> Option<String>) -> Self {
@@ -49,15 +98,11 @@ impl Environment {
             Switch::Auto => exporter(&get, false, &mut remarks),
         };
         let on = wanted && !disabled && speaks(&get, &mut remarks);
-        let attributes = get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-        let named = attributes.split(',').any(|entry| entry.trim().starts_with("service.name="));
-        let queue = get("OTEL_BSP_MAX_QUEUE_SIZE").and_then(|size| size.parse().ok());
         Self {
             on,
             sampler: sampler(&get, &mut remarks),
             propagates: propagates(&get, &mut remarks),
-            names_service: get("OTEL_SERVICE_NAME").is_some() || named,
-            queue: queue.filter(|size| *size > 0).unwrap_or(QUEUE),
+            queue: Queue::read(&get, &mut remarks),
             remarks: if wanted && !disabled { remarks } else { Vec::new() },
         }
     }
@@ -98,7 +143,7 @@ fn speaks(get: &impl Fn(&str) -> Option<String>, remarks: &mut Vec<String>) -> b
         Some(protocol) if protocol == "http/protobuf" => true,
         Some(protocol) => {
             remarks.push(format!(
-                "OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not known here, only http/protobuf (port 4318): no spans"
+                "OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not known here: no spans; next: set it to http/protobuf, and the endpoint to the Collector's port 4318"
             ));
             false
         }
@@ -189,11 +234,42 @@ mod tests {
         assert_eq!(read(Switch::Auto, &[ENDPOINT, odd[0], odd[1]]).remarks.len(), 2);
     }
 
+    /// Guarantee: no value of `OTEL_BSP_*` makes the SDK spin or take memory without a bound; what is not done as it is wanted is told.
+    #[test]
+    fn a_queue_is_bounded() {
+        let of = |name: &str, value| read(Switch::On, &[(name, value)]);
+        let (size, batch, delay) =
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY");
+        for (value, spans, told) in [
+            ("10", 10, None),
+            ("16384", 16_384, None),
+            (
+                "0",
+                2_048,
+                Some("OTEL_BSP_MAX_QUEUE_SIZE=0: 0 is of no use, so 2048 (1 to 16384 are possible)"),
+            ),
+            ("16385", 16_384, Some("OTEL_BSP_MAX_QUEUE_SIZE=16385: too large, so 16384")),
+            ("99999999999999999999999", 16_384, Some("too large")),
+            ("-1", 2_048, Some("not a number")),
+        ] {
+            let read = of(size, value);
+            assert_eq!(read.queue.spans, spans, "{value}");
+            assert_eq!(read.remarks.len(), usize::from(told.is_some()), "{read:?}");
+            assert!(told.is_none_or(|told| read.remarks[0].contains(told)), "{read:?}");
+        }
+        assert_eq!(of(size, "10").queue.batch, 10);
+        assert_eq!((of(batch, "7").queue.batch, of(batch, "0").queue.batch), (7, 512));
+        for (value, ms) in [("0", 5_000), ("1", 10), ("200", 200), ("18446744073709551615", 3_600_000)] {
+            assert_eq!(of(delay, value).queue.delay, Duration::from_millis(ms), "{value}");
+        }
+        assert_eq!(of("OTEL_BSP_EXPORT_TIMEOUT", "5").remarks.len(), 1);
+    }
+
     #[test]
     fn variables_are_read() {
         let plain = read(Switch::On, &[]);
         assert_eq!((plain.sampler, plain.propagates), (Sampler::new(true, 1.0), true));
-        assert_eq!((plain.queue, plain.names_service), (2048, false));
+        assert_eq!(plain.queue, Queue::default());
         for (names, wanted) in
             [("none", false), ("baggage", false), ("b3, tracecontext", true), ("tracecontext,baggage", true)]
         {
@@ -205,9 +281,5 @@ mod tests {
         for odd in ["7", "-1", "NaN", "x"] {
             assert_eq!((of(odd).sampler, of(odd).remarks.len()), (Sampler::new(true, 1.0), 1), "{odd}");
         }
-        assert_eq!(read(Switch::On, &[("OTEL_BSP_MAX_QUEUE_SIZE", "10")]).queue, 10);
-        assert_eq!(read(Switch::On, &[("OTEL_BSP_MAX_QUEUE_SIZE", "0")]).queue, 2048);
-        assert!(read(Switch::On, &[("OTEL_SERVICE_NAME", "x")]).names_service);
-        assert!(read(Switch::On, &[("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.name=x")]).names_service);
     }
 }

@@ -5,11 +5,12 @@
 mod batches;
 mod environment;
 mod outlet;
+mod room;
 mod sampler;
 mod spans;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use longshore_core::trace::{self, Carried};
@@ -23,7 +24,10 @@ use crate::metrics::SpanMetrics;
 pub use batches::Commit;
 use environment::Environment;
 pub use environment::Switch;
+pub use outlet::Ended;
 use outlet::Outlet;
+pub use room::Held;
+use room::Room;
 use sampler::Sampler;
 use spans::Draft;
 pub use spans::{Outcome, Place};
@@ -33,6 +37,9 @@ const CONVENTIONS: &str = "https://opentelemetry.io/schemas/1.44.0";
 
 /// The most links of one span, the SDKs' default.
 pub const LINKS: usize = 128;
+
+/// What a story that is kept takes in memory at most, without its tracestate: itself, where its record stands, and its place in a map.
+const STORY_BYTES: u64 = 320;
 
 /// Why there are no spans although they are wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +58,7 @@ pub struct Topics {
 }
 
 /// What a tracer has to know.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TraceOptions {
     /// Whether spans are made.
     pub switch: Switch,
@@ -63,6 +70,27 @@ pub struct TraceOptions {
     pub group: Option<String>,
     /// The topics that a worker reads.
     pub topics: Vec<Topics>,
+    /// The most bytes of memory for what waits (I5): one half for spans that are to be sent, the other for the stories of records that
+    /// are not through.
+    pub memory_bytes: u64,
+}
+
+impl TraceOptions {
+    /// As much memory as is of use: some 8,000 spans, and more stories than that.
+    pub const MEMORY_BYTES: u64 = 8 * 1024 * 1024;
+}
+
+impl Default for TraceOptions {
+    fn default() -> Self {
+        Self {
+            switch: Switch::default(),
+            service: String::new(),
+            version: String::new(),
+            group: None,
+            topics: Vec::new(),
+            memory_bytes: Self::MEMORY_BYTES,
+        }
+    }
 }
 
 /// Makes spans. Cheap to clone.
@@ -73,6 +101,8 @@ pub struct Tracer {
 
 struct Inner {
     outlet: Outlet,
+    stories: Arc<Room>,
+    memory_bytes: u64,
     sampler: Sampler,
     propagates: bool,
     ids: RandomIdGenerator,
@@ -119,6 +149,11 @@ impl Story {
         format!("{:016x}", u64::from_be_bytes(self.context.span))
     }
 
+    /// The span that it is under, if any.
+    pub fn parent(&self) -> Option<[u8; 8]> {
+        self.parent
+    }
+
     /// What a record that is sent on is to name; nothing for one that names a trace itself.
     pub fn header(&self) -> Option<TraceContext> {
         self.adds.then_some(self.context)
@@ -139,19 +174,14 @@ impl Tracer {
         if !read.on {
             return Ok(None);
         }
-        let mut resource = Resource::builder();
-        if !read.names_service {
-            resource = resource.with_service_name(options.service);
-        }
-        let instance = u64::from_be_bytes(RandomIdGenerator::default().new_span_id().to_bytes());
-        let resource = resource.with_attributes([
-            KeyValue::new("service.version", options.version.clone()),
-            KeyValue::new("service.instance.id", format!("{instance:016x}")),
-        ]);
-        let outlet = Outlet::open(&resource.build(), read.queue, metrics)?;
+        let resource = resource(&options.service, &options.version);
+        let memory_bytes = options.memory_bytes;
+        let outlet = Outlet::open(&resource, &read.queue, memory_bytes / 2, metrics)?;
         let scope = InstrumentationScope::builder("longshore").with_version(options.version);
         let inner = Inner {
             outlet,
+            stories: Room::new(memory_bytes / 2),
+            memory_bytes,
             sampler: read.sampler,
             propagates: read.propagates,
             ids: RandomIdGenerator::default(),
@@ -163,18 +193,24 @@ impl Tracer {
     }
 
     /// Sends what waits, at most so long, and ends; blocks. Returns how many spans are lost.
-    pub fn stop(&self, deadline: Duration) -> usize {
+    pub fn stop(&self, deadline: Duration) -> Ended {
         self.inner.outlet.close(deadline)
     }
 
-    /// The most spans that wait to be sent: more of a kind at once need not be kept in mind.
-    pub fn queue(&self) -> usize {
-        self.inner.outlet.queue()
+    /// The most bytes that spans and stories take, to be charged to whoever bounds the process's memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.inner.memory_bytes
     }
 
-    /// Counts spans that were not made because there are too many.
-    pub fn lose(&self, spans: usize) {
-        self.inner.outlet.lose(spans);
+    /// Room to keep a story until its record is through. Where there is none the span is counted as lost, and the story is to be
+    /// dropped.
+    pub fn keep(&self, story: &Story) -> Option<Held> {
+        let state = story.state.as_ref().map_or(0, |state| state.len() as u64);
+        let held = self.inner.stories.hold(STORY_BYTES + state);
+        if held.is_none() {
+            self.inner.outlet.lose(1);
+        }
+        held
     }
 
     /// Begins the story of a record if its trace is recorded: in the trace that its headers name, else in its own. Its span is to be
@@ -335,6 +371,28 @@ impl Tracer {
         let topic = self.topics(pair).map(|topics| if dead { &topics.dead_letters } else { &topics.retry });
         topic.map_or(pair.topic.as_str(), String::as_str)
     }
+}
+
+/// The process's id, the same for spans and metrics.
+fn instance() -> &'static str {
+    static INSTANCE: LazyLock<String> = LazyLock::new(|| {
+        format!("{:016x}", u64::from_be_bytes(RandomIdGenerator::default().new_span_id().to_bytes()))
+    });
+    &INSTANCE
+}
+
+/// What is said of this process. What the operator says in `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` stands.
+fn resource(service: &str, version: &str) -> Resource {
+    let said = Resource::builder().build();
+    let ours = [
+        KeyValue::new("service.name", service.to_owned()),
+        KeyValue::new("service.version", version.to_owned()),
+        KeyValue::new("service.instance.id", instance()),
+    ];
+    // The SDK has a name where nobody has said one.
+    let stands = |value: &opentelemetry::Value| !value.as_str().starts_with("unknown_service");
+    let ours = ours.into_iter().filter(|ours| !said.get_ref(&ours.key).is_some_and(stands));
+    Resource::builder().with_attributes(ours).build()
 }
 
 /// A copy or letter that was sent.

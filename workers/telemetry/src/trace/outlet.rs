@@ -8,15 +8,29 @@ use std::time::{Duration, Instant};
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor,
+};
 
 use super::TraceError;
+use super::environment::Queue;
+use super::room::Room;
+use super::spans::bytes_of;
 use crate::metrics::{SpanLoss, SpanMetrics};
 
 /// How often lost spans are told in the log.
 const TELL_EVERY_S: u64 = 60;
 /// The most bytes of an exporter's words that are told.
 const CAUSE_BYTES: usize = 300;
+
+/// What the end of tracing found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Spans that nobody took before the end.
+    pub unsent: usize,
+    /// All spans that were lost since the beginning, these included.
+    pub lost: usize,
+}
 
 /// Takes spans.
 #[derive(Debug)]
@@ -27,28 +41,38 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// Over OTLP, as the environment says.
-    pub(super) fn open(resource: &Resource, queue: usize, metrics: SpanMetrics) -> Result<Self, TraceError> {
+    pub(super) fn open(
+        resource: &Resource,
+        queue: &Queue,
+        most_bytes: u64,
+        metrics: SpanMetrics,
+    ) -> Result<Self, TraceError> {
         let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build();
         let exporter = exporter.map_err(|error| TraceError(unusable(&error)))?;
-        Ok(Self::to(exporter, resource, queue, metrics))
+        Ok(Self::to(exporter, resource, queue, most_bytes, metrics))
     }
 
     fn to<E: SpanExporter + 'static>(
         exporter: E,
         resource: &Resource,
-        queue: usize,
+        queue: &Queue,
+        most_bytes: u64,
         metrics: SpanMetrics,
     ) -> Self {
-        let gate = Arc::new(Gate::new(queue, metrics));
+        let gate = Arc::new(Gate::new(queue.spans, most_bytes, metrics));
         let counted = Counted { exporter, gate: Arc::clone(&gate) };
-        let mut processor = BatchSpanProcessor::builder(counted).build();
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(queue.spans)
+            .with_max_export_batch_size(queue.batch)
+            .with_scheduled_delay(queue.delay);
+        let mut processor = BatchSpanProcessor::builder(counted).with_batch_config(config.build()).build();
         processor.set_resource(resource);
         Self { processor, gate }
     }
 
     /// Sends a span when its batch is full, or a moment later.
     pub(super) fn take(&self, span: SpanData) {
-        if self.gate.enter() {
+        if self.gate.enter(bytes_of(&span)) {
             self.processor.on_end(span);
         }
     }
@@ -58,19 +82,14 @@ impl Outlet {
         self.gate.lose(SpanLoss::Full, spans, QUEUE_FULL);
     }
 
-    /// Sends what waits, at most so long; the number of spans that are lost with the end.
-    pub(super) fn close(&self, deadline: Duration) -> usize {
-        if self.processor.shutdown_with_timeout(deadline).is_ok() {
-            return 0;
-        }
-        let left = self.gate.waiting.load(Ordering::Relaxed) + self.gate.under_way.load(Ordering::Relaxed);
-        self.gate.metrics.lost(SpanLoss::Stop, left);
-        left
-    }
-
-    /// The most spans that wait.
-    pub(super) fn queue(&self) -> usize {
-        self.gate.most
+    /// Sends what waits, at most so long. That the SDK says it went well means that it is through, not that anything arrived.
+    pub(super) fn close(&self, deadline: Duration) -> Ended {
+        let through = self.processor.shutdown_with_timeout(deadline).is_ok();
+        let gate = &self.gate;
+        let left = || gate.waiting.load(Ordering::Relaxed) + gate.under_way.load(Ordering::Relaxed);
+        let unsent = if through { 0 } else { left() };
+        gate.metrics.lost(SpanLoss::Stop, unsent);
+        Ended { unsent, lost: unsent + gate.lost.load(Ordering::Relaxed) }
     }
 }
 
@@ -83,7 +102,11 @@ struct Gate {
     /// With the exporter.
     under_way: AtomicUsize,
     most: usize,
+    /// What spans take until the exporter is done with them.
+    room: Arc<Room>,
     metrics: SpanMetrics,
+    /// All that were lost.
+    lost: AtomicUsize,
     began: Instant,
     /// When the log may be told again, seconds since the beginning.
     quiet_until_s: AtomicU64,
@@ -91,20 +114,22 @@ struct Gate {
 }
 
 impl Gate {
-    fn new(most: usize, metrics: SpanMetrics) -> Self {
+    fn new(most: usize, most_bytes: u64, metrics: SpanMetrics) -> Self {
         Self {
             waiting: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             most,
+            room: Room::new(most_bytes),
             metrics,
+            lost: AtomicUsize::new(0),
             began: Instant::now(),
             quiet_until_s: AtomicU64::new(0),
             untold: AtomicUsize::new(0),
         }
     }
 
-    fn enter(&self) -> bool {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) < self.most {
+    fn enter(&self, bytes: u64) -> bool {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) < self.most && self.room.enter(bytes) {
             return true;
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -117,6 +142,7 @@ impl Gate {
             return;
         }
         self.metrics.lost(why, spans);
+        self.lost.fetch_add(spans, Ordering::Relaxed);
         self.untold.fetch_add(spans, Ordering::Relaxed);
         let now = self.began.elapsed().as_secs();
         let quiet_until = self.quiet_until_s.load(Ordering::Relaxed);
@@ -140,11 +166,12 @@ struct Counted<E> {
 
 impl<E: SpanExporter> SpanExporter for Counted<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let spans = batch.len();
+        let (spans, bytes) = (batch.len(), batch.iter().map(bytes_of).sum());
         self.gate.under_way.store(spans, Ordering::Relaxed);
         self.gate.waiting.fetch_sub(spans, Ordering::Relaxed);
         let exported = self.exporter.export(batch).await;
         self.gate.under_way.store(0, Ordering::Relaxed);
+        self.gate.room.leave(bytes);
         match &exported {
             Ok(()) => self.gate.metrics.exported(spans),
             Err(OTelSdkError::InternalFailure(words)) => {
@@ -182,7 +209,7 @@ fn unusable(error: &ExporterBuildError) -> String {
 }
 
 /// An exporter's words without what would be credentials in an address, on one line, of a bounded length (I10).
-fn plain(words: &str) -> String {
+pub(crate) fn plain(words: &str) -> String {
     let mut plain = String::new();
     for (number, part) in words.split("://").enumerate() {
         let authority = part.find(['/', ' ', ')', '?']).unwrap_or(part.len());
@@ -230,6 +257,37 @@ mod tests {
         }
     }
 
+    fn outlet(exporter: Slow, most_bytes: u64, metrics: &Metrics) -> Outlet {
+        Outlet::to(
+            exporter,
+            &Resource::builder_empty().build(),
+            &Queue::default(),
+            most_bytes,
+            metrics.spans(),
+        )
+    }
+
+    /// Scenario: the Collector does not answer, and spans come that are far larger than usual ones. Guarantee (I5): what waits is bounded
+    /// in bytes, the batch that is being sent included; the SDK's end is no success where the Collector refused.
+    #[test]
+    fn what_waits_is_bounded_in_bytes() {
+        let (asked, exports) = channel();
+        let (answer, answers) = channel();
+        let metrics = Metrics::new("x");
+        let exporter = Slow { asked, answers: Mutex::new(answers) };
+        let large = || {
+            let mut span = spans::tests::span();
+            span.attributes.push(opentelemetry::KeyValue::new("key", "x".repeat(64 << 10)));
+            span
+        };
+        assert!((64 << 10..70 << 10).contains(&bytes_of(&large())), "{}", bytes_of(&large()));
+        let outlet = outlet(exporter, 1 << 20, &metrics);
+        (0..100).for_each(|_| outlet.take(large()));
+        (0..10).for_each(|_| answer.send(Err(OTelSdkError::InternalFailure("refused".into()))).unwrap());
+        assert_eq!(outlet.close(Duration::from_secs(30)), Ended { unsent: 0, lost: 100 });
+        assert_eq!(exports.try_iter().sum::<usize>(), 15);
+    }
+
     /// Scenario: the Collector keeps a batch without an answer while more spans come than the queue holds, then fails it, then works.
     /// Guarantee: whoever makes spans never waits, and each span is counted once: as exported, as lost by the queue, or as lost by
     /// the Collector.
@@ -240,7 +298,7 @@ mod tests {
         let metrics = Metrics::new("x");
         let exporter = Slow { asked, answers: Mutex::new(answers) };
         let queue = 2048;
-        let outlet = Outlet::to(exporter, &Resource::builder_empty().build(), queue, metrics.spans());
+        let outlet = outlet(exporter, 64 << 20, &metrics);
         // A batch is full at 512 spans, by the SDK's default.
         (0..512).for_each(|_| outlet.take(spans::tests::span()));
         let first = exports.recv_timeout(Duration::from_secs(30)).unwrap();
@@ -250,7 +308,9 @@ mod tests {
         assert_eq!(outlet.gate.waiting.load(Ordering::Relaxed), queue);
         answer.send(Err(OTelSdkError::InternalFailure("refused".into()))).unwrap();
         (0..100).for_each(|_| answer.send(Ok(())).unwrap());
-        assert_eq!(outlet.close(Duration::from_secs(30)), 0);
+        let lost = 5_512 - queue;
+        assert_eq!(outlet.close(Duration::from_secs(30)), Ended { unsent: 0, lost });
+        assert!(outlet.gate.room.enter(64 << 20), "bytes were not given back");
         let text = metrics.render();
         let count = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
@@ -270,13 +330,13 @@ mod tests {
         let (_answer, answers) = channel();
         let metrics = Metrics::new("x");
         let exporter = Slow { asked, answers: Mutex::new(answers) };
-        let outlet = Outlet::to(exporter, &Resource::builder_empty().build(), 2048, metrics.spans());
+        let outlet = outlet(exporter, 64 << 20, &metrics);
         (0..512).for_each(|_| outlet.take(spans::tests::span()));
         exports.recv_timeout(Duration::from_secs(30)).unwrap();
         (0..10).for_each(|_| outlet.take(spans::tests::span()));
         let left = 522;
         let began = Instant::now();
-        assert_eq!(outlet.close(Duration::from_millis(50)), left);
+        assert_eq!(outlet.close(Duration::from_millis(50)), Ended { unsent: left, lost: left });
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         assert!(
             metrics.render().contains(&format!("longshore_spans_dropped_total{{cause=\"stop\"}} {left}\n"))

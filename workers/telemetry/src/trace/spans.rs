@@ -154,6 +154,22 @@ impl Draft {
     }
 }
 
+/// What a span takes in memory.
+pub(super) fn bytes_of(span: &SpanData) -> u64 {
+    let attributes: usize = span.attributes.iter().map(|attribute| size_of_text(&attribute.value)).sum();
+    let names = span.name.len() + span.span_context.trace_state().header().len();
+    let lists =
+        span.attributes.capacity() * size_of::<KeyValue>() + span.links.links.capacity() * size_of::<Link>();
+    (size_of::<SpanData>() + names + attributes + lists) as u64
+}
+
+fn size_of_text(value: &opentelemetry::Value) -> usize {
+    match value {
+        opentelemetry::Value::String(text) => text.as_str().len(),
+        _ => 0,
+    }
+}
+
 fn context(context: &TraceContext, state: TraceState, remote: bool) -> SpanContext {
     let TraceContext { trace, span, flags } = *context;
     let flags = TraceFlags::new(flags);

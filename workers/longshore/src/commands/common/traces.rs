@@ -1,5 +1,6 @@
 //! The spans of a command that sends records.
 
+use std::fmt;
 use std::time::Duration;
 
 use longshore_telemetry::trace::{Switch, TraceOptions};
@@ -43,14 +44,23 @@ impl Spans {
         self.tracer.as_ref()
     }
 
-    /// Sends what waits.
-    pub(crate) fn finish(self, output: &Output) {
-        let lost = self.tracer.map_or(0, |tracer| tracer.stop(FLUSH));
-        if lost > 0 {
-            output.note(format_args!(
-                "{} not sent: the Collector did not take them",
-                counted(lost as u64, "span")
-            ));
+    /// Sends what waits, and says what is lost.
+    pub(crate) fn finish(self) -> LostSpans {
+        LostSpans(self.tracer.map_or(0, |tracer| tracer.stop(FLUSH).lost))
+    }
+}
+
+/// So many spans are lost. As text it is the end of a command's closing line, empty where nothing is lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LostSpans(usize);
+
+impl fmt::Display for LostSpans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            spans => {
+                write!(f, "; {} lost: the Collector did not take them in time", counted(spans as u64, "span"))
+            }
         }
     }
 }

@@ -189,10 +189,10 @@ fn take_over(run: &mut Run, rate: Option<u64>) {
 fn finish(mut sender: Sender<'_>, connection: &Connection, output: &Output) -> Result<(), End> {
     let resume = format!("longshore dlq replay resume{} {}", typed(connection), sender.run.id);
     let sent = sender.send();
-    std::mem::replace(&mut sender.spans, Spans::none()).finish(output);
+    let lost = std::mem::replace(&mut sender.spans, Spans::none()).finish();
     let outcome = sent.map_err(|end| {
         let code = end.code;
-        End::new(code, format!("{}\n  next: {resume}", end.message))
+        End::new(code, format!("{}{lost}\n  next: {resume}", end.message))
     })?;
     if outcome == Outcome::Done {
         let keys = places(&sender.selected);
@@ -201,7 +201,7 @@ fn finish(mut sender: Sender<'_>, connection: &Connection, output: &Output) -> R
     if output.format() != Format::Table {
         output.json(&sender.run)?;
     }
-    let words = told(&sender.run, outcome, &resume);
+    let words = told(&sender.run, outcome, &lost.to_string(), &resume);
     match outcome {
         Outcome::Done if sender.run.counts.refused == 0 => {
             output.note(words);

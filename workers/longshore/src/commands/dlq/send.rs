@@ -535,13 +535,13 @@ fn letter_of(record: &RecordView<'_>, run: &str) -> Option<(String, i32, i64)> {
     parts.next().is_none().then_some(place)
 }
 
-/// What became of a run, for people.
-pub(super) fn told(run: &Run, outcome: Outcome, resume: &str) -> String {
+/// What became of a run, for people; `lost` is what its spans came to.
+pub(super) fn told(run: &Run, outcome: Outcome, lost: &str, resume: &str) -> String {
     let (handled, selected) = (grouped(run.counts.handled), counted(run.counts.selected, "letter"));
     let mut words = match outcome {
-        Outcome::Done => format!("replay {}: {handled} of {selected} sent and confirmed", run.id),
+        Outcome::Done => format!("replay {}: {handled} of {selected} sent and confirmed{lost}", run.id),
         Outcome::Stopped => {
-            format!("replay {} stopped: {handled} of {selected} sent\n  next: {resume}", run.id)
+            format!("replay {} stopped: {handled} of {selected} sent{lost}\n  next: {resume}", run.id)
         }
         Outcome::Relieved(Relief::Taken) => format!("replay {}: another process goes on with it", run.id),
         Outcome::Relieved(Relief::Cancelled) => {

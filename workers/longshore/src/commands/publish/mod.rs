@@ -50,12 +50,13 @@ pub(crate) fn run(arguments: &Publish, output: &Output) -> Result<(), End> {
         input::read(file, arguments.unit, &mut |value| sending.send(message(arguments, file, value)?))?;
     }
     let sent = sending.finish();
-    spans.finish(output);
-    let sent = sent?;
+    let lost = spans.finish();
+    let sent = sent.map_err(|end| End { message: format!("{}{lost}", end.message), ..end })?;
     let rate = sent.records as f64 / sent.took.as_secs_f64().max(0.001);
     let stored = total.map_or(String::new(), |bytes| format!(" from {} bytes", grouped(bytes)));
     let (confirmed, seconds) = (counted(sent.records, "record"), sent.took.as_secs_f64());
-    output.note(format_args!("{confirmed} confirmed{stored} in {seconds:.1} s, {}/s", grouped(rate as u64)));
+    let rate = grouped(rate as u64);
+    output.note(format_args!("{confirmed} confirmed{stored} in {seconds:.1} s, {rate}/s{lost}"));
     if output.format() != crate::cli::Format::Table {
         output.json(&serde_json::json!({"topic": topic, "confirmed": sent.records, "bytes": sent.bytes}))?;
     }
