@@ -406,11 +406,7 @@ impl Client {
                     code => Err((code, text(sys::rd_kafka_error_string(error)))),
                 };
             }
-            let rebalancing = matches!(
-                sys::rd_kafka_ConsumerGroupDescription_state(description),
-                State::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE
-                    | State::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE
-            );
+            let rebalancing = is_rebalancing(sys::rd_kafka_ConsumerGroupDescription_state(description));
             let members = sys::rd_kafka_ConsumerGroupDescription_member_count(description);
             let members = (0..members)
                 .map(|index| {
@@ -445,6 +441,20 @@ impl Client {
     }
 }
 
+/// Whether a group is dealing its partitions out. One of the protocol `consumer` (KIP-848) is `Assigning` or `Reconciling` then, words that the
+/// client takes for unknown ones.
+fn is_rebalancing(state: State) -> bool {
+    match state {
+        State::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE
+        | State::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE
+        | State::RD_KAFKA_CONSUMER_GROUP_STATE_UNKNOWN => true,
+        State::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE
+        | State::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD
+        | State::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY
+        | State::RD_KAFKA_CONSUMER_GROUP_STATE__CNT => false,
+    }
+}
+
 impl Client {
     /// Deletes the records below an offset in each of these partitions; the new first offsets, each or its error.
     ///
@@ -467,5 +477,20 @@ impl Client {
             let result = sys::rd_kafka_event_DeleteRecords_result(event.0);
             Ok(super::list::entries(sys::rd_kafka_DeleteRecords_result_offsets(result)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: a group of the newer protocol that is being reconciled, which the client has no word for, is no calm one.
+    #[test]
+    fn a_state_without_a_word_is_a_rebalance() {
+        use State as S;
+        assert!(is_rebalancing(S::RD_KAFKA_CONSUMER_GROUP_STATE_UNKNOWN));
+        assert!(is_rebalancing(S::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE));
+        assert!(!is_rebalancing(S::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE));
+        assert!(!is_rebalancing(S::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY));
     }
 }

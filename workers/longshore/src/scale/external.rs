@@ -1,7 +1,7 @@
 //! KEDA's external scaler: gRPC with the messages of `externalscaler.proto` (KEDA v2.21), written by hand so that nobody needs protoc.
 
 use std::future::{Ready, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -17,8 +17,10 @@ use super::Watch;
 
 /// The metric's name; what KEDA asks for by another one is answered with this one.
 const METRIC: &str = "longshore-pods";
-/// Between two words on a stream.
+/// Between two looks whether there is something to say on a stream.
 const PACE: Duration = Duration::from_secs(5);
+/// A word that has not changed is said again after this.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Which ScaledObject asks. What it says of itself is nothing to us: one process is for one pipeline.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -134,22 +136,32 @@ impl ExternalScaler {
         Ok(GetMetricsResponse { metric_values: vec![value] })
     }
 
-    /// Whether pods are wanted, now and then. What is not known is left out: an error would end the stream.
+    /// Whether pods are wanted: at first, when that changes, and once a minute. What is not known is left out: an error would end the
+    /// stream.
     fn activity(self) -> BoxStream<'static, Result<IsActiveResponse, Status>> {
-        Box::pin(stream::unfold((self, false), |(own, waited)| async move {
-            let mut wait = waited;
+        Box::pin(stream::unfold((self, None), |(own, told)| async move {
+            let mut wait = told.is_some();
             loop {
                 if wait {
-                    // The pause between two words.
+                    // The pause between two looks.
                     tokio::time::sleep(PACE).await;
                 }
                 wait = true;
-                if let Ok(word) = own.is_active() {
-                    return Some((Ok(word), (own, true)));
+                let now = Instant::now();
+                if let Ok(word) = own.is_active()
+                    && is_news(told, word.result, now)
+                {
+                    let told = Some((word.result, now));
+                    return Some((Ok(word), (own, told)));
                 }
             }
         }))
     }
+}
+
+/// Whether a word is worth saying after the one that was said then.
+fn is_news(told: Option<(bool, Instant)>, word: bool, now: Instant) -> bool {
+    told.is_none_or(|(told, at)| told != word || now.saturating_duration_since(at) >= AGAIN)
 }
 
 /// A method that answers once.
@@ -183,4 +195,25 @@ where
     A: prost::Message + Send + 'static,
 {
     Grpc::new(ProstCodec::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: KEDA hears of a change at the next look, and of no change once a minute.
+    #[test]
+    fn a_stream_tells_changes_and_little_else() {
+        let began = Instant::now();
+        let (mut told, mut said) = (None, Vec::new());
+        for look in 0..60 {
+            let now = began + PACE * look;
+            let word = look >= 30;
+            if is_news(told, word, now) {
+                told = Some((word, now));
+                said.push((look, word));
+            }
+        }
+        assert_eq!(said, [(0, false), (12, false), (24, false), (30, true), (42, true), (54, true)]);
+    }
 }
