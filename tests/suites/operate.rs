@@ -1,5 +1,7 @@
 //! What people operate a fleet with: rules, dashboards and runbooks, held against the metrics that there are, and traces.
 
+#[path = "operate/metrics.rs"]
+mod metrics;
 #[path = "operate/tracing.rs"]
 mod tracing;
 

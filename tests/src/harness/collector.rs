@@ -81,6 +81,12 @@ impl Collector {
         self.lines("metrics.json").last().map(samples).unwrap_or_default()
     }
 
+    /// How often metrics arrived.
+    #[must_use]
+    pub fn metrics_count(&self) -> usize {
+        self.lines("metrics.json").len()
+    }
+
     /// What the Collector wrote down, a value for each request or so.
     fn lines(&self, file: &str) -> Vec<Value> {
         let file: PathBuf = self.folder.path().join(file);

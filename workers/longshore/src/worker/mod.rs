@@ -104,6 +104,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let status = Status::new();
     let metrics = Metrics::new(VERSION);
     let tracer = traces::of_worker(pipeline, &metrics);
+    let export = traces::metrics_of_worker(pipeline, &metrics);
     listen(loaded, &status, &metrics).await?;
     systemd::tell(Arc::clone(&status));
 
@@ -158,7 +159,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         systemd::stopping();
     };
     let end = Fleet::run(fleet, parts, asked).await;
-    tokio::join!(topics.flush(FLUSH), traces::flush(tracer, FLUSH));
+    tokio::join!(topics.flush(FLUSH), traces::flush(tracer, FLUSH), traces::flush_metrics(export, FLUSH));
     ended(end)
 }
 

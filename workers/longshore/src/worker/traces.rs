@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use longshore_kafka as kafka;
 use longshore_settings::{Pipeline, Traces};
+use longshore_telemetry::metrics::otlp::MetricsExport;
 use longshore_telemetry::trace::{Ended, Switch, Topics, TraceOptions};
 use longshore_telemetry::{Metrics, Tracer};
 
@@ -42,6 +43,30 @@ pub(crate) fn of_worker(pipeline: &Pipeline, metrics: &Metrics) -> Option<Tracer
             tracing::warn!(%error, "no spans: the OTLP exporter cannot be made");
             None
         }
+    }
+}
+
+/// A worker's metrics over OTLP, if anybody wants them there.
+pub(crate) fn metrics_of_worker(pipeline: &Pipeline, metrics: &Metrics) -> Option<MetricsExport> {
+    match MetricsExport::start(metrics, &pipeline.pipeline, VERSION) {
+        Ok(export) => {
+            if export.is_some() {
+                tracing::info!("metrics go to the OTLP endpoint");
+            }
+            export
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no metrics over OTLP");
+            None
+        }
+    }
+}
+
+/// Sends the last values, at most so long.
+pub(crate) async fn flush_metrics(export: Option<MetricsExport>, deadline: Duration) {
+    let Some(export) = export else { return };
+    if !matches!(tokio::task::spawn_blocking(move || export.stop(deadline)).await, Ok(true)) {
+        tracing::warn!("the last metrics were not sent before the end");
     }
 }
 

@@ -2,6 +2,7 @@
 //! counters end in `_total`. A renamed metric is a breaking change. Labels are bounded: topic, partition, sink, reason,
 //! and small closed sets; never an offset, a key or an error's text.
 
+pub mod otlp;
 mod pair;
 mod process;
 #[cfg(test)]
@@ -187,6 +188,7 @@ struct Families {
     large_waiting: Gauge,
     spool: SpoolMetrics,
     spans: SpanMetrics,
+    exports: Family<OfResult, Counter>,
 }
 
 impl Families {
@@ -229,6 +231,7 @@ impl Families {
             large_waiting: Gauge::default(),
             spool: SpoolMetrics::default(),
             spans: SpanMetrics::default(),
+            exports: Family::default(),
         };
         families.name_records(r);
         families.name_pairs(r);
@@ -308,6 +311,8 @@ impl Families {
         r.register("large_records_waiting", help, self.large_waiting.clone());
         self.spool.name(r);
         self.spans.name(r);
+        let help = "Times that metrics were sent over OTLP, by result: `done`, `failed`";
+        r.register("metric_exports", help, self.exports.clone());
     }
 }
 
@@ -425,6 +430,12 @@ impl Metrics {
     /// The metrics of spans.
     pub fn spans(&self) -> SpanMetrics {
         self.inner.families.spans.clone()
+    }
+
+    /// Counts a time that metrics were sent over OTLP.
+    pub fn sent(&self, taken: bool) {
+        let labels = OfResult { result: if taken { "done" } else { "failed" } };
+        self.inner.families.exports.get_or_create(&labels).inc();
     }
 
     /// Counts a drain that ended by its deadline.

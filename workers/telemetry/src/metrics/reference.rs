@@ -15,7 +15,7 @@ use super::{Metrics, PairState, Rebalance, SpanLoss};
 const INTRODUCTION: &str = "\
 # Metrics
 
-Every metric of a worker, at `/metrics` in the OpenMetrics text format. Names and labels are stable: a change of one is a breaking
+Every metric of a worker, at `/metrics` in the OpenMetrics text format, and over OTLP ([tracing.md](tracing.md#metrics-over-otlp)). Names and labels are stable: a change of one is a breaking
 change. Units are seconds and bytes; counters count since the process began. A partition's gauges go away when it is given to
 another worker, its counters stay.
 
@@ -52,6 +52,7 @@ fn used() -> Metrics {
     metrics.commit(&CommitResult::Done);
     metrics.pairs(PairState::Running, 1);
     metrics.spans().lost(SpanLoss::Full, 1);
+    metrics.sent(true);
     metrics
 }
 

@@ -26,6 +26,7 @@ use environment::Environment;
 pub use environment::Switch;
 pub use outlet::Ended;
 use outlet::Outlet;
+pub(crate) use outlet::plain;
 pub use room::Held;
 use room::Room;
 use sampler::Sampler;
@@ -45,6 +46,12 @@ const STORY_BYTES: u64 = 320;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TraceError(String);
+
+impl TraceError {
+    pub(crate) fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}
 
 /// The topics of one input topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -371,6 +378,12 @@ impl Tracer {
         let topic = self.topics(pair).map(|topics| if dead { &topics.dead_letters } else { &topics.retry });
         topic.map_or(pair.topic.as_str(), String::as_str)
     }
+}
+
+/// [`resource`] as names and texts.
+pub(crate) fn resource_attributes(service: &str, version: &str) -> Vec<(String, String)> {
+    let resource = resource(service, version);
+    resource.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_str().into_owned())).collect()
 }
 
 /// The process's id, the same for spans and metrics.

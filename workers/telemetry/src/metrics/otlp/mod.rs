@@ -1,0 +1,161 @@
+//! The metrics' other way out: the page that `/metrics` shows, sent over OTLP/HTTP every minute. One registry has both ways, so names and
+//! values are the same; where nobody asks for it there is no thread and no cost. The SDK's own metrics would be a second count of
+//! everything, and what it sends cannot be made of values that are there.
+
+mod environment;
+mod page;
+mod request;
+
+use std::io::Write;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use prost::Message;
+use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
+
+use self::environment::Target;
+use self::request::{Times, request};
+use super::Metrics;
+use crate::trace::{TraceError, plain, resource_attributes};
+
+/// How often failures are told in the log.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Sends metrics until it is stopped.
+#[derive(Debug)]
+pub struct MetricsExport {
+    stop: Sender<()>,
+    stopped: Receiver<()>,
+}
+
+impl MetricsExport {
+    /// Begins to send if the environment wants it (`OTEL_METRICS_EXPORTER`, `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`). What is not done as a
+    /// variable wants it is told in the log. Starts a thread.
+    ///
+    /// # Errors
+    /// When what the environment says is no address or no header, or the system refuses a thread.
+    pub fn start(metrics: &Metrics, service: &str, version: &str) -> Result<Option<Self>, TraceError> {
+        let mut remarks = Vec::new();
+        let target = Target::read(|name| std::env::var(name).ok(), &mut remarks);
+        for remark in &remarks {
+            tracing::warn!("metrics: {remark}");
+        }
+        let Some(target) = target else { return Ok(None) };
+        let (stop, asked) = channel();
+        let (ended, stopped) = channel();
+        let (begun, begins) = channel();
+        let (resource, metrics) = (resource_attributes(service, version), metrics.clone());
+        let version = version.to_owned();
+        // The client has a runtime of its own, which must not be made inside of another one.
+        let run = move || {
+            let _ended = ended;
+            let post = match post(&target) {
+                Ok(post) => post,
+                Err(error) => return drop(begun.send(Err(error))),
+            };
+            let _ = begun.send(Ok(()));
+            let exporter =
+                Exporter { post, gzip: target.gzip, resource, version, began_ns: now_ns(), metrics };
+            exporter.run(&asked, target.interval);
+        };
+        let thread = std::thread::Builder::new().name("longshore-otlp".to_owned());
+        thread.spawn(run).map_err(|error| TraceError::new(format!("cannot start a thread: {error}")))?;
+        begins.recv().map_err(|_| TraceError::new("the client of the Collector cannot be made"))??;
+        Ok(Some(Self { stop, stopped }))
+    }
+
+    /// Sends the last values, at most so long, and ends; blocks. False when that took too long.
+    pub fn stop(self, deadline: Duration) -> bool {
+        drop(self.stop);
+        matches!(self.stopped.recv_timeout(deadline), Err(RecvTimeoutError::Disconnected))
+    }
+}
+
+/// A request that is the same each time, without its body. The values of variables are not quoted in errors: they may hold
+/// credentials (I10).
+fn post(target: &Target) -> Result<RequestBuilder, TraceError> {
+    let refused = |name: &str, like: &str| {
+        TraceError::new(format!("the value of {name} cannot be used; it is like {like}"))
+    };
+    let client = Client::builder().timeout(target.timeout).build();
+    let client = client.map_err(|error| TraceError::new(plain(&error.without_url().to_string())))?;
+    let mut post = client.post(&target.endpoint).header(CONTENT_TYPE, "application/x-protobuf");
+    for (name, value) in &target.headers {
+        post = post.header(name, value);
+    }
+    if target.gzip {
+        post = post.header(CONTENT_ENCODING, "gzip");
+    }
+    let trial = post.try_clone().and_then(|post| post.build().ok());
+    match trial {
+        Some(_) => Ok(post),
+        None if reqwest::Url::parse(&target.endpoint).is_err() => {
+            Err(refused("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://collector:4318/v1/metrics"))
+        }
+        None => Err(refused("OTEL_EXPORTER_OTLP_HEADERS", "name=value,name=value")),
+    }
+}
+
+struct Exporter {
+    post: RequestBuilder,
+    gzip: bool,
+    resource: Vec<(String, String)>,
+    version: String,
+    began_ns: u64,
+    metrics: Metrics,
+}
+
+impl Exporter {
+    fn run(&self, asked: &Receiver<()>, interval: Duration) {
+        let mut told: Option<std::time::Instant> = None;
+        loop {
+            let ends = !matches!(asked.recv_timeout(interval), Err(RecvTimeoutError::Timeout));
+            let sent = self.send();
+            self.metrics.sent(sent.is_ok());
+            if let Err(cause) = sent
+                && told.is_none_or(|told| told.elapsed() >= TELL_EVERY)
+            {
+                told = Some(std::time::Instant::now());
+                tracing::warn!(cause, "metrics were not taken; they are at /metrics, and sent again");
+            }
+            if ends {
+                return;
+            }
+        }
+    }
+
+    fn send(&self) -> Result<(), String> {
+        let times = Times { began_ns: self.began_ns, now_ns: now_ns() };
+        let body = request(&self.metrics.render(), &self.resource, &self.version, times).encode_to_vec();
+        let body = if self.gzip { packed(&body).map_err(|error| error.to_string())? } else { body };
+        let post = self.post.try_clone().ok_or("the request cannot be repeated")?;
+        let answer = post.body(body).send().map_err(|error| told(&error.without_url()))?;
+        let status = answer.status();
+        if status.is_success() { Ok(()) } else { Err(format!("the Collector answered {status}")) }
+    }
+}
+
+/// An error and what is behind it, since the first words alone say nothing.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    plain(&words)
+}
+
+fn packed(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut packing = GzEncoder::new(Vec::new(), Compression::fast());
+    packing.write_all(body)?;
+    packing.finish()
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
