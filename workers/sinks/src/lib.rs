@@ -10,6 +10,8 @@ mod compress;
 mod extract;
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "objects")]
+mod hand;
 #[cfg(feature = "files")]
 pub mod inspect;
 pub mod io;

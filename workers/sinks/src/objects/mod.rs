@@ -6,7 +6,8 @@
 //! any moment and sees whole files that do not overlap, and one number stands for all objects of a segment, however many
 //! partition folders it has (`docs/adr/0015-one-entry-for-all-objects.md`).
 //!
-//! Encoding runs on tokio's blocking pool, with room for as many row groups at once as there are CPUs (I5).
+//! Encoding runs on threads of the sink's own, two at the most: so many row groups are in memory at once, and what the allocator keeps for a thread
+//! it keeps for no more of them (I5).
 
 mod columns;
 mod entry;

@@ -17,7 +17,6 @@ use super::entry::{Entry, Object};
 use super::layout::Layout;
 use super::segment::{Finished, Form, Segment};
 use super::store::Store;
-use crate::blocking::blocking;
 
 /// So many requests for the objects of one segment are under way at once.
 const AT_ONCE: usize = 16;
@@ -134,10 +133,9 @@ impl Job<'_> {
     }
 
     async fn finish(&self, segment: &Arc<AsyncMutex<Segment>>, name: &str) -> Result<Finished, Failure> {
-        let mut scratch = self.form.scratch().await?;
         let mut segment: OwnedMutexGuard<Segment> = Arc::clone(segment).lock_owned().await;
         let (name, about) = (name.to_owned(), about(self.trailer));
-        blocking(move || segment.finish(&name, &about, &mut scratch)).await
+        self.form.encode(move |scratch| segment.finish(&name, &about, scratch)).await
     }
 }
 

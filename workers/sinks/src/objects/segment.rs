@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_core::{Block, Failure, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,6 +19,7 @@ use super::folder::split;
 use super::parquet::ParquetFile;
 use super::{Columns, Format, ObjectsOptions};
 use crate::compress::{GATHER_BYTES, Gathered, PIECE_BYTES, Pool, Scratch};
+use crate::hand::Hand;
 use crate::io::classify;
 
 /// So many row groups are made at once: each is in memory with its rows, and `limits.memory` is asked for as many.
@@ -45,6 +46,8 @@ pub(super) struct Form {
     full: u64,
     staging: PathBuf,
     pool: Arc<Pool>,
+    /// Threads for as much work as may be at once, those that are free: the last one that was used is the next.
+    hands: Arc<Mutex<Vec<Hand>>>,
     /// Room for the files of open segments.
     open: Arc<Semaphore>,
 }
@@ -63,13 +66,28 @@ impl Form {
             full: options.full,
             staging: options.staging.clone(),
             pool: Pool::with_room(options.level, AT_ONCE),
+            hands: Arc::default(),
             open: Arc::new(Semaphore::new(MOST_OPEN_IN_ALL)),
         }
     }
 
-    /// Room to encode in; there is as much of it as there are CPUs.
-    pub(super) async fn scratch(&self) -> Result<Scratch, Failure> {
-        self.pool.take().await
+    /// Does work on a segment, with room to encode in and on a thread of this sink's own: there is as much of both as may be at once.
+    pub(super) async fn encode<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Scratch) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<R, Failure> {
+        let mut scratch = self.pool.take().await?;
+        let free = self.hands.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let hand = free.map_or_else(Hand::new, Ok)?;
+        let (hands, own) = (Arc::clone(&self.hands), hand.clone());
+        let job = move || {
+            let done = work(&mut scratch);
+            // Before the scratch, which lets the next one in. A thread that panicked is not given back.
+            hands.lock().unwrap_or_else(PoisonError::into_inner).push(own);
+            drop(scratch);
+            done
+        };
+        hand.run(job).await
     }
 
     fn file(&self) -> Result<File, Failure> {

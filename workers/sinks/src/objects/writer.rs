@@ -14,6 +14,7 @@ use super::recover::{recover, write_checkpoint};
 use super::segment::{Form, Segment};
 use super::shape::Shape;
 use crate::blocking::blocking;
+use crate::compress::Scratch;
 use crate::files::check_topic;
 use crate::io::classify;
 use crate::pair_ledger::{EVERY_SEGMENTS, Owner};
@@ -136,14 +137,13 @@ impl ObjectsWriter {
     }
 }
 
-/// Lets the segment work on the blocking pool.
+/// Lets the segment work where rows are encoded.
 async fn work(form: Form, mut open: OwnedMutexGuard<Segment>) -> Result<OwnedMutexGuard<Segment>, Failure> {
-    let mut scratch = form.scratch().await?;
-    blocking(move || {
-        open.work(&mut scratch)?;
+    let work = move |scratch: &mut Scratch| {
+        open.work(scratch)?;
         Ok(open)
-    })
-    .await
+    };
+    form.encode(work).await
 }
 
 fn fresh(shared: &Shared) -> Arc<Mutex<Segment>> {

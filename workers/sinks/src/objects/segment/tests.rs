@@ -27,14 +27,14 @@ async fn files_are_bounded_in_all_segments_and_groups_where_they_waited() {
     for segment in &mut segments {
         for part in 0..8 {
             segment.take(&rows_of(&encoder, part * 800..(part + 1) * 800)).unwrap();
-            segment.work(&mut form.scratch().await.unwrap()).unwrap();
+            segment.work(&mut form.pool.take().await.unwrap()).unwrap();
         }
     }
     let counts: Vec<usize> = segments.iter().map(open).collect();
     assert_eq!(counts, [64, 64, 64, 64, 0]);
     for segment in &mut segments {
         for name in segment.names() {
-            let finished = segment.finish(&name, &[], &mut form.scratch().await.unwrap()).unwrap();
+            let finished = segment.finish(&name, &[], &mut form.pool.take().await.unwrap()).unwrap();
             let groups = groups(&finished);
             assert_eq!((finished.rows, groups.iter().sum::<i64>()), (80, 80));
             assert!(groups.iter().all(|rows| *rows <= 40), "{groups:?}");
