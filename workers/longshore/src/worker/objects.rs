@@ -41,11 +41,13 @@ mod with {
 
     use longshore_conditions::Expression;
     use longshore_core::{Failure, Generation, Item, Value};
-    use longshore_settings::{ObjectsFormat, ObjectsPartitionKind, ObjectsPlace, ObjectsRows, ObjectsType};
+    use longshore_settings::{
+        ObjectsFormat, ObjectsPartitionKind, ObjectsPlace, ObjectsRows, ObjectsStore, ObjectsType,
+    };
     use longshore_sinks::Extract;
     use longshore_sinks::objects::{
-        Bucket, Column, Columns, Format, ObjectsOptions, ObjectsSink, PairLedger, PartitionField,
-        PartitionKind, Place, Source, Type, read_ledgers,
+        Bucket, Cloud, CloudKind, Column, Columns, Format, ObjectsOptions, ObjectsSink, PairLedger,
+        PartitionField, PartitionKind, Place, Source, Type, read_ledgers,
     };
 
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -127,9 +129,14 @@ mod with {
 
     /// Where the sink writes to.
     pub(crate) fn place(options: &ObjectsSinkOptions) -> Result<Place, String> {
+        let cloud = |kind, name, prefix| Ok(Place::Cloud(Cloud { kind, name, prefix }));
         let (name, prefix) = match options.place().map_err(|message| format!("url: {message}"))? {
             ObjectsPlace::Folder(folder) => return Ok(Place::Folder(folder)),
-            ObjectsPlace::Bucket { bucket, prefix } => (bucket, prefix),
+            ObjectsPlace::Bucket { store, bucket, prefix } => match store {
+                ObjectsStore::S3 => (bucket, prefix),
+                ObjectsStore::Google => return cloud(CloudKind::Google, bucket, prefix),
+                ObjectsStore::Azure => return cloud(CloudKind::Azure, bucket, prefix),
+            },
         };
         let secret = options.secret_access_key.as_ref().map(|secret| secret.expose().to_owned());
         let endpoint = options.store_endpoint(|name| var(name).ok()).map_err(|error| error.to_string())?;

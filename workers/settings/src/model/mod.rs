@@ -35,7 +35,8 @@ pub use limits::{Deadline, LimitOptions};
 pub use longshore_core::client::Compression;
 pub use objects::{
     OBJECTS_OWN_COLUMNS, ObjectsColumn, ObjectsColumns, ObjectsFormat, ObjectsPartition,
-    ObjectsPartitionKind, ObjectsPlace, ObjectsRoll, ObjectsRows, ObjectsSinkOptions, ObjectsType,
+    ObjectsPartitionKind, ObjectsPlace, ObjectsRoll, ObjectsRows, ObjectsSinkOptions, ObjectsStore,
+    ObjectsType,
 };
 pub use postgres::{PostgresMode, PostgresRoll, PostgresSinkOptions, PostgresTls, RECORD_COLUMN};
 pub use scale::ScaleOptions;

@@ -19,7 +19,8 @@ pub struct ObjectsSinkOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub name: Option<String>,
-    /// Where to: `s3://BUCKET/PREFIX`, or a folder that all workers see, as a path or `file:///FOLDER`.
+    /// Where to: `s3://BUCKET/PREFIX`, or a folder that all workers see, as a path or `file:///FOLDER`; in builds with the features `gcp` and `azure`
+    /// also `gs://BUCKET/PREFIX` and `az://CONTAINER/PREFIX`.
     #[schemars(length(min = 1))]
     pub url: String,
     /// The address of a store with S3's protocol that is not Amazon's, such as `https://minio:9000`. Without it that of `AWS_ENDPOINT_URL_S3` or
@@ -76,19 +77,22 @@ impl ObjectsSinkOptions {
     /// # Errors
     /// Why it names nothing that this sink writes to.
     pub fn place(&self) -> Result<ObjectsPlace, &'static str> {
-        if let Some(rest) = self.url.strip_prefix("s3://") {
+        for (scheme, store, nameless) in STORES {
+            let Some(rest) = self.url.strip_prefix(scheme) else { continue };
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             if bucket.is_empty() {
-                return Err("expected the bucket's name behind `s3://`");
+                return Err(nameless);
             }
             let (bucket, prefix) = (bucket.to_owned(), prefix.trim_matches('/').to_owned());
-            return Ok(ObjectsPlace::Bucket { bucket, prefix });
+            return Ok(ObjectsPlace::Bucket { store, bucket, prefix });
         }
         let folder = match self.url.strip_prefix("file://") {
             Some(path) if path.starts_with('/') => path,
             Some(_) => return Err("expected `file:///FOLDER`, with three slashes"),
             None if self.url.contains("://") => {
-                return Err("expected `s3://BUCKET/PREFIX`, `file:///FOLDER` or a folder");
+                return Err(
+                    "expected `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `file:///FOLDER` or a folder",
+                );
             }
             None => &self.url,
         };
@@ -118,14 +122,34 @@ fn default_row_group() -> Bytes {
 pub enum ObjectsPlace {
     /// A folder that all workers see.
     Folder(PathBuf),
-    /// A bucket of a store with S3's protocol, and what all names begin with (without slashes at its ends).
+    /// A bucket, and what all names in it begin with (without slashes at its ends).
     Bucket {
+        /// Whose it is.
+        store: ObjectsStore,
         /// The bucket.
         bucket: String,
         /// What all names begin with; may be empty.
         prefix: String,
     },
 }
+
+/// The protocol of a bucket's store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectsStore {
+    /// Amazon's, which many others speak.
+    S3,
+    /// Google Cloud Storage.
+    Google,
+    /// Azure Blob Storage, where buckets are called containers.
+    Azure,
+}
+
+/// How addresses begin, and what is said where no name follows.
+const STORES: [(&str, ObjectsStore, &str); 3] = [
+    ("s3://", ObjectsStore::S3, "expected the bucket's name behind `s3://`"),
+    ("gs://", ObjectsStore::Google, "expected the bucket's name behind `gs://`"),
+    ("az://", ObjectsStore::Azure, "expected the container's name behind `az://`"),
+];
 
 /// What the objects hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

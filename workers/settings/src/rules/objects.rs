@@ -6,7 +6,9 @@ use longshore_conditions::Expression;
 use longshore_core::human::Bytes;
 
 use super::{Context, sinks};
-use crate::model::{OBJECTS_OWN_COLUMNS, ObjectsFormat, ObjectsPlace, ObjectsSinkOptions, is_amazons};
+use crate::model::{
+    OBJECTS_OWN_COLUMNS, ObjectsFormat, ObjectsPlace, ObjectsSinkOptions, ObjectsStore, is_amazons,
+};
 use crate::path::Path;
 use crate::report::Code;
 
@@ -61,9 +63,12 @@ pub(super) fn overlap(
     match (a.place(), b.place()) {
         (Ok(ObjectsPlace::Folder(a)), Ok(ObjectsPlace::Folder(b))) => sinks::overlap(&a, &b),
         (
-            Ok(ObjectsPlace::Bucket { bucket: ours, prefix: a_prefix }),
-            Ok(ObjectsPlace::Bucket { bucket: theirs, prefix: b_prefix }),
-        ) => ours == theirs && store(a) == store(b) && is_within(&a_prefix, &b_prefix),
+            Ok(ObjectsPlace::Bucket { store: a_kind, bucket: ours, prefix: a_prefix }),
+            Ok(ObjectsPlace::Bucket { store: b_kind, bucket: theirs, prefix: b_prefix }),
+        ) => {
+            let same = a_kind == b_kind && (a_kind != ObjectsStore::S3 || store(a) == store(b));
+            same && ours == theirs && is_within(&a_prefix, &b_prefix)
+        }
         _ => false,
     }
 }
@@ -91,22 +96,39 @@ fn refuse(context: &mut Context<'_>, path: &Path, message: impl Into<String>) {
 fn place(context: &mut Context<'_>, path: &Path, options: &ObjectsSinkOptions) {
     match options.place() {
         Err(message) => refuse(context, &path.key("url"), message),
-        Ok(ObjectsPlace::Bucket { prefix, .. }) => {
+        Ok(ObjectsPlace::Bucket { store, prefix, .. }) => {
             if prefix.len() > PREFIX_MAX {
                 refuse(context, &path.key("url"), format!("expected a prefix of at most {PREFIX_MAX} bytes"));
             }
             if prefix.split('/').any(|part| matches!(part, "." | "..")) || prefix.contains("//") {
                 refuse(context, &path.key("url"), "expected a prefix without empty parts, `.` and `..`");
             }
-            bucket(context, path, options);
+            match store {
+                ObjectsStore::S3 => bucket(context, path, options),
+                ObjectsStore::Google => without_keys(
+                    context,
+                    path,
+                    "only `s3://` has this; for `gs://` the variables `GOOGLE_*` or the machine's role say it",
+                ),
+                ObjectsStore::Azure => without_keys(
+                    context,
+                    path,
+                    "only `s3://` has this; for `az://` the variables `AZURE_*` or the machine's role say it",
+                ),
+            }
         }
         Ok(ObjectsPlace::Folder(_)) => {
-            let of_buckets = ["endpoint", "region", "access_key_id", "secret_access_key", "path_style"];
-            for field in of_buckets.map(|field| path.key(field)) {
-                if context.is_written(&field) {
-                    refuse(context, &field, "only a bucket has this, and `url` is a folder");
-                }
-            }
+            without_keys(context, path, "only a bucket has this, and `url` is a folder");
+        }
+    }
+}
+
+/// Refuses what only a store of S3's protocol is told.
+fn without_keys(context: &mut Context<'_>, path: &Path, words: &str) {
+    let told = ["endpoint", "region", "access_key_id", "secret_access_key", "path_style"];
+    for field in told.map(|field| path.key(field)) {
+        if context.is_written(&field) {
+            refuse(context, &field, words);
         }
     }
 }

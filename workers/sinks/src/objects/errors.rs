@@ -5,7 +5,9 @@ use object_store::Error;
 use object_store::path::Path;
 
 /// Classifies an error of a store, by the code in the store's answer where there is one
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>), else by the kind of the error.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
+/// <https://docs.cloud.google.com/storage/docs/xml-api/reference-status>,
+/// <https://learn.microsoft.com/en-us/rest/api/storageservices/blob-service-error-codes>), else by the kind of the error.
 ///
 /// | error | class |
 /// |---|---|
@@ -22,8 +24,14 @@ pub(super) fn failure(doing: &str, name: &Path, error: &Error) -> Failure {
         let detail = format!("{doing} {name}: the store says {code}");
         return match code {
             "AccessDenied"
+            | "AccountIsDisabled"
             | "AccountProblem"
             | "AllAccessDisabled"
+            | "AuthenticationFailed"
+            | "AuthenticationRequired"
+            | "AuthorizationFailure"
+            | "AuthorizationPermissionMismatch"
+            | "InsufficientAccountPermissions"
             | "InvalidAccessKeyId"
             | "SignatureDoesNotMatch" => Failure::halt(Reason::SinkDenied, detail),
             "AuthorizationHeaderMalformed"
@@ -31,6 +39,7 @@ pub(super) fn failure(doing: &str, name: &Path, error: &Error) -> Failure {
             | "InvalidArgument"
             | "InvalidBucketName"
             | "InvalidRequest"
+            | "InvalidResourceName"
             | "InvalidStorageClass"
             | "KeyTooLongError"
             | "MalformedXML"
@@ -38,7 +47,12 @@ pub(super) fn failure(doing: &str, name: &Path, error: &Error) -> Failure {
             | "NotImplemented"
             | "PermanentRedirect"
             | "XAmzContentSHA256Mismatch" => Failure::halt(Reason::SinkUnfit, detail),
-            "NoSuchBucket" | "NoSuchKey" | "NoSuchUpload" => Failure::target(Reason::SinkMissing, detail),
+            "BlobNotFound"
+            | "ContainerBeingDeleted"
+            | "ContainerNotFound"
+            | "NoSuchBucket"
+            | "NoSuchKey"
+            | "NoSuchUpload" => Failure::target(Reason::SinkMissing, detail),
             _ => Failure::target(Reason::SinkUnavailable, detail),
         };
     }
@@ -85,8 +99,16 @@ fn cause(error: &Error) -> String {
     if connection { format!(" ({last})") } else { String::new() }
 }
 
-/// The code in an answer of S3's protocol.
-pub(super) fn code_of(text: &str) -> Option<&str> {
+/// Whether the answer says that it is the bucket or container that is not there.
+pub(super) fn is_of_place(error: &Error) -> bool {
+    matches!(
+        code_of(&error.to_string()),
+        Some("NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted")
+    )
+}
+
+/// The code in an answer of S3's protocol, which those of Google and Azure have in the same place.
+fn code_of(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("<Code>")?;
     rest.split_once("</Code>").map(|(code, _)| code).filter(|code| code.len() <= 64)
 }
@@ -133,6 +155,9 @@ mod tests {
             ("RequestTimeTooSkewed", false),
             ("SlowDown", false),
             ("NoSuchBucket", false),
+            ("AuthorizationPermissionMismatch", true),
+            ("ContainerNotFound", false),
+            ("ServerBusy", false),
         ] {
             let text = format!("status code: 400 Bad Request: <Error><Code>{code}</Code></Error>");
             let error = Error::Generic { store: "S3", source: text.into() };

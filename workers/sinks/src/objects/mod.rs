@@ -9,6 +9,7 @@
 //! Encoding runs on threads of the sink's own, two at the most: so many row groups are in memory at once, and what the allocator keeps for a thread
 //! it keeps for no more of them (I5).
 
+mod clouds;
 mod columns;
 mod entry;
 mod errors;
@@ -45,7 +46,7 @@ use self::writer::ObjectsWriter;
 
 pub use self::columns::{Column, Columns, Source, Type};
 pub use self::folder::{PartitionField, PartitionKind};
-pub use self::options::{Bucket, Format, ObjectsOptions, Place};
+pub use self::options::{Bucket, Cloud, CloudKind, Format, ObjectsOptions, Place};
 pub use self::reader::{PairLedger, read_ledgers};
 
 /// What all writers of a sink share.

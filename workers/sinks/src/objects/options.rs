@@ -53,6 +53,39 @@ pub enum Place {
     Folder(PathBuf),
     /// A bucket of a store with S3's protocol.
     Bucket(Box<Bucket>),
+    /// A bucket of another cloud, in builds with its feature.
+    Cloud(Cloud),
+}
+
+/// A bucket of Google Cloud Storage or a container of Azure Blob Storage. The variables `GOOGLE_*` or `AZURE_*`, or the machine's role, say
+/// who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cloud {
+    /// Whose.
+    pub kind: CloudKind,
+    /// The bucket's or container's name.
+    pub name: String,
+    /// What all names begin with; may be empty.
+    pub prefix: String,
+}
+
+/// The clouds that have a protocol of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloudKind {
+    /// Google Cloud Storage: feature `gcp`.
+    Google,
+    /// Azure Blob Storage: feature `azure`.
+    Azure,
+}
+
+impl CloudKind {
+    /// What an address there begins with.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Google => "gs://",
+            Self::Azure => "az://",
+        }
+    }
 }
 
 /// A bucket of a store with S3's protocol. What is not said here comes from the `AWS_*` variables or the instance's role.

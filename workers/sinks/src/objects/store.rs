@@ -1,5 +1,6 @@
 //! The store: the few requests that the ledger needs, with a class for each of their errors.
 
+use std::ffi::OsString;
 use std::path::{Component, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,8 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
-use super::errors::{absent, code_of, failure};
+use super::clouds;
+use super::errors::{absent, failure, is_of_place};
 use super::options::{Bucket, Place};
 use super::upload::UPLOAD_UNITS;
 use crate::blocking::blocking;
@@ -67,6 +69,15 @@ impl Store {
                 let store = Arc::new(s3(bucket).map_err(|error| error.to_string())?);
                 let root = Path::parse(&bucket.prefix).map_err(|error| error.to_string())?;
                 let parts: Arc<dyn Parts> = Arc::clone(&store) as _;
+                Ok(Self { parts: Some(parts), ..Self::over(store, root) })
+            }
+            Place::Cloud(cloud) => {
+                let told = |(name, value): (OsString, OsString)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                };
+                let environment: Vec<_> = std::env::vars_os().filter_map(told).collect();
+                let (store, parts) = clouds::open(cloud, &environment)?;
+                let root = Path::parse(&cloud.prefix).map_err(|error| error.to_string())?;
                 Ok(Self { parts: Some(parts), ..Self::over(store, root) })
             }
         }
@@ -147,7 +158,7 @@ impl Store {
             Ok(bytes) => Ok(Some(bytes)),
             // A bucket that is gone is no answer about an object.
             Err(error @ Error::NotFound { .. }) => match failure("read", name, &error) {
-                failure if code_of(&error.to_string()) == Some("NoSuchBucket") => Err(failure),
+                failure if is_of_place(&error) => Err(failure),
                 _ => Ok(None),
             },
             Err(error) => Err(failure("read", name, &error)),
@@ -264,8 +275,9 @@ fn plain(path: &std::path::Path) -> PathBuf {
     plain
 }
 
-fn s3(bucket: &Bucket) -> object_store::Result<object_store::aws::AmazonS3> {
-    let retry = RetryConfig {
+/// How often the client tries a request by itself.
+pub(super) fn retry() -> RetryConfig {
+    RetryConfig {
         backoff: BackoffConfig {
             init_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(1),
@@ -273,10 +285,16 @@ fn s3(bucket: &Bucket) -> object_store::Result<object_store::aws::AmazonS3> {
         },
         max_retries: 2,
         retry_timeout: Duration::from_secs(10),
-    };
+    }
+}
+
+/// How long the client waits.
+pub(super) fn client() -> ClientOptions {
+    ClientOptions::new().with_timeout(REQUEST).with_connect_timeout(CONNECT)
+}
+
+fn s3(bucket: &Bucket) -> object_store::Result<object_store::aws::AmazonS3> {
     let plain = bucket.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let client =
-        ClientOptions::new().with_timeout(REQUEST).with_connect_timeout(CONNECT).with_allow_http(plain);
     // Keys of the file go with nothing of the environment: a session token there belongs to other keys.
     let builder = match &bucket.keys {
         Some((id, secret)) => {
@@ -295,8 +313,8 @@ fn s3(bucket: &Bucket) -> object_store::Result<object_store::aws::AmazonS3> {
         .with_bucket_name(&bucket.name)
         .with_virtual_hosted_style_request(bucket.virtual_hosts)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_retry(retry)
-        .with_client_options(client);
+        .with_retry(retry())
+        .with_client_options(client().with_allow_http(plain));
     if let Some(endpoint) = &bucket.endpoint {
         let endpoint = if bucket.virtual_hosts { in_host(endpoint, &bucket.name) } else { endpoint.clone() };
         // Both, since a variable `AWS_ENDPOINT_URL_S3` would win over the first.

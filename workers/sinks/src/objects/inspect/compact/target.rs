@@ -50,6 +50,9 @@ impl Target {
                 (Place::Folder(aside.clone()), folder.display().to_string(), Some((aside, folder)))
             }
             Place::Bucket(bucket) => (out.clone(), words_of(bucket), None),
+            Place::Cloud(cloud) => {
+                (out.clone(), format!("{}{}/{}", cloud.kind.scheme(), cloud.name, cloud.prefix), None)
+            }
         };
         let store = Store::new(&place).map_err(unfit)?;
         let final_root = match &rename {
@@ -186,7 +189,10 @@ impl Source {
             (Place::Bucket(ours), Place::Bucket(theirs)) => {
                 (&ours.name, &ours.endpoint) == (&theirs.name, &theirs.endpoint)
             }
-            (Place::Folder(_), Place::Bucket(_)) | (Place::Bucket(_), Place::Folder(_)) => false,
+            (Place::Cloud(ours), Place::Cloud(theirs)) => {
+                (ours.kind, &ours.name) == (theirs.kind, &theirs.name)
+            }
+            (Place::Folder(_) | Place::Bucket(_) | Place::Cloud(_), _) => false,
         }
     }
 }
