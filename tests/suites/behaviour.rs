@@ -1,5 +1,5 @@
 //! What every sink with a ledger must do, whatever it writes to: one set of scenarios, run over each of them. A new sink is a
-//! [`fixture::Fixture`] and a line at the end of this file.
+//! [`fixture::Fixture`] and a line at the end of this file. What can be asked of a sink without a ledger stands in [`topic`].
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests; clippy spares only test functions")]
 
 #[path = "behaviour/crash.rs"]
@@ -26,6 +26,8 @@ mod requests;
 mod rivals;
 #[path = "behaviour/size.rs"]
 mod size;
+#[path = "behaviour/topic.rs"]
+mod topic;
 
 /// The worker's own: what a process holds is judged here, and glibc keeps the parts of an upload once for each thread that made one.
 #[global_allocator]

@@ -12,18 +12,31 @@ use super::owner::{Owner, is_held};
 /// The address of the place that a child writes to.
 const ADDRESS: &str = "LONGSHORE_TEST_ADDRESS";
 /// What a child does: `write` or `hold`.
-const WORK: &str = "LONGSHORE_TEST_WORK";
+pub(crate) const WORK: &str = "LONGSHORE_TEST_WORK";
 /// The first of a child's writer ids.
 const ID: &str = "LONGSHORE_TEST_ID";
 
 /// The running test's fixture in a process of its own.
 pub(crate) fn start_child<F: Fixture>(fixture: &F, work: &str, id: u128) -> Child {
+    start_child_at(&fixture.address(), work, id)
+}
+
+/// The test `child` of the running test's module in a process of its own.
+pub(crate) fn start_child_at(address: &str, work: &str, id: u128) -> Child {
     let thread = std::thread::current();
     let (module, _) = thread.name().unwrap_or_default().rsplit_once("::").unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("{module}::child"), "--nocapture", "--test-threads=1"]);
-    command.env(ADDRESS, fixture.address()).env(WORK, work).env(ID, id.to_string());
+    command.env(ADDRESS, address).env(WORK, work).env(ID, id.to_string());
     command.stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// The broker, the topic and the first offset of a child that writes to a topic; none when this process is no child.
+pub(crate) fn address() -> Option<(String, String, i64)> {
+    let address = std::env::var(ADDRESS).ok()?;
+    let parts: Vec<&str> = address.split(' ').collect();
+    let [bootstrap, topic, from] = parts[..] else { return None };
+    Some((bootstrap.to_owned(), topic.to_owned(), from.parse().ok()?))
 }
 
 /// What a child does; nothing when this process is none.

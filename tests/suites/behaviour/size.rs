@@ -1,6 +1,7 @@
 //! Long ledgers and large segments.
 
 use std::fs;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use super::crash::start_child;
@@ -10,7 +11,7 @@ use super::owner::{Owner, is_held};
 /// What is appended to one segment, in blocks of a MiB.
 const HOLD_MIB: usize = 96;
 /// What a writer may take beside the size that it tells, whatever its segment holds: room to encode in, and what is on its way out.
-const BESIDE_MIB: f64 = 44.0;
+pub(crate) const BESIDE_MIB: f64 = 44.0;
 
 /// Scenario: a pair has many segments without rows (10,000 in the long form), then its owner changes.
 /// Guarantee: the ledger is read in seconds and says all of them.
@@ -38,18 +39,23 @@ pub(crate) async fn many_segments_are_recovered<F: Fixture>(fixture: F) {
 /// Guarantee (I5): the process grows by what the sink says that it holds in memory, if it may refuse rows, as much again while it
 /// publishes that, and by 44 MiB beside it.
 pub(crate) async fn an_open_segment_keeps_to_its_memory<F: Fixture>(fixture: F) {
-    let output = start_child(&fixture, "hold", 1).wait_with_output().unwrap();
+    let [size, grown, published] = held(start_child(&fixture, "hold", 1));
+    let held = if fixture.sink().may_refuse() { size } else { 0.0 };
+    println!("{size:.1} MiB: grown by {grown:.1} MiB open, {published:.1} MiB published");
+    assert!(size > HOLD_MIB as f64 * 0.2, "{size}");
+    assert!(grown <= held + BESIDE_MIB && published <= 2.0 * held + BESIDE_MIB, "{size} {grown} {published}");
+    let Some(rows) = fixture.rows() else { return };
+    assert_eq!(rows.len(), HOLD_MIB * 1_024 + 1);
+}
+
+/// What a child that ran [`hold`] says: the size of its segment, and what it had grown by before and after the publish, in MiB.
+pub(crate) fn held(child: Child) -> [f64; 3] {
+    let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}");
     let line = said.lines().find_map(|line| line.strip_prefix("held ")).unwrap_or_else(|| panic!("{said}"));
     let numbers: Vec<f64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
-    let [size, grown, published] = numbers[..] else { panic!("{said}") };
-    let held = if fixture.sink().may_refuse() { size } else { 0.0 };
-    println!("{size:.1} MiB: grown by {grown:.1} MiB open, {published:.1} MiB published");
-    assert!(size > HOLD_MIB as f64 * 0.2, "{said}");
-    assert!(grown <= held + BESIDE_MIB && published <= 2.0 * held + BESIDE_MIB, "{said}");
-    let Some(rows) = fixture.rows() else { return };
-    assert_eq!(rows.len(), HOLD_MIB * 1_024 + 1);
+    numbers.try_into().unwrap_or_else(|_| panic!("{said}"))
 }
 
 /// The child of [`an_open_segment_keeps_to_its_memory`].

@@ -294,11 +294,14 @@ impl TopicWriter {
     }
 }
 
-/// The broker's failure in a sink's words.
+/// The broker's failure in a sink's words. Rows wait for their topic when it is gone, as letters do for theirs: whoever deleted it in error makes
+/// it again, and the worker goes on by itself. One that waits for nothing else ends with that reason's exit code (I6).
 fn as_sink(failure: Failure) -> Failure {
+    if failure.reason == Reason::BrokerTopicMissing {
+        return Failure::target(Reason::SinkMissing, failure.detail());
+    }
     let reason = match failure.reason {
         Reason::BrokerUnavailable | Reason::BrokerFatal => Reason::SinkUnavailable,
-        Reason::BrokerTopicMissing => Reason::SinkMissing,
         Reason::BrokerAuthentication | Reason::BrokerAuthorization => Reason::SinkDenied,
         other => other,
     };
