@@ -5,6 +5,10 @@
 mod atomicity;
 #[path = "objects/commands.rs"]
 mod commands;
+#[path = "objects/disk.rs"]
+mod disk;
+#[path = "objects/input.rs"]
+mod input;
 #[path = "objects/tools.rs"]
 mod tools;
 #[path = "objects/worker.rs"]
