@@ -206,3 +206,122 @@ fn the_image_is_built_by_the_book() {
     let output = Command::new(hadolint).arg("--failure-threshold=info").arg(recipe).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+/// Scenario: KEDA asks a process of its own. Guarantee: one pod that no selector of the workers finds, reached where KEDA is told to ask, with
+/// what it needs of the brokers and nothing of the sinks; the API server knows every field.
+#[test]
+fn a_scaler_stands_beside_the_fleet() {
+    let arguments =
+        ["--overlay", "keda", "--scale-to-zero", "--scaler", "-n", "logs", "--set", "scale.max=6"];
+    let rendered = render(POSTGRES, &arguments);
+    conform(&rendered.yaml);
+    let of = |kind: &str| -> Vec<&Value> {
+        rendered.manifests.iter().filter(|manifest| manifest["kind"] == kind).collect()
+    };
+    let (deployments, services, policies) = (of("Deployment"), of("Service"), of("NetworkPolicy"));
+    assert_eq!((deployments.len(), services.len(), policies.len()), (2, 2, 2));
+    let scaler = deployments[1];
+    let labels = scaler["spec"]["template"]["metadata"]["labels"].as_object().unwrap();
+    let finds = |selector: &Value| {
+        selector.as_object().unwrap().iter().all(|(name, value)| labels.get(name) == Some(value))
+    };
+    let workers = [
+        &deployments[0]["spec"]["selector"]["matchLabels"],
+        &services[0]["spec"]["selector"],
+        &policies[0]["spec"]["podSelector"]["matchLabels"],
+        &of("PodDisruptionBudget")[0]["spec"]["selector"]["matchLabels"],
+        &of("PodMonitor")[0]["spec"]["selector"]["matchLabels"],
+    ];
+    assert!(workers.iter().all(|selector| !finds(selector)), "{labels:?}");
+    let own = [
+        &scaler["spec"]["selector"]["matchLabels"],
+        &services[1]["spec"]["selector"],
+        &policies[1]["spec"]["podSelector"]["matchLabels"],
+    ];
+    assert!(own.iter().all(|selector| finds(selector)), "{labels:?}");
+
+    let container = &scaler["spec"]["template"]["spec"]["containers"][0];
+    let given: Vec<&str> =
+        container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    assert_eq!(
+        given,
+        ["scaler", "/etc/longshore/pipeline.yaml", "--set", "scale.max=6", "--listen", "0.0.0.0:9090"]
+    );
+    assert_eq!(scaler["spec"]["replicas"], 1);
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    let mounted: Vec<&str> = container["volumeMounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| mount["mountPath"].as_str().unwrap())
+        .collect();
+    assert!(
+        mounted.contains(&"/etc/longshore") && mounted.iter().any(|path| path.starts_with("/run/secrets")),
+        "{mounted:?}"
+    );
+    let out = policies[1]["spec"]["egress"].to_string();
+    assert!(out.contains("9093") && !out.contains("6432"), "{out}");
+
+    let triggers = &of("ScaledObject")[0]["spec"]["triggers"];
+    assert_eq!(triggers[0]["type"], "external");
+    let name = services[1]["metadata"]["name"].as_str().unwrap();
+    assert_eq!(triggers[0]["metadata"]["scalerAddress"], format!("{name}.logs.svc:9090"));
+    assert_eq!(services[1]["spec"]["ports"][0]["port"], 9090);
+    // The scaler itself sees what waits while no pod is there.
+    assert!(!triggers.to_string().contains(".retry"), "{triggers}");
+    let alone = render_with(POSTGRES, &["--scaler"], &[]).refused(64);
+    assert!(alone.contains("--overlay keda"), "{alone}");
+
+    // Each manifest has a file of its own.
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    render_with(POSTGRES, &[&arguments[..], &["--out", out.to_str().unwrap()]].concat(), &[])
+        .rendered_files();
+    assert_eq!(fs::read_dir(&out).unwrap().count(), rendered.manifests.len() + 1);
+}
+
+/// Guarantee: variables for spans reach the container, their endpoint the NetworkPolicy, and no credential a manifest (I10).
+#[test]
+fn spans_find_their_collector() {
+    let endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.observability:4318";
+    let arguments = ["--otel", endpoint, "--otel", "OTEL_TRACES_SAMPLER=parentbased_traceidratio"];
+    let rendered = render(OBJECTS, &arguments);
+    judge(&rendered);
+    conform(&rendered.yaml);
+    let environment = rendered.container()["env"].as_array().unwrap();
+    let variable = |name: &str| environment.iter().find(|variable| variable["name"] == name).unwrap();
+    assert_eq!(variable("OTEL_TRACES_SAMPLER")["value"], "parentbased_traceidratio");
+    let headers = &variable("OTEL_EXPORTER_OTLP_HEADERS")["valueFrom"]["secretKeyRef"];
+    assert_eq!(
+        (headers["name"].as_str(), headers["optional"].as_bool()),
+        (Some("longshore-archive-secrets"), Some(true))
+    );
+    assert!(rendered.one("NetworkPolicy")["spec"]["egress"][1].to_string().contains("4318"));
+    for (argument, code) in [
+        ("OTEL_EXPORTER_OTLP_HEADERS=authorization=hunter2", 78),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT=http://me:hunter2@collector:4318", 78),
+        ("LONGSHORE_LIMITS__DRAIN=hunter2", 64),
+        ("hunter2", 64),
+    ] {
+        let said = render_with(OBJECTS, &["--otel", argument], &[]).refused(code);
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+/// Guarantee: pods reach each other's pages, which show the whole fleet, and nothing else of each other.
+#[test]
+fn pods_reach_each_others_pages() {
+    let rendered = render(TOPIC, &[]);
+    let policy = &rendered.one("NetworkPolicy")["spec"];
+    let selector = &policy["podSelector"];
+    let among: Vec<&Value> = policy["egress"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|rule| rule["to"][0]["podSelector"] == *selector)
+        .collect();
+    let port = &rendered.container()["ports"][0]["containerPort"];
+    assert_eq!(among.len(), 1);
+    assert_eq!(among[0]["ports"], serde_json::json!([{ "port": port, "protocol": "TCP" }]));
+    assert_eq!(policy["ingress"][0]["ports"][0]["port"], *port);
+}

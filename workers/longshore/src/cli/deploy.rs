@@ -78,6 +78,14 @@ pub(crate) struct DeployRender {
     #[arg(long, value_name = "RECORDS", default_value_t = 1_000_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
     pub(crate) backstop_lag: u64,
+    /// With keda: a process of its own answers for the fleet (KEDA's external scaler),
+    /// also while no pod is there; without it any pod does.
+    #[arg(long)]
+    pub(crate) scaler: bool,
+    /// A variable for spans, such as
+    /// OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318; as often as needed.
+    #[arg(long, value_name = "OTEL_NAME=VALUE")]
+    pub(crate) otel: Vec<String>,
     /// CPU that a pod is promised, as Kubernetes writes it.
     #[arg(long, default_value = "500m")]
     pub(crate) cpu: String,

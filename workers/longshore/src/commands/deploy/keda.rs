@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::plan::{Plan, refused};
+use super::scaler;
 use super::secrets::Secrets;
 use crate::cli::deploy::{DeployRender, Overlay};
 use crate::exit::End;
@@ -36,6 +37,8 @@ pub(super) struct Scaling {
     retries: Vec<String>,
     /// How KEDA speaks to the brokers; none where it cannot.
     access: Option<Access>,
+    /// Whether a process of its own answers for the fleet.
+    scaler: bool,
 }
 
 /// Credentials for KEDA's `kafka` trigger.
@@ -61,12 +64,13 @@ impl Scaling {
         let to_zero = to_zero(arguments, pipeline);
         let access = match Access::of(&pipeline.kafka.security, secrets, config) {
             Ok(access) => Some(access),
-            Err(why) if to_zero => {
+            // The scaler sees records while no pod is there.
+            Err(why) if to_zero && !arguments.scaler => {
                 return Err(refused(
                     format!(
                         "--scale-to-zero: {why}, and without it nobody sees records while no pod is there"
                     ),
-                    "leave out --scale-to-zero",
+                    "add --scaler, or leave out --scale-to-zero",
                 ));
             }
             Err(why) => {
@@ -87,6 +91,7 @@ impl Scaling {
             inputs: pipeline.input.topics.clone(),
             retries: retry_topics(pipeline).into_values().collect(),
             access,
+            scaler: arguments.scaler,
         })
     }
 }
@@ -223,21 +228,38 @@ fn behavior(scaling: &Scaling) -> Value {
 }
 
 fn triggers(plan: &Plan, scaling: &Scaling) -> Vec<Value> {
+    let mut triggers = vec![if scaling.scaler { external(plan) } else { pages(plan) }];
+    let Some(access) = &scaling.access else { return triggers };
+    let inputs = scaling.inputs.iter().map(|topic| (topic, scaling.backstop_lag));
+    let waking =
+        scaling.retries.iter().filter(|_| scaling.least == 0 && !scaling.scaler).map(|topic| (topic, NEVER));
+    for (number, (topic, threshold)) in inputs.chain(waking).enumerate() {
+        triggers.push(kafka(plan, scaling, access, &format!("kafka-{number}"), topic, threshold));
+    }
+    triggers
+}
+
+/// Any pod answers for the fleet.
+fn pages(plan: &Plan) -> Value {
     let url = format!("http://{}.{}.svc:{}/scale", plan.name, plan.namespace, plan.port);
-    let mut triggers = vec![json!({
+    json!({
         // The pods themselves are the value, and one of them is worth one.
         "metadata": { "activationTargetValue": "0", "format": "json", "targetValue": "1", "url": url, "valueLocation": "pods" },
         "metricType": "AverageValue",
         "name": "time-to-drain",
         "type": "metrics-api",
-    })];
-    let Some(access) = &scaling.access else { return triggers };
-    let inputs = scaling.inputs.iter().map(|topic| (topic, scaling.backstop_lag));
-    let waking = scaling.retries.iter().filter(|_| scaling.least == 0).map(|topic| (topic, NEVER));
-    for (number, (topic, threshold)) in inputs.chain(waking).enumerate() {
-        triggers.push(kafka(plan, scaling, access, &format!("kafka-{number}"), topic, threshold));
-    }
-    triggers
+    })
+}
+
+/// A process of its own does; it says as well whether there is anything to do at all.
+fn external(plan: &Plan) -> Value {
+    let address = format!("{}.{}.svc:{}", scaler::name(plan), plan.namespace, scaler::PORT);
+    json!({
+        "metadata": { "scalerAddress": address },
+        "metricType": "AverageValue",
+        "name": "time-to-drain",
+        "type": "external",
+    })
 }
 
 fn kafka(plan: &Plan, scaling: &Scaling, access: &Access, name: &str, topic: &str, threshold: u64) -> Value {

@@ -6,7 +6,9 @@ mod names;
 mod network;
 mod places;
 mod plan;
+mod scaler;
 mod secrets;
+mod spans;
 mod workload;
 
 use std::fs;
@@ -21,6 +23,8 @@ use crate::commands::check;
 use crate::exit::{End, Exit};
 use crate::output::Output;
 use plan::Plan;
+
+pub(crate) use plan::GRACE_MARGIN;
 
 /// The file that a container reads.
 const CONFIG_FOLDER: &str = "/etc/longshore";
@@ -77,6 +81,9 @@ fn manifests(arguments: &DeployRender, plan: &Plan) -> Vec<Value> {
     if arguments.overlay == Overlay::Keda {
         manifests.extend(keda::manifests(plan));
     }
+    if arguments.scaler {
+        manifests.extend(scaler::manifests(plan, !without(Without::NetworkPolicy)));
+    }
     manifests
 }
 
@@ -108,5 +115,6 @@ fn write(folder: &Path, manifests: &[Value], output: &Output) -> Result<(), End>
 
 fn file_name(manifest: &Value) -> String {
     let kind = manifest["kind"].as_str().unwrap_or_default();
-    format!("{}.yaml", names::kebab(kind))
+    let whose = if scaler::is_of(manifest) { "scaler-" } else { "" };
+    format!("{whose}{}.yaml", names::kebab(kind))
 }

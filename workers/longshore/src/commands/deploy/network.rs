@@ -16,21 +16,23 @@ const ROLES: &[&str] = &["169.254.169.254/32", "169.254.170.2/32", "169.254.170.
 
 /// What a worker connects to.
 pub(super) struct Targets {
+    /// Of the brokers alone, and of who gives tokens for them.
+    brokers: BTreeSet<u16>,
     ports: BTreeSet<u16>,
     role: bool,
 }
 
 impl Targets {
-    pub(super) fn of(pipeline: &Pipeline) -> Result<Self, End> {
-        let mut ports: BTreeSet<u16> = pipeline
-            .kafka
-            .brokers
-            .split(',')
-            .map(|address| port_of(address.trim()).unwrap_or(KAFKA))
-            .collect();
+    /// `spans` is the port of the endpoint for spans.
+    pub(super) fn of(pipeline: &Pipeline, spans: Option<u16>) -> Result<Self, End> {
+        let brokers = pipeline.kafka.brokers.split(',');
+        let mut ports: BTreeSet<u16> =
+            brokers.map(|address| port_of(address.trim()).unwrap_or(KAFKA)).collect();
         if let Some(url) = pipeline.kafka.client.get("sasl.oauthbearer.token.endpoint.url") {
             ports.insert(port_of_url(&url.expose()));
         }
+        let brokers = ports.clone();
+        ports.extend(spans);
         for sink in &pipeline.sinks {
             match &sink.kind {
                 SinkKind::Postgres(options) if options.host.starts_with('/') => {
@@ -50,7 +52,7 @@ impl Targets {
                 SinkKind::Objects(_) | SinkKind::Files(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => {}
             }
         }
-        Ok(Self { ports, role: needs_role(pipeline) })
+        Ok(Self { brokers, ports, role: needs_role(pipeline) })
     }
 }
 
@@ -59,7 +61,7 @@ fn port_of(address: &str) -> Option<u16> {
     address.rsplit_once(':')?.1.parse().ok()
 }
 
-fn port_of_url(url: &str) -> u16 {
+pub(super) fn port_of_url(url: &str) -> u16 {
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
     let host = rest.split('/').next().unwrap_or(rest);
     port_of(host).unwrap_or(if scheme == "http" { 80 } else { 443 })
@@ -79,24 +81,45 @@ pub(super) fn service(plan: &Plan) -> Value {
     })
 }
 
-/// In: the pages' port. Out: names, brokers and sinks, by their ports, since brokers and stores tell their addresses themselves.
+/// In: the pages' port, for kubelets, Prometheus, KEDA and people. Out: names, brokers, sinks and the Collector, by their ports, since brokers
+/// and stores tell their addresses themselves; and the pages of the fleet's other pods, which `/fleet` shows.
 pub(super) fn policy(plan: &Plan) -> Value {
-    let tcp = |port: &u16| json!({ "port": port, "protocol": "TCP" });
-    let dns = ["UDP", "TCP"].map(|protocol| json!({ "port": 53, "protocol": protocol }));
-    let targets: Vec<Value> = plan.targets.ports.iter().map(tcp).collect();
-    let mut egress = vec![json!({ "ports": dns }), json!({ "ports": targets })];
+    let mut egress = egress(&plan.targets.ports);
+    egress.push(json!({
+        "ports": [tcp(plan.port)],
+        "to": [{ "podSelector": { "matchLabels": plan.selector() } }],
+    }));
     if plan.targets.role {
         let to: Vec<Value> = ROLES.iter().map(|block| json!({ "ipBlock": { "cidr": block } })).collect();
-        egress.push(json!({ "ports": [tcp(&80)], "to": to }));
+        egress.push(json!({ "ports": [tcp(80)], "to": to }));
     }
+    network_policy(plan.metadata(&plan.name), &plan.selector(), plan.port, &egress)
+}
+
+/// The same for the scaler, which asks brokers alone.
+pub(super) fn scaler_policy(plan: &Plan, metadata: Value, selector: &Value, port: u16) -> Value {
+    network_policy(metadata, selector, port, &egress(&plan.targets.brokers))
+}
+
+fn tcp(port: u16) -> Value {
+    json!({ "port": port, "protocol": "TCP" })
+}
+
+fn egress(ports: &BTreeSet<u16>) -> Vec<Value> {
+    let dns = ["UDP", "TCP"].map(|protocol| json!({ "port": 53, "protocol": protocol }));
+    let targets: Vec<Value> = ports.iter().copied().map(tcp).collect();
+    vec![json!({ "ports": dns }), json!({ "ports": targets })]
+}
+
+fn network_policy(metadata: Value, selector: &Value, port: u16, egress: &[Value]) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": plan.metadata(&plan.name),
+        "metadata": metadata,
         "spec": {
             "egress": egress,
-            "ingress": [{ "ports": [tcp(&plan.port)] }],
-            "podSelector": { "matchLabels": plan.selector() },
+            "ingress": [{ "ports": [tcp(port)] }],
+            "podSelector": { "matchLabels": selector },
             "policyTypes": ["Ingress", "Egress"],
         },
     })

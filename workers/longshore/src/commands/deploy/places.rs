@@ -36,6 +36,8 @@ const TAKEN: &[&str] = &[
     "/var/run",
     WORK_FOLDER,
 ];
+/// What the names of volumes with configuration and secrets begin with.
+const FILES: &str = "files-";
 /// Owner and group may read.
 const READ_ONLY: u32 = 0o440;
 
@@ -67,6 +69,13 @@ impl Places {
         places.scratch(pipeline)?;
         places.shared(arguments, pipeline)?;
         Ok(places)
+    }
+
+    /// What is read alone: configuration and secrets.
+    pub(super) fn read_only(&self) -> (Vec<Value>, Vec<Value>) {
+        let wanted = |entry: &&Value| entry["name"].as_str().is_some_and(|name| name.starts_with(FILES));
+        let of = |list: &[Value]| list.iter().filter(wanted).cloned().collect();
+        (of(&self.mounts), of(&self.volumes))
     }
 
     fn mount(&mut self, volume: &str, path: &Path, more: Value) {
@@ -113,7 +122,7 @@ impl Places {
             if !hidden.is_empty() {
                 sources.push(json!({ "secret": { "items": hidden, "name": secret } }));
             }
-            let volume = format!("files-{number}");
+            let volume = format!("{FILES}{number}");
             self.volumes.push(
                 json!({ "name": volume, "projected": { "defaultMode": READ_ONLY, "sources": sources } }),
             );

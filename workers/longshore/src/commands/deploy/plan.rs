@@ -13,13 +13,14 @@ use super::keda::{self, Scaling};
 use super::network::Targets;
 use super::places::Places;
 use super::secrets::Secrets;
+use super::spans::Spans;
 use super::{CONFIG_FOLDER, names};
 use crate::cli::deploy::{DeployRender, Overlay};
 use crate::exit::{End, Exit};
 use crate::worker::stop_within;
 
 /// Seconds a pod has to end, beyond the longest that a worker takes.
-const GRACE_MARGIN: Duration = Duration::from_secs(10);
+pub(crate) const GRACE_MARGIN: Duration = Duration::from_secs(10);
 /// What the kernel counts for a pod beside the process: sockets, page tables, files that are being written. An allowance, not a measurement.
 const KERNEL: u64 = 48 << 20;
 
@@ -37,6 +38,10 @@ pub(super) struct Plan {
     pub(super) service_account: Option<String>,
     pub(super) arguments: Vec<String>,
     pub(super) environment: Vec<Value>,
+    /// The variables for spans.
+    pub(super) spans: Vec<Value>,
+    /// `--set`, as typed.
+    pub(super) sets: Vec<String>,
     pub(super) config: Config,
     pub(super) places: Places,
     pub(super) targets: Targets,
@@ -57,10 +62,14 @@ impl Plan {
             Some(secret) => names::theirs("secret", secret)?.to_owned(),
             None => format!("{name}-secrets"),
         };
+        if arguments.scaler && arguments.overlay != Overlay::Keda {
+            return Err(End::new(Exit::Usage, "--scaler answers KEDA: it goes with --overlay keda"));
+        }
         let secrets = Secrets::of(loaded, &arguments.overrides.set, secret)?;
         let mut config = Config::read(&arguments.pipeline, pipeline)?;
         let places = Places::of(arguments, pipeline, &config, &secrets, &name)?;
-        let targets = Targets::of(pipeline)?;
+        let spans = Spans::of(&arguments.otel)?;
+        let targets = Targets::of(pipeline, spans.port)?;
         let mut notes = secrets.notes(&namespace);
         notes.extend(local_brokers(&pipeline.kafka.brokers));
         let scaling = match arguments.overlay {
@@ -72,11 +81,13 @@ impl Plan {
         let port = port(pipeline);
         Ok(Self {
             environment: environment(loaded, &secrets, port, keda::to_zero(arguments, pipeline)),
+            spans: spans.variables(&secrets.name),
+            sets: arguments.overrides.set.clone(),
             memory: memory(pipeline.limits.memory),
             cpu: cpu(&arguments.cpu)?,
             grace: stop_within(pipeline) + GRACE_MARGIN,
             service_account: service_account.transpose()?.map(str::to_owned),
-            arguments: command(&arguments.overrides.set),
+            arguments: command(&["run", "-c"], &arguments.overrides.set),
             replicas: (arguments.overlay == Overlay::Plain).then_some(arguments.replicas),
             image: arguments.image.clone(),
             pipeline: names::label_value(&pipeline.pipeline),
@@ -153,8 +164,9 @@ fn cpu(text: &str) -> Result<String, End> {
 }
 
 /// The arguments of the container. Kubernetes reads `$(NAME)` in them, and `$$(` as the characters themselves.
-fn command(sets: &[String]) -> Vec<String> {
-    let mut arguments = vec!["run".to_owned(), "-c".to_owned(), format!("{CONFIG_FOLDER}/pipeline.yaml")];
+pub(super) fn command(words: &[&str], sets: &[String]) -> Vec<String> {
+    let mut arguments: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    arguments.push(format!("{CONFIG_FOLDER}/pipeline.yaml"));
     for set in sets {
         arguments.extend(["--set".to_owned(), set.replace("$(", "$$(")]);
     }

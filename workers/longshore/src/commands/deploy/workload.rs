@@ -7,7 +7,7 @@ use super::places::mebibytes;
 use super::plan::Plan;
 
 /// The user and group of the image (`deploy/Dockerfile`).
-const USER: u32 = 65_532;
+pub(super) const USER: u32 = 65_532;
 
 /// A Deployment and not a StatefulSet: a worker's name means nothing to the group, and one that goes away for good must not hold partitions.
 pub(super) fn deployment(plan: &Plan) -> Value {
@@ -69,9 +69,10 @@ fn template(plan: &Plan) -> Value {
 }
 
 fn container(plan: &Plan) -> Value {
+    let environment = [&plan.environment[..], &plan.spans].concat();
     json!({
         "args": plan.arguments,
-        "env": plan.environment,
+        "env": environment,
         "image": plan.image,
         "imagePullPolicy": "IfNotPresent",
         // The loop turns many times a second; `/livez` itself waits a minute before it calls that a hang, and never asks the broker.
@@ -97,7 +98,7 @@ fn container(plan: &Plan) -> Value {
     })
 }
 
-fn probe(path: &str, period_seconds: u32, failures: u32) -> Value {
+pub(super) fn probe(path: &str, period_seconds: u32, failures: u32) -> Value {
     json!({
         "failureThreshold": failures,
         "httpGet": { "path": path, "port": "http" },
