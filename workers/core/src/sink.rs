@@ -144,6 +144,16 @@ pub trait Sink: Send + Sync {
     /// How its rows are made.
     fn encoder(&self) -> std::sync::Arc<dyn Encode>;
 
+    /// Whether a writer of this pair could work: what [`SegmentWriter::recover`] would find wrong with the place, without claiming the
+    /// pair or reading its ledger. Leaves nothing behind that a reader sees.
+    ///
+    /// # Errors
+    /// What a writer would fail with, in its class.
+    fn examine(&self, context: WriterContext) -> BoxFuture<'_, Result<(), Failure>> {
+        drop(context);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// A writer for one ownership of one pair. Does no IO yet.
     fn open(&self, context: WriterContext) -> Box<dyn SegmentWriter>;
 }

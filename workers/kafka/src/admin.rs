@@ -5,6 +5,8 @@ mod check;
 mod fleet;
 mod lag;
 mod own;
+mod release;
+mod rights;
 mod session;
 mod topics;
 
@@ -22,6 +24,8 @@ pub use check::{check_topics, require_topic};
 pub use fleet::FleetLook;
 pub use lag::LagRow;
 pub use own::{Difference, Mend, OwnTopic, OwnTopics, Purpose, TopicState, own_settings};
+pub use release::Release;
+pub use rights::{BrokerAddress, GroupLook, Right, Rights, WriteRule, Writers};
 pub(crate) use session::Session;
 pub use topics::{NewTopic, TopicInfo};
 pub(crate) use topics::{is_missing, missing};
@@ -216,7 +220,7 @@ impl Admin {
     }
 
     fn group(&self, group: &str) -> Result<GroupFound, Failure> {
-        let found = self.session.client().group(group, self.deadline);
+        let found = self.session.client().group(group, false, self.deadline);
         found.map_err(|(code, words)| self.failed(code, &words, &format!("members of group {group}")))
     }
 

@@ -11,14 +11,15 @@
 mod admin;
 mod client;
 mod consume;
+mod describe;
 mod list;
 mod pages;
 mod produce;
 
-pub(crate) use admin::GroupFound;
 pub(crate) use admin::NewTopic;
 pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
 pub(crate) use consume::{Change, MessageView, Messages};
+pub(crate) use describe::{BrokerFound, GroupFound, GroupKind, GroupState, Operation, Rule};
 pub(crate) use list::{Entry, PartitionList};
 pub use pages::{ALLOCATOR, Allocator};
 #[cfg(test)]

@@ -18,8 +18,9 @@ mod token;
 mod topic_sink;
 
 pub use admin::{
-    Admin, Committed, Difference, FleetLook, LagRow, Mend, NewTopic, OwnTopic, OwnTopics, PartitionOffsets,
-    Purpose, TopicInfo, TopicState, check_topics, own_settings, require_topic,
+    Admin, BrokerAddress, Committed, Difference, FleetLook, GroupLook, LagRow, Mend, NewTopic, OwnTopic,
+    OwnTopics, PartitionOffsets, Purpose, Release, Right, Rights, TopicInfo, TopicState, WriteRule, Writers,
+    check_topics, own_settings, require_topic,
 };
 pub use consumer::{PollThread, SourceHandle, SourceOptions, StartError, StartPolicy};
 pub use embedded::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS, REFUSED_COMMANDS};

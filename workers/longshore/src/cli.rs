@@ -46,6 +46,16 @@ Examples:
   longshore lag -c my-logs/pipeline.yaml --watch 5
   longshore lag --broker localhost:9092 -g billing -t orders -o ndjson";
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  longshore doctor -c my-logs/pipeline.yaml
+  longshore doctor -c my-logs/pipeline.yaml -o json | \\
+    jq '.[] | select(.level != \"ok\")'
+  kubectl -n logs exec deploy/longshore-my-logs -- \\
+    longshore doctor -c /etc/longshore/pipeline.yaml
+
+Exit codes: 0 no error found   1 errors found   69 no broker answers";
+
 const SCALER_EXAMPLES: &str = "\
 Examples:
   longshore scaler my-logs/pipeline.yaml
@@ -112,6 +122,11 @@ pub(crate) enum Command {
     /// Show how far a pipeline's group is behind, per partition.
     #[command(after_help = LAG_EXAMPLES)]
     Lag(Lag),
+    /// Look at everything a worker needs, and say what to do about what is wrong.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
+    /// Ask the worker of this machine whether it is well; exit 0 if so, else 1.
+    Health(Health),
     /// Find, understand, send again or give up dead letters.
     #[command(after_help = dlq::EXAMPLES)]
     Dlq(dlq::Dlq),
@@ -160,6 +175,30 @@ pub(crate) struct Connection {
     /// Take the connection from a pipeline file.
     #[arg(short = 'c', long = "config", value_name = "PIPELINE")]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The pipeline file.
+    #[arg(short = 'c', long = "config", value_name = "PIPELINE")]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Take the address from a pipeline file.
+    #[arg(short = 'c', long = "config", value_name = "PIPELINE", conflicts_with = "address")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the worker's pages are.
+    #[arg(long, env = "LONGSHORE_HTTP__LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) address: String,
+    /// Ask whether it is ready for records, not only whether it is alive.
+    #[arg(long)]
+    pub(crate) ready: bool,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
 }

@@ -41,6 +41,8 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), exit::End> {
         Command::Check(arguments) => commands::check::run(&arguments, output),
         Command::Publish(arguments) => commands::publish::run(&arguments, output),
         Command::Tap(arguments) => commands::tap::run(&arguments, output),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments, output),
+        Command::Health(arguments) => commands::health::run(&arguments, output),
         Command::Lag(arguments) => commands::lag::run(&arguments, output),
         Command::Dlq(arguments) => commands::dlq::run(&arguments, output),
         Command::Why(arguments) => commands::why::run(&arguments, output),

@@ -5,6 +5,7 @@ use longshore_core::scale::PartitionLook;
 use longshore_core::{Failure, Offset, PairId, Reason};
 
 use super::{Admin, Committed, PartitionOffsets};
+use crate::ffi::GroupState;
 
 /// A group, and how far it is behind.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ impl Admin {
         // Last, when brokers have just answered: descriptions that are asked for while none does would pile up in the client.
         let found = self.group(group)?;
         let members = found.members.len() as u32;
-        Ok(FleetLook { members, rebalancing: found.rebalancing, partitions })
+        Ok(FleetLook { members, rebalancing: found.state == GroupState::Rebalancing, partitions })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use longshore_core::{Class, Failure, Reason};
 
+use super::Release;
 use crate::context::Context;
 use crate::errors::{Meaning, failure, meaning};
 use crate::ffi::{Callbacks, Change, Client, Code, Delivery, Entry, Kind, Token};
@@ -36,7 +37,11 @@ impl Session {
     ) -> Result<Self, Failure> {
         let mut list = settings(options, &ClientMemory::default(), Role::Reader { group })?;
         list.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let notes = Arc::new(Notes { context: Context::new(options), refused: Mutex::new(None) });
+        let notes = Arc::new(Notes {
+            context: Context::new(options),
+            refused: Mutex::new(None),
+            release: Mutex::default(),
+        });
         let client = Client::new(Kind::Consumer, &list, Arc::clone(&notes) as _)
             .map_err(|reason| Failure::halt(Reason::BrokerConfiguration, reason))?;
         let session = Self { client, notes };
@@ -59,6 +64,11 @@ impl Session {
     /// The same, as far as the callbacks noted it: for a client whose consumer's queue is polled anyway.
     pub(crate) fn noted(&self) -> Option<Failure> {
         self.notes.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the brokers are, as far as the log told it.
+    pub(crate) fn release(&self) -> Release {
+        self.notes.release.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tries until a broker answers, or one refuses us: waiting would not mend that.
@@ -84,10 +94,12 @@ impl Session {
 struct Notes {
     context: Context,
     refused: Mutex<Option<Failure>>,
+    release: Mutex<Release>,
 }
 
 impl Callbacks for Notes {
     fn log(&self, level: i32, facility: &str, line: &str) {
+        self.release.lock().unwrap_or_else(PoisonError::into_inner).note(facility, line);
         Context::log(level, facility, line);
     }
 

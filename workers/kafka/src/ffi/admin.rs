@@ -5,24 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
-use rdkafka::bindings::rd_kafka_consumer_group_state_t as State;
 
 use super::{Client, Code, Entry, OK, PartitionList, Queue, c_string, millis, text};
 
-/// How late an answer may come to a client that has outlived the question: the most that librdkafka takes.
-const LATEST: Duration = Duration::from_secs(3_600);
-
-/// A consumer group.
-#[derive(Debug, Default)]
-pub(crate) struct GroupFound {
-    /// Whether its partitions are being dealt out.
-    pub(crate) rebalancing: bool,
-    /// Client id and host of each member.
-    pub(crate) members: Vec<(String, String)>,
-}
-
 /// An event, destroyed when dropped.
-struct Event(*mut sys::rd_kafka_event_t);
+pub(super) struct Event(pub(super) *mut sys::rd_kafka_event_t);
 
 impl Drop for Event {
     fn drop(&mut self) {
@@ -32,10 +19,10 @@ impl Drop for Event {
 }
 
 /// Options of one request: how long it may take.
-struct Options(*mut sys::rd_kafka_AdminOptions_t);
+pub(super) struct Options(pub(super) *mut sys::rd_kafka_AdminOptions_t);
 
 impl Options {
-    fn new(client: &Client, operation: sys::rd_kafka_admin_op_t, timeout: Duration) -> Self {
+    pub(super) fn new(client: &Client, operation: sys::rd_kafka_admin_op_t, timeout: Duration) -> Self {
         // SAFETY: the options are ours until `drop`; the text buffer may be null when its size is zero.
         unsafe {
             let options = sys::rd_kafka_AdminOptions_new(client.raw(), operation);
@@ -50,10 +37,18 @@ impl Options {
     }
 
     /// Asks this broker instead of the controller.
-    fn ask(&self, broker: i32) {
+    pub(super) fn ask(&self, broker: i32) {
         // SAFETY: as above.
         unsafe {
             sys::rd_kafka_AdminOptions_set_broker(self.0, broker, std::ptr::null_mut::<c_char>(), 0);
+        }
+    }
+
+    /// Asks for what we may do as well. A broker that cannot tell fails the whole request.
+    pub(super) fn with_rights(&self) {
+        // SAFETY: as above; an error is ours and taken.
+        unsafe {
+            super::take_error(sys::rd_kafka_AdminOptions_set_include_authorized_operations(self.0, 1));
         }
     }
 }
@@ -66,7 +61,7 @@ impl Drop for Options {
 }
 
 /// Waits for the answer to the one request whose queue this is.
-fn answer(queue: &Queue, timeout: Duration) -> Result<Event, (Code, String)> {
+pub(super) fn answer(queue: &Queue, timeout: Duration) -> Result<Event, (Code, String)> {
     // SAFETY: the queue is alive; the event is ours; its error string lives as long as it.
     unsafe {
         // A little longer than the request itself may take, so that its own words arrive.
@@ -82,52 +77,8 @@ fn answer(queue: &Queue, timeout: Duration) -> Result<Event, (Code, String)> {
     }
 }
 
-fn queue(client: &Arc<Client>) -> Result<Queue, (Code, String)> {
+pub(super) fn queue(client: &Arc<Client>) -> Result<Queue, (Code, String)> {
     Queue::new(client).ok_or_else(|| (Code::RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "no queue".to_owned()))
-}
-
-impl Client {
-    /// The topic's id in Kafka's base64 spelling; none when the broker has no ids or no such topic.
-    ///
-    /// # Errors
-    /// Code and text of what went wrong.
-    pub(crate) fn topic_id(
-        self: &Arc<Self>,
-        topic: &str,
-        timeout: Duration,
-    ) -> Result<Option<String>, (Code, String)> {
-        let queue = queue(self)?;
-        let options = Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
-        // Any broker knows; the mock cluster has no controller, which would be asked otherwise.
-        options.ask(self.any_broker(timeout).map_err(|code| (code, String::new()))?);
-        let name = c_string(topic);
-        // SAFETY: all handles are alive through the calls; what the result points to lives as long as the event.
-        unsafe {
-            let mut names = [name.as_ptr()];
-            let collection = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
-            sys::rd_kafka_DescribeTopics(self.raw(), collection, options.0, queue.raw());
-            sys::rd_kafka_TopicCollection_destroy(collection);
-            let event = answer(&queue, timeout)?;
-            let result = sys::rd_kafka_event_DescribeTopics_result(event.0);
-            let mut count = 0;
-            let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-            if count == 0 {
-                return Ok(None);
-            }
-            let description = *topics;
-            let error = sys::rd_kafka_TopicDescription_error(description);
-            if !error.is_null() && sys::rd_kafka_error_code(error) != OK {
-                return Err((sys::rd_kafka_error_code(error), text(sys::rd_kafka_error_string(error))));
-            }
-            let id = sys::rd_kafka_TopicDescription_topic_id(description);
-            if id.is_null() {
-                return Ok(None);
-            }
-            let spelled = text(sys::rd_kafka_Uuid_base64str(id));
-            // An all-zero id is how a broker without topic ids answers.
-            Ok((!spelled.is_empty() && spelled.bytes().any(|byte| byte != b'A')).then_some(spelled))
-        }
-    }
 }
 
 /// A topic to be made.
@@ -282,7 +233,7 @@ impl Client {
         let queue = queue(self)?;
         let options =
             Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
-        // As in `topic_id`.
+        // Any broker knows; the mock cluster has no controller, which would be asked otherwise.
         options.ask(self.any_broker(timeout).map_err(|code| (code, String::new()))?);
         let name = c_string(topic);
         // SAFETY: all handles are alive through the calls; what the result points to lives as long as the event.
@@ -369,56 +320,6 @@ impl Client {
         }
     }
 
-    /// The members of a group; none when there is no such group.
-    ///
-    /// # Errors
-    /// Code and text of what went wrong.
-    pub(crate) fn group(
-        self: &Arc<Self>,
-        group: &str,
-        timeout: Duration,
-    ) -> Result<GroupFound, (Code, String)> {
-        let queue = queue(self)?;
-        // The client's own deadline is far beyond ours: an answer that comes after it ends the process in an assertion (librdkafka #4605), and one
-        // that comes after ours only finds nobody.
-        let options = Options::new(
-            self,
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
-            timeout.max(LATEST),
-        );
-        let name = c_string(group);
-        // SAFETY: all handles are alive through the calls; what the result points to lives as long as the event.
-        unsafe {
-            let mut names = [name.as_ptr()];
-            sys::rd_kafka_DescribeConsumerGroups(self.raw(), names.as_mut_ptr(), 1, options.0, queue.raw());
-            let event = answer(&queue, timeout)?;
-            let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.0);
-            let mut count = 0;
-            let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
-            if count == 0 {
-                return Ok(GroupFound::default());
-            }
-            let description = *groups;
-            let error = sys::rd_kafka_ConsumerGroupDescription_error(description);
-            if !error.is_null() {
-                return match sys::rd_kafka_error_code(error) {
-                    OK | Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => Ok(GroupFound::default()),
-                    code => Err((code, text(sys::rd_kafka_error_string(error)))),
-                };
-            }
-            let rebalancing = is_rebalancing(sys::rd_kafka_ConsumerGroupDescription_state(description));
-            let members = sys::rd_kafka_ConsumerGroupDescription_member_count(description);
-            let members = (0..members)
-                .map(|index| {
-                    let member = sys::rd_kafka_ConsumerGroupDescription_member(description, index);
-                    let client = text(sys::rd_kafka_MemberDescription_client_id(member));
-                    (client, text(sys::rd_kafka_MemberDescription_host(member)))
-                })
-                .collect();
-            Ok(GroupFound { rebalancing, members })
-        }
-    }
-
     /// The names of all consumer groups.
     ///
     /// # Errors
@@ -438,20 +339,6 @@ impl Client {
                 .map(|index| text(sys::rd_kafka_ConsumerGroupListing_group_id(*groups.add(index))))
                 .collect())
         }
-    }
-}
-
-/// Whether a group is dealing its partitions out. One of the protocol `consumer` (KIP-848) is `Assigning` or `Reconciling` then, words that the
-/// client takes for unknown ones.
-fn is_rebalancing(state: State) -> bool {
-    match state {
-        State::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE
-        | State::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE
-        | State::RD_KAFKA_CONSUMER_GROUP_STATE_UNKNOWN => true,
-        State::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE
-        | State::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD
-        | State::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY
-        | State::RD_KAFKA_CONSUMER_GROUP_STATE__CNT => false,
     }
 }
 
@@ -477,20 +364,5 @@ impl Client {
             let result = sys::rd_kafka_event_DeleteRecords_result(event.0);
             Ok(super::list::entries(sys::rd_kafka_DeleteRecords_result_offsets(result)))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Guarantee: a group of the newer protocol that is being reconciled, which the client has no word for, is no calm one.
-    #[test]
-    fn a_state_without_a_word_is_a_rebalance() {
-        use State as S;
-        assert!(is_rebalancing(S::RD_KAFKA_CONSUMER_GROUP_STATE_UNKNOWN));
-        assert!(is_rebalancing(S::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE));
-        assert!(!is_rebalancing(S::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE));
-        assert!(!is_rebalancing(S::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY));
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn load_from(sources: Sources, path: &Path, output: &Output) -> Resul
 }
 
 /// Stands in for topic sinks, which need no building to be checked.
-struct NoTopics;
+pub(crate) struct NoTopics;
 
 impl TopicSinks for NoTopics {
     fn topic(&self, entry: &SinkEntry, _: ValueEncoder) -> Result<std::sync::Arc<dyn Sink>, End> {

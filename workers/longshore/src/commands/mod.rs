@@ -6,6 +6,8 @@ pub(crate) mod completions;
 pub(crate) mod connection;
 pub(crate) mod deploy;
 pub(crate) mod dlq;
+pub(crate) mod doctor;
+pub(crate) mod health;
 pub(crate) mod init;
 pub(crate) mod lag;
 pub(crate) mod publish;

@@ -4,7 +4,8 @@ mod wanted;
 
 use std::time::{Duration, Instant};
 
-use longshore_kafka::{Admin, Mend, NewTopic};
+use longshore_core::Failure;
+use longshore_kafka::{Admin, Difference, Mend, NewTopic, TopicState};
 use longshore_settings::Pipeline;
 use serde::Serialize;
 
@@ -89,10 +90,14 @@ fn open(arguments: &TopicsArguments, output: &Output) -> Result<(Pipeline, Admin
 }
 
 fn look(admin: &Admin, pipeline: &Pipeline, arguments: &TopicsArguments) -> Result<Vec<Topic>, End> {
-    wanted::of(pipeline, arguments.partitions, arguments.grow, |name, whose| match whose {
-        Whose::Own => Ok(admin.topic_state(name)?),
-        Whose::Theirs => Ok(admin.input_state(name)?),
-    })
+    wanted::of(pipeline, arguments.partitions, arguments.grow, |name, whose| Ok(find(admin, name, whose)?))
+}
+
+fn find(admin: &Admin, name: &str, whose: Whose) -> Result<Option<TopicState>, Failure> {
+    match whose {
+        Whose::Own => admin.topic_state(name),
+        Whose::Theirs => admin.input_state(name),
+    }
 }
 
 /// Looks until nothing differs any more: the controller answers when it has changed a topic, and the brokers that are asked
@@ -118,9 +123,38 @@ fn untold(topics: &[Topic], output: &Output) {
     }
 }
 
+/// One topic of a pipeline, judged.
+pub(crate) struct Judged {
+    pub(crate) name: String,
+    /// The word for what it is for.
+    pub(crate) purpose: &'static str,
+    /// How many partitions it has; none when it is missing.
+    pub(crate) partitions: Option<u32>,
+    /// What is not as it must be.
+    pub(crate) differences: Vec<Difference>,
+    /// Whether its settings had to be judged and could not be.
+    pub(crate) untold: bool,
+}
+
+/// All topics of a pipeline as they are, judged as `plan` does it.
+///
+/// # Errors
+/// Reasons `broker.*`.
+pub(crate) fn judge(admin: &Admin, pipeline: &Pipeline) -> Result<Vec<Judged>, Failure> {
+    let judged = |topic: Topic| Judged {
+        purpose: topic.word(),
+        partitions: topic.found.as_ref().map(|found| found.partitions),
+        differences: topic.differences(),
+        untold: topic.is_own() && topic.found.as_ref().is_some_and(|found| found.settings.is_none()),
+        name: topic.name,
+    };
+    let found = wanted::of(pipeline, 1, None, |name, whose| find(admin, name, whose))?;
+    Ok(found.into_iter().map(judged).collect())
+}
+
 /// All topics of a pipeline as they are made on a broker that has none of them.
 pub(crate) fn all_new(pipeline: &Pipeline, partitions: u32) -> Result<Vec<NewTopic>, End> {
-    let topics = wanted::of(pipeline, partitions, None, |_, _| Ok(None))?;
+    let topics = wanted::of(pipeline, partitions, None, |_, _| Ok::<_, End>(None))?;
     Ok(topics.iter().map(|topic| topic.new_topic(None)).collect())
 }
 

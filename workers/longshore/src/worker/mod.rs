@@ -13,7 +13,7 @@ mod systemd;
 pub(crate) mod topics;
 mod traces;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ fn start_logs(pipeline: &Pipeline, output: &Output) -> Result<(), End> {
 
 async fn work(loaded: &Loaded) -> Result<(), End> {
     let pipeline = &loaded.pipeline;
-    let spool = spool(pipeline)?;
+    let spool = spool_of_worker(pipeline)?;
     let options = connect::options(&pipeline.kafka);
     let memory = MemoryShares::of(pipeline.limits.memory.get());
     let client = client_memory(&memory);
@@ -163,13 +163,27 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     ended(end)
 }
 
-/// Where payloads wait that have no room in memory; none when the file wants none, or nothing ever waits. A folder that the file
-/// names has to be usable. The system's own need not be: a pod whose file system is read-only works without a spool, and so does a
-/// worker whose folder for temporary files is in memory.
-fn spool(pipeline: &Pipeline) -> Result<Option<Arc<dyn Spool>>, End> {
+/// Where payloads wait that have no room in memory.
+pub(crate) enum Spooled {
+    /// The file wants none, or nothing ever waits.
+    Unwanted,
+    /// Here.
+    In(Arc<dyn Spool>),
+    /// Nowhere: the system's folder for temporary files will not do.
+    Without {
+        /// Why not.
+        why: String,
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+/// Opens the spool. A folder that the file names has to be usable. The system's own need not be: a pod whose file system is read-only works
+/// without a spool, and so does a worker whose folder for temporary files is in memory.
+pub(crate) fn spool(pipeline: &Pipeline) -> Result<Spooled, End> {
     let limits = &pipeline.limits;
     if limits.spool.get() == 0 || !pipeline.has_retry_topics() {
-        return Ok(None);
+        return Ok(Spooled::Unwanted);
     }
     let open = |folder: &Path| FileSpool::open(folder, limits.spool.get());
     if let Some(folder) = &limits.spool_folder {
@@ -180,20 +194,31 @@ fn spool(pipeline: &Pipeline) -> Result<Option<Arc<dyn Spool>>, End> {
             );
             End::new(Exit::Configuration, message)
         })?;
-        return Ok(Some(Arc::new(spool)));
+        return Ok(Spooled::In(Arc::new(spool)));
     }
     let folder = std::env::temp_dir();
     let why = match longshore_spool::is_in_memory(&folder).and_then(|memory| Ok((memory, open(&folder)?))) {
-        Ok((false, spool)) => return Ok(Some(Arc::new(spool))),
+        Ok((false, spool)) => return Ok(Spooled::In(Arc::new(spool))),
         Ok((true, _)) => "what is written there stays in memory".to_owned(),
         Err(error) => error.to_string(),
     };
-    tracing::warn!(
-        why,
-        folder = %folder.display(),
-        "no spool: records that wait for their retry and have no room in memory are read from the retry topic again when they are due; name a folder on a disk in limits.spool_folder"
-    );
-    Ok(None)
+    Ok(Spooled::Without { why, folder })
+}
+
+/// A worker's spool, if it has one.
+fn spool_of_worker(pipeline: &Pipeline) -> Result<Option<Arc<dyn Spool>>, End> {
+    match spool(pipeline)? {
+        Spooled::Unwanted => Ok(None),
+        Spooled::In(spool) => Ok(Some(spool)),
+        Spooled::Without { why, folder } => {
+            tracing::warn!(
+                why,
+                folder = %folder.display(),
+                "no spool: records that wait for their retry and have no room in memory are read from the retry topic again when they are due; name a folder on a disk in limits.spool_folder"
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// librdkafka's buffers out of the shares: half of the consumer's for what is fetched ahead, half for the answer that is

@@ -120,6 +120,15 @@ fn step(options: &StepOptions, number: usize, kind: Kind, store: &Arc<Store>) ->
     }
 }
 
+/// One sink alone.
+pub(crate) fn sink_of(
+    pipeline: &Pipeline,
+    entry: &SinkEntry,
+    topics: &dyn TopicSinks,
+) -> Result<Arc<dyn Sink>, End> {
+    sink(pipeline, entry, &schema_store(pipeline.schemas.as_deref())?, topics)
+}
+
 fn sink(
     pipeline: &Pipeline,
     entry: &SinkEntry,

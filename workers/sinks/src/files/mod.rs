@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod entry;
+mod examine;
 mod layout;
 mod options;
 mod publish;
@@ -22,9 +23,11 @@ mod writer;
 use std::sync::Arc;
 
 use longshore_core::sink::{SegmentWriter, Sink, WriterContext};
-use longshore_core::{Encode, Generation};
+use longshore_core::{BoxFuture, Encode, Failure, Generation};
 
+use self::layout::Layout;
 use self::writer::FilesWriter;
+use crate::blocking::blocking;
 use crate::compress::Pool;
 use crate::jsonl::JsonLines;
 
@@ -80,6 +83,17 @@ impl Sink for FilesSink {
 
     fn encoder(&self) -> Arc<dyn Encode> {
         Arc::new(JsonLines)
+    }
+
+    /// The folders: whether files can be made there, last, and get a second name.
+    fn examine(&self, context: WriterContext) -> BoxFuture<'_, Result<(), Failure>> {
+        let options = &self.shared.options;
+        let layout = Layout::new(&options.path, self.shared.generation, &context.pair, options.format);
+        Box::pin(async move {
+            let place = |failure: Failure| failure.at(&self.shared.name);
+            check_topic(&context.pair).map_err(place)?;
+            blocking(move || examine::examine(&layout, context.writer)).await.map_err(place)
+        })
     }
 
     fn open(&self, context: WriterContext) -> Box<dyn SegmentWriter> {

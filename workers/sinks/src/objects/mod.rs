@@ -37,7 +37,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use longshore_core::sink::{SegmentWriter, Sink, WriterContext};
-use longshore_core::{Encode, Generation};
+use longshore_core::{BoxFuture, Encode, Failure, Generation};
 
 use self::folder::Rows;
 use self::segment::Form;
@@ -112,6 +112,15 @@ impl Sink for ObjectsSink {
 
     fn encoder(&self) -> Arc<dyn Encode> {
         Arc::new(Rows::new(&self.shared.options))
+    }
+
+    /// The store, our rights in it, its refusal of a second object of one name, and the shape of the objects that are there; an object
+    /// that no reader looks at is created and removed.
+    fn examine(&self, context: WriterContext) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let place = |failure: Failure| failure.at(&self.shared.name);
+            ObjectsWriter::new(Arc::clone(&self.shared), context).examine().await.map_err(place)
+        })
     }
 
     fn open(&self, context: WriterContext) -> Box<dyn SegmentWriter> {

@@ -47,16 +47,27 @@ impl ObjectsWriter {
         failure.at(&self.shared.name)
     }
 
-    async fn recover_ledger(&mut self) -> Result<LedgerView, Failure> {
-        self.open = fresh(&self.shared);
-        self.sealed = None;
+    /// What has to be true before the ledger is read.
+    async fn prove(&self) -> Result<(), Failure> {
         check_topic(&self.context.pair)?;
         let staging = self.shared.options.staging.clone();
         let made =
             move || std::fs::create_dir_all(&staging).map_err(|error| classify("make", &staging, &error));
         blocking(made).await?;
+        self.shared.store.prove(&self.layout.probe(self.context.writer)).await
+    }
+
+    /// Whether a writer could work, as far as that is known without the ledger.
+    pub(super) async fn examine(&self) -> Result<(), Failure> {
+        self.prove().await?;
+        Shape::new(&self.shared.options).check(&self.shared.store, &self.layout).await
+    }
+
+    async fn recover_ledger(&mut self) -> Result<LedgerView, Failure> {
+        self.open = fresh(&self.shared);
+        self.sealed = None;
+        self.prove().await?;
         let store = &self.shared.store;
-        store.prove(&self.layout.probe(self.context.writer)).await?;
         // First whose ledger it is: a stranger is told that, and not about columns.
         let view = recover(store, &self.layout, &self.owner(), self.context.writer).await?;
         if !self.is_shape_noted() {

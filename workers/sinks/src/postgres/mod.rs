@@ -33,9 +33,9 @@ mod writer;
 use std::sync::{Arc, OnceLock};
 
 use longshore_core::sink::{SegmentWriter, Sink, WriterContext};
-use longshore_core::{Encode, Generation};
+use longshore_core::{BoxFuture, Encode, Failure, Generation};
 
-use self::connect::Pool;
+use self::connect::{Pool, within};
 use self::encode::{CopyLines, Kind};
 use self::ledger::Ledger;
 use self::write::Write;
@@ -101,6 +101,16 @@ impl Sink for PostgresSink {
 
     fn encoder(&self) -> Arc<dyn Encode> {
         Arc::new(CopyLines::new(&self.shared.options, Arc::clone(&self.shared.looked)))
+    }
+
+    /// The table, its columns, and our rights to it and to the ledger's tables; nothing is made or claimed.
+    fn examine(&self, _: WriterContext) -> BoxFuture<'_, Result<(), Failure>> {
+        let (shared, doing) = (&self.shared, "examine");
+        let looking = async move {
+            let lease = shared.pool.lend().await?;
+            schema::look(lease.client(), &shared.options).await.map(drop)
+        };
+        Box::pin(async move { within(doing, looking).await.map_err(|failure| failure.at(&shared.name)) })
     }
 
     fn open(&self, context: WriterContext) -> Box<dyn SegmentWriter> {

@@ -5,6 +5,7 @@
 mod batches;
 mod environment;
 mod outlet;
+mod probe;
 mod room;
 mod sampler;
 mod spans;
@@ -27,6 +28,7 @@ pub use environment::Switch;
 pub use outlet::Ended;
 use outlet::Outlet;
 pub(crate) use outlet::plain;
+pub use probe::{Probe, probe};
 pub use room::Held;
 use room::Room;
 use sampler::Sampler;

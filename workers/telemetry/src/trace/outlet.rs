@@ -201,7 +201,7 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
 
 /// Why there is no exporter. A setting is told by its name alone: what the exporter quotes is the value, which may hold credentials in a
 /// form that nobody recognizes (I10).
-fn unusable(error: &ExporterBuildError) -> String {
+pub(super) fn unusable(error: &ExporterBuildError) -> String {
     let ExporterBuildError::InvalidConfiguration(words) = error else { return plain(&error.to_string()) };
     let name = words.split(':').next().filter(|name| name.starts_with("OTEL_"));
     let name = name.unwrap_or("one of OTEL_EXPORTER_OTLP_*");

@@ -7,6 +7,7 @@ pub(crate) mod choose;
 pub(crate) mod found;
 pub(crate) mod identity;
 pub(crate) mod journal;
+pub(crate) mod page;
 pub(crate) mod run;
 pub(crate) mod traces;
 pub(crate) mod value;

@@ -45,12 +45,12 @@ pub(super) enum Whose {
 
 /// All of them, each once: those of the pipeline's own first, an input's retry topic before anything else of it, so that
 /// who goes through them in this order never leaves an input with more partitions than its retry topic.
-pub(super) fn of(
+pub(super) fn of<E>(
     pipeline: &Pipeline,
     partitions: u32,
     grow: Option<u32>,
-    mut find: impl FnMut(&str, Whose) -> Result<Option<TopicState>, crate::exit::End>,
-) -> Result<Vec<Topic>, crate::exit::End> {
+    mut find: impl FnMut(&str, Whose) -> Result<Option<TopicState>, E>,
+) -> Result<Vec<Topic>, E> {
     let (mut inputs, mut others) = (Vec::new(), Vec::new());
     for name in &pipeline.input.topics {
         let found = find(name, Whose::Theirs)?;
