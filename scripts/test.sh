@@ -142,8 +142,8 @@ main() {
     # had is told by the test that wants it.
     local tools=()
     if grep -qwE 'objects|behaviour' <<<"${*:-$known}"; then tools+=(versitygw python); fi
-    if grep -qw operate <<<"${*:-$known}"; then tools+=(promtool collector); fi
-    if grep -qw deploy <<<"${*:-$known}"; then tools+=(kubeconform kustomize schemas hadolint); fi
+    if grep -qw operate <<<"${*:-$known}"; then tools+=(promtool prometheus collector); fi
+    if grep -qw deploy <<<"${*:-$known}"; then tools+=(kubeconform kustomize schemas hadolint compose); fi
     [[ ${#tools[@]} -eq 0 ]] || phase tools scripts/tools.sh "${tools[@]}" || true
     if [[ $# -eq 0 ]]; then
         mapfile -t beside < <(crate_tests)

@@ -5,7 +5,9 @@
 #
 #     versitygw   an S3 server over a folder, with signatures and atomic conditional writes; built with Go
 #     collector   the OpenTelemetry Collector, with an OTLP receiver and a file exporter alone; built with Go
-#     promtool    Prometheus's own, that reads rules and replays series; from the system's package, which is not installed
+#     prometheus, promtool        the server, and its tool that reads rules and replays series; from the system's package, which is not
+#                 installed
+#     compose     the reference reader of compose files; built with Go
 #     kubeconform, kustomize      read manifests as Kubernetes does; built with Go
 #     schemas     a folder with the schemas of Kubernetes, KEDA and the Prometheus operator, for kubeconform
 #     hadolint    reads Dockerfiles
@@ -20,6 +22,7 @@ versitygw=1.8.0
 collector=0.155.0
 kubeconform=0.8.0
 kustomize=5.8.1
+compose=2.16.2
 kubernetes=1.34.0
 keda=2.21.0
 operator=0.85.0
@@ -62,6 +65,12 @@ go_tool() {
 prepare_versitygw() { go_tool versitygw $versitygw github.com/versity/versitygw/cmd/versitygw 90; }
 prepare_kubeconform() { go_tool kubeconform $kubeconform github.com/yannh/kubeconform/cmd/kubeconform 10; }
 prepare_kustomize() { go_tool kustomize $kustomize sigs.k8s.io/kustomize/kustomize/v5 25; }
+
+# Its program is named after its folder.
+prepare_compose() {
+    go_tool compose $compose github.com/compose-spec/compose-go/v2/cmd 15 >/dev/null
+    echo "$cache/compose-$compose/cmd"
+}
 
 # The folder of a Go module's sources.
 go_module() {
@@ -141,37 +150,42 @@ prepare_environment() {
     echo "$folder/bin/python"
 }
 
-# The package would start a server, so only the one program is taken out of it. Apt checks its signature.
-prepare_promtool() {
-    local folder=$cache/promtool aside
-    if command -v promtool >/dev/null; then
-        command -v promtool
+# The package would start a server, so only its programs are taken out of it. Apt checks its signature.
+# of_prometheus PROGRAM
+of_prometheus() {
+    local folder=$cache/prometheus-package aside
+    if command -v "$1" >/dev/null; then
+        command -v "$1"
         return
     fi
     if [[ ! -d $folder ]]; then
-        command -v apt-get >/dev/null || unavailable "no promtool: install Prometheus, https://prometheus.io/download"
-        say "taking promtool out of the package prometheus, once"
-        aside=$(mktemp --directory "$cache/promtool.XXXXXX")
+        command -v apt-get >/dev/null || unavailable "no $1: install Prometheus, https://prometheus.io/download"
+        say "taking prometheus and promtool out of the package prometheus, once"
+        aside=$(mktemp --directory "$cache/prometheus.XXXXXX")
         chmod a+rwx "$aside"
         # The package lists of a fresh machine are empty.
         (cd "$aside" && apt-get download prometheus >get.log 2>&1) || {
             quietly "$aside/update.log" apt-get update
             (cd "$aside" && quietly "$aside/get.log" apt-get download prometheus)
         }
-        dpkg-deb --fsys-tarfile "$aside"/prometheus_*.deb | tar --extract --directory "$aside" --strip-components=3 ./usr/bin/promtool
+        dpkg-deb --fsys-tarfile "$aside"/prometheus_*.deb \
+            | tar --extract --directory "$aside" --strip-components=3 ./usr/bin/promtool ./usr/bin/prometheus
         rm "$aside"/prometheus_*.deb
         chmod 755 "$aside"
         mv --no-target-directory "$aside" "$folder"
     fi
-    echo "$folder/promtool"
+    echo "$folder/$1"
 }
+
+prepare_promtool() { of_prometheus promtool; }
+prepare_prometheus() { of_prometheus prometheus; }
 
 mkdir -p "$cache"
 exec 9>"$cache/tools.lock"
 flock 9
 for tool in "$@"; do
     case $tool in
-    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | python) "prepare_$tool" ;;
+    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | prometheus | compose | python) "prepare_$tool" ;;
     *)
         say "no tool named $tool"
         exit 64

@@ -1,6 +1,10 @@
 //! What a cluster is given: manifests, held against schemas and against what they have to mean, and the image's recipe.
 #![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
 
+#[path = "deploy/compose.rs"]
+mod compose;
+#[path = "deploy/image.rs"]
+mod image;
 #[path = "deploy/judge.rs"]
 mod judge;
 #[path = "deploy/render.rs"]

@@ -5,7 +5,7 @@ use std::io::Write;
 
 /// Notes what a suite used, for example a broker and its version.
 #[expect(clippy::print_stdout, reason = "test output")]
-pub(crate) fn used(what: &str) {
+pub fn used(what: &str) {
     println!("uses {what}");
     append("uses", what);
 }
