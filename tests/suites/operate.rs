@@ -5,6 +5,10 @@
 mod doctor;
 #[path = "operate/metrics.rs"]
 mod metrics;
+#[path = "operate/prometheus.rs"]
+mod prometheus;
+#[path = "operate/rollout.rs"]
+mod rollout;
 #[path = "operate/tracing.rs"]
 mod tracing;
 
