@@ -41,6 +41,7 @@ find_missing() {
     have mvn || test_packages+=(maven)
     have jq || test_packages+=(jq)
     have zstd || test_packages+=(zstd)
+    have valgrind || test_packages+=(valgrind)
     # Go, for the S3 server of the tests, is too old in most systems' packages: scripts/tools.sh says where to get it.
     python3 -c 'import venv, ensurepip' 2>/dev/null || test_packages+=(python3-venv)
     { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb; } || test_packages+=(postgresql)

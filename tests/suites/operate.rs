@@ -1,6 +1,8 @@
 //! What people operate a fleet with: rules, dashboards and runbooks, held against the metrics that there are, and traces.
 #![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
 
+#[path = "operate/cost.rs"]
+mod cost;
 #[path = "operate/doctor.rs"]
 mod doctor;
 #[path = "operate/metrics.rs"]

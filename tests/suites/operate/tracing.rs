@@ -364,6 +364,10 @@ fn batches_link_to_their_records() {
             &[("messaging.operation.type", "settle"), ("messaging.consumer.group.name", &rig.group())],
         );
     }
+    // Each commit links to what it settled, as far as a span takes links, and nothing is settled twice.
+    let settled = linked(&named(&spans, &commit));
+    let each: BTreeSet<String> = settled.iter().cloned().collect();
+    assert!(settled.len() >= 128 && settled.len() == each.len() && each.is_subset(&tries), "{settled:?}");
 }
 
 /// Scenario: the Collector is not there, or takes connections and never answers, while far more spans come than may wait.

@@ -187,7 +187,7 @@ impl PairTask {
 
     fn commit(&mut self, lane: Lane, position: Position) {
         crash::at(Point::CommitBefore);
-        self.traces.commits(lane);
+        self.traces.commits(lane, position.offset);
         let (pair, epoch) = (self.id.clone(), self.epoch);
         self.shared.control.send(SourceCommand::Commit { pair, epoch, lane, position });
     }

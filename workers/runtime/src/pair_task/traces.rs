@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use longshore_core::pair::{CommitResult, Destination, Letter, LetterId};
-use longshore_core::{Failure, Lane, Offset, PairId, SinkIndex};
+use longshore_core::{Failure, Lane, Offset, PairId, SinkIndex, TraceContext};
 use longshore_telemetry::Tracer;
-use longshore_telemetry::trace::{Commit, Held, Place, SentLetter, Story};
+use longshore_telemetry::trace::{Commit, Held, LINKS, Place, SentLetter, Story};
 
 use crate::stories::Traced;
 use crate::writer::Written;
@@ -33,6 +33,9 @@ pub(super) struct Traces {
     /// Those that failed, until their copy or letter has arrived or they go through: a letter may have to be sent again.
     failed: HashMap<(Lane, Offset), (Story, Held)>,
     letters: HashMap<LetterId, Sent>,
+    /// Records that the next commit may settle, as many as its span links to, and the room for them.
+    through: Vec<(Lane, Offset, TraceContext)>,
+    room: Option<Held>,
     /// The last commit of each lane, until it is answered.
     commits: [Option<Commit>; 2],
 }
@@ -44,6 +47,8 @@ impl Traces {
             now: Vec::new(),
             failed: HashMap::new(),
             letters: HashMap::new(),
+            through: Vec::new(),
+            room: None,
             commits: [None, None],
         }
     }
@@ -53,6 +58,7 @@ impl Traces {
         self.now.clear();
         self.failed.clear();
         self.letters.clear();
+        (self.through, self.room) = (Vec::new(), None);
         self.commits = [None, None];
     }
 
@@ -67,6 +73,12 @@ impl Traces {
                 && let Some(held) = tracer.keep(&traced.story)
             {
                 self.failed.insert(key, (traced.story.clone(), held));
+            }
+            if self.through.len() < LINKS {
+                self.room = self.room.take().or_else(|| tracer.keep_links());
+                if self.room.is_some() {
+                    self.through.push((traced.lane, traced.lane_offset, traced.story.context()));
+                }
             }
         }
         self.now = traced;
@@ -119,11 +131,15 @@ impl Traces {
         self.letters.insert(letter.id, sent);
     }
 
-    /// A commit goes out.
-    pub(super) fn commits(&mut self, lane: Lane) {
-        if let Some(tracer) = &self.tracer {
-            self.commits[place_of(lane)] = tracer.commits();
+    /// A commit of everything below an offset goes out.
+    pub(super) fn commits(&mut self, lane: Lane, below: Offset) {
+        let Some(tracer) = &self.tracer else { return };
+        let settled = self.through.extract_if(.., |(of, offset, _)| *of == lane && *offset < below);
+        let links = settled.map(|(_, _, context)| context).collect();
+        if self.through.is_empty() {
+            (self.through, self.room) = (Vec::new(), None);
         }
+        self.commits[place_of(lane)] = tracer.commits(links);
     }
 
     /// A commit is answered.
@@ -247,7 +263,8 @@ mod tests {
             traces.settled();
         }
         // The last place is the try's own.
-        assert_eq!(kept.len() + traces.failed.len() + 1, (32 << 10) / 320);
+        let links = 128 * 48;
+        assert_eq!(kept.len() + traces.failed.len() + 1, ((32 << 10) - links) / 320);
         let last = tracer.keep(&kept[0].story);
         assert!(last.is_some() && tracer.keep(&kept[0].story).is_none());
         drop(last);

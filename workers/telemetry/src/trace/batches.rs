@@ -16,6 +16,7 @@ use super::{LINKS, Place, Story, Tracer};
 pub struct Commit {
     story: Story,
     started: SystemTime,
+    links: Vec<TraceContext>,
 }
 
 impl Tracer {
@@ -55,9 +56,9 @@ impl Tracer {
         });
     }
 
-    /// A commit is asked for, if it is traced.
-    pub fn commits(&self) -> Option<Commit> {
-        Some(Commit { story: self.root()?, started: SystemTime::now() })
+    /// A commit is asked for, if it is traced; the records with these contexts are settled by it, at most [`LINKS`].
+    pub fn commits(&self, links: Vec<TraceContext>) -> Option<Commit> {
+        Some(Commit { story: self.root()?, started: SystemTime::now(), links })
     }
 
     /// The broker answered: done, or why it is not.
@@ -77,6 +78,7 @@ impl Tracer {
             .partition(pair.partition.0)
             .with_some("messaging.consumer.group.name", self.inner.group.clone())
             .with("messaging.kafka.offset", offset.0)
+            .links(commit.links.iter().take(LINKS).copied())
             .error(refused);
         self.inner.outlet.take(span.end());
     }

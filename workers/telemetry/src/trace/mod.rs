@@ -43,6 +43,8 @@ pub const LINKS: usize = 128;
 
 /// What a story that is kept takes in memory at most, without its tracestate: itself, where its record stands, and its place in a map.
 const STORY_BYTES: u64 = 320;
+/// What a context that is kept takes, with where its record stands.
+const LINK_BYTES: u64 = 48;
 
 /// Why there are no spans although they are wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -222,10 +224,22 @@ impl Tracer {
         held
     }
 
+    /// Room for the contexts of [`LINKS`] records until a commit links to them; a commit without it has no links.
+    pub fn keep_links(&self) -> Option<Held> {
+        self.inner.stories.hold(LINKS as u64 * LINK_BYTES)
+    }
+
     /// Begins the story of a record if its trace is recorded: in the trace that its headers name, else in its own. Its span is to be
     /// told with [`Self::process`].
     pub fn story(&self, record: &RecordRef) -> Option<Story> {
-        self.carried(trace::carried_by(record), || trace::trace_of_record(record))
+        let carried = if self.inner.propagates { trace::carried_by(record) } else { Carried::Unreadable };
+        // Most records name no trace and are not sampled: that is decided before there is an id.
+        if !matches!(carried, Carried::Context(..))
+            && !self.inner.sampler.records_half(trace::lower_half_of_record(record))
+        {
+            return None;
+        }
+        self.carried(carried, || trace::trace_of_record(record))
     }
 
     /// The same for a record of which the headers and the trace that it has without are known.

@@ -27,8 +27,12 @@ impl Sampler {
 
     /// Whether a trace without a caller is recorded.
     pub(super) fn records(&self, trace: &[u8; 16]) -> bool {
-        let low = u128::from_be_bytes(*trace) as u64;
-        low >> 1 < self.below
+        self.records_half(u128::from_be_bytes(*trace) as u64)
+    }
+
+    /// The same for the lower half of a trace's id.
+    pub(super) fn records_half(&self, lower: u64) -> bool {
+        lower >> 1 < self.below
     }
 
     /// Whether a trace with a caller is recorded.
