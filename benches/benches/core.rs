@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use longshore_core::ledger::LedgerView;
+use longshore_core::metadata::METADATA_BYTES;
 use longshore_core::pair::{
     Action, CommitPolicy, CommitResult, Event, Grain, Order, Pair, PairOptions, SealPolicy, SinkSpec, Unit,
     UnitResult, Verdict, Window,
@@ -35,7 +36,12 @@ fn options(order: Order) -> PairOptions {
         unit_records: 512,
         units_in_flight: 8,
         window: Window { records: 20_000, bytes: 64 << 20 },
-        commit: CommitPolicy { interval: second, records: 5_000, uncommitted_cap: 20_000 },
+        commit: CommitPolicy {
+            interval: second,
+            records: 5_000,
+            uncommitted_cap: 20_000,
+            metadata_bytes: METADATA_BYTES,
+        },
         backoff: Backoff { base: second, cap: second, floor: second },
         attempts: 8,
         retry: None,

@@ -5,15 +5,17 @@
 //! for: a reader refuses it at any other.
 //!
 //! Layout: `L1:` and then base64 (URL alphabet, no padding) of: varint base offset; marks; varint count of sinks, each
-//! 4 bytes of name hash, varint generation, varint next sequence; one byte run form, varint length and the runs; and 4
-//! bytes of XXH3-64 over all before them. A varint is LEB128.
+//! 4 bytes of name hash, varint generation, varint next sequence; where marked, varint length and the runs of strays; one byte run form, varint
+//! length and the runs; and 4 bytes of XXH3-64 over all before them. A varint is LEB128.
 
 use std::cmp::Reverse;
 
 use crate::{Generation, Lane, Offset, RunSet, Sequence};
 
+mod runs;
 pub(crate) mod wire;
 
+use runs::{FittingRuns, bits_that_fit, decode_bits, decode_pairs, pairs_that_fit};
 use wire::{Reader, Writer};
 
 /// The most bytes a broker takes by default (`offset.metadata.max.bytes`).
@@ -32,7 +34,9 @@ const MARK_TAKEOVERS: u8 = 4;
 const MARK_COPIES: u8 = 8;
 const MARK_WAITING: u8 = 16;
 const MARK_HELD: u8 = 32;
-const MARKS: u8 = MARK_CLEAN | MARK_TRYING | MARK_TAKEOVERS | MARK_COPIES | MARK_WAITING | MARK_HELD;
+const MARK_STRAYS: u8 = 64;
+const MARKS: u8 =
+    MARK_CLEAN | MARK_TRYING | MARK_TAKEOVERS | MARK_COPIES | MARK_WAITING | MARK_HELD | MARK_STRAYS;
 
 /// What a commit says besides its offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +45,9 @@ pub struct Metadata {
     pub sinks: Vec<SinkMark>,
     /// Settled offsets beyond the committed one.
     pub settled: RunSet,
+    /// Those of them that every later commit has to tell of, whoever makes it: copies of the retry partition that are nobody's, and that a
+    /// later owner would believe (ADR 0012).
+    pub strays: RunSet,
     /// Whether the owner let go in good order.
     pub clean: bool,
     /// The record that careful mode is about to try, and others before it that ended their worker; at most [`TRYING_MOST`].
@@ -116,16 +123,19 @@ pub struct Encoded {
     pub text: String,
     /// The part of the settled runs that is in the text; the farthest are left out when they do not fit.
     pub kept: RunSet,
+    /// The strays that the text calls by that name.
+    pub strays: RunSet,
 }
 
 impl Metadata {
     /// The text for a commit of `base`. Always fits.
     pub fn encode(&self, base: Offset) -> Encoded {
-        self.encode_first(base, &RunSet::default())
+        self.encode_within(base, METADATA_BYTES, &RunSet::default())
     }
 
-    /// The same, where of the settled runs those in `first` are told before all others, however far they are.
-    pub fn encode_first(&self, base: Offset, first: &RunSet) -> Encoded {
+    /// The same in at most so many bytes, as far as they have room for runs. Strays are told before all other runs, and those in `first`
+    /// before other strays, however far they are.
+    pub fn encode_within(&self, base: Offset, bytes: usize, first: &RunSet) -> Encoded {
         let mut head = Writer::default();
         head.varint(base.0 as u64);
         self.encode_marks(&mut head);
@@ -135,14 +145,22 @@ impl Metadata {
             head.varint(sink.generation.0.into());
             head.varint(sink.next.0);
         }
-        // Three bytes become four letters; the form byte and the run count take at most 4 bytes more.
-        let most = (METADATA_BYTES - PREFIX.len()) / 4 * 3;
-        let room = most.saturating_sub(head.len() + CHECK_BYTES + 4);
-        let pairs = pairs_that_fit(&self.settled, first, base, room);
-        let bits = bits_that_fit(&self.settled, base, room);
-        let of_first =
-            |runs: &FittingRuns| if first.is_empty() { 0 } else { runs.kept.intersection(first).len() };
-        let worth = |runs: &FittingRuns| (of_first(runs), runs.kept.len(), Reverse(runs.body.len()));
+        // Three bytes become four letters; the form byte and the length of the runs take at most 4 bytes more, the length of the strays 2.
+        let most = bytes.saturating_sub(PREFIX.len()) / 4 * 3;
+        let room = |head: &Writer, more: usize| most.saturating_sub(head.len() + CHECK_BYTES + 4 + more);
+        let mut strays = RunSet::default();
+        if !self.strays.is_empty() {
+            // What is settled beside them goes with them: one run takes less than its parts, and to be told early harms none of it.
+            let holds_any = |run: &(Offset, Offset)| !self.strays.clipped(run.0, run.1).is_empty();
+            let runs = self.settled.iter().filter(holds_any).map(|(first, end)| (first.0, end.0));
+            let fitting = pairs_that_fit(&RunSet::collect(runs.collect()), first, base, room(&head, 2));
+            head.varint(fitting.body.len() as u64);
+            head.raw(&fitting.body);
+            strays = fitting.kept;
+        }
+        let pairs = pairs_that_fit(&self.settled, &RunSet::default(), base, room(&head, 0));
+        let bits = bits_that_fit(&self.settled, base, room(&head, 0));
+        let worth = |runs: &FittingRuns| (runs.kept.len(), Reverse(runs.body.len()));
         let better_bits = worth(&bits) > worth(&pairs);
         let (form, runs) = if better_bits { (FORM_BITS, bits) } else { (FORM_PAIRS, pairs) };
         head.raw(&[form]);
@@ -151,7 +169,9 @@ impl Metadata {
         let check = check_of(head.bytes());
         head.raw(&check);
         let text = format!("{PREFIX}{}", wire::to_base64(head.bytes()));
-        Encoded { text, kept: runs.kept }
+        let mut kept = runs.kept;
+        kept.union(&strays);
+        Encoded { text, kept, strays }
     }
 
     /// Reads the metadata of a committed offset. Empty text is empty metadata: a commit by another tool, or the first.
@@ -192,7 +212,7 @@ impl Metadata {
         if written_for != base {
             return Err(MetadataError::Base(written_for));
         }
-        let marks = decode_marks(reader)?;
+        let (metadata, marks) = decode_marks(reader)?;
         let mut sinks = Vec::new();
         for _ in 0..reader.varint()? {
             let hash: [u8; 4] = reader.take(4)?.try_into().map_err(|_| MetadataError::Damaged)?;
@@ -204,15 +224,19 @@ impl Metadata {
                 next,
             });
         }
+        let strays = match marks & MARK_STRAYS {
+            0 => RunSet::default(),
+            _ => decode_pairs(reader.counted()?, base)?,
+        };
         let form = reader.take(1)?[0];
-        let length = usize::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
-        let body = reader.take(length)?;
-        let settled = match form {
+        let body = reader.counted()?;
+        let mut settled = match form {
             FORM_PAIRS => decode_pairs(body, base)?,
             FORM_BITS => decode_bits(body, base)?,
             _ => return Err(MetadataError::Damaged),
         };
-        Ok(Self { sinks, settled, ..marks })
+        settled.union(&strays);
+        Ok(Self { sinks, settled, strays, ..metadata })
     }
 
     fn encode_marks(&self, head: &mut Writer) {
@@ -222,7 +246,8 @@ impl Metadata {
         let copies = if self.copies.is_some() { MARK_COPIES } else { 0 };
         let waiting = if self.waiting > 0 { MARK_WAITING } else { 0 };
         let held = if self.held { MARK_HELD } else { 0 };
-        head.raw(&[trying | clean | counts | copies | waiting | held]);
+        let strays = if self.strays.is_empty() { 0 } else { MARK_STRAYS };
+        head.raw(&[trying | clean | counts | copies | waiting | held | strays]);
         if !self.trying.is_empty() {
             head.raw(&[self.trying.len().min(TRYING_MOST) as u8]);
         }
@@ -249,8 +274,8 @@ impl Metadata {
     }
 }
 
-/// The marks, in a [`Metadata`] that says nothing else.
-fn decode_marks(reader: &mut Reader<'_>) -> Result<Metadata, MetadataError> {
+/// What the marks say, in a [`Metadata`] that says nothing else, and the marks.
+fn decode_marks(reader: &mut Reader<'_>) -> Result<(Metadata, u8), MetadataError> {
     let marks = reader.take(1)?[0];
     if marks & !MARKS != 0 {
         return Err(MetadataError::Damaged);
@@ -281,7 +306,7 @@ fn decode_marks(reader: &mut Reader<'_>) -> Result<Metadata, MetadataError> {
     if marks & MARK_WAITING != 0 {
         metadata.waiting = reader.varint()?;
     }
-    Ok(metadata)
+    Ok((metadata, marks))
 }
 
 fn short(number: u64) -> Result<u32, MetadataError> {
@@ -290,100 +315,6 @@ fn short(number: u64) -> Result<u32, MetadataError> {
 
 fn check_of(bytes: &[u8]) -> [u8; CHECK_BYTES] {
     (xxhash_rust::xxh3::xxh3_64(bytes) as u32).to_be_bytes()
-}
-
-struct FittingRuns {
-    body: Vec<u8>,
-    kept: RunSet,
-}
-
-/// Runs as distance from the end of the one before and length: best for long runs. Room is left for those that go before others.
-fn pairs_that_fit(settled: &RunSet, before: &RunSet, base: Offset, room: usize) -> FittingRuns {
-    // A distance from the base takes no less than the one that is written.
-    let bytes_of = |runs: &RunSet| runs.iter().map(|run| pair(base.0, run).len()).sum::<usize>();
-    let (mut body, mut kept, mut last) = (Writer::default(), RunSet::default(), base.0);
-    let (mut reserved, mut full) = (bytes_of(before), false);
-    for (first, end) in settled.iter() {
-        let within = if reserved > 0 { before.clipped(first, end) } else { RunSet::default() };
-        reserved -= bytes_of(&within);
-        let whole = pair(last, (first, end));
-        full |= body.len() + whole.len() + reserved > room;
-        let runs = if full { within } else { RunSet::of(first, end) };
-        for run in runs.iter() {
-            let one = pair(last, run);
-            if body.len() + one.len() > room {
-                return FittingRuns { body: body.into_bytes(), kept };
-            }
-            body.raw(one.bytes());
-            kept.insert_range(run.0, run.1);
-            last = run.1.0;
-        }
-        if full && reserved == 0 {
-            break;
-        }
-    }
-    FittingRuns { body: body.into_bytes(), kept }
-}
-
-/// One run as it is written behind an offset.
-fn pair(last: i64, (first, end): (Offset, Offset)) -> Writer {
-    let mut one = Writer::default();
-    one.varint((first.0 - last) as u64);
-    one.varint((end.0 - first.0) as u64);
-    one
-}
-
-/// One bit for each offset behind the base: best when settled and open ones alternate.
-fn bits_that_fit(settled: &RunSet, base: Offset, room: usize) -> FittingRuns {
-    let (mut body, mut kept) = (Vec::new(), RunSet::default());
-    let limit = base.0.saturating_add(room as i64 * 8);
-    for (first, end) in settled.iter() {
-        let end = end.0.min(limit);
-        if first.0 >= end {
-            break;
-        }
-        for offset in first.0..end {
-            let place = (offset - base.0) as usize;
-            if body.len() <= place / 8 {
-                body.resize(place / 8 + 1, 0u8);
-            }
-            body[place / 8] |= 1 << (place % 8);
-        }
-        kept.insert_range(first, Offset(end));
-    }
-    FittingRuns { body, kept }
-}
-
-fn decode_pairs(body: &[u8], base: Offset) -> Result<RunSet, MetadataError> {
-    let (mut reader, mut runs, mut last) = (Reader::new(body), RunSet::default(), base.0);
-    while !reader.is_at_end() {
-        let distance = i64::try_from(reader.varint()?).map_err(|_| MetadataError::Runs)?;
-        let length = i64::try_from(reader.varint()?).map_err(|_| MetadataError::Runs)?;
-        let first = last.checked_add(distance).ok_or(MetadataError::Runs)?;
-        let end = first.checked_add(length).ok_or(MetadataError::Runs)?;
-        // A distance of zero would touch the run before it, or call the committed offset itself settled.
-        if distance == 0 || length == 0 {
-            return Err(MetadataError::Runs);
-        }
-        runs.insert_range(Offset(first), Offset(end));
-        last = end;
-    }
-    Ok(runs)
-}
-
-fn decode_bits(body: &[u8], base: Offset) -> Result<RunSet, MetadataError> {
-    let mut runs = RunSet::default();
-    for (place, byte) in body.iter().enumerate() {
-        for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
-            let ahead = (place * 8 + bit) as i64;
-            let offset = base.0.checked_add(ahead).ok_or(MetadataError::Runs)?;
-            if ahead == 0 {
-                return Err(MetadataError::Runs);
-            }
-            runs.insert(Offset(offset));
-        }
-    }
-    Ok(runs)
 }
 
 #[cfg(test)]
@@ -421,23 +352,39 @@ mod tests {
         assert_eq!(read(""), Ok(Metadata::default()));
     }
 
-    /// Scenario: far more settled runs than there is room for, and a few at the very end that go before the others. Guarantee: those are told,
-    /// whatever form the rest would be best in, and of the rest as much as there is room for.
+    /// Scenario: far more settled runs than there is room for, and a few strays at the very end; then far more strays as well, and some of them were
+    /// told before. Guarantee: strays are told before all else, and those that were told before the others, whatever form the rest is best in; of
+    /// the rest as much as there is room for.
     #[test]
-    fn what_goes_first_is_told_however_far_it_is() {
+    fn strays_are_told_however_far_they_are() {
         for steps in [(1, 15), (1, 1), (300, 2)] {
             let mut runs = settled(100, &[steps; 30_000]);
             let far = runs.end().unwrap().0 + 1_000;
-            let first = RunSet::collect((0..20).map(|n| (far + n * 500, far + n * 500 + 1)).collect());
-            runs.union(&first);
-            let metadata = Metadata { settled: runs, ..Metadata::default() };
-            let plain = metadata.encode(Offset(100));
-            assert!(plain.kept.intersection(&first).is_empty(), "{steps:?}");
-            let encoded = metadata.encode_first(Offset(100), &first);
-            assert_eq!(encoded.kept.intersection(&first), first, "{steps:?}");
+            let at = |n: i64| (far + n * 500, far + n * 500 + 1);
+            let strays = RunSet::collect((0..20).map(at).collect());
+            runs.union(&strays);
+            let plain = Metadata { settled: runs.clone(), ..Metadata::default() };
+            assert!(plain.encode(Offset(100)).kept.intersection(&strays).is_empty(), "{steps:?}");
+            let metadata = Metadata { settled: runs.clone(), strays: strays.clone(), ..Metadata::default() };
+            let encoded = metadata.encode(Offset(100));
+            assert_eq!(encoded.strays, strays, "{steps:?}");
             assert!(encoded.kept.run_count() > 600 || encoded.kept.len() > 2_000, "{steps:?}");
+            assert!(encoded.text.len() <= METADATA_BYTES);
             let read = Metadata::decode(&encoded.text, Offset(100), Offset(i64::MAX)).unwrap();
-            assert_eq!(read.settled, encoded.kept);
+            assert_eq!((read.settled, read.strays), (encoded.kept, encoded.strays));
+
+            let whole = RunSet::of(Offset(far), Offset(far + 3_000_000));
+            let (settled, alternate) = (whole.clone(), RunSet::collect((0..9_000).map(at).collect()));
+            let metadata = Metadata { settled, strays: alternate, ..Metadata::default() };
+            assert_eq!(metadata.encode(Offset(100)).strays, whole, "what is settled between them joins them");
+
+            let strays = RunSet::collect((0..5_000).map(at).collect());
+            runs.union(&strays);
+            let before = RunSet::collect((4_000..4_300).map(at).collect());
+            let metadata = Metadata { settled: runs, strays, ..Metadata::default() };
+            let encoded = metadata.encode_within(Offset(100), METADATA_BYTES, &before);
+            assert_eq!(encoded.strays.intersection(&before), before, "{steps:?}");
+            assert!(encoded.strays.len() > 600 && encoded.text.len() <= METADATA_BYTES, "{steps:?}");
         }
     }
 

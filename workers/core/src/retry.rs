@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
+use crate::Offset;
 use crate::metadata::Metadata;
 use crate::pair::Position;
-use crate::{Offset, RunSet};
 
-/// Where the retry lane of a partition `[first, end)` begins, and which copies beyond are settled. What is wrong with the
+/// Where the retry lane of a partition `[first, end)` begins, and what its commit says of copies beyond. What is wrong with the
 /// commit costs a second reading: the ledger and the ranks drop what is known. So retention, and a topic that was made again,
 /// only move the beginning.
-pub fn lane_start(committed: Option<&Position>, first: Offset, end: Offset) -> (Offset, RunSet) {
+pub fn lane_start(committed: Option<&Position>, first: Offset, end: Offset) -> (Offset, Metadata) {
     let committed = committed.filter(|position| position.offset >= first && position.offset <= end);
-    let Some(committed) = committed else { return (first, RunSet::default()) };
-    let metadata = Metadata::decode(&committed.metadata, committed.offset, end).unwrap_or_default();
-    (committed.offset, metadata.settled)
+    let Some(committed) = committed else { return (first, Metadata::default()) };
+    let metadata = Metadata::decode(&committed.metadata, committed.offset, end);
+    (committed.offset, metadata.unwrap_or_default())
 }
 
 /// Exponential backoff with full jitter: `random(0, min(cap, base * 2^(attempt - 1)))`, never below the floor.
@@ -50,6 +50,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use crate::RunSet;
+
     use super::*;
 
     /// Guarantee: settled copies are passed over; a commit that does not fit the log, or whose words are not its own, only moves
@@ -59,8 +61,10 @@ mod tests {
         let settled = RunSet::of(Offset(6), Offset(8));
         let metadata = Metadata { settled: settled.clone(), ..Metadata::default() }.encode(Offset(5)).text;
         let at = |offset: i64| Position { offset: Offset(offset), metadata: metadata.clone() };
-        let start =
-            |position: Option<&Position>, first, end| lane_start(position, Offset(first), Offset(end));
+        let start = |position: Option<&Position>, first, end| {
+            let (start, metadata) = lane_start(position, Offset(first), Offset(end));
+            (start, metadata.settled)
+        };
         let none = RunSet::default();
         assert_eq!(start(Some(&at(5)), 0, 10), (Offset(5), settled));
         assert_eq!(start(None, 3, 10), (Offset(3), none.clone()));

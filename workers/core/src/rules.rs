@@ -40,6 +40,8 @@ pub enum Rule {
     AskBeyondEnd,
     /// The input's commit waits for a stray's.
     CommitBehindStrays,
+    /// What an owner's commits tell of strays, those of the next owner tell again.
+    TellStraysAgain,
     /// Owners that crashed are counted, and after two of them records are tried alone.
     CountCrashes,
     /// The note about a record is committed before it runs.
@@ -54,7 +56,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -73,6 +75,7 @@ impl Rule {
         Self::CompareCopies,
         Self::AskBeyondEnd,
         Self::CommitBehindStrays,
+        Self::TellStraysAgain,
         Self::CountCrashes,
         Self::NoteBeforeTry,
         Self::NoteCopies,

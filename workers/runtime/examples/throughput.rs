@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use longshore_core::item::{FilterReason, Flow, Step, WaitingStep};
 use longshore_core::ledger::{LedgerView, Trailer};
+use longshore_core::metadata::METADATA_BYTES;
 use longshore_core::pair::{
     CommitPolicy, CommitResult, Grain, Letter, Order, PairOptions, SealPolicy, SinkSpec,
 };
@@ -227,7 +228,12 @@ fn options(units_in_flight: u32) -> PairOptions {
         unit_records: 1024,
         units_in_flight,
         window: MemoryShares::of(256 << 20).window(1),
-        commit: CommitPolicy { interval: brief, records: 20_000, uncommitted_cap: 20_000 },
+        commit: CommitPolicy {
+            interval: brief,
+            records: 20_000,
+            uncommitted_cap: 20_000,
+            metadata_bytes: METADATA_BYTES,
+        },
         backoff: OUTAGE,
         attempts: 8,
         retry: None,

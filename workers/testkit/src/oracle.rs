@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use longshore_core::metadata::{Metadata, MetadataError};
+use longshore_core::metadata::{METADATA_BYTES, Metadata, MetadataError};
 use longshore_core::pair::Position;
 use longshore_core::{Epoch, Offset, SinkIndex};
 
@@ -77,8 +77,12 @@ impl World {
     }
 
     /// What one owner sent to a sink without a ledger, and no commit covers, stays within the cap. Records that were tried
-    /// several times do not count: one of them may go at any time, since others may wait for it.
+    /// several times do not count: one of them may go at any time, since others may wait for it. Where commits have no room for what is
+    /// settled, records that the last one covered are covered no more, and one record at a time goes on nevertheless.
     pub(crate) fn check_repeats(&mut self, sink: SinkIndex, incarnation: u64, epoch: Epoch) {
+        if self.plan.options.commit.metadata_bytes < METADATA_BYTES {
+            return;
+        }
         let committed = self.committed.clone();
         let covered =
             committed.as_ref().and_then(|committed| self.read_metadata(committed).ok()).unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_core::metadata::METADATA_BYTES;
 use longshore_core::pair::{
     CommitPolicy, FloodPolicy, Grain, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, UnitEntry,
     Window,
@@ -218,6 +219,8 @@ fn options(random: &mut Random, sinks: Vec<SinkSpec>) -> PairOptions {
             interval: Duration::from_secs(1),
             records: random.pick(&[1, 3, 100]),
             uncommitted_cap: random.pick(&[1, 2, 5, 100]),
+            // Room for all runs there are, or for two to five of them.
+            metadata_bytes: random.pick(&[METADATA_BYTES, METADATA_BYTES, METADATA_BYTES, 28, 32, 36]),
         },
         backoff: Backoff {
             base: Duration::from_millis(200),

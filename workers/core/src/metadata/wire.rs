@@ -68,6 +68,12 @@ impl<'a> Reader<'a> {
         Err(MetadataError::Damaged)
     }
 
+    /// As many bytes as the varint before them says.
+    pub(super) fn counted(&mut self) -> Result<&'a [u8], MetadataError> {
+        let length = usize::try_from(self.varint()?).map_err(|_| MetadataError::Damaged)?;
+        self.take(length)
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.bytes.is_empty()
     }

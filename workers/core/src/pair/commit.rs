@@ -34,6 +34,8 @@ pub(super) struct Commits {
 struct Flying {
     position: Position,
     kept: RunSet,
+    /// Of those the ones that it calls strays.
+    strays: RunSet,
 }
 
 impl Commits {
@@ -104,7 +106,9 @@ impl Commits {
         (self.flying.is_none() && self.told != state).then(|| self.last_sent.after(interval * TELLING))
     }
 
-    fn send(&mut self, position: Position, kept: RunSet, now: Moment) {
+    fn send(&mut self, offset: Offset, encoded: Encoded, now: Moment) -> Position {
+        let Encoded { text, kept, strays } = encoded;
+        let position = Position { offset, metadata: text };
         crate::invariant!(I8, self.flying.is_none(), "two commits in flight");
         if let Some(repeats) = &mut self.repeats {
             // A commit may say less than the one before: when it stops at a stray's origin that was settled, or when runs that
@@ -116,7 +120,8 @@ impl Commits {
         self.last_sent = now;
         self.unsent = 0;
         self.again = false;
-        self.flying = Some(Flying { position, kept });
+        self.flying = Some(Flying { position: position.clone(), kept, strays });
+        position
     }
 
     /// The position for the end of an ownership, none when the broker has it already.
@@ -139,21 +144,23 @@ impl Commits {
 }
 
 impl RetryLane {
-    /// The lane's watermark with its metadata, and which settled runs found room there.
-    fn position_to_commit(&self) -> (Position, RunSet) {
+    /// The lane's watermark with its metadata, of at most so many bytes.
+    fn position_to_commit(&self, bytes: usize) -> (Offset, Encoded) {
         let offset = self.tracker.watermark();
-        let metadata = Metadata { settled: self.tracker.settled_beyond(offset), ..Metadata::default() };
-        let first = self.strays.to_be_told().intersection(&metadata.settled);
-        let Encoded { text, kept } = metadata.encode_first(offset, &first);
+        let settled = self.tracker.settled_beyond(offset);
+        let strays = self.strays.to_be_told().intersection(&settled);
+        let metadata = Metadata { settled, strays, ..Metadata::default() };
+        let encoded =
+            metadata.encode_within(offset, bytes, &self.strays.told().intersection(&metadata.strays));
         let lowest = self.open.spans().first();
         crate::invariant!(
             I4,
             lowest.is_none_or(|lowest| offset <= lowest),
             "retry commit {offset} past {lowest:?}"
         );
-        let claimed = kept.intersection(self.open.spans());
+        let claimed = encoded.kept.intersection(self.open.spans());
         crate::invariant!(I4, claimed.is_empty(), "retry commit {offset} claims unsettled {claimed:?}");
-        (Position { offset, metadata: text }, kept)
+        (offset, encoded)
     }
 }
 
@@ -227,8 +234,8 @@ impl Pair {
         let Some(due) = lane.commits.due(policy.interval) else { return };
         let many = lane.commits.unsent >= policy.records.max(1);
         if due <= now || many || (pressed && lane.commits.unsent > 0) {
-            let (position, kept) = lane.position_to_commit();
-            lane.commits.send(position.clone(), kept, now);
+            let (offset, encoded) = lane.position_to_commit(policy.metadata_bytes);
+            let position = lane.commits.send(offset, encoded, now);
             actions.push(Action::Commit { lane: Lane::Retry, position });
         }
     }
@@ -236,14 +243,14 @@ impl Pair {
     pub(super) fn commit(&mut self, now: Moment, actions: &mut Vec<Action>) {
         // Whoever begins anew because of another's segment has not crashed.
         let clean = matches!(self.phase, Phase::Contested { .. });
-        let (position, kept) = self.position_to_commit(clean);
+        let (offset, encoded) = self.position_to_commit(clean);
         self.own.commits.told = self.waits();
-        self.own.commits.send(position.clone(), kept, now);
+        let position = self.own.commits.send(offset, encoded, now);
         actions.push(Action::Commit { lane: Lane::Input, position });
     }
 
-    /// The watermark with its metadata, and which settled runs found room there.
-    fn position_to_commit(&self, clean: bool) -> (Position, RunSet) {
+    /// The watermark with its metadata.
+    fn position_to_commit(&self, clean: bool) -> (Offset, Encoded) {
         let own = &self.own;
         let before = own.commits.acknowledged();
         let bound = own.retry.as_ref().and_then(|lane| lane.commit_bound(own.tracker.position()));
@@ -261,7 +268,7 @@ impl Pair {
             (metadata.waiting, metadata.held) = self.waits();
         }
         own.careful.mark(&mut metadata, self.has_moved(offset), clean);
-        let encoded = metadata.encode(offset);
+        let encoded = metadata.encode_within(offset, self.options.commit.metadata_bytes, &RunSet::default());
         // The tickets tell independently of the tracker what is not settled.
         for ticket in [&own.working, &own.finished] {
             let lowest = ticket.spans().first();
@@ -274,13 +281,13 @@ impl Pair {
             crate::invariant!(I4, claimed.is_empty(), "commit {offset} claims unsettled {claimed:?}");
         }
         crate::invariant!(I4, offset >= before, "commit {offset} falls behind {before}");
-        (Position { offset, metadata: encoded.text }, encoded.kept)
+        (offset, encoded)
     }
 
     /// The last position of an ownership, none when the broker has it already.
     pub(super) fn last_position(&self) -> Option<Position> {
-        let (position, _) = self.position_to_commit(true);
-        self.own.commits.last(position)
+        let (offset, Encoded { text, .. }) = self.position_to_commit(true);
+        self.own.commits.last(Position { offset, metadata: text })
     }
 
     /// The retry lane's last position, which counts on `input` being committed before it.
@@ -288,8 +295,8 @@ impl Pair {
         let covered = input.map_or(self.own.commits.acknowledged(), |position| position.offset);
         let lane = self.own.retry.as_mut()?;
         lane.cover(covered);
-        let (position, _) = lane.position_to_commit();
-        lane.commits.last(position)
+        let (offset, Encoded { text, .. }) = lane.position_to_commit(self.options.commit.metadata_bytes);
+        lane.commits.last(Position { offset, metadata: text })
     }
 
     pub(super) fn commit_answered(
@@ -306,7 +313,7 @@ impl Pair {
             (Lane::Retry, None) => return,
         };
         let Some(flying) = commits.flying.take_if(|flying| flying.position.offset == offset) else { return };
-        let (below, runs) = (flying.position.offset, flying.kept.clone());
+        let (below, strays) = (flying.position.offset, flying.strays.clone());
         match result {
             CommitResult::Done => commits.done(flying),
             CommitResult::Unknown => commits.again = true,
@@ -314,7 +321,7 @@ impl Pair {
         }
         if lane == Lane::Retry {
             if let (CommitResult::Done, Some(retry)) = (&result, &mut self.own.retry)
-                && retry.strays.committed(below, &runs)
+                && retry.strays.committed(below, &strays)
             {
                 self.own.commits.note_settled(1);
             }
@@ -382,8 +389,8 @@ mod tests {
     }
 
     fn send(commits: &mut Commits, offset: i64, kept: RunSet) {
-        let position = Position { offset: Offset(offset), metadata: String::new() };
-        commits.send(position, kept, Moment::default());
+        let encoded = Encoded { text: String::new(), kept, strays: RunSet::default() };
+        commits.send(Offset(offset), encoded, Moment::default());
     }
 
     fn answer(commits: &mut Commits) {

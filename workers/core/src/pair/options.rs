@@ -63,6 +63,8 @@ pub struct CommitPolicy {
     /// Without a ledger: hold back further sends above so many finished and not *acknowledged-committed* records, which
     /// is what may repeat after a crash.
     pub uncommitted_cap: u64,
+    /// The most bytes of metadata that the broker takes with a commit: [`METADATA_BYTES`](crate::metadata::METADATA_BYTES) unless it is set otherwise.
+    pub metadata_bytes: usize,
 }
 
 /// How failed records wait outside of the worker.

@@ -80,16 +80,16 @@ pub(super) struct RetryLane {
 impl RetryLane {
     pub(super) fn new(epoch: Epoch, assignment: &RetryAssignment, repeats: bool) -> Self {
         let committed = assignment.committed.as_ref();
-        let (start, settled) = crate::retry::lane_start(committed, assignment.log_start, assignment.log_end);
+        let (start, found) = crate::retry::lane_start(committed, assignment.log_start, assignment.log_end);
         Self {
             end: assignment.log_end,
             commits: Commits::new(
                 assignment.committed.clone().filter(|position| position.offset == start),
                 start,
-                &settled,
+                &found.settled,
                 repeats,
             ),
-            tracker: Tracker::new(epoch, start, settled),
+            tracker: Tracker::new(epoch, start, found.settled),
             open: Ticket::empty(epoch),
             index: Index::default(),
             parking: Parking::default(),
@@ -101,7 +101,7 @@ impl RetryLane {
             joined: BTreeMap::new(),
             relettering: BTreeMap::new(),
             relettered: RunSet::default(),
-            strays: Strays::default(),
+            strays: Strays::inherited(found.strays),
             later: Later::default(),
             at_work: 0,
             sweep: Moment::default(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::ledger::{LedgerView, Trailer};
+use crate::metadata::METADATA_BYTES;
 use crate::retry::Backoff;
 use crate::sink::Published;
 use crate::source::Assignment;
@@ -42,7 +43,12 @@ fn options(sinks: Vec<SinkSpec>) -> PairOptions {
         unit_records: 100,
         units_in_flight: 4,
         window: Window { records: 1000, bytes: 1 << 20 },
-        commit: CommitPolicy { interval: second, records: 10_000, uncommitted_cap: 100 },
+        commit: CommitPolicy {
+            interval: second,
+            records: 10_000,
+            uncommitted_cap: 100,
+            metadata_bytes: METADATA_BYTES,
+        },
         backoff: Backoff { base: second, cap: second, floor: second },
         attempts: 3,
         retry: None,

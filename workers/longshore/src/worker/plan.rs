@@ -7,6 +7,7 @@ use std::time::Duration;
 use longshore_codec::{Store, ValueEncoder};
 use longshore_conditions::{BuildError, Condition, steps};
 use longshore_core::item::Step;
+use longshore_core::metadata::METADATA_BYTES;
 use longshore_core::pair::{
     CommitPolicy, FloodPolicy, Order, PairOptions, RetryPolicy, SealPolicy, SinkSpec, Window,
 };
@@ -232,7 +233,12 @@ fn pair_options(pipeline: &Pipeline, version: &str, sinks: Vec<SinkSpec>, plan: 
         },
         // The fleet puts the pair's share of the memory here.
         window: Window { records: 0, bytes: 0 },
-        commit: CommitPolicy { interval: Duration::from_secs(1), records: 5_000, uncommitted_cap: 20_000 },
+        commit: CommitPolicy {
+            interval: Duration::from_secs(1),
+            records: 5_000,
+            uncommitted_cap: 20_000,
+            metadata_bytes: METADATA_BYTES,
+        },
         backoff: Backoff { base: retry.first.get(), cap: retry.cap.get(), floor: retry.shortest().get() },
         attempts: retry.attempts,
         retry: retry_policy(pipeline),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_core::item::{Flow, Step, WaitingStep};
+use longshore_core::metadata::METADATA_BYTES;
 use longshore_core::pair::{CommitPolicy, Grain, Order, PairOptions, SealPolicy, SinkSpec, Window};
 use longshore_core::retry::Backoff;
 use longshore_core::{BoxFuture, Budget, Failure, Generation, Item, PairId};
@@ -215,7 +216,12 @@ fn pair_options(sinks: usize, attempts: u32) -> PairOptions {
         unit_records: 256,
         units_in_flight: 1024,
         window: Window { records: 1, bytes: 1 },
-        commit: CommitPolicy { interval: Duration::from_millis(10), records: 1000, uncommitted_cap: 20_000 },
+        commit: CommitPolicy {
+            interval: Duration::from_millis(10),
+            records: 1000,
+            uncommitted_cap: 20_000,
+            metadata_bytes: METADATA_BYTES,
+        },
         backoff: brief(),
         attempts,
         retry: None,

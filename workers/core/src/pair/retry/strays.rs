@@ -106,7 +106,7 @@ pub(in crate::pair) struct Strays {
     again: Option<Moment>,
     /// Strays whose own offset is not committed, by the origin they name and their offset.
     found: BTreeSet<(Offset, Offset)>,
-    /// Those that a commit tells of beyond its offset: each later one has to tell of them as well.
+    /// Those that a commit tells of beyond its offset, also one of an owner before: each later one has to tell of them as well.
     told: RunSet,
 }
 
@@ -123,6 +123,12 @@ pub(super) enum Standing {
 }
 
 impl Strays {
+    /// Those of the owner before that its last commit tells of. The input's commit may be past their records, so whoever reads one of them again
+    /// believes it.
+    pub(super) fn inherited(told: RunSet) -> Self {
+        Self { told, ..Self::default() }
+    }
+
     /// Copies that wait aside.
     pub(in crate::pair) fn waiting(&self) -> u64 {
         self.aside.len() as u64
@@ -138,12 +144,12 @@ impl Strays {
         self.found.insert((origin, copy));
     }
 
-    /// Notes which strays are committed; true when the input's commit may go on.
-    pub(in crate::pair) fn committed(&mut self, below: Offset, runs: &RunSet) -> bool {
+    /// Notes which strays are committed: below an offset, or as strays beyond it. True when the input's commit may go on.
+    pub(in crate::pair) fn committed(&mut self, below: Offset, strays: &RunSet) -> bool {
         let before = self.found.len();
         let told = &mut self.told;
         self.found.retain(|(_, copy)| {
-            let beyond = *copy >= below && runs.contains(*copy);
+            let beyond = *copy >= below && strays.contains(*copy);
             if beyond {
                 told.insert(*copy);
             }
@@ -162,6 +168,11 @@ impl Strays {
         let mut all = RunSet::collect(self.found.iter().map(|(_, copy)| (copy.0, copy.next().0)).collect());
         all.union(&self.told);
         all
+    }
+
+    /// Those of them that come first: of these the input's commit is past.
+    pub(in crate::pair) fn told(&self) -> &RunSet {
+        &self.told
     }
 
     fn lies_beyond(&self, end: Offset) -> bool {

@@ -29,19 +29,31 @@ pub(super) fn assign(hand: &mut Hand, retry_end: i64) {
 }
 
 fn assign_with(hand: &mut Hand, retry_end: i64, ledger: LedgerView) {
+    assign_at(hand, [None, None], [1000, retry_end], ledger);
+}
+
+/// The pair comes from an owner that committed these, with fewer segments published than offsets; both logs are far longer.
+pub(super) fn assign_behind(hand: &mut Hand, input: Position, retry: Position) {
+    let next_sequence = crate::Sequence(input.offset.0 as u64);
+    let ledger = LedgerView { next_sequence, ..LedgerView::default() };
+    assign_at(hand, [Some(input), Some(retry)], [1_000_000; 2], ledger);
+}
+
+fn assign_at(hand: &mut Hand, committed: [Option<Position>; 2], ends: [i64; 2], ledger: LedgerView) {
     let topic = TopicName::new("in.p.retry");
-    let (log_start, log_end) = (Offset(0), Offset(retry_end));
+    let ([committed, committed_copies], log_start) = (committed, Offset(0));
+    let retry = RetryAssignment { topic, committed: committed_copies, log_start, log_end: Offset(ends[1]) };
     let assignment = Assignment {
         pair: hand.pair.id().clone(),
         epoch: Epoch(1),
-        committed: None,
+        committed,
         start: Offset(0),
-        log_start: Offset(0),
-        log_end: Offset(1000),
+        log_start,
+        log_end: Offset(ends[0]),
         cluster: "c".into(),
         topic_id: "t".into(),
         partitions: 1,
-        retry: Some(RetryAssignment { topic, committed: None, log_start, log_end }),
+        retry: Some(retry),
     };
     hand.tell(Event::Assigned { assignment, writer: WriterId(1) });
     hand.tell(Event::Recovered { epoch: Epoch(1), sink: SinkIndex(0), ledger: Ok(ledger) });

@@ -1,6 +1,8 @@
 //! Copies that name a record which is not theirs.
 
-use super::retry::{acknowledge, assign, at_work, commits_of, copy_of, headers, policy, with_retry};
+use super::retry::{
+    acknowledge, assign, assign_behind, at_work, commits_of, copy_of, headers, policy, with_retry,
+};
 use super::*;
 use crate::headers::LetterHeaders;
 use crate::metadata::Metadata;
@@ -291,37 +293,82 @@ fn a_copy_that_comes_behind_a_replay_of_its_record_is_no_longer_expected() {
     assert!(hand.pair.waiting().0 == 0 && !hand.take(granted).is_empty());
 }
 
-/// Scenario: many copies wait, so spread that their lane's commit has no room for all that is settled between them; behind them a former owner's copies come
-/// of two records that this owner has itself, one after the other. Guarantee: each is told of nevertheless, also in later commits, so that the input's commit goes
-/// on (I6) and no later owner reads one again behind it (I1).
-#[test]
-fn a_spare_copy_is_told_of_however_much_waits_before_it() {
+/// A pair whose retry lane is read to its end: 1,700 copies wait, so spread that the lane's commit has no room for all that is settled between
+/// them; the input lane has passed their records, and begins at 2,000. `before` are the commits of the owner before.
+fn with_spread_copies(before: Option<[Position; 2]>) -> Hand {
     let hour = Duration::from_secs(3_600);
     let policy = RetryPolicy { cap: hour, waiting: 10_000, parked: 10_000, span: 1_000_000, ..policy() };
     let mut hand = Hand::new(with_retry(policy));
-    assign(&mut hand, 0);
+    match before {
+        None => assign(&mut hand, 0),
+        Some([input, retry]) => assign_behind(&mut hand, input, retry),
+    }
     hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(2_000) });
     let waits = LetterHeaders { replays: 1, not_before_ms: Some(i64::MAX), ..headers(0, 0) };
     for n in 0..1_700 {
         let headers = LetterHeaders { origin: headers(n, 0).origin, ..waits.clone() };
         copy_of(&mut hand, n * 16, &format!("k{n}"), &headers);
     }
-    let mut told = Vec::new();
-    for (record, place) in [(2_000, 30_000), (2_001, 30_500)] {
-        hand.receive(&[(record, "a")]);
-        hand.run(to_first);
-        copy_of(&mut hand, place, "a", &headers(record, 0));
-        let mut reached = None;
-        for _ in 0..4 {
-            reached = publish_and_commit(&mut hand).or(reached);
-            for position in commits_of(&mut hand, Lane::Retry) {
-                let (lane, offset, result) = (Lane::Retry, position.offset, CommitResult::Done);
+    hand
+}
+
+/// A record goes through the input lane, and then a copy of it is read that a former owner made. Returns the last commits of both lanes.
+fn pass_with_a_spare_copy(hand: &mut Hand, record: i64, place: i64) -> [Position; 2] {
+    hand.receive(&[(record, "a")]);
+    hand.run(to_first);
+    copy_of(hand, place, "a", &headers(record, 0));
+    let mut last = [None, None];
+    for _ in 0..4 {
+        for (sink, trailer) in hand.trailers() {
+            hand.publish(sink, &trailer, Published::Done(Vec::new()));
+        }
+        hand.pass(Duration::from_secs(10));
+        for (place, lane) in [Lane::Input, Lane::Retry].into_iter().enumerate() {
+            for position in commits_of(hand, lane) {
+                let (offset, result) = (position.offset, CommitResult::Done);
                 hand.tell(Event::Committed { epoch: Epoch(1), lane, offset, result });
-                let read = Metadata::decode(&position.metadata, offset, Offset(i64::MAX)).unwrap();
-                told = [30_000, 30_500].map(|place| read.settled.contains(Offset(place))).to_vec();
+                last[place] = Some(position);
             }
         }
-        assert_eq!(reached, Some(Offset(record + 1)));
     }
-    assert_eq!(told, [true, true]);
+    last.map(|position| position.expect("each lane commits"))
+}
+
+/// The copies among these that a commit of the retry lane calls settled.
+fn told(position: &Position, places: &[i64]) -> Vec<i64> {
+    let read = Metadata::decode(&position.metadata, position.offset, Offset(i64::MAX)).unwrap();
+    places.iter().copied().filter(|place| read.settled.contains(Offset(*place))).collect()
+}
+
+/// Scenario: behind many copies that wait a former owner's copies come of two records that this owner has itself, one after the other. Guarantee: each
+/// is told of nevertheless, also in later commits, so that the input's commit goes on (I6) and no later owner reads one again behind it (I1).
+#[test]
+fn a_spare_copy_is_told_of_however_much_waits_before_it() {
+    let mut hand = with_spread_copies(None);
+    for (record, place) in [(2_000, 30_000), (2_001, 30_500)] {
+        let [input, retry] = pass_with_a_spare_copy(&mut hand, record, place);
+        assert_eq!(input.offset, Offset(record + 1));
+        assert!(told(&retry, &[place]) == [place] && told(&retry, &[30_000]) == [30_000]);
+    }
+}
+
+/// Scenario: the same, and between the two the pair goes to another owner, twice. Guarantee: what the commits of one owner tell of such copies,
+/// those of the next ones tell again, however little room there is: the owner behind would believe a copy that the input's commit
+/// has passed, and run it in the place of its record (I1).
+#[test]
+fn what_an_owner_told_of_strays_the_next_ones_tell_again() {
+    let mut places = Vec::new();
+    let mut before = None;
+    for (record, place) in [(2_000, 30_000), (2_001, 30_500), (2_002, 31_000)] {
+        let mut hand = with_spread_copies(before.take());
+        let [input, retry] = pass_with_a_spare_copy(&mut hand, record, place);
+        places.push(place);
+        assert_eq!(input.offset, Offset(record + 1));
+        assert_eq!(told(&retry, &places), places);
+        // It let go in good order, so the next one does not begin with care.
+        let found = Metadata::decode(&input.metadata, input.offset, Offset(i64::MAX)).unwrap();
+        let marks =
+            Metadata { clean: true, sinks: found.sinks, settled: found.settled, ..Metadata::default() };
+        before = Some([Position { metadata: marks.encode(input.offset).text, ..input }, retry]);
+    }
 }

@@ -255,7 +255,8 @@ fn begin(admin: &Admin, lanes: &Lanes, topic: &str) -> Result<Vec<LaneStart>, En
             let metadata = commit.metadata.clone();
             commit.offset.map(|offset| Position { offset: Offset(offset), metadata })
         });
-        let (from, settled) = lane_start(position.as_ref(), Offset(place.start), Offset(place.end));
+        let (from, found) = lane_start(position.as_ref(), Offset(place.start), Offset(place.end));
+        let settled = found.settled;
         (from.0 < place.end).then_some(LaneStart { partition: place.partition, from, settled })
     });
     Ok(begin.collect())

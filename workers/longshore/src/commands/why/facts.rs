@@ -167,7 +167,7 @@ fn copies(
         commit.offset.map(|offset| Position { offset: Offset(offset), metadata: commit.metadata })
     });
     let place = places.iter().find(|place| place.partition == partition);
-    let (from, settled) = place.map_or((Offset(0), Default::default()), |place| {
+    let (from, commit) = place.map_or((Offset(0), Default::default()), |place| {
         lane_start(position.as_ref(), Offset(place.start), Offset(place.end))
     });
     of_origin(origin, &topic, options, admin, output, &mut |record, said| {
@@ -176,7 +176,7 @@ fn copies(
             at: format!("{topic}/{partition}/{offset}"),
             landed_ms: record.timestamp_ms(),
             said,
-            settled: offset < from || settled.contains(offset),
+            settled: offset < from || commit.settled.contains(offset),
         });
     })?;
     Ok(found)
