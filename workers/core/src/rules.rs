@@ -40,8 +40,6 @@ pub enum Rule {
     AskBeyondEnd,
     /// The input's commit waits for a stray's.
     CommitBehindStrays,
-    /// What an owner's commits tell of strays, those of the next owner tell again.
-    TellStraysAgain,
     /// Owners that crashed are counted, and after two of them records are tried alone.
     CountCrashes,
     /// The note about a record is committed before it runs.
@@ -50,6 +48,8 @@ pub enum Rule {
     NoteCopies,
     /// A record that the deciding ledger refuses is a dead letter from that very segment on.
     RefusalDecides,
+    /// Behind a record whose copy the retry topic refuses its key waits until its letter is decided.
+    HoldBehindRefused,
     /// A chunk of which a record is at work stays in memory.
     HeldStays,
 }
@@ -75,11 +75,11 @@ impl Rule {
         Self::CompareCopies,
         Self::AskBeyondEnd,
         Self::CommitBehindStrays,
-        Self::TellStraysAgain,
         Self::CountCrashes,
         Self::NoteBeforeTry,
         Self::NoteCopies,
         Self::RefusalDecides,
+        Self::HoldBehindRefused,
         Self::HeldStays,
     ];
 

@@ -9,7 +9,7 @@ use crate::retry::OUTAGE;
 use crate::scheduler::Entry;
 use crate::{Class, Failure, Lane, Moment, Offset, Reason, RecordRef, RunSet, SinkIndex};
 
-use super::segments::{Doomed, Sent};
+use super::segments::{Behind, Doomed, Sent};
 use super::{Action, Destination, Letter, LetterId, Pair, Tally};
 
 /// Letters on their way.
@@ -33,7 +33,7 @@ pub(super) struct Flying {
     pub(super) letter: Letter,
     /// The copies that this letter takes the place of.
     pub(super) copies: Vec<Offset>,
-    holds: bool,
+    behind: Behind,
     tries: u32,
 }
 
@@ -49,7 +49,7 @@ impl Flying {
     ) -> Self {
         let (id, origin) = (LetterId(0), Some(entry.offset));
         let letter = Letter { id, to, origin, record, failure, attempts, replays, trace: None };
-        Self { entry, letter, copies: Vec::new(), holds: false, tries: 0 }
+        Self { entry, letter, copies: Vec::new(), behind: Behind::Goes, tries: 0 }
     }
 
     /// The letter of a record of the retry topic that is nobody's copy.
@@ -157,7 +157,8 @@ impl Pair {
                 replays = self.tried(&entry, !holds).unwrap_or(0);
             }
         }
-        self.decide(Doomed { entry, record, failure, holds, replays }, now, actions);
+        let behind = if holds { Behind::Frozen } else { Behind::Goes };
+        self.decide(Doomed { entry, record, failure, behind, replays }, now, actions);
     }
 
     /// Where a ledger can remember that a record is a letter, it is decided there first, so that a crash between the letter
@@ -194,19 +195,22 @@ impl Pair {
         let Some(record) = self.own.record(&entry) else { return };
         let name = &self.options.sinks[usize::from(sink.0)].name;
         self.own.need(&entry);
-        self.post(Doomed { entry, record, failure: failure.at(name), holds: false, replays }, actions);
+        self.post(
+            Doomed { entry, record, failure: failure.at(name), behind: Behind::Goes, replays },
+            actions,
+        );
     }
 
     /// Produces a dead letter.
     pub(super) fn post(&mut self, doomed: Doomed, actions: &mut Vec<Action>) {
-        let Doomed { entry, record, failure, holds, replays } = doomed;
+        let Doomed { entry, record, failure, behind, replays } = doomed;
         let own = &mut self.own;
         match entry.lane {
             Lane::Input => own.letters.waiting.insert_range(entry.first, entry.offset.next()),
             Lane::Retry => own.letters.retried.insert_range(entry.offset, entry.offset.next()),
         }
         let flying = Flying::new(entry, Destination::DeadLetters, record, failure, entry.attempt, replays);
-        self.send(Flying { holds, ..flying }, actions);
+        self.send(Flying { behind, ..flying }, actions);
     }
 
     /// Produces a letter of any kind.
@@ -323,9 +327,7 @@ impl Pair {
         if let (None, Some(lane)) = (flying.letter.origin, &mut own.retry) {
             return flying.copies.iter().for_each(|copy| lane.settle_now(*copy));
         }
-        if flying.holds && own.decider.is_none() {
-            self.thaw(entry);
-        }
+        self.thaw(entry, flying.behind);
         let own = &mut self.own;
         // Several sinks may have refused the same record: it waits for all their letters. A replay in the retry lane that
         // has failed again meanwhile waits for its own.
@@ -343,10 +345,17 @@ impl Pair {
         }
     }
 
-    /// What stood behind a held record goes on: the decision over it is durable.
-    pub(super) fn thaw(&mut self, entry: &Entry) {
-        self.own.scheduler.complete(entry);
-        if let (Lane::Retry, Some(lane)) = (entry.lane, &mut self.own.retry) {
+    /// What stands behind a record goes on: the decision over it is durable.
+    pub(super) fn thaw(&mut self, entry: &Entry, behind: Behind) {
+        let parked = match behind {
+            Behind::Goes => return,
+            Behind::Frozen => {
+                self.own.scheduler.complete(entry);
+                entry.lane == Lane::Retry
+            }
+            Behind::Parked => true,
+        };
+        if let Some(lane) = self.own.retry.as_mut().filter(|_| parked) {
             lane.release_key(entry.offset, entry.key);
         }
     }

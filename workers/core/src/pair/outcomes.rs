@@ -161,9 +161,7 @@ impl Pair {
                 self.doom(entry, failure, false, now, actions);
             }
             Class::Retry { scope: Scope::Record, .. } if self.is_last_try(&entry) => {
-                // Another run might end otherwise. Where the decision and the rows behind the record are not one atomic
-                // publish, they must wait until it is durable; else a crash could bring the record back behind them.
-                let holds = self.own.decider.is_none() || self.own.sinks.len() > 1;
+                let holds = self.own.decides_apart();
                 if holds {
                     self.own.scheduler.hold(&entry);
                 } else {

@@ -184,6 +184,12 @@ impl Ownership {
         held
     }
 
+    /// Whether the decision over a letter and the rows behind its record may be two publishes, so that these have to wait for it where another run
+    /// might end otherwise ([`Behind`](super::segments::Behind)).
+    pub(super) fn decides_apart(&self) -> bool {
+        self.decider.is_none() || self.sinks.len() > 1
+    }
+
     /// Settles the copies of these records that wait for nothing more in the retry lane. A copy may have been read and run before
     /// the letter that it came by has its answer, so a record that settles in the input lane can still wait there, for
     /// the publish of its row or for its dead letter.

@@ -19,10 +19,21 @@ pub(super) struct Doomed {
     pub(super) entry: Entry,
     pub(super) record: RecordRef,
     pub(super) failure: Failure,
-    /// What stands behind the record waits until the decision is durable.
-    pub(super) holds: bool,
+    pub(super) behind: Behind,
     /// Its replay number.
     pub(super) replays: u32,
+}
+
+/// What stands behind a record that will be a letter, until that is decided for good. Where the decision and the rows behind the record are not one
+/// publish, and another run of the record might end otherwise, it must wait: a crash could bring the record back behind them (ADR 0005).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// It goes on.
+    Goes,
+    /// It waits with the scheduler, and that of a copy in the retry lane as well.
+    Frozen,
+    /// Its key stays parked in the retry lane.
+    Parked,
 }
 
 /// A record whose row may still be refused.
@@ -302,7 +313,7 @@ impl Pair {
         let open = &self.own.sinks[at].open;
         let waiting = (open.dead.len() + open.sent.len()) as u64;
         let near = waiting >= (window.records / 4).max(1) || self.own.window_bytes() >= window.bytes / 2;
-        let held = || open.dead.iter().any(|doomed| doomed.holds);
+        let held = || open.dead.iter().any(|doomed| doomed.behind != Behind::Goes);
         waiting > 0 && (near || held() || self.is_pressed_by_retries(open))
     }
 
@@ -411,10 +422,8 @@ impl Pair {
             if let Some(lane) = &mut self.own.retry {
                 lane.note_end(doomed.entry.offset);
             }
-            if doomed.holds {
-                self.thaw(&doomed.entry);
-            }
-            self.post(doomed, actions);
+            self.thaw(&doomed.entry, doomed.behind);
+            self.post(Doomed { behind: Behind::Goes, ..doomed }, actions);
         }
         self.count_refused(refused.len() as u64, now, actions);
         for (sent, failure) in refused {

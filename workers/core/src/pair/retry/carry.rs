@@ -111,15 +111,17 @@ impl Pair {
             // It was taken up meanwhile, or a copy that counts more was read: the record has another way.
             return lane.payloads.let_go(entry.chunk, 1);
         };
-        lane.through(entry.offset, copy.key());
+        lane.index.remove(entry.offset);
         lane.leave(&copy);
         if held == all && !held.is_empty() {
+            lane.release_key(entry.offset, copy.key());
             lane.settle(entry.offset, copy.offset, covered);
             return lane.payloads.let_go(entry.chunk, 1);
         }
         lane.join(entry.offset, copy.offset);
+        let behind = self.behind_refused(&entry);
         let (entry, record) = (Entry { held, ..entry }, flying.letter.record);
-        self.decide(Doomed { entry, record, failure, holds: false, replays: copy.replays() }, now, actions);
+        self.decide(Doomed { entry, record, failure, behind, replays: copy.replays() }, now, actions);
     }
 
     /// When old copies are looked for next; none when nothing waits, or while payloads of some come, which is told by their coming.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::pair::letters::Flying;
-use crate::pair::segments::Doomed;
+use crate::pair::segments::{Behind, Doomed};
 use crate::pair::{Action, Destination, Pair};
 use crate::rules::Rule;
 use crate::scheduler::Entry;
@@ -82,14 +82,8 @@ impl Pair {
                 self.expect_no_copy(entry.offset);
                 let own = &mut self.own;
                 own.letters.waiting.remove_range(entry.first, entry.offset.next());
-                if let Some(lane) = &mut own.retry {
-                    lane.release_key(entry.offset, entry.key);
-                }
-                self.decide(
-                    Doomed { entry, record: flying.letter.record, failure, holds: false, replays: 0 },
-                    now,
-                    actions,
-                );
+                let (behind, record) = (self.behind_refused(&entry), flying.letter.record);
+                self.decide(Doomed { entry, record, failure, behind, replays: 0 }, now, actions);
             }
             Lane::Retry => {
                 let covered = self.own.commits.acknowledged();
@@ -104,10 +98,22 @@ impl Pair {
                 lane.index.remove(entry.offset);
                 lane.leave(&copy);
                 flying.copies.iter().for_each(|copy| lane.join(entry.offset, *copy));
-                lane.release_key(entry.offset, copy.key());
+                let behind = self.behind_refused(&entry);
                 let (record, replays) = (flying.letter.record, copy.replays());
-                self.decide(Doomed { entry, record, failure, holds: false, replays }, now, actions);
+                self.decide(Doomed { entry, record, failure, behind, replays }, now, actions);
             }
         }
+    }
+
+    /// What stands behind a record whose copy the retry topic has refused: the record never had its last try, so another owner's might pass.
+    /// Its key stays parked where it has to wait.
+    pub(super) fn behind_refused(&mut self, entry: &Entry) -> Behind {
+        if self.own.decides_apart() && Rule::HoldBehindRefused.holds() {
+            return Behind::Parked;
+        }
+        if let Some(lane) = &mut self.own.retry {
+            lane.release_key(entry.offset, entry.key);
+        }
+        Behind::Goes
     }
 }

@@ -162,3 +162,98 @@ fn a_copy_that_is_tried_when_its_carrying_is_refused_has_its_try() {
     assert_eq!(dead.iter().map(|letter| letter.origin).collect::<Vec<_>>(), [Some(Offset(1))]);
     assert_eq!((hand.rows, committed, hand.pair.holds()), (1, Some(Offset(2)), (0, 0)));
 }
+
+/// The records at work, and what is done about them; the letters that come of it.
+fn run_all(hand: &mut Hand) -> Vec<i64> {
+    let tried = std::cell::RefCell::new(Vec::new());
+    hand.run(|offset| {
+        tried.borrow_mut().push(offset);
+        to_first(offset)
+    });
+    tried.into_inner()
+}
+
+/// Scenario: of two copies of one key the first cannot be carried forward any more, and the time of the second comes; no sink decides letters, or
+/// one of two does. Guarantee: the second one waits until the letter is acknowledged, or its decision published: after a crash the first
+/// record would be run again, and might pass, behind its successor (I3).
+#[test]
+fn behind_a_copy_that_cannot_be_carried_its_key_waits_for_the_letter() {
+    for ledgers in [vec![false], vec![true, false]] {
+        let mut options = with_retry(RetryPolicy {
+            cap: Duration::from_secs(100),
+            carry_age: Duration::from_secs(20),
+            ..policy()
+        });
+        options.sinks =
+            ledgers.iter().map(|ledger| spec(if *ledger { "files" } else { "topic" }, *ledger)).collect();
+        let mut hand = Hand::new(options);
+        assign(&mut hand, 0);
+        (1..ledgers.len() as u8).for_each(|sink| {
+            let (epoch, sink, ledger) = (Epoch(1), SinkIndex(sink), Ok(LedgerView::default()));
+            hand.tell(Event::Recovered { epoch, sink, ledger });
+        });
+        hand.mark_taken();
+        hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(2) });
+        for origin in 0..2 {
+            let waits = LetterHeaders { not_before_ms: Some(i64::MAX), replays: 1, ..headers(origin, 1) };
+            copy_of(&mut hand, origin, "a", &waits);
+        }
+        hand.pass(Duration::from_secs(70));
+        let carried = hand.letters();
+        let first = carried.iter().find(|letter| letter.origin == Some(Offset(0))).unwrap();
+        refuse(&mut hand, first.id);
+        hand.pass(Duration::from_secs(60));
+        assert_eq!(run_all(&mut hand), [0; 0], "{ledgers:?}: the first one's end is not decided");
+        for (sink, trailer) in hand.trailers() {
+            hand.publish(sink, &trailer, Published::Done(Vec::new()));
+        }
+        let dead = |letter: &Letter| letter.to == Destination::DeadLetters;
+        let letter = hand.letters().into_iter().find(dead).expect("a dead letter");
+        if ledgers == [false] {
+            assert_eq!(run_all(&mut hand), [0; 0], "the letter has no answer");
+            acknowledge(&mut hand, letter.id);
+        }
+        assert_eq!(run_all(&mut hand), [1], "{ledgers:?}");
+    }
+}
+
+/// Scenario: a record fails for now, its successor follows it, and the retry topic refuses the first one's copy for good; another of its
+/// key comes. No sink decides letters. Guarantee: that one goes on only when the letter is acknowledged (I3).
+#[test]
+fn behind_a_record_that_cannot_be_handed_over_its_key_waits_for_the_letter() {
+    let mut hand = Hand::new(PairOptions { sinks: vec![spec("topic", false)], ..with_retry(policy()) });
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a")]);
+    hand.run(later);
+    let [copy] = &hand.letters()[..] else { panic!("one letter and no other") };
+    refuse(&mut hand, copy.id);
+    let [dead] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!(dead.to, Destination::DeadLetters);
+    hand.receive(&[(1, "a")]);
+    assert_eq!(run_all(&mut hand), [0; 0]);
+    let [follows] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!(follows.failure.reason, Reason::RetryParked);
+    acknowledge(&mut hand, follows.id);
+    copy_of(&mut hand, 0, "a", &headers(1, 0));
+    assert_eq!(run_all(&mut hand), [0; 0]);
+    acknowledge(&mut hand, dead.id);
+    assert_eq!(run_all(&mut hand), [1]);
+}
+
+/// Scenario: the ledger that decides letters holds a record, the other one lacks it when its owner dies; the next owner runs it again and its last
+/// try fails. Guarantee: when the letter is acknowledged, what stands behind it goes on (I6).
+#[test]
+fn behind_a_letter_for_the_sinks_that_lack_its_record_the_key_goes_on() {
+    let mut ledger = LedgerView::default();
+    ledger.holdings.add(&RunSet::of(Offset(0), Offset(1)), &Default::default());
+    let sinks = vec![spec("files", true), spec("table", true)];
+    let mut hand = Hand::new(PairOptions { attempts: 1, ..options(sinks) });
+    hand.assign(1, None, vec![ledger, LedgerView::default()]);
+    hand.receive(&[(0, "a"), (1, "a")]);
+    hand.run(|offset| if offset == 0 { later(0) } else { Verdict::Deferred });
+    let [letter] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!(letter.failure.at, "table");
+    assert_eq!(run_all(&mut hand), [0; 0]);
+    acknowledge(&mut hand, letter.id);
+    assert_eq!(run_all(&mut hand), [1]);
+}
