@@ -1,7 +1,8 @@
 //! Google Cloud Storage and Azure Blob Storage, each behind a feature of the build. Who we are, and where a store is that is not the cloud's own,
 //! comes from the environment or the machine's role, as their own tools have it.
 
-#[cfg(all(test, feature = "gcp", feature = "azure"))]
+#[cfg(test)]
+#[cfg(all(feature = "gcp", feature = "azure"))]
 mod tests;
 
 use std::sync::Arc;
