@@ -11,7 +11,7 @@ const MIB: u64 = 1024 * 1024;
 ///
 /// | share | part | who keeps to it |
 /// |---|---|---|
-/// | base: code, stacks, allocator slack | 24 MiB, at most a quarter | nobody; measured |
+/// | base: code, stacks, allocator slack | 32 MiB, at most a quarter | nobody; measured |
 /// | consumer queue of the Kafka client | an eighth, 2 to 64 MiB | `queued.max.messages.kbytes` |
 /// | producer queue of the Kafka client | an eighth, 2 to 64 MiB | `queue.buffering.max.kbytes` |
 /// | spool and compression buffers of the sinks | an eighth | the sinks' buffer sizes |
