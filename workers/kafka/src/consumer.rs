@@ -29,6 +29,7 @@ mod rebalance;
 mod route;
 mod scout;
 mod start;
+mod thrift;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;

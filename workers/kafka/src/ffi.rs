@@ -21,6 +21,7 @@ pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
 pub(crate) use consume::{Change, MessageView, Messages};
 pub(crate) use describe::{BrokerFound, GroupFound, GroupKind, GroupState, Operation, Rule};
 pub(crate) use list::{Entry, PartitionList};
+pub(crate) use pages::purge_at_once;
 pub use pages::{ALLOCATOR, Allocator};
 #[cfg(test)]
 pub(crate) use produce::murmur2_partition;

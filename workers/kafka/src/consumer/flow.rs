@@ -91,6 +91,10 @@ impl Poll<'_> {
         budget.note_full(squeezed);
         let (used_bytes, budget_bytes) = (budget.used(), budget.limit());
         let large_records_waiting = self.gate.waiting();
+        if large_records_waiting > 0 {
+            self.thrift.large(now);
+        }
+        self.thrift.turn(now);
         match self.squeeze.word(squeezed || large_records_waiting > 0, now) {
             None => {}
             Some(Word::Waits) => tracing::warn!(

@@ -20,6 +20,7 @@ use super::markers::Markers;
 use super::pairs::{Pair, Pairs, Place, State, named};
 use super::rebalance::Rebalance;
 use super::scout::{Ask, Scout, Wanted};
+use super::thrift::Thrift;
 use super::{Events, SourceOptions};
 use crate::errors::failure;
 use crate::ffi::{Client, Code, Entry, Messages, OK, PartitionList, Queue};
@@ -63,6 +64,7 @@ pub(super) struct Poll<'a> {
     pub(super) health: Health,
     pub(super) markers: Markers,
     pub(super) gate: Gate,
+    pub(super) thrift: Thrift,
     pub(super) squeeze: Squeeze,
     identity: Identity,
     pub(super) inbox: Arc<Inbox>,
@@ -96,6 +98,7 @@ impl<'a> Poll<'a> {
             health: Health::default(),
             markers: Markers::default(),
             gate,
+            thrift: Thrift::default(),
             squeeze: Squeeze::default(),
             identity: Identity::default(),
             inbox,

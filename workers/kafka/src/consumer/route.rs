@@ -113,6 +113,7 @@ impl Poll<'_> {
                 Lane::Retry => self.options.budget.charge_waiting(bytes as u64),
             });
         }
+        self.thrift.large(Instant::now());
         let charge = self.gate.enter(pair.room.take().map(|(room, _)| room), bytes);
         if charge.is_none() {
             pair.state = State::InLine;

@@ -4,16 +4,17 @@
 //! allocated and another frees, mimalloc knows nothing before the first thread has been through 10,000 slow allocations; of
 //! blocks above 16 MiB it gives the pages back with `MADV_FREE`, which the resident memory counts until the machine runs short.
 //! Payloads wander: librdkafka's thread, the poll thread, a CPU thread and a writer's allocate in turn what another one frees.
-//! So the process held several times what was at work. Three things mend that:
+//! So the process held several times what was at work. Four things mend that:
 //!
 //! - Rust's large blocks are mapped apart ([`LargeApart`]): unmapped or taken again by whichever thread.
 //! - The pages of a large payload of librdkafka's go back before librdkafka frees it ([`give_back`]).
 //! - The thread that reads answers looks after what others have freed with each large one ([`tidy_up`]).
+//! - While records are so large that few of them fit the budget, nothing that is free is kept at all ([`purge_at_once`]).
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::ptr::{NonNull, null_mut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rdkafka::bindings as sys;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -229,6 +230,21 @@ pub(super) unsafe fn give_back(_: *const c_void, _: usize) {}
 unsafe extern "C" {
     /// Mimalloc's: frees what other threads have given back to this one. `force` visits everything.
     fn mi_collect(force: bool);
+    fn mi_option_get(option: c_int) -> c_long;
+    fn mi_option_set(option: c_int, value: c_long);
+}
+
+/// `mi_option_purge_delay` in mimalloc's `mimalloc.h` (v2): for how many milliseconds freed pages are kept.
+const PURGE_DELAY: c_int = 15;
+
+/// Has the allocator give freed pages back as soon as they are free, or again after the delay that the process began with.
+pub(crate) fn purge_at_once(on: bool) {
+    static DELAY: OnceLock<c_long> = OnceLock::new();
+    // SAFETY: options may be read and set at any time, by any thread.
+    unsafe {
+        let delay = *DELAY.get_or_init(|| mi_option_get(PURGE_DELAY));
+        mi_option_set(PURGE_DELAY, if on { 0 } else { delay });
+    }
 }
 
 /// Has librdkafka's threads look after what others have freed whenever a large answer has come.
@@ -377,6 +393,34 @@ mod tests {
             let mapped = mapped_size(size);
             assert!(mapped >= size && mapped - size <= (size / 8).max(STEP_BYTES), "{size}: {mapped}");
             assert_eq!(mapped_size(mapped), mapped);
+        }
+    }
+
+    /// Scenario: 64 MiB in blocks of 20 kB are freed while pages go back at once. Guarantee: they are gone right after.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn freed_pages_go_back_at_once_when_asked() {
+        let resident = || {
+            let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+            text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size() / MIB
+        };
+        // SAFETY: the option is read; every block is used within its size and freed with its own layout.
+        unsafe {
+            assert_eq!(
+                mi_option_get(PURGE_DELAY),
+                10,
+                "mimalloc's default; another number means another option"
+            );
+            purge_at_once(true);
+            let blocks: Vec<_> =
+                (0..64 * MIB / 20_000).map(|_| mimalloc::MiMalloc.alloc(layout(20_000))).collect();
+            blocks.iter().for_each(|block| block.write_bytes(1, 20_000));
+            let held = resident();
+            blocks.iter().for_each(|block| mimalloc::MiMalloc.dealloc(*block, layout(20_000)));
+            let left = resident();
+            purge_at_once(false);
+            assert_eq!(mi_option_get(PURGE_DELAY), 10);
+            assert!(left + 48 <= held, "{held} MiB before, {left} MiB after");
         }
     }
 
