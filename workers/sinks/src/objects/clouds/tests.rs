@@ -74,7 +74,9 @@ fn store(kind: CloudKind, endpoint: &str) -> Store {
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let (inner, parts) =
         open(&Cloud { kind, name: "raw".into(), prefix: "lake".into() }, &environment).unwrap();
-    Store { parts: Some(parts), ..Store::over(inner, Path::from("lake")) }
+    let mut store = Store::over(inner, Path::from("lake"));
+    store.parts = Some(parts);
+    store
 }
 
 /// Scenario: two writers create an object of one name in each cloud, on a server that honours the condition and on one that does not.
