@@ -48,15 +48,13 @@ pub enum Rule {
     NoteCopies,
     /// A record that the deciding ledger refuses is a dead letter from that very segment on.
     RefusalDecides,
-    /// Behind a record whose copy the retry topic refuses its key waits until its letter is decided.
-    HoldBehindRefused,
     /// A chunk of which a record is at work stays in memory.
     HeldStays,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 23] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -79,7 +77,6 @@ impl Rule {
         Self::NoteBeforeTry,
         Self::NoteCopies,
         Self::RefusalDecides,
-        Self::HoldBehindRefused,
         Self::HeldStays,
     ];
 
