@@ -1,10 +1,12 @@
-//! What people operate a fleet with: rules, dashboards and runbooks, held against the metrics that there are, and traces.
+//! What people operate a fleet with: rules, dashboards and runbooks, held against the metrics that there are, traces, and the view of the whole fleet.
 #![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
 
 #[path = "operate/cost.rs"]
 mod cost;
 #[path = "operate/doctor.rs"]
 mod doctor;
+#[path = "operate/fleet.rs"]
+mod fleet;
 #[path = "operate/metrics.rs"]
 mod metrics;
 #[path = "operate/prometheus.rs"]

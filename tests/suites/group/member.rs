@@ -116,6 +116,7 @@ pub fn options(kafka: KafkaOptions, reads: &Reads<'_>) -> SourceOptions {
         topics: vec![reads.topic.to_owned()],
         retry_topics: retry_topics.into_iter().collect(),
         recommit: reads.recommit,
+        http_port: None,
         group: reads.group.to_owned(),
         start: StartPolicy::Earliest,
         revoke: Duration::from_secs(1),
@@ -159,6 +160,7 @@ impl Work {
                 SourceEvent::Ended(result) => return result.unwrap(),
                 SourceEvent::Passed { .. }
                 | SourceEvent::EndFound { .. }
+                | SourceEvent::LogEnd { .. }
                 | SourceEvent::Trouble(_)
                 | SourceEvent::Well => {}
             }

@@ -111,6 +111,7 @@ impl Work {
             SourceEvent::CopiesLost { pair, words } => println!("@ copies-lost {} {words}", pair.partition),
             SourceEvent::Passed { .. }
             | SourceEvent::EndFound { .. }
+            | SourceEvent::LogEnd { .. }
             | SourceEvent::Trouble(_)
             | SourceEvent::Well
             | SourceEvent::Ended(_) => {}

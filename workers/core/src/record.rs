@@ -94,6 +94,11 @@ impl Chunk {
         self.entries[index as usize].offset
     }
 
+    /// The index of the first record at or behind an offset; its length when there is none.
+    pub fn place_of(&self, offset: Offset) -> u32 {
+        self.entries.partition_point(|entry| entry.offset < offset) as u32
+    }
+
     /// The hash of the key of record `index`, none for a null key.
     ///
     /// # Panics

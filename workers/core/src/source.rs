@@ -77,6 +77,15 @@ pub enum SourceEvent {
         /// How they were lost, for people.
         words: String,
     },
+    /// Where the pair's input ends by now; told every few seconds for as long as the broker answers.
+    LogEnd {
+        /// The pair.
+        pair: PairId,
+        /// Its ownership.
+        epoch: Epoch,
+        /// The offset behind the last record.
+        end: Offset,
+    },
     /// Something about the connection that passes by itself (all brokers down, authentication refused): say it.
     Trouble(Failure),
     /// The trouble is over.

@@ -129,6 +129,11 @@ impl Tracker {
         &self.open
     }
 
+    /// How many offsets that are still to be read were settled before this ownership began.
+    pub fn settled_ahead(&self) -> u64 {
+        self.ahead.clipped(self.position, Offset(i64::MAX)).len()
+    }
+
     /// The settled runs beyond an offset that is to be committed, which travel in its metadata. Where the commit stays below the
     /// watermark, its own offset is not among them: the metadata has no words for that.
     pub fn settled_beyond(&self, committed: Offset) -> RunSet {

@@ -21,7 +21,7 @@ use crate::ffi::{Code, GroupFound, OK, PartitionList};
 use crate::options::KafkaOptions;
 
 pub use check::{check_topics, require_topic};
-pub use fleet::FleetLook;
+pub use fleet::{FleetLook, FleetView, Member, PartitionView};
 pub use lag::LagRow;
 pub use own::{Difference, Mend, OwnTopic, OwnTopics, Purpose, TopicState, own_settings};
 pub use release::Release;
@@ -215,7 +215,7 @@ impl Admin {
             .group(group)?
             .members
             .into_iter()
-            .map(|(client, host)| format!("{client} at {}", host.trim_start_matches('/')))
+            .map(|member| format!("{} at {}", member.client_id, member.host.trim_start_matches('/')))
             .collect())
     }
 

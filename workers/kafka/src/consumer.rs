@@ -15,6 +15,7 @@
 mod commits;
 mod credit;
 mod damage;
+mod ends;
 mod flow;
 mod gap;
 mod gate;
@@ -65,6 +66,8 @@ pub struct SourceOptions {
     pub recommit: Duration,
     /// The consumer group.
     pub group: String,
+    /// The port of the worker's pages, which the group's listing then tells ([`crate::http_port`]); none without pages.
+    pub http_port: Option<u16>,
     /// Where to begin when the group has committed nothing.
     pub start: StartPolicy,
     /// `limits.revoke`: how long pairs may take to let go of in a rebalance. All partitions stand still meanwhile.
@@ -96,7 +99,8 @@ impl PollThread {
         options: SourceOptions,
         events: impl Fn(SourceEvent) + Send + 'static,
     ) -> Result<SourceHandle, Failure> {
-        let settings = settings(&options.kafka, &options.memory, Role::Member { group: &options.group })?;
+        let role = Role::Member { group: &options.group, http_port: options.http_port };
+        let settings = settings(&options.kafka, &options.memory, role)?;
         let inbox = Arc::new(inbox::Inbox::new(Context::new(&options.kafka)));
         let client = Client::new(Kind::Consumer, &settings, Arc::clone(&inbox) as _)
             .map_err(|reason| Failure::halt(Reason::BrokerConfiguration, reason))?;

@@ -17,9 +17,9 @@ mod pages;
 mod produce;
 
 pub(crate) use admin::NewTopic;
-pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
+pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound, Watermarks};
 pub(crate) use consume::{Change, MessageView, Messages};
-pub(crate) use describe::{BrokerFound, GroupFound, GroupKind, GroupState, Operation, Rule};
+pub(crate) use describe::{BrokerFound, GroupFound, GroupKind, GroupState, MemberFound, Operation, Rule};
 pub(crate) use list::{Entry, PartitionList};
 pub(crate) use pages::purge_at_once;
 pub use pages::{ALLOCATOR, Allocator};

@@ -18,16 +18,16 @@ mod token;
 mod topic_sink;
 
 pub use admin::{
-    Admin, BrokerAddress, Committed, Difference, FleetLook, GroupLook, LagRow, Mend, NewTopic, OwnTopic,
-    OwnTopics, PartitionOffsets, Purpose, Release, Right, Rights, TopicInfo, TopicState, WriteRule, Writers,
-    check_topics, own_settings, require_topic,
+    Admin, BrokerAddress, Committed, Difference, FleetLook, FleetView, GroupLook, LagRow, Member, Mend,
+    NewTopic, OwnTopic, OwnTopics, PartitionOffsets, PartitionView, Purpose, Release, Right, Rights,
+    TopicInfo, TopicState, WriteRule, Writers, check_topics, own_settings, require_topic,
 };
 pub use consumer::{PollThread, SourceHandle, SourceOptions, StartError, StartPolicy};
 pub use embedded::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS, REFUSED_COMMANDS};
 pub use ffi::{ALLOCATOR, Allocator};
 pub use letters::Letters;
 pub use memory::ClientMemory;
-pub use names::{dead_letter_topic, default_group, journal_topic, retry_topic};
+pub use names::{dead_letter_topic, default_group, http_port, journal_topic, retry_topic};
 pub use options::{
     GroupProtocol, KafkaOptions, Mechanism, Protocol, SaslOptions, Scalar, Secret, SecurityOptions,
     TlsOptions,
@@ -38,5 +38,5 @@ pub use producer::{
     RecordBuffer,
 };
 pub use reader::{ReadFrom, ReadRecord, ReadUntil, Reader, RecordView};
-pub use settings::check_client_settings;
+pub use settings::{check_client_settings, client_id};
 pub use topic_sink::{PartitionBy, TopicOptions, TopicSink};

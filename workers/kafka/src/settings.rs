@@ -4,6 +4,7 @@ use longshore_core::client::owned;
 use longshore_core::{Failure, Reason};
 
 use crate::memory::ClientMemory;
+use crate::names::{CLIENT_ID, worker_client_id};
 use crate::options::{GroupProtocol, KafkaOptions, Mechanism, Protocol, SaslOptions, TlsOptions};
 
 /// Checks the `client:` section and returns every finding: the setting's name and what is wrong with it.
@@ -20,6 +21,8 @@ pub(crate) enum Role<'a> {
     Member {
         /// The group.
         group: &'a str,
+        /// The port of the worker's pages, for its `client.id`; none without pages.
+        http_port: Option<u16>,
     },
     /// A consumer that assigns by hand, or asks about a group.
     Reader {
@@ -51,9 +54,10 @@ pub(crate) fn settings(
     // Librdkafka prints a broker that closes an idle connection as an error.
     set("log.connection.close", "false");
     match role {
-        Role::Member { group } => {
+        Role::Member { group, http_port } => {
             consumer(&mut list, memory, group);
             member(&mut list, options.group_protocol);
+            list.push(("client.id".to_owned(), client_id(options, http_port)));
             // Tells of topics that were made again before their first record comes; what else somebody asked for stays.
             let asked = options.client.get("debug").map(ToString::to_string).unwrap_or_default();
             let topics = crate::consumer::DEBUG;
@@ -71,11 +75,17 @@ pub(crate) fn settings(
     Ok(list)
 }
 
+/// A worker's `client.id`: the pipeline file's, and the port of its pages if it has any.
+pub fn client_id(options: &KafkaOptions, http_port: Option<u16>) -> String {
+    let own = options.client.get("client.id").map_or_else(|| CLIENT_ID.to_owned(), ToString::to_string);
+    http_port.map_or(own.clone(), |port| worker_client_id(&own, port))
+}
+
 /// What a pipeline file may change.
 fn defaults(memory: &ClientMemory, role: &Role<'_>) -> Settings {
     let mut list = Settings::new();
     let mut set = |name: &str, value: String| list.push((name.to_owned(), value));
-    set("client.id", "longshore".to_owned());
+    set("client.id", CLIENT_ID.to_owned());
     // A broker that comes back is tried again soon, and never in a busy loop.
     set("reconnect.backoff.ms", "100".to_owned());
     set("reconnect.backoff.max.ms", "3000".to_owned());
@@ -263,7 +273,9 @@ mod tests {
     fn owned_settings_are_refused_with_their_reason() {
         let mut options = KafkaOptions::plain("a:1");
         options.client.insert("enable.auto.commit".into(), Scalar::Bool(true));
-        let failure = settings(&options, &ClientMemory::default(), Role::Member { group: "g" }).unwrap_err();
+        let failure =
+            settings(&options, &ClientMemory::default(), Role::Member { group: "g", http_port: None })
+                .unwrap_err();
         assert_eq!(failure.reason, Reason::BrokerConfiguration);
         assert!(failure.detail().contains("only settled records"), "{failure}");
     }
@@ -273,7 +285,7 @@ mod tests {
     fn dangerous_defaults_are_overridden() {
         let options = KafkaOptions::plain("a:1");
         let memory = ClientMemory::default();
-        let member = settings(&options, &memory, Role::Member { group: "g" }).unwrap();
+        let member = settings(&options, &memory, Role::Member { group: "g", http_port: None }).unwrap();
         for (name, wanted) in [
             ("auto.offset.reset", "error"),
             ("partition.assignment.strategy", "cooperative-sticky"),
@@ -302,13 +314,30 @@ mod tests {
         let mut options = KafkaOptions::plain("a:1");
         options.client.insert("message.max.bytes".to_owned(), Scalar::Number(50_000_000));
         let memory = ClientMemory::derive(64 << 20);
-        let member = settings(&options, &memory, Role::Member { group: "g" }).unwrap();
+        let member = settings(&options, &memory, Role::Member { group: "g", http_port: None }).unwrap();
         let number = |name| value(&member, name).and_then(|value| value.parse::<u64>().ok()).unwrap();
         assert_eq!(number("fetch.max.bytes"), memory.fetch_bytes);
         assert!(number("message.max.bytes") <= memory.fetch_bytes);
         let tuning = ProducerTuning::default();
         let producer = settings(&options, &memory, Role::Producer(&tuning)).unwrap();
         assert_eq!(value(&producer, "message.max.bytes").as_deref(), Some("50000000"));
+    }
+
+    /// Guarantee: a worker's `client.id` tells the port of its pages, behind what the pipeline file says; all other clients keep theirs.
+    #[test]
+    fn a_member_with_pages_tells_their_port() {
+        let mut options = KafkaOptions::plain("a:1");
+        let memory = ClientMemory::default();
+        let id = |options: &KafkaOptions, role| {
+            value(&settings(options, &memory, role).unwrap(), "client.id").unwrap()
+        };
+        let member = |http_port| Role::Member { group: "g", http_port };
+        assert_eq!(id(&options, member(None)), "longshore");
+        assert_eq!(id(&options, member(Some(8080))), "longshore.http.8080");
+        options.client.insert("client.id".into(), Scalar::Text("billing".into()));
+        assert_eq!(id(&options, member(Some(8080))), "billing.longshore.http.8080");
+        assert_eq!(id(&options, member(None)), "billing");
+        assert_eq!(id(&options, Role::Reader { group: "g" }), "billing");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod dev;
 mod exit;
+mod fleet;
 mod output;
 mod scale;
 mod worker;

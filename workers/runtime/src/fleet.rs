@@ -9,7 +9,7 @@ use std::time::Duration;
 use longshore_core::pair::{Event, PairOptions};
 use longshore_core::retry::Backoff;
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
-use longshore_core::{Budget, Chunk, Epoch, Failure, Moment, PairId, Reason, Spool, TopicName};
+use longshore_core::{Budget, Chunk, Epoch, Failure, Moment, Offset, PairId, Reason, Spool, TopicName};
 use longshore_telemetry::metrics::{PairState, Rebalance};
 use longshore_telemetry::{Metrics, Tracer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -250,6 +250,7 @@ impl Fleet {
             SourceEvent::EndFound { pair, epoch, end } => {
                 self.forward(&pair, Event::EndFound { epoch, end });
             }
+            SourceEvent::LogEnd { pair, epoch, end } => self.log_end(&pair, epoch, end),
             SourceEvent::Committed { pair, epoch, lane, offset, result } => {
                 self.forward(&pair, Event::Committed { epoch, lane, offset, result });
             }
@@ -283,6 +284,12 @@ impl Fleet {
         }
     }
 
+    fn log_end(&self, pair: &PairId, epoch: Epoch, end: Offset) {
+        if let Some(handle) = self.pairs.get(pair) {
+            let _ = handle.mailbox.send(Input::LogEnd { epoch, end });
+        }
+    }
+
     fn received(&self, chunk: Arc<Chunk>) {
         if let Some(handle) = self.pairs.get(chunk.pair()) {
             let _ = handle.mailbox.send(Input::Event(Event::Received(chunk)));
@@ -312,8 +319,7 @@ impl Fleet {
             return handle.mailbox.clone();
         }
         let (mailbox, inbox) = unbounded_channel();
-        let cell = PairCell::new(self.shared.clock.now());
-        self.status.enter(pair, &cell);
+        let cell = self.status.enter(pair);
         let mut options = self.options.pair.clone();
         let pairs = self.partitions.values().sum();
         options.window = self.options.memory.window(pairs);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::pair::{Event, SpoolId, UnitResult};
-use longshore_core::{Charge, Epoch, Failure, Spooled};
+use longshore_core::{Charge, Epoch, Failure, Offset, Spooled};
 use tokio::time::Instant;
 
 use crate::stories::Traced;
@@ -65,6 +65,13 @@ pub(crate) enum Input {
     LetterWell {
         /// Which round of letters it belongs to.
         round: u64,
+    },
+    /// Where the log ends by now.
+    LogEnd {
+        /// The ownership.
+        epoch: Epoch,
+        /// The offset behind the last record.
+        end: Offset,
     },
     /// Stop by SIGTERM.
     Drain {

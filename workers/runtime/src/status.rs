@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use longshore_core::pair::Tally;
 use longshore_core::{Failure, Moment, Offset, PairId};
-pub use longshore_telemetry::metrics::PairState;
+pub use longshore_telemetry::metrics::{Lag, PairState};
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
+use crate::pace::Pace;
 
 /// What the worker as a whole is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +50,56 @@ pub struct PairStatus {
     pub position: Offset,
     /// Since when nothing has moved.
     pub idle: Duration,
+    /// How far it is behind: the metrics' figures.
+    pub lag: Lag,
+    /// Records that wait in the retry lane.
+    pub waiting: u64,
+    /// Keys of which records wait there.
+    pub parked: u64,
+    /// Where records ended since the worker began.
+    pub outcomes: Outcomes,
 }
 
-impl PairStatus {
-    /// Offsets between the watermark and the log's end as far as seen; markers and gaps included, so an upper bound.
-    pub fn lag(&self) -> u64 {
-        let from = self.watermark.or(self.committed).unwrap_or(Offset(0));
-        u64::try_from(self.log_end.0 - from.0).unwrap_or(0)
+/// Where records ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// In all sinks that wanted them.
+    pub sunk: u64,
+    /// Nowhere, as a step decided.
+    pub filtered: u64,
+    /// As dead letters.
+    pub dead: u64,
+    /// Nowhere again: a ledger or the retry lane had them.
+    pub already_held: u64,
+    /// In the retry topic, on their way; each try of a record counts.
+    pub retried: u64,
+}
+
+impl Outcomes {
+    /// Adds others.
+    pub fn add(&mut self, other: &Self) {
+        self.sunk += other.sunk;
+        self.filtered += other.filtered;
+        self.dead += other.dead;
+        self.already_held += other.already_held;
+        self.retried += other.retried;
+    }
+
+    /// Records at a final place.
+    pub(crate) fn settled(&self) -> u64 {
+        self.sunk + self.filtered + self.dead + self.already_held
+    }
+}
+
+impl From<&Tally> for Outcomes {
+    fn from(tally: &Tally) -> Self {
+        Self {
+            sunk: tally.sunk,
+            filtered: tally.filtered.iter().map(|(_, count)| count).sum(),
+            dead: tally.dead.iter().map(|(_, count)| count).sum(),
+            already_held: tally.already_held,
+            retried: tally.retried.iter().map(|(_, count)| count).sum(),
+        }
     }
 }
 
@@ -70,6 +115,14 @@ pub(crate) struct Figures {
     pub(crate) committed: Option<Offset>,
     pub(crate) log_end: Offset,
     pub(crate) position: Offset,
+    /// Records to be worked on.
+    pub(crate) backlog: u64,
+    /// The timestamp of the oldest of them that was read.
+    pub(crate) oldest_ms: Option<i64>,
+    /// How fast they are done.
+    pub(crate) pace: Pace,
+    /// Records that wait in the retry lane, and their keys.
+    pub(crate) waiting: (u64, u64),
     /// Rises whenever something of the pair moved on.
     pub(crate) progress: u64,
     /// When it rose last, or when work came after idleness.
@@ -93,6 +146,10 @@ impl Figures {
             committed: None,
             log_end: Offset(0),
             position: Offset(0),
+            backlog: 0,
+            oldest_ms: None,
+            pace: Pace::new(now),
+            waiting: (0, 0),
             progress: 0,
             progress_at: now,
             busy: true,
@@ -105,6 +162,13 @@ impl Figures {
         self.oldest_unit.map_or(self.progress_at, |unit| unit.min(self.progress_at))
     }
 
+    /// How far the pair is behind at a moment, whose time of day is given too.
+    pub(crate) fn lag(&self, now: Moment, wall_ms: i64) -> Lag {
+        let age = |timestamp: i64| wall_ms.saturating_sub(timestamp).max(0) as f64 / 1_000.0;
+        let seconds = if self.backlog == 0 { Some(0.0) } else { self.oldest_ms.map(age) };
+        Lag { records: self.backlog, seconds, rate: self.pace.rate(now) }
+    }
+
     /// Records received and not settled.
     pub(crate) fn in_flight(&self) -> u64 {
         self.received.saturating_sub(self.settled)
@@ -115,11 +179,17 @@ impl Figures {
 #[derive(Debug)]
 pub(crate) struct PairCell {
     figures: Mutex<Figures>,
+    /// Since the worker began, under all ownerships.
+    outcomes: Arc<Mutex<Outcomes>>,
 }
 
 impl PairCell {
-    pub(crate) fn new(now: Moment) -> Arc<Self> {
-        Arc::new(Self { figures: Mutex::new(Figures::new(now)) })
+    pub(crate) fn new(now: Moment, outcomes: Arc<Mutex<Outcomes>>) -> Arc<Self> {
+        Arc::new(Self { figures: Mutex::new(Figures::new(now)), outcomes })
+    }
+
+    pub(crate) fn count(&self, outcomes: &Outcomes) {
+        lock(&self.outcomes).add(outcomes);
     }
 
     pub(crate) fn read(&self) -> Figures {
@@ -144,6 +214,8 @@ struct Worker {
 pub struct Status {
     pub(crate) clock: Clock,
     pairs: Mutex<BTreeMap<PairId, Arc<PairCell>>>,
+    /// Of every pair that was ever here; bounded by the partitions there are.
+    outcomes: Mutex<BTreeMap<PairId, Arc<Mutex<Outcomes>>>>,
     worker: Mutex<Worker>,
 }
 
@@ -152,7 +224,12 @@ impl Status {
     pub fn new() -> Arc<Self> {
         let clock = Clock::start();
         let worker = Worker { phase: Phase::Starting, trouble: None, beats: 0, beat_at: clock.now() };
-        Arc::new(Self { clock, pairs: Mutex::default(), worker: Mutex::new(worker) })
+        Arc::new(Self {
+            clock,
+            pairs: Mutex::default(),
+            outcomes: Mutex::default(),
+            worker: Mutex::new(worker),
+        })
     }
 
     /// All pairs this worker owns, in order.
@@ -160,7 +237,24 @@ impl Status {
         let now = self.clock.now();
         let cells: Vec<_> =
             lock(&self.pairs).iter().map(|(id, cell)| (id.clone(), Arc::clone(cell))).collect();
-        cells.into_iter().map(|(pair, cell)| told(pair, &cell.read(), now)).collect()
+        let wall_ms = clock::wall_ms();
+        let told = |(pair, cell): (PairId, Arc<PairCell>)| {
+            let outcomes = *lock(&cell.outcomes);
+            told(pair, &cell.read(), outcomes, (now, wall_ms))
+        };
+        cells.into_iter().map(told).collect()
+    }
+
+    /// Where records ended since the worker began, those of pairs that others have by now included.
+    pub fn outcomes(&self) -> Outcomes {
+        let mut all = Outcomes::default();
+        lock(&self.outcomes).values().for_each(|of_pair| all.add(&lock(of_pair)));
+        all
+    }
+
+    /// For how long the worker has been there.
+    pub fn uptime(&self) -> Duration {
+        self.clock.now().since(Moment::default())
     }
 
     /// What the worker is at.
@@ -221,8 +315,12 @@ impl Status {
         lock(&self.pairs).iter().map(|(id, cell)| (id.clone(), Arc::clone(cell))).collect()
     }
 
-    pub(crate) fn enter(&self, pair: &PairId, cell: &Arc<PairCell>) {
-        lock(&self.pairs).insert(pair.clone(), Arc::clone(cell));
+    /// The figures of a pair that is ours from now on.
+    pub(crate) fn enter(&self, pair: &PairId) -> Arc<PairCell> {
+        let outcomes = Arc::clone(lock(&self.outcomes).entry(pair.clone()).or_default());
+        let cell = PairCell::new(self.clock.now(), outcomes);
+        lock(&self.pairs).insert(pair.clone(), Arc::clone(&cell));
+        cell
     }
 
     /// Takes a pair off the list, unless a later ownership has taken its place.
@@ -234,7 +332,7 @@ impl Status {
     }
 }
 
-fn told(pair: PairId, figures: &Figures, now: Moment) -> PairStatus {
+fn told(pair: PairId, figures: &Figures, outcomes: Outcomes, (now, wall_ms): (Moment, i64)) -> PairStatus {
     PairStatus {
         pair,
         state: figures.state,
@@ -247,6 +345,10 @@ fn told(pair: PairId, figures: &Figures, now: Moment) -> PairStatus {
         log_end: figures.log_end,
         position: figures.position,
         idle: now.since(figures.quiet_since()),
+        lag: figures.lag(now, wall_ms),
+        waiting: figures.waiting.0,
+        parked: figures.waiting.1,
+        outcomes,
     }
 }
 

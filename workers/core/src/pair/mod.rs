@@ -17,6 +17,7 @@ use crate::{Epoch, Failure, Moment, Offset, PairId, RunSet};
 
 mod action;
 mod assign;
+mod backlog;
 mod careful;
 mod commit;
 mod event;

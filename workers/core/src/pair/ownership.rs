@@ -293,6 +293,18 @@ impl Chunks {
         RecordRef::new(&slot.chunk, index)
     }
 
+    /// The first record of a lane at or behind an offset in what is still needed.
+    pub(super) fn first_from(&self, lane: Lane, offset: Offset) -> Option<RecordRef> {
+        let of_lane =
+            self.slots.iter().flatten().map(|slot| &slot.chunk).filter(|chunk| chunk.lane() == lane);
+        let reaches = |chunk: &&Arc<Chunk>| {
+            (chunk.len() as u32).checked_sub(1).is_some_and(|last| chunk.offset(last) >= offset)
+        };
+        let chunk = of_lane.filter(reaches).min_by_key(|chunk| chunk.offset(0))?;
+        // A span begins behind the record before it, so its first offset may be a gap's.
+        RecordRef::new(chunk, chunk.place_of(offset))
+    }
+
     /// When the oldest chunk that is still needed came.
     pub(super) fn oldest(&self) -> Option<Moment> {
         self.slots.iter().flatten().map(|slot| slot.since).min()

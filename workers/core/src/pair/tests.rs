@@ -13,6 +13,7 @@ use crate::{
 
 use super::*;
 
+mod backlog;
 mod careful;
 mod ends;
 mod flood;

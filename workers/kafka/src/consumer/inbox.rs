@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use longshore_core::source::Assignment;
 use longshore_core::{Epoch, Failure, Offset, PairId};
 
+use super::ends::End;
 use super::identity::renewed_topic;
 use crate::context::Context;
 use crate::ffi::{Callbacks, Change, Code, Delivery, Entry, Token};
@@ -32,6 +33,8 @@ pub(super) enum Note {
     Identified(Vec<(String, String)>),
     /// The scout asked where a pair's input ends; none when nobody could say.
     Ends(PairId, Epoch, Option<Offset>),
+    /// The scout asked where inputs end: those that could be found out.
+    EndsSeen(Vec<End>),
     /// The scout asked for the topics: all there, or what is wrong.
     Probed(Result<(), Failure>),
 }

@@ -10,6 +10,7 @@ use longshore_core::source::{SourceCommand, SourceEvent};
 use longshore_core::{Epoch, Failure, Lane, PairId, Reason, TopicName};
 
 use super::commits::{Commit, Commits};
+use super::ends::Ends;
 use super::flow::Squeeze;
 use super::gate::Gate;
 use super::health::Health;
@@ -67,6 +68,7 @@ pub(super) struct Poll<'a> {
     pub(super) thrift: Thrift,
     pub(super) squeeze: Squeeze,
     identity: Identity,
+    pub(super) ends: Ends,
     pub(super) inbox: Arc<Inbox>,
     commands: Receiver<SourceCommand>,
     heartbeat: Arc<AtomicU64>,
@@ -101,6 +103,7 @@ impl<'a> Poll<'a> {
             thrift: Thrift::default(),
             squeeze: Squeeze::default(),
             identity: Identity::default(),
+            ends: Ends::default(),
             inbox,
             commands,
             heartbeat,
@@ -392,6 +395,7 @@ impl<'a> Poll<'a> {
             .collect();
         let probe = self.health.wants_probe(now);
         let identities = self.pairs.iter_mut().any(|pair| pair.told) && self.identity.wants_look(now);
+        let ends = self.wanted_ends(now);
         if let Some(scout) = &self.scout {
             if !wanted.is_empty() {
                 scout.ask(Ask::Pairs(wanted));
@@ -401,6 +405,9 @@ impl<'a> Poll<'a> {
             }
             if identities {
                 scout.ask(Ask::Identities);
+            }
+            if !ends.is_empty() {
+                scout.ask(Ask::Ends(ends));
             }
         }
     }
@@ -454,6 +461,7 @@ impl<'a> Poll<'a> {
                     self.identity.looked();
                     self.compare(&seen);
                 }
+                Note::EndsSeen(ends) => self.ends_seen(ends),
                 Note::Ends(pair, epoch, end) => self.say(SourceEvent::EndFound { pair, epoch, end }),
                 Note::Probed(Ok(())) => self.topics_well(),
                 Note::Probed(Err(failure)) => self.trouble(failure),

@@ -9,11 +9,12 @@ use longshore_core::pair::Position;
 use longshore_core::source::{Assignment, RetryAssignment};
 use longshore_core::{Epoch, Failure, Offset, PairId, Reason, TopicName};
 
+use super::ends::End;
 use super::inbox::{Found, Inbox, Note};
 use super::pairs::{Place as At, named};
 use super::start::StartPolicy;
 use crate::errors::failure;
-use crate::ffi::{Code, OK, PartitionList, Queue};
+use crate::ffi::{Code, OK, PartitionList, Queue, Watermarks};
 
 /// How long one question may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -27,6 +28,8 @@ pub(super) enum Ask {
     Topics,
     /// Whether the topics are the ones they were.
     Identities,
+    /// Where these inputs end by now.
+    Ends(Vec<At>),
     /// Where the pair's input ends.
     End(PairId, Epoch),
     /// Whether the pair's topic is the one it was; if so, the pair is refused for this.
@@ -104,6 +107,7 @@ impl Errand {
                 Ask::Pairs(pairs) => self.pairs(&pairs),
                 Ask::Topics => self.put(Note::Probed(self.probe())),
                 Ask::Identities => self.identify(&self.topics),
+                Ask::Ends(places) => self.put(Note::EndsSeen(self.ends(&places))),
                 Ask::End(pair, epoch) => self.put(Note::Ends(pair.clone(), epoch, self.end(&pair))),
                 Ask::Suspect(pair, epoch, failure) => {
                     self.identify(&[pair.topic.as_str().to_owned()]);
@@ -138,6 +142,16 @@ impl Errand {
             }
             Ok(None) => None,
         }
+    }
+
+    /// One that cannot be found out is left out: others say so.
+    fn ends(&self, places: &[At]) -> Vec<End> {
+        let names: Vec<_> = named(places).collect();
+        let marks = self.queue.client().watermarks(&names, ANSWER_DEADLINE).unwrap_or_default();
+        let end = |((topic, partition), marks): (&At, Watermarks)| {
+            Some((topic.clone(), *partition, Offset(marks.ok()?.1)))
+        };
+        places.iter().zip(marks).filter_map(end).collect()
     }
 
     fn partitions(&self, topic: &str) -> Result<u32, Failure> {

@@ -49,10 +49,42 @@ pub(crate) struct GroupFound {
     pub(crate) kind: GroupKind,
     /// How its partitions are dealt out; empty when the broker did not say.
     pub(crate) assignor: String,
-    /// Client id and host of each member.
-    pub(crate) members: Vec<(String, String)>,
+    pub(crate) members: Vec<MemberFound>,
     /// What we may do with it; none when it was not asked or the broker did not say.
     pub(crate) allowed: Option<Vec<Operation>>,
+}
+
+/// A member of a consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MemberFound {
+    /// What it calls itself.
+    pub(crate) client_id: String,
+    /// Its address as the broker sees it; Java writes a `/` before it.
+    pub(crate) host: String,
+    /// The partitions that it has by topic.
+    pub(crate) partitions: Vec<(String, i32)>,
+}
+
+/// Copies a member out.
+///
+/// # Safety
+/// `member` is alive.
+unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> MemberFound {
+    // SAFETY: by this function's contract; what it points to lives as long as it, and its list may be null.
+    unsafe {
+        let assignment = sys::rd_kafka_MemberDescription_assignment(member);
+        let list = if assignment.is_null() {
+            std::ptr::null()
+        } else {
+            sys::rd_kafka_MemberAssignment_partitions(assignment)
+        };
+        let partitions = super::list::entries(list);
+        MemberFound {
+            client_id: text(sys::rd_kafka_MemberDescription_client_id(member)),
+            host: text(sys::rd_kafka_MemberDescription_host(member)),
+            partitions: partitions.into_iter().map(|entry| (entry.topic, entry.partition)).collect(),
+        }
+    }
 }
 
 /// Where a broker says that it is reached.
@@ -253,11 +285,8 @@ unsafe fn group_found(
             }
         };
         let members = sys::rd_kafka_ConsumerGroupDescription_member_count(description);
-        let members = (0..members).map(|index| {
-            let member = sys::rd_kafka_ConsumerGroupDescription_member(description, index);
-            let client = text(sys::rd_kafka_MemberDescription_client_id(member));
-            (client, text(sys::rd_kafka_MemberDescription_host(member)))
-        });
+        let members = (0..members)
+            .map(|index| member(sys::rd_kafka_ConsumerGroupDescription_member(description, index)));
         Ok(GroupFound {
             state,
             kind,

@@ -79,6 +79,7 @@ impl Source {
             topics: vec![topic.to_owned()],
             retry_topics: retry.map(|retry| (topic.to_owned(), retry.to_owned())).into_iter().collect(),
             recommit: SourceOptions::RECOMMIT,
+            http_port: None,
             group: "group".to_owned(),
             start: StartPolicy::Earliest,
             revoke,

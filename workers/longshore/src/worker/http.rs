@@ -1,6 +1,5 @@
-//! The worker's pages: `/livez`, `/readyz`, `/metrics`, `/lag`, `/scale`, `/version`, `/config`.
+//! The worker's pages: `/livez`, `/readyz`, `/metrics`, `/lag`, `/status`, `/fleet`, `/scale`, `/version`, `/config`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +11,11 @@ use axum::{Json, Router};
 use longshore_runtime::{PairStatus, Status};
 use longshore_telemetry::Metrics;
 use serde::Serialize;
+use tokio::net::TcpListener;
 
 use crate::cli::VERSION;
-use crate::scale::{Watch, page};
+use crate::fleet::{Looker, Own, page};
+use crate::scale::{self, Watch};
 
 /// The poll loop turns many times a second; a minute of silence is a hang, long before the group would evict us.
 pub(super) const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -23,6 +24,10 @@ pub(super) const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Pages {
     pub(crate) status: Arc<Status>,
     pub(crate) metrics: Metrics,
+    /// This worker, for those who look at the fleet.
+    pub(crate) own: Own,
+    /// The whole fleet.
+    pub(crate) fleet: Looker,
     /// How many pods the fleet is to have.
     pub(crate) scale: Watch,
     /// The settings in force, redacted.
@@ -43,7 +48,7 @@ struct PairLag {
     committed: i64,
     /// Records received and not settled, those in open segments included.
     unsettled: u64,
-    /// Offsets between the watermark and the end of the log as this worker last saw it.
+    /// Records to be worked on, as `longshore_consumer_lag_records` counts them.
     lag: u64,
     /// Seconds since anything moved.
     idle_seconds: f64,
@@ -52,7 +57,7 @@ struct PairLag {
 impl From<PairStatus> for PairLag {
     fn from(status: PairStatus) -> Self {
         Self {
-            lag: status.lag(),
+            lag: status.lag.records,
             topic: status.pair.topic.to_string(),
             partition: status.pair.partition.0,
             state: status.state.name(),
@@ -65,15 +70,15 @@ impl From<PairStatus> for PairLag {
     }
 }
 
-/// Serves the pages until the runtime ends; a port that is taken is an error at once.
-pub(crate) async fn serve(address: SocketAddr, pages: Pages) -> std::io::Result<SocketAddr> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
+/// Serves the pages until the runtime ends.
+pub(crate) fn serve(listener: TcpListener, pages: Pages) {
     let router = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/lag", get(lag))
+        .route("/status", get(status))
+        .route("/fleet", get(fleet))
         .route("/scale", get(scale))
         .route("/version", get(version))
         .route("/config", get(config))
@@ -83,7 +88,6 @@ pub(crate) async fn serve(address: SocketAddr, pages: Pages) -> std::io::Result<
             tracing::error!(%error, "the status pages ended");
         }
     });
-    Ok(bound)
 }
 
 /// Alive means that the poll loop turns; a broker that does not answer is no reason to kill the pod.
@@ -116,8 +120,16 @@ async fn lag(State(pages): State<Arc<Pages>>) -> Json<Vec<PairLag>> {
     Json(pages.status.pairs().into_iter().map(PairLag::from).collect())
 }
 
+async fn status(State(pages): State<Arc<Pages>>) -> Response {
+    page::status(&pages.own)
+}
+
+async fn fleet(State(pages): State<Arc<Pages>>) -> Response {
+    page::fleet(&pages.fleet).await
+}
+
 async fn scale(State(pages): State<Arc<Pages>>) -> Response {
-    page::scale(&pages.scale)
+    scale::page::scale(&pages.scale)
 }
 
 async fn version() -> &'static str {

@@ -17,18 +17,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::Spool;
 use longshore_core::retry::OUTAGE;
 use longshore_core::source::SourceControl;
+use longshore_core::{Budget, Spool};
 use longshore_kafka as kafka;
 use longshore_runtime::{Fleet, FleetEnd, FleetOptions, FleetParts, Limits, MemoryShares, Status};
 use longshore_settings::{DumpFormat, Listen, Loaded, Pipeline, Start};
 use longshore_spool::FileSpool;
 use longshore_telemetry::{LogFormat, LogOptions, Metrics, init_logs, install_panic_hook};
+use tokio::net::TcpListener;
 
 use crate::cli::{Run, VERSION};
 use crate::commands::check;
 use crate::exit::{End, Exit, code_of};
+use crate::fleet;
 use crate::output::Output;
 use crate::scale::{self, Watch};
 
@@ -105,11 +107,12 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let metrics = Metrics::new(VERSION);
     let tracer = traces::of_worker(pipeline, &metrics);
     let export = traces::metrics_of_worker(pipeline, &metrics);
-    listen(loaded, &status, &metrics).await?;
-    systemd::tell(Arc::clone(&status));
-
     let budget = memory.budget();
     let _spans = tracer.as_ref().map(|tracer| budget.charge_waiting(tracer.memory_bytes()));
+    // Before the consumer, whose `client.id` tells the port.
+    let http_port = listen(loaded, &options, &status, &metrics, &budget).await?;
+    systemd::tell(Arc::clone(&status));
+
     let (send, events) = tokio::sync::mpsc::unbounded_channel();
     let source = kafka::SourceOptions {
         kafka: options,
@@ -117,6 +120,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         retry_topics: topics::retry_topics(pipeline),
         recommit: kafka::SourceOptions::RECOMMIT,
         group: pipeline.group(),
+        http_port,
         start: start(pipeline.input.start),
         revoke: pipeline.limits.revoke.get(),
         budget: Arc::clone(&budget),
@@ -246,18 +250,44 @@ fn start(from: Start) -> kafka::StartPolicy {
     }
 }
 
-async fn listen(loaded: &Loaded, status: &Arc<Status>, metrics: &Metrics) -> Result<(), End> {
-    let Listen::At(address) = loaded.pipeline.http.listen else { return Ok(()) };
-    let config = loaded.dump(DumpFormat::Yaml);
-    let scale = Watch::start(scale::Fleet::of(&loaded.pipeline), scale::Mode::Worker)
-        .map_err(|error| End::new(Exit::Internal, format!("cannot start a thread: {error}")))?;
-    let pages = http::Pages { status: Arc::clone(status), metrics: metrics.clone(), scale, config };
-    let bound = http::serve(address, pages).await.map_err(|error| {
+/// Opens the port of the pages and serves them; the port, none when the file wants no pages.
+async fn listen(
+    loaded: &Loaded,
+    options: &kafka::KafkaOptions,
+    status: &Arc<Status>,
+    metrics: &Metrics,
+    budget: &Arc<Budget>,
+) -> Result<Option<u16>, End> {
+    let pipeline = &loaded.pipeline;
+    let Listen::At(address) = pipeline.http.listen else { return Ok(None) };
+    let taken = |error: std::io::Error| {
         let next = "choose another with `http.listen`, or `off`";
         End::new(Exit::Configuration, format!("cannot listen on {address}: {error}\n  next: {next}"))
-    })?;
-    tracing::info!(%bound, "status pages at /livez, /readyz, /lag, /scale, /metrics");
-    Ok(())
+    };
+    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let bound = listener.local_addr().map_err(taken)?;
+    let scale = Watch::start(scale::Fleet::of(pipeline), scale::Mode::Worker)
+        .map_err(|error| End::new(Exit::Internal, format!("cannot start a thread: {error}")))?;
+    let own = fleet::Own {
+        pipeline: pipeline.pipeline.clone(),
+        pipeline_version: loaded.fingerprint(),
+        group: pipeline.group(),
+        client_id: kafka::client_id(options, Some(bound.port())),
+        port: bound.port(),
+        status: Arc::clone(status),
+        budget: Arc::clone(budget),
+    };
+    let pages = http::Pages {
+        status: Arc::clone(status),
+        metrics: metrics.clone(),
+        own,
+        fleet: fleet::Looker::new(pipeline, loaded.fingerprint(), options.clone()),
+        scale,
+        config: loaded.dump(DumpFormat::Yaml),
+    };
+    http::serve(listener, pages);
+    tracing::info!(%bound, "status pages at /livez, /readyz, /lag, /fleet, /scale, /metrics");
+    Ok(Some(bound.port()))
 }
 
 /// The exit code of an end.

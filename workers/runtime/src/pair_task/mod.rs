@@ -249,6 +249,11 @@ impl PairTask {
                 self.letters_trouble.ended(round);
                 self.derive_state();
             }
+            Input::LogEnd { epoch, end } => {
+                if epoch == self.epoch {
+                    self.figures.log_end = self.figures.log_end.max(end);
+                }
+            }
             Input::Drain { until } => self.stop(until, Event::Drain),
             Input::Revoke { epoch, until } => {
                 if self.waits_for_assignment {

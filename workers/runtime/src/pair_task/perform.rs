@@ -10,10 +10,12 @@ use longshore_core::{Block, Failure, Lane, Moment, Offset, SinkIndex, WriterId};
 use longshore_telemetry::metrics::PairState;
 
 use super::{PairEnd, PairTask};
+use crate::clock;
 use crate::crash::{self, Point};
 use crate::letters::{self, Delivered, Parcel};
 use crate::pool::{self, Job};
 use crate::spool::Wanted;
+use crate::status::Outcomes;
 use crate::waiting::CrewOptions;
 use crate::writer::{Writer, WriterOptions};
 
@@ -227,9 +229,9 @@ impl PairTask {
     }
 
     fn settled(&mut self, tally: &Tally) {
-        let filtered: u64 = tally.filtered.iter().map(|(_, count)| count).sum();
-        let dead: u64 = tally.dead.iter().map(|(_, count)| count).sum();
-        self.figures.settled += tally.sunk + tally.already_held + filtered + dead;
+        let outcomes = Outcomes::from(tally);
+        self.figures.settled += outcomes.settled();
+        self.cell.count(&outcomes);
         self.figures.progress += 1;
         self.metrics.settled(tally);
         crash::at(Point::SettleAfter);
@@ -292,7 +294,11 @@ impl PairTask {
             self.figures.watermark = Some(watermark);
             self.metrics.watermark(watermark);
         }
+        if !self.waits_for_assignment {
+            self.tell_lag(now);
+        }
         let (waiting, parked) = self.machine.waiting();
+        self.figures.waiting = (waiting, parked);
         let (entries_bytes, spooled_bytes) = self.machine.waiting_bytes();
         if entries_bytes != self.waiting.bytes() {
             self.waiting = self.shared.budget.charge_waiting(entries_bytes);
@@ -301,6 +307,16 @@ impl PairTask {
         self.metrics.in_flight(self.figures.in_flight(), self.machine.in_flight_bytes());
         self.metrics.credit(self.granted_records.saturating_sub(self.figures.received));
         self.cell.write(&self.figures);
+    }
+
+    /// How far the pair is behind, and how fast it gets through: records that were read and are not to be worked on any more are done.
+    fn tell_lag(&mut self, now: Moment) {
+        let figures = &mut self.figures;
+        figures.backlog = self.machine.backlog(figures.log_end);
+        figures.oldest_ms = self.machine.oldest_unfinished_ms();
+        let done = figures.received.saturating_sub(self.machine.unfinished());
+        figures.pace.note(now, done);
+        self.metrics.lag(&figures.lag(now, clock::wall_ms()));
     }
 
     /// Whether something should be moving, for the watchdog. Rows in an open segment wait for its age, which is no

@@ -178,7 +178,7 @@ async fn the_status_tells_what_is_going_on() {
     })
     .await;
     let told = world.status.pairs().remove(0);
-    assert_eq!((told.state, told.received, told.in_flight, told.lag()), (PairState::Running, 10, 0, 0));
+    assert_eq!((told.state, told.received, told.in_flight, told.lag.records), (PairState::Running, 10, 0, 0));
     let status = Arc::clone(&world.status);
     assert!(world.stop().await.is_ok());
     assert_eq!(status.ready(), Err("ended".to_owned()));

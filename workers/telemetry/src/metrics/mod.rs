@@ -2,6 +2,7 @@
 //! counters end in `_total`. A renamed metric is a breaking change. Labels are bounded: topic, partition, sink, reason,
 //! and small closed sets; never an offset, a key or an error's text.
 
+mod lag;
 pub mod otlp;
 mod pair;
 mod process;
@@ -24,6 +25,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use lag::Lag;
+use lag::LagMetrics;
 pub use pair::PairMetrics;
 pub use spans::{SpanLoss, SpanMetrics};
 use spool::SpoolMetrics;
@@ -168,7 +171,7 @@ struct Families {
     credit: Family<OfPair, Gauge>,
     watermark: Family<OfPair, Gauge>,
     committed: Family<OfPair, Gauge>,
-    lag: Family<OfPair, Gauge>,
+    lag: LagMetrics,
     stalled: Family<OfPair, Counter>,
     pairs: Family<OfState, Gauge>,
     rebalances: Family<OfKind, Counter>,
@@ -211,7 +214,7 @@ impl Families {
             credit: Family::default(),
             watermark: Family::default(),
             committed: Family::default(),
-            lag: Family::default(),
+            lag: LagMetrics::default(),
             stalled: Family::default(),
             pairs: Family::default(),
             rebalances: Family::default(),
@@ -273,7 +276,7 @@ impl Families {
         r.register("credit_records", "Records the pair may still be given", self.credit.clone());
         r.register("watermark_offset", "Everything below is settled", self.watermark.clone());
         r.register("committed_offset", "The offset last acknowledged by the broker", self.committed.clone());
-        r.register("consumer_lag_records", "Records behind the watermark", self.lag.clone());
+        self.lag.name(r);
         r.register("pair_stalls", "Times a pair made no progress for too long", self.stalled.clone());
         r.register("pairs", "Pairs owned, by state", self.pairs.clone());
         r.register("rebalances", "Changes of ownership of a pair, by kind", self.rebalances.clone());

@@ -6,7 +6,7 @@ use longshore_core::{Failure, Offset, PairId};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::{Families, Metrics, OfPair, OfPlace, OfReason, whole};
+use super::{Families, Lag, Metrics, OfPair, OfPlace, OfReason, whole};
 
 /// The metrics of one pair.
 #[derive(Clone)]
@@ -27,7 +27,6 @@ pub struct PairMetrics {
     credit: Gauge,
     watermark: Gauge,
     committed: Gauge,
-    lag: Gauge,
 }
 
 impl PairMetrics {
@@ -53,7 +52,6 @@ impl PairMetrics {
             credit: families.credit.get_or_create_owned(&labels),
             watermark: families.watermark.get_or_create_owned(&labels),
             committed: families.committed.get_or_create_owned(&labels),
-            lag: families.lag.get_or_create_owned(&labels),
             labels,
             metrics,
         }
@@ -127,9 +125,9 @@ impl PairMetrics {
         self.committed.set(offset.0);
     }
 
-    /// Records behind the watermark; told by whoever knows the log's end.
-    pub fn lag(&self, records: u64) {
-        self.lag.set(whole(records));
+    /// How far the pair is behind.
+    pub fn lag(&self, lag: &Lag) {
+        self.families().lag.set(&self.labels, lag);
     }
 
     /// The pair made no progress for too long.
@@ -149,11 +147,11 @@ impl PairMetrics {
             &families.credit,
             &families.watermark,
             &families.committed,
-            &families.lag,
         ];
         for family in gauges {
             family.remove(&self.labels);
         }
+        families.lag.forget(&self.labels);
     }
 
     fn families(&self) -> &Families {

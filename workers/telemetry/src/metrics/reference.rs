@@ -10,7 +10,7 @@ use longshore_core::item::FilterReason;
 use longshore_core::pair::{CommitResult, Tally};
 use longshore_core::{Failure, Offset, PairId, Reason};
 
-use super::{Metrics, PairState, Rebalance, SpanLoss};
+use super::{Lag, Metrics, PairState, Rebalance, SpanLoss};
 
 const INTRODUCTION: &str = "\
 # Metrics
@@ -42,6 +42,7 @@ fn used() -> Metrics {
         retried: vec![(Reason::RetryParked, 1)],
     });
     pair.absent_at_start(1);
+    pair.lag(&Lag { records: 1, seconds: Some(1.0), rate: 1.0 });
     pair.letter_retried(&failure);
     pair.stalled();
     pair.committed(Offset(1));
