@@ -13,6 +13,10 @@ mod metrics;
 mod prometheus;
 #[path = "operate/rollout.rs"]
 mod rollout;
+#[path = "operate/terminal.rs"]
+mod terminal;
+#[path = "operate/top.rs"]
+mod top;
 #[path = "operate/tracing.rs"]
 mod tracing;
 

@@ -5,6 +5,7 @@ pub(crate) mod dlq;
 pub(crate) mod retry;
 pub(crate) mod rewind;
 pub(crate) mod sink;
+pub(crate) mod top;
 pub(crate) mod why;
 
 use std::path::PathBuf;
@@ -122,6 +123,9 @@ pub(crate) enum Command {
     /// Show how far a pipeline's group is behind, per partition.
     #[command(after_help = LAG_EXAMPLES)]
     Lag(Lag),
+    /// Watch the whole fleet: partitions, workers, lag, rates, memory.
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Top),
     /// Look at everything a worker needs, and say what to do about what is wrong.
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),

@@ -45,6 +45,7 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), exit::End> {
         Command::Doctor(arguments) => commands::doctor::run(&arguments, output),
         Command::Health(arguments) => commands::health::run(&arguments, output),
         Command::Lag(arguments) => commands::lag::run(&arguments, output),
+        Command::Top(arguments) => commands::top::run(&arguments, output),
         Command::Dlq(arguments) => commands::dlq::run(&arguments, output),
         Command::Why(arguments) => commands::why::run(&arguments, output),
         Command::Retry(arguments) => commands::retry::run(&arguments, output),

@@ -15,20 +15,28 @@ use crate::exit::{End, Exit};
 #[derive(Debug)]
 pub(crate) struct Output {
     format: Format,
+    wanted: Colour,
     colour: bool,
     broken: AtomicBool,
 }
 
 impl Output {
-    pub(crate) fn new(format: Format, colour: Colour) -> Self {
-        let colour = match colour {
+    pub(crate) fn new(format: Format, wanted: Colour) -> Self {
+        let colour = match wanted {
             Colour::Always => true,
             Colour::Never => false,
-            Colour::Auto => {
-                std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stderr().is_terminal()
-            }
+            Colour::Auto => std::io::stderr().is_terminal() && not_refused(),
         };
-        Self { format, colour, broken: AtomicBool::new(false) }
+        Self { format, wanted, colour, broken: AtomicBool::new(false) }
+    }
+
+    /// Whether data may use colour.
+    pub(crate) fn data_colour(&self) -> bool {
+        match self.wanted {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => std::io::stdout().is_terminal() && not_refused(),
+        }
     }
 
     /// The format that was asked for.
@@ -135,10 +143,24 @@ impl Output {
         Ok(())
     }
 
+    /// One JSON document, on one line where lines are wanted.
+    pub(crate) fn document<T: Serialize>(&self, value: &T) -> Result<(), End> {
+        match self.format {
+            Format::Ndjson => self.line(to_json(value)?),
+            Format::Table | Format::Json => self.json(value)?,
+        }
+        Ok(())
+    }
+
     /// A progress bar on a terminal; elsewhere the bar is silent and [`Progress::tick`] prints a line now and then.
     pub(crate) fn progress(&self, what: &str, total: Option<u64>, unit: &'static str) -> Progress {
         Progress::new(what, total, unit)
     }
+}
+
+/// Whether nobody refused colour (no-color.org); an empty variable says nothing.
+fn not_refused() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|refused| refused.is_empty())
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<String, End> {

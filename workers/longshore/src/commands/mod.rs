@@ -17,5 +17,6 @@ pub(crate) mod scaler;
 pub(crate) mod schema;
 pub(crate) mod sink;
 pub(crate) mod tap;
+pub(crate) mod top;
 pub(crate) mod topics;
 pub(crate) mod why;

@@ -1,4 +1,4 @@
-//! The whole fleet at one moment, for `/fleet` and the console: the group's listing tells who its members are and which of
+//! The whole fleet at one moment, for `/fleet`, `longshore top` and the console: the group's listing tells who its members are and which of
 //! them have pages (by their `client.id`), and each of those is asked for its own figures (`/status`).
 //!
 //! What Kafka says counts over what a member says: a member's figures are taken for the partitions alone that the group gave it, and where nobody
