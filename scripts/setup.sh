@@ -44,6 +44,10 @@ find_missing() {
     have valgrind || test_packages+=(valgrind)
     # Go, for the S3 server of the tests, is too old in most systems' packages: scripts/tools.sh says where to get it.
     python3 -c 'import venv, ensurepip' 2>/dev/null || test_packages+=(python3-venv)
+    # The console is looked at in a real browser, which Node.js drives.
+    have chromium || have chromium-browser || have google-chrome || test_packages+=(chromium)
+    have node || test_packages+=(nodejs)
+    have npm || test_packages+=(npm)
     { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb; } || test_packages+=(postgresql)
 }
 

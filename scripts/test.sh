@@ -144,6 +144,7 @@ main() {
     if grep -qwE 'objects|behaviour' <<<"${*:-$known}"; then tools+=(versitygw python); fi
     if grep -qw operate <<<"${*:-$known}"; then tools+=(promtool prometheus collector); fi
     if grep -qw deploy <<<"${*:-$known}"; then tools+=(kubeconform kustomize schemas hadolint compose); fi
+    if grep -qw console <<<"${*:-$known}"; then tools+=(chromium playwright); fi
     [[ ${#tools[@]} -eq 0 ]] || phase tools scripts/tools.sh "${tools[@]}" || true
     if [[ $# -eq 0 ]]; then
         mapfile -t beside < <(crate_tests)

@@ -11,6 +11,8 @@
 #     kubeconform, kustomize      read manifests as Kubernetes does; built with Go
 #     schemas     a folder with the schemas of Kubernetes, KEDA and the Prometheus operator, for kubeconform
 #     hadolint    reads Dockerfiles
+#     chromium    a browser, the system's own; scripts/setup.sh installs it
+#     playwright  a folder with the npm package that drives it (tests/console/package.json)
 #     python      an interpreter with pyarrow and DuckDB (scripts/python-tools.txt), to read back what sinks wrote
 #
 # Paths go to standard output, one line for each tool; progress goes to standard error. Ends with 69 when a tool cannot be
@@ -180,12 +182,36 @@ of_prometheus() {
 prepare_promtool() { of_prometheus promtool; }
 prepare_prometheus() { of_prometheus prometheus; }
 
+prepare_chromium() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name"; then return; fi
+    done
+    unavailable "no Chromium, in which tests look at the console: install it (Debian: chromium)"
+}
+
+# Npm checks what it downloads against the hash in the lock file. The package runs nothing as it is installed, and brings no browser.
+prepare_playwright() {
+    local folder aside
+    folder=$cache/playwright-$(sha256sum tests/console/package-lock.json | head -c 12)
+    if [[ ! -d $folder ]]; then
+        command -v npm >/dev/null || unavailable "no npm, with which the browser's driver is fetched: install Node.js 18 or newer," \
+            "https://nodejs.org"
+        say "fetching the browser's driver, once"
+        aside=$(mktemp --directory "$cache/playwright.XXXXXX")
+        cp tests/console/package.json tests/console/package-lock.json "$aside"
+        (cd "$aside" && quietly "$aside/npm.log" npm ci --ignore-scripts --no-audit --no-fund)
+        mv --no-target-directory "$aside" "$folder"
+    fi
+    echo "$folder/node_modules/playwright-core"
+}
+
 mkdir -p "$cache"
 exec 9>"$cache/tools.lock"
 flock 9
 for tool in "$@"; do
     case $tool in
-    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | prometheus | compose | python) "prepare_$tool" ;;
+    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | prometheus | compose | python | chromium | playwright) "prepare_$tool" ;;
     *)
         say "no tool named $tool"
         exit 64

@@ -90,6 +90,9 @@ fn what_cannot_be_is_refused() {
     let set = ["--set", "sinks.0.postgres.password=planted-hunter2"];
     let said = render_with(POSTGRES, &set, &[]).refused(78);
     assert!(said.contains("--set sinks.0.postgres.password") && !said.contains("hunter2"), "{said}");
+    let token = POSTGRES.replace("http: { ", "http: { console: { token: planted-hunter2-planted }, ");
+    let said = render_with(&token, &[], &[]).refused(78);
+    assert!(said.contains("http.console.token is written out") && !said.contains("hunter2"), "{said}");
     let socket = POSTGRES.replace("host: db.internal", "host: /run/postgresql");
     assert!(render_with(&socket, &[], &[]).refused(78).contains("is a socket of a machine"));
     let hiding = POSTGRES.replace("/run/secrets/kafka-password", "/etc/kafka-password");

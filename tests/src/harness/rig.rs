@@ -295,13 +295,18 @@ impl Worker {
 
     /// A page with its status code; none while it does not answer.
     pub fn answer(&mut self, path: &str) -> Option<(u16, String)> {
+        http::answer(self.address()?, path)
+    }
+
+    /// Where it serves its pages; none before it does.
+    pub fn address(&mut self) -> Option<SocketAddr> {
         if self.address.is_none() {
             let said = self.process.stderr();
             let line = said.lines().find(|line| line.contains("bound="))?;
             let value = line.split("bound=").nth(1)?.split_whitespace().next()?;
             self.address = value.parse().ok();
         }
-        http::answer(self.address?, path)
+        self.address
     }
 
     /// Stops it (SIGSTOP) while it holds unsettled records, and waits until another member works on all partitions: what it holds

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::memory::ClientMemory;
+
 /// How to reach the brokers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,10 @@ pub struct KafkaOptions {
     /// Which group protocol the brokers and we speak.
     #[serde(default)]
     pub group_protocol: GroupProtocol,
+    /// What the buffers of a client may hold that only asks and reads; that of a process of its own when none is said. A worker, which
+    /// has such clients beside its work, says less (I5).
+    #[serde(skip)]
+    pub buffers: Option<ClientMemory>,
 }
 
 impl KafkaOptions {
@@ -32,6 +38,7 @@ impl KafkaOptions {
             client: BTreeMap::new(),
             security: SecurityOptions::default(),
             group_protocol: GroupProtocol::default(),
+            buffers: None,
         }
     }
 }

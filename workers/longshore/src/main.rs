@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod console;
 mod dev;
 mod exit;
 mod fleet;

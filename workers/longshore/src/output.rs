@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -18,7 +19,19 @@ pub(crate) struct Output {
     wanted: Colour,
     colour: bool,
     broken: AtomicBool,
+    kept: Option<Kept>,
 }
+
+/// What a request of the console leaves instead of a print.
+#[derive(Debug, Default)]
+struct Kept {
+    notes: Mutex<Vec<String>>,
+    until: Option<Instant>,
+}
+
+/// The most messages that are kept, and the most letters of one.
+const KEPT_MAX: usize = 20;
+const KEPT_LETTERS: usize = 500;
 
 impl Output {
     pub(crate) fn new(format: Format, wanted: Colour) -> Self {
@@ -27,7 +40,7 @@ impl Output {
             Colour::Never => false,
             Colour::Auto => std::io::stderr().is_terminal() && not_refused(),
         };
-        Self { format, wanted, colour, broken: AtomicBool::new(false) }
+        Self { format, wanted, colour, broken: AtomicBool::new(false), kept: None }
     }
 
     /// Whether data may use colour.
@@ -37,6 +50,30 @@ impl Output {
             Colour::Never => false,
             Colour::Auto => std::io::stdout().is_terminal() && not_refused(),
         }
+    }
+
+    /// For who asks a worker over HTTP: messages are kept instead of printed, and passes over topics end when their time is up.
+    pub(crate) fn kept(within: Option<Duration>) -> Self {
+        let kept = Kept { notes: Mutex::default(), until: within.map(|within| Instant::now() + within) };
+        Self {
+            format: Format::Json,
+            wanted: Colour::Never,
+            colour: false,
+            broken: AtomicBool::new(false),
+            kept: Some(kept),
+        }
+    }
+
+    /// The messages that were kept.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let kept = self.kept.as_ref();
+        kept.map_or_else(Vec::new, |kept| kept.notes.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Whether whoever asked waits no longer.
+    pub(crate) fn time_is_up(&self) -> bool {
+        let until = self.kept.as_ref().and_then(|kept| kept.until);
+        until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// The format that was asked for.
@@ -73,6 +110,13 @@ impl Output {
 
     /// A message for people.
     pub(crate) fn note(&self, line: impl fmt::Display) {
+        if let Some(kept) = &self.kept {
+            let mut notes = kept.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            if notes.len() < KEPT_MAX {
+                notes.push(line.to_string().chars().take(KEPT_LETTERS).collect());
+            }
+            return;
+        }
         // Without a standard error there is nobody to tell.
         let _ = writeln!(std::io::stderr().lock(), "{line}");
     }
@@ -154,7 +198,7 @@ impl Output {
 
     /// A progress bar on a terminal; elsewhere the bar is silent and [`Progress::tick`] prints a line now and then.
     pub(crate) fn progress(&self, what: &str, total: Option<u64>, unit: &'static str) -> Progress {
-        Progress::new(what, total, unit)
+        Progress::new(what, total, unit, self.kept.is_some())
     }
 }
 
@@ -191,14 +235,15 @@ pub(crate) struct Progress {
     bar: ProgressBar,
     what: String,
     unit: &'static str,
-    started: std::time::Instant,
-    last: std::time::Instant,
-    terminal: bool,
+    started: Instant,
+    last: Instant,
+    /// No line is printed: there is a terminal with the bar, or nobody.
+    silent: bool,
 }
 
 impl Progress {
-    fn new(what: &str, total: Option<u64>, unit: &'static str) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+    fn new(what: &str, total: Option<u64>, unit: &'static str, nobody: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal() && !nobody;
         let bar = match total {
             Some(total) => ProgressBar::new(total),
             None => ProgressBar::new_spinner(),
@@ -216,15 +261,15 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());
-        let now = std::time::Instant::now();
-        Self { bar, what: what.to_owned(), unit, started: now, last: now, terminal }
+        let now = Instant::now();
+        Self { bar, what: what.to_owned(), unit, started: now, last: now, silent: terminal || nobody }
     }
 
     /// How far it is.
     pub(crate) fn tick(&mut self, done: u64) {
         self.bar.set_position(done);
-        if !self.terminal && self.last.elapsed() >= Duration::from_secs(2) {
-            self.last = std::time::Instant::now();
+        if !self.silent && self.last.elapsed() >= Duration::from_secs(2) {
+            self.last = Instant::now();
             // Without a standard error there is nobody to tell.
             let _ = writeln!(std::io::stderr().lock(), "{}: {done} {} so far", self.what, self.unit);
         }

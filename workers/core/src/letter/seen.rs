@@ -13,13 +13,20 @@ const BLOCKS_MAX: usize = 1 << 23;
 
 /// Letters by identity: origin and replay number. Exact, and small where letters lie close together: 64 neighbours share one
 /// entry.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Seen {
     topics: HashMap<Box<str>, u32, FixedState>,
     streams: HashMap<(u32, i32, u32, u32), u32, FixedState>,
     blocks: HashMap<(u32, i64), u64, FixedState>,
     last: Option<Last>,
+    most: usize,
     full: bool,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self::with_blocks(BLOCKS_MAX)
+    }
 }
 
 /// The stream met last; letters of one partition mostly come in a row.
@@ -31,12 +38,27 @@ struct Last {
 }
 
 impl Seen {
+    /// Keeps at most so many blocks of 64 neighbours, which take about 36 bytes each, and as many topics and partitions.
+    pub fn with_blocks(most: usize) -> Self {
+        Self {
+            topics: HashMap::default(),
+            streams: HashMap::default(),
+            blocks: HashMap::default(),
+            last: None,
+            most,
+            full: false,
+        }
+    }
+
     /// Notes a letter; true when it was not met before.
     pub fn insert(&mut self, place: Place<'_>, replays: u32) -> bool {
-        let stream = self.stream(place, replays);
+        let Some(stream) = self.stream(place, replays) else {
+            self.full = true;
+            return true;
+        };
         let block = (stream, place.offset >> BLOCK_BITS);
         let bit = 1_u64 << (place.offset & ((1 << BLOCK_BITS) - 1));
-        if self.blocks.len() >= BLOCKS_MAX && !self.blocks.contains_key(&block) {
+        if self.blocks.len() >= self.most && !self.blocks.contains_key(&block) {
             self.full = true;
             return true;
         }
@@ -51,13 +73,20 @@ impl Seen {
         self.full
     }
 
-    fn stream(&mut self, place: Place<'_>, replays: u32) -> u32 {
+    /// None when there is no room for another one.
+    fn stream(&mut self, place: Place<'_>, replays: u32) -> Option<u32> {
         let key = (place.partition, place.index, replays);
         if let Some(last) = &self.last
             && last.key == key
             && *last.topic == *place.topic
         {
-            return last.stream;
+            return Some(last.stream);
+        }
+        if self.streams.len() >= self.most {
+            let known = self.topics.get(place.topic);
+            return known.and_then(|topic| {
+                self.streams.get(&(*topic, place.partition, place.index, replays)).copied()
+            });
         }
         let topics = self.topics.len() as u32;
         let topic = match self.topics.get(place.topic) {
@@ -67,7 +96,7 @@ impl Seen {
         let streams = self.streams.len() as u32;
         let stream = *self.streams.entry((topic, place.partition, place.index, replays)).or_insert(streams);
         self.last = Some(Last { topic: place.topic.into(), key, stream });
-        stream
+        Some(stream)
     }
 }
 
@@ -93,5 +122,19 @@ mod tests {
             }
             prop_assert!(!seen.is_full());
         }
+    }
+
+    /// Bad input: letters that name ever new topics. Guarantee: what is kept stays within its bound, and it says that it is full.
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut seen = Seen::with_blocks(4);
+        for number in 0..1_000 {
+            let topic = format!("forged-{number}");
+            assert!(seen.insert(Place { topic: &topic, partition: 0, offset: number, index: 0 }, 0));
+        }
+        assert!(
+            seen.is_full() && seen.blocks.len() <= 4 && seen.topics.len() <= 4 && seen.streams.len() <= 4
+        );
+        assert!(!seen.insert(Place { topic: "forged-2", partition: 0, offset: 2, index: 0 }, 0));
     }
 }

@@ -9,7 +9,6 @@ use super::Release;
 use crate::context::Context;
 use crate::errors::{Meaning, failure, meaning};
 use crate::ffi::{Callbacks, Change, Client, Code, Delivery, Entry, Kind, Token};
-use crate::memory::ClientMemory;
 use crate::options::KafkaOptions;
 use crate::settings::{Role, settings};
 
@@ -35,7 +34,7 @@ impl Session {
         further: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<Self, Failure> {
-        let mut list = settings(options, &ClientMemory::default(), Role::Reader { group })?;
+        let mut list = settings(options, &options.buffers.unwrap_or_default(), Role::Reader { group })?;
         list.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let notes = Arc::new(Notes {
             context: Context::new(options),

@@ -18,6 +18,7 @@ pub(crate) fn options(from: &file::KafkaOptions) -> kafka::KafkaOptions {
             file::GroupProtocol::Classic => kafka::GroupProtocol::Classic,
             file::GroupProtocol::Consumer => kafka::GroupProtocol::Consumer,
         },
+        buffers: None,
     }
 }
 

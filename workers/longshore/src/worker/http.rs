@@ -70,8 +70,8 @@ impl From<PairStatus> for PairLag {
     }
 }
 
-/// Serves the pages until the runtime ends.
-pub(crate) fn serve(listener: TcpListener, pages: Pages) {
+/// Serves the pages and the console until the runtime ends.
+pub(crate) fn serve(listener: TcpListener, pages: Pages, console: Router) {
     let router = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -82,7 +82,8 @@ pub(crate) fn serve(listener: TcpListener, pages: Pages) {
         .route("/scale", get(scale))
         .route("/version", get(version))
         .route("/config", get(config))
-        .with_state(Arc::new(pages));
+        .with_state(Arc::new(pages))
+        .merge(console);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the status pages ended");

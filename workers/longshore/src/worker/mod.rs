@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::{Run, VERSION};
 use crate::commands::check;
+use crate::console;
 use crate::exit::{End, Exit, code_of};
 use crate::fleet;
 use crate::output::Output;
@@ -285,7 +286,7 @@ async fn listen(
         scale,
         config: loaded.dump(DumpFormat::Yaml),
     };
-    http::serve(listener, pages);
+    http::serve(listener, pages, console::router(loaded, bound));
     tracing::info!(%bound, "status pages at /livez, /readyz, /lag, /fleet, /scale, /metrics");
     Ok(Some(bound.port()))
 }

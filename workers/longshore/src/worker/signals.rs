@@ -5,8 +5,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{End, Exit};
 
-/// Resolves at the first SIGTERM or SIGINT.
+/// Resolves at the first SIGTERM or SIGINT, and says which in the log.
 pub(crate) async fn stop() {
+    let name = received().await;
+    tracing::info!("{name}: stopping");
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+pub(crate) async fn received() -> &'static str {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -15,8 +21,8 @@ pub(crate) async fn stop() {
     };
     // Both are cancel-safe: a signal that is not taken here has nobody else to take it.
     tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
     }
 }
 

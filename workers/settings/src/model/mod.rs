@@ -43,7 +43,7 @@ pub use scale::ScaleOptions;
 pub(crate) use secret::holds_user;
 pub use secret::{REDACTED, Secret, is_secret_name};
 pub(crate) use service::LISTEN_FORMAT;
-pub use service::{HttpOptions, Level, Listen, LogFormat, TelemetryOptions, Traces};
+pub use service::{ConsoleOptions, HttpOptions, Level, Listen, LogFormat, TelemetryOptions, Traces};
 pub use sink::{SinkEntry, SinkKind, TopicFormat, TopicSinkOptions};
 pub use step::StepOptions;
 
@@ -101,7 +101,7 @@ pub struct Pipeline {
     /// Bounds on memory and time.
     #[serde(default)]
     pub limits: LimitOptions,
-    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    /// Where `/livez`, `/readyz`, `/metrics` and the console are served.
     #[serde(default)]
     pub http: HttpOptions,
     /// How many pods the fleet is to have, for `/scale` and `longshore scaler`.

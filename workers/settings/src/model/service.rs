@@ -8,13 +8,35 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Where `/livez`, `/readyz` and `/metrics` are served.
+use super::Secret;
+
+/// Where `/livez`, `/readyz`, `/metrics` and the console are served.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpOptions {
     /// An address such as `127.0.0.1:8080`, port 0 for a free one, or `off`. The default answers this machine alone,
     /// since metrics name topics; the image sets `LONGSHORE_HTTP__LISTEN=0.0.0.0:8080`, as a pod's probes come from outside.
     pub listen: Listen,
+    /// The console, a web page at `/`.
+    pub console: ConsoleOptions,
+}
+
+/// The console: a web page that shows the fleet and its dead letters, and with a token sends letters again.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsoleOptions {
+    /// Whether the page and its `/api` are served.
+    pub enabled: bool,
+    /// Who sends it may read payloads as they are, and send letters again; nobody may when it is left out. At least 16 visible
+    /// ASCII characters. Write `${file:/path}` or `${NAME}` rather than the token itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+}
+
+impl Default for ConsoleOptions {
+    fn default() -> Self {
+        Self { enabled: true, token: None }
+    }
 }
 
 /// An address to listen on.

@@ -8,6 +8,7 @@ mod names;
 mod objects;
 mod scale;
 mod schemas;
+mod service;
 mod sinks;
 mod steps;
 
@@ -47,6 +48,7 @@ pub(crate) fn check(
     sinks::check(&mut context);
     flow::check(&mut context);
     scale::check(&mut context);
+    service::check(&mut context);
     memory::check(&mut context);
     context.findings
 }

@@ -86,3 +86,29 @@ fn a_secret_in_an_override_is_in_no_report() {
     let report = load(Sources::text("f", GOOD).environment(environment)).unwrap_err();
     assert!(!report.render(false).contains("hunter2"), "{}", report.render(false));
 }
+
+/// Bad input: tokens of the console that are short, long, or cannot stand in a header. Guarantee: refused, and never shown.
+#[test]
+fn a_token_that_is_none_is_refused() {
+    let with = |token: &str| Sources::text("f", GOOD).set([format!("http.console.token={token}")]);
+    for token in [
+        PLANTED.to_owned(),
+        format!("{PLANTED} {PLANTED}"),
+        format!("{PLANTED}-\u{e4}\u{e4}"),
+        PLANTED.repeat(40),
+    ] {
+        let report = load(with(&token)).unwrap_err().render(false);
+        assert!(
+            report.contains("16 to 512 visible ASCII characters") && !report.contains(PLANTED),
+            "{report}"
+        );
+    }
+    let loaded = load(with("planted-hunter2-long-enough")).unwrap();
+    assert!(!loaded.dump(DumpFormat::Yaml).contains(PLANTED) && !format!("{loaded:?}").contains(PLANTED));
+    let other = load(Sources::text("f", GOOD)).unwrap();
+    assert_eq!(
+        loaded.fingerprint(),
+        other.fingerprint(),
+        "what is served is no part of what is done with records"
+    );
+}

@@ -19,18 +19,62 @@ const INDENT: &str = "  ";
 
 /// A payload as lines.
 pub(crate) fn shown(payload: Option<&[u8]>, view: View) -> String {
+    shown_within(payload, view, usize::MAX)
+}
+
+/// How much larger a payload may be than what is shown of it to be read as JSON at all.
+const READ_FACTOR: usize = 8;
+/// What stands where the rest is left out.
+const REST: &str = "\u{2026} (the rest is left out)";
+
+/// The first bytes of a payload as lines, about `most` of them.
+pub(crate) fn shown_within(payload: Option<&[u8]>, view: View, most: usize) -> String {
     let Some(payload) = payload else { return "(null: a tombstone)".to_owned() };
+    if payload.len() > most.saturating_mul(READ_FACTOR) {
+        return match view {
+            View::Masked => format!("<{} bytes, too many to lay out here>", payload.len()),
+            View::Raw => text_within(payload, most),
+        };
+    }
     match (json::parse(payload, &Limits::default()), view) {
         (Ok(value), view) => {
             let mut out = String::new();
-            lay_out(&value, view, 0, &mut out);
-            out
+            lay_out(&value, Look { view, most }, 0, &mut out);
+            cut(out, most)
         }
         (Err(failure), View::Masked) => {
             format!("<{} bytes, no JSON ({})>", payload.len(), failure.reason)
         }
-        (Err(_), View::Raw) => text(payload),
+        (Err(_), View::Raw) => text_within(payload, most),
     }
+}
+
+/// Bytes of a key or header, about `most` of them.
+pub(crate) fn small_within(bytes: Option<&[u8]>, view: View, most: usize) -> String {
+    match (bytes, view) {
+        (Some(bytes), View::Raw) => text_within(bytes, most),
+        (bytes, view) => small(bytes, view),
+    }
+}
+
+fn text_within(bytes: &[u8], most: usize) -> String {
+    if bytes.len() <= most {
+        return text(bytes);
+    }
+    // The cut may lie inside a letter, which would make the whole look like no text.
+    let letter = |at: &usize| bytes[*at] & 0b1100_0000 != 0b1000_0000;
+    let end = (most.saturating_sub(3)..=most).rev().find(letter).unwrap_or(most);
+    text(&bytes[..end]) + REST
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('\n');
+        text.push_str(REST);
+    }
+    text
 }
 
 /// Bytes as text without control characters but line ends; what is no UTF-8 as hexadecimal digits.
@@ -60,16 +104,23 @@ pub(crate) fn small(bytes: Option<&[u8]>, view: View) -> String {
     }
 }
 
-fn lay_out(value: &Value, view: View, depth: usize, out: &mut String) {
+/// What is laid out of a payload, and how much.
+#[derive(Clone, Copy)]
+struct Look {
+    view: View,
+    most: usize,
+}
+
+fn lay_out(value: &Value, look: Look, depth: usize, out: &mut String) {
     match value {
         Value::Object(map) if !map.is_empty() => {
             let entries = map.iter().map(|(name, value)| (Some(name), value));
-            block('{', '}', entries, view, depth, out);
+            block('{', '}', entries, look, depth, out);
         }
         Value::Array(values) if !values.is_empty() => {
-            block('[', ']', values.iter().map(|value| (None, value)), view, depth, out);
+            block('[', ']', values.iter().map(|value| (None, value)), look, depth, out);
         }
-        value => leaf(value, view, out),
+        value => leaf(value, look.view, out),
     }
 }
 
@@ -77,19 +128,22 @@ fn block<'a>(
     open: char,
     close: char,
     entries: impl Iterator<Item = (Option<&'a str>, &'a Value)>,
-    view: View,
+    look: Look,
     depth: usize,
     out: &mut String,
 ) {
     out.push(open);
     for (place, (name, value)) in entries.enumerate() {
+        if out.len() > look.most {
+            return;
+        }
         out.push_str(if place == 0 { "\n" } else { ",\n" });
         out.push_str(&INDENT.repeat(depth + 1));
         if let Some(name) = name {
             json_text(&Value::from(name), out);
             out.push_str(": ");
         }
-        lay_out(value, view, depth + 1, out);
+        lay_out(value, look, depth + 1, out);
     }
     out.push('\n');
     out.push_str(&INDENT.repeat(depth));
@@ -140,6 +194,29 @@ mod tests {
         assert!(raw.contains("\"mail\": \"a@b.example\"") && raw.contains("\"age\": 42"), "{raw}");
         assert_eq!(shown(Some(b"\x1b[2Jx\ny"), View::Raw), "\\u{1b}[2Jx\ny");
         assert_eq!(shown(Some(b"\xff\x00"), View::Raw), "0xff00");
+    }
+
+    /// Bad input: payloads of a megabyte, as JSON, as text, and in letters of several bytes. Guarantee: what is shown is bounded, is
+    /// still text, and says that something is left out.
+    #[test]
+    fn what_is_shown_is_bounded() {
+        let numbers = format!("[{}1]", "1,".repeat(500_000));
+        let texts = format!("[{}\"\"]", "\"\u{e4}\",".repeat(20_000));
+        for (payload, view) in [
+            (&numbers, View::Raw),
+            (&texts, View::Raw),
+            (&texts, View::Masked),
+            (&"\u{20ac}".repeat(400_000), View::Raw),
+        ] {
+            for most in 1_000..1_004 {
+                let shown = shown_within(Some(payload.as_bytes()), view, most);
+                assert!(shown.len() <= 1_100 && shown.ends_with(REST) && !shown.starts_with("0x"), "{shown}");
+            }
+        }
+        let masked = shown_within(Some(numbers.as_bytes()), View::Masked, 1_000);
+        assert_eq!(masked, "<1000003 bytes, too many to lay out here>");
+        assert_eq!(small_within(Some(b"user-7"), View::Raw, 4), format!("user{REST}"));
+        assert_eq!(small_within(Some(b"user-7"), View::Masked, 4), "<6 bytes>");
     }
 
     #[test]

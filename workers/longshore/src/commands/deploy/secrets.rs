@@ -187,6 +187,8 @@ fn written_out(loaded: &Loaded, sets: &[String]) -> Result<(), End> {
     let mut fields = Vec::new();
     fields.extend(sasl.then(|| "kafka.security.sasl.password".to_owned()));
     fields.extend(key.then(|| "kafka.security.tls.key_password".to_owned()));
+    let token = pipeline.http.console.token.is_some();
+    fields.extend(token.then(|| "http.console.token".to_owned()));
     let client = pipeline.kafka.client.keys().filter(|name| is_secret_name(name));
     fields.extend(client.map(|name| format!("kafka.client.{name}")));
     for (index, sink) in pipeline.sinks.iter().enumerate() {

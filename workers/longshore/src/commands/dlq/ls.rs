@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use longshore_core::journal::Marks;
 use longshore_core::letter::LetterKind;
 use serde::Serialize;
 use serde_json::json;
@@ -18,7 +19,9 @@ use crate::output::{Output, counted, grouped};
 /// The most groups that are told apart; the others are counted together.
 const GROUPS_MAX: usize = 10_000;
 /// The name of what lies beyond.
-const OTHERS: &str = "(others)";
+pub(super) const OTHERS: &str = "(others)";
+/// The name of the letters that say nothing there.
+pub(super) const NONE: &str = "(none)";
 /// The widest name in a table of 80 columns with a count and two times.
 const NAME_WIDTH: usize = 26;
 /// How many bytes of lines are gathered before they are written.
@@ -29,20 +32,32 @@ pub(crate) fn run(arguments: &Ls, output: &Output) -> Result<(), End> {
     let handled = scope.handled(output)?;
     if output.format() == Format::Ndjson {
         let mut lines = Lines { output, bytes: Vec::new() };
-        let totals = scan(&scope.options, &scope.topics, &handled, output, &mut |found| lines.take(found))?;
+        let totals = scan(&scope, &handled, output, &mut |found| lines.take(found))?;
         lines.flush();
-        return told(&scope, totals, output);
+        told(&scope, totals, output);
+        return Ok(());
     }
-    let mut groups = Groups::new(arguments.by);
-    let totals = scan(&scope.options, &scope.topics, &handled, output, &mut |found| {
-        groups.take(found);
-        Ok(())
-    })?;
-    let rows = groups.rows();
+    let (rows, totals) = groups(&scope, &handled, arguments.by, output)?;
     output.rows(&[title(arguments.by), "OPEN", "FIRST", "LAST"], &rows, |row| {
         vec![cut(&row.value), row.open.to_string(), when::shown(row.first_ms), when::shown(row.last_ms)]
     })?;
-    told(&scope, totals, output)
+    told(&scope, totals, output);
+    Ok(())
+}
+
+/// Open letters counted in groups, the largest first; hours in their order.
+pub(super) fn groups(
+    scope: &Scope,
+    handled: &Marks,
+    by: By,
+    output: &Output,
+) -> Result<(Vec<Row>, Totals), End> {
+    let mut groups = Groups::new(by);
+    let totals = scan(scope, handled, output, &mut |found| {
+        groups.take(found);
+        Ok(())
+    })?;
+    Ok((groups.rows(), totals))
 }
 
 fn title(by: By) -> &'static str {
@@ -65,7 +80,8 @@ fn cut(name: &str) -> String {
     format!("\u{2026}{end}")
 }
 
-fn told(scope: &Scope, totals: Totals, output: &Output) -> Result<(), End> {
+/// Says how many letters there are, and what is not certain about it.
+pub(super) fn told(scope: &Scope, totals: Totals, output: &Output) {
     let topics = match scope.topics.as_slice() {
         [topic] => topic.clone(),
         topics => counted(topics.len() as u64, "topic"),
@@ -86,13 +102,12 @@ fn told(scope: &Scope, totals: Totals, output: &Output) -> Result<(), End> {
     if totals.overfull {
         output.note("there are too many letters to tell all copies: some may count twice");
     }
-    Ok(())
 }
 
 /// A group as it is printed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Row {
-    value: String,
+pub(super) struct Row {
+    pub(super) value: String,
     open: u64,
     first_ms: i64,
     last_ms: i64,
@@ -152,7 +167,7 @@ impl Groups {
             let hours = name.try_into().map(i64::from_be_bytes).unwrap_or(-1);
             (name, when::hour(hours.saturating_mul(3_600_000)))
         } else if name.is_empty() {
-            (name, "(none)".to_owned())
+            (name, NONE.to_owned())
         } else {
             (name, words(name, 128))
         };
@@ -173,7 +188,28 @@ impl Groups {
     }
 }
 
-/// Open letters one by one, as JSON lines without key, payload and own headers.
+/// A letter in a list: without key, payload and own headers.
+pub(super) fn line(found: &Found<'_>) -> serde_json::Value {
+    let (record, letter) = (&found.record, &found.letter);
+    let ours = letter.kind() == LetterKind::Longshore;
+    json!({
+        "id": format!("{}/{}/{}", found.topic, record.partition(), record.offset()),
+        "time_ms": record.timestamp_ms(),
+        "kind": letter.kind().word(),
+        "origin": found.place.map(|place| place.to_origin().to_string()),
+        "replays": found.replays,
+        "replayed": found.letter.replayed(),
+        "reason": words(letter.reason(), 128),
+        "at": words(letter.at(), 128),
+        // Others' messages often quote the payload.
+        "detail": ours.then(|| words(letter.detail(), 512)),
+        "version": words(letter.pipeline(), 128),
+        "payload_bytes": record.value().map(<[u8]>::len),
+        "payload_omitted": letter.is_without_payload(),
+    })
+}
+
+/// Open letters one by one, as JSON lines.
 struct Lines<'a> {
     output: &'a Output,
     bytes: Vec<u8>,
@@ -184,24 +220,8 @@ impl Lines<'_> {
         if found.state != State::Open {
             return Ok(());
         }
-        let (record, letter) = (&found.record, &found.letter);
-        let ours = letter.kind() == LetterKind::Longshore;
-        let line = json!({
-            "id": format!("{}/{}/{}", found.topic, record.partition(), record.offset()),
-            "time_ms": record.timestamp_ms(),
-            "kind": letter.kind().word(),
-            "origin": found.place.map(|place| place.to_origin().to_string()),
-            "replays": found.replays,
-            "replayed": found.letter.replayed(),
-            "reason": words(letter.reason(), 128),
-            "at": words(letter.at(), 128),
-            // Others' messages often quote the payload.
-            "detail": ours.then(|| words(letter.detail(), 512)),
-            "version": words(letter.pipeline(), 128),
-            "payload_bytes": record.value().map(<[u8]>::len),
-            "payload_omitted": letter.is_without_payload(),
-        });
-        serde_json::to_writer(&mut self.bytes, &line).map_err(|error| End::new(Exit::Internal, error))?;
+        serde_json::to_writer(&mut self.bytes, &line(found))
+            .map_err(|error| End::new(Exit::Internal, error))?;
         self.bytes.push(b'\n');
         if self.bytes.len() >= LINES_BYTES {
             self.flush();

@@ -8,6 +8,7 @@ use longshore_core::letter::Place;
 use longshore_kafka::{Admin, retry_topic};
 
 use super::held::Held;
+use super::ls::{NONE, OTHERS};
 use super::scan::scan;
 use super::scope::Scope;
 use crate::commands::common::choose::{Choice, LetterItem};
@@ -16,6 +17,8 @@ use crate::commands::common::words;
 use crate::exit::End;
 use crate::output::Output;
 
+/// The most reasons that are told apart: another tool's may be as many as its letters.
+const REASONS_MAX: usize = 1_000;
 /// How many failures of a transform or a condition are spelled out.
 const FAILURES_SHOWN: usize = 20;
 
@@ -115,7 +118,7 @@ impl Plan {
         output: &Output,
     ) -> Result<Self, End> {
         let mut plan = Self::default();
-        let totals = scan(&scope.options, &scope.topics, handled, output, &mut |found| {
+        let totals = scan(scope, handled, output, &mut |found| {
             plan.take(found, rules);
             Ok(())
         })?;
@@ -146,8 +149,10 @@ impl Plan {
         }
         self.counts.selected += 1;
         let reason = words(found.letter.reason(), 128);
-        let reason = if reason.is_empty() { "(none)".to_owned() } else { reason };
-        *self.counts.by_reason.entry(reason).or_default() += 1;
+        let reason = if reason.is_empty() { NONE.to_owned() } else { reason };
+        let reasons = &mut self.counts.by_reason;
+        let full = reasons.len() >= REASONS_MAX && !reasons.contains_key(&reason);
+        *reasons.entry(if full { OTHERS.to_owned() } else { reason }).or_default() += 1;
         self.selected.insert(found.topic, found.record.partition(), found.record.offset());
     }
 

@@ -26,58 +26,131 @@ use crate::exit::{End, Exit};
 use crate::output::{Output, counted, grouped};
 
 pub(super) fn start(arguments: &ReplayStart, output: &Output) -> Result<(), End> {
-    let choice = Choice::of(&arguments.filter, &arguments.reason)?;
-    let (pairs, transform) = transform(arguments, output)?;
+    let wanted = Wanted::of(arguments, output)?;
     let scope = Scope::of(&arguments.topics, output)?;
-    let target = target(&scope, &arguments.to)?;
-    let journal = scope.journal(output)?;
-    refuse_while_open(&journal, &scope, Some(&arguments.topics.connection))?;
-    let sending = Sending {
-        target: &target,
-        transform: transform.as_ref(),
-        max_replays: arguments.max_replays,
-        inputs: Inputs::of(&scope)?,
-        held: Held::of(scope.pipeline()?, output),
-    };
-    let rules = Rules { choice: &choice, sending: Some(sending) };
-    let plan = Plan::make(&scope, &journal.all_handled(), &rules, output)?;
-    let Some(sending) = rules.sending else { return Ok(()) };
-    show(&plan, &scope, arguments, &sending, output)?;
-    for topic in plan.targets.keys() {
-        kafka::require_topic(&scope.options, topic)?;
-    }
-    if plan.counts.transform_failed > 0 && !arguments.skip_failures {
-        let failed = counted(plan.counts.transform_failed, "letter");
-        let words =
-            format!("the transform fails on {failed}; nothing was sent\n  next: mend it, or --skip-failures");
-        return Err(End::new(Exit::Data, words));
-    }
-    if plan.selected.is_empty() && plan.held.is_empty() {
+    let planned = Planned::make(wanted, arguments, &scope, Some(&arguments.topics.connection), output)?;
+    show(&planned, &scope, arguments, output)?;
+    planned.sendable(&scope, arguments)?;
+    if planned.is_empty() {
         output.note("nothing to send");
         return Ok(());
     }
-    let question = format!("Send {}?", counted(plan.counts.selected, "letter"));
+    let question = format!("Send {}?", counted(planned.plan.counts.selected, "letter"));
     if ask(arguments.consent, &question)? == Answer::Leave {
         output.note("nothing was sent");
         return Ok(());
     }
-    let mut run = new_run(RunKind::Replay, choice.filter(), &scope.topics, plan.counts.clone());
-    run.sent_behind = plan.targets.keys().map(|topic| (topic.clone(), Vec::new())).collect();
-    run.target = Some(target);
-    run.transform = pairs;
-    run.rate = arguments.rate;
-    let sender = begin(&scope, run, plan, transform, output)?;
+    let run = planned.run(&scope, arguments);
+    let sender = begin(&scope, run, planned, stop_at_signals, output)?;
     finish(sender, &arguments.topics.connection, output)
 }
 
+/// What was typed, before anything is asked of a broker.
+pub(super) struct Wanted {
+    choice: Choice,
+    pairs: Pairs,
+    transform: Option<Transform>,
+}
+
+impl Wanted {
+    pub(super) fn of(arguments: &ReplayStart, output: &Output) -> Result<Self, End> {
+        let choice = Choice::of(&arguments.filter, &arguments.reason)?;
+        let (pairs, transform) = transform(arguments, output)?;
+        Ok(Self { choice, pairs, transform })
+    }
+}
+
+/// A replay that is planned; nothing is sent, and nothing noted.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    wanted: Wanted,
+    target: Target,
+    /// Whether a ledger could be asked what it holds.
+    ledger_read: bool,
+}
+
+impl Planned {
+    /// Goes over all letters. `connection` is how the pipeline was typed, for what is said of a replay that is not finished.
+    pub(super) fn make(
+        wanted: Wanted,
+        arguments: &ReplayStart,
+        scope: &Scope,
+        connection: Option<&Connection>,
+        output: &Output,
+    ) -> Result<Self, End> {
+        let target = target(scope, &arguments.to)?;
+        let journal = scope.journal(output)?;
+        refuse_while_open(&journal, scope, connection)?;
+        let held = Held::of(scope.pipeline()?, output);
+        let ledger_read = held.is_some();
+        let sending = Sending {
+            target: &target,
+            transform: wanted.transform.as_ref(),
+            max_replays: arguments.max_replays,
+            inputs: Inputs::of(scope)?,
+            held,
+        };
+        let rules = Rules { choice: &wanted.choice, sending: Some(sending) };
+        let plan = Plan::make(scope, &journal.all_handled(), &rules, output)?;
+        Ok(Self { plan, wanted, target, ledger_read })
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.plan.selected.is_empty() && self.plan.held.is_empty()
+    }
+
+    /// Whether it can be sent as it is.
+    pub(super) fn sendable(&self, scope: &Scope, arguments: &ReplayStart) -> Result<(), End> {
+        for topic in self.plan.targets.keys() {
+            kafka::require_topic(&scope.options, topic)?;
+        }
+        if self.plan.counts.transform_failed > 0 && !arguments.skip_failures {
+            let failed = counted(self.plan.counts.transform_failed, "letter");
+            let words = format!(
+                "the transform fails on {failed}; nothing was sent\n  next: mend it, or --skip-failures"
+            );
+            return Err(End::new(Exit::Data, words));
+        }
+        Ok(())
+    }
+
+    /// The run that would send it.
+    pub(super) fn run(&self, scope: &Scope, arguments: &ReplayStart) -> Run {
+        let filter = self.wanted.choice.filter();
+        let mut run = new_run(RunKind::Replay, filter, &scope.topics, self.plan.counts.clone());
+        run.sent_behind = self.plan.targets.keys().map(|topic| (topic.clone(), Vec::new())).collect();
+        run.target = Some(self.target.clone());
+        run.transform = self.wanted.pairs.clone();
+        run.rate = arguments.rate;
+        run
+    }
+
+    /// For programs.
+    pub(super) fn json(&self, rate: Option<u64>) -> serde_json::Value {
+        let plan = &self.plan;
+        json!({
+            "counts": plan.counts,
+            "targets": plan.targets,
+            "rate": rate,
+            "idempotent": self.target == Target::Retry,
+            "ledger_read": self.ledger_read,
+            "transform_failures": plan.transform_failures,
+            "condition_failed": plan.condition_failed,
+            "condition_failures": plan.condition_failures,
+        })
+    }
+}
+
 /// Notes the run and its letters before the first is sent.
-fn begin<'a>(
+pub(super) fn begin<'a>(
     scope: &'a Scope,
     mut run: Run,
-    plan: Plan,
-    transform: Option<Transform>,
+    planned: Planned,
+    stop: impl FnOnce() -> Result<Arc<AtomicBool>, End>,
     output: &'a Output,
 ) -> Result<Sender<'a>, End> {
+    let Planned { plan, wanted, .. } = planned;
     let runtime = runtime()?;
     let writer = Writer::open(&scope.options, &scope.journal_topic().unwrap_or_default())?;
     let inputs = Inputs::of(scope)?;
@@ -90,13 +163,13 @@ fn begin<'a>(
     Ok(Sender {
         options: &scope.options,
         inputs,
-        transform,
+        transform: wanted.transform,
         writer,
         runtime,
         run,
         selected: plan.selected,
         handled: plan.held,
-        stop: stop_at_signals()?,
+        stop: stop()?,
         spans: Spans::start(output),
         output,
     })
@@ -188,6 +261,22 @@ fn take_over(run: &mut Run, rate: Option<u64>) {
 
 fn finish(mut sender: Sender<'_>, connection: &Connection, output: &Output) -> Result<(), End> {
     let resume = format!("longshore dlq replay resume{} {}", typed(connection), sender.run.id);
+    let (outcome, words) = send(&mut sender, &resume)?;
+    if output.format() != Format::Table {
+        output.json(&sender.run)?;
+    }
+    match outcome {
+        Outcome::Done if sender.run.counts.refused == 0 => {
+            output.note(words);
+            Ok(())
+        }
+        Outcome::Done => Err(End::new(Exit::Data, words)),
+        Outcome::Stopped | Outcome::Relieved(_) => Err(End::new(Exit::Temporary, words)),
+    }
+}
+
+/// Sends what is left, and says what came of it; `resume` is how one goes on.
+pub(super) fn send(sender: &mut Sender<'_>, resume: &str) -> Result<(Outcome, String), End> {
     let sent = sender.send();
     let lost = std::mem::replace(&mut sender.spans, Spans::none()).finish();
     let outcome = sent.map_err(|end| {
@@ -198,18 +287,7 @@ fn finish(mut sender: Sender<'_>, connection: &Connection, output: &Output) -> R
         let keys = places(&sender.selected);
         sender.writer.blocks(&sender.runtime, &sender.run.id, Which::Selected, &Marks::default(), &keys)?;
     }
-    if output.format() != Format::Table {
-        output.json(&sender.run)?;
-    }
-    let words = told(&sender.run, outcome, &lost.to_string(), &resume);
-    match outcome {
-        Outcome::Done if sender.run.counts.refused == 0 => {
-            output.note(words);
-            Ok(())
-        }
-        Outcome::Done => Err(End::new(Exit::Data, words)),
-        Outcome::Stopped | Outcome::Relieved(_) => Err(End::new(Exit::Temporary, words)),
-    }
+    Ok((outcome, told(&sender.run, outcome, &lost.to_string(), resume)))
 }
 
 pub(super) fn find<'a>(journal: &'a Journal, id: &str) -> Result<&'a Run, End> {
@@ -296,26 +374,11 @@ fn compiled<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<T
 }
 
 /// The plan, for people on standard output; as one JSON document for programs that only want to know.
-fn show(
-    plan: &Plan,
-    scope: &Scope,
-    arguments: &ReplayStart,
-    sending: &Sending<'_>,
-    output: &Output,
-) -> Result<(), End> {
-    let idempotent = *sending.target == Target::Retry;
+fn show(planned: &Planned, scope: &Scope, arguments: &ReplayStart, output: &Output) -> Result<(), End> {
+    let plan = &planned.plan;
     if output.format() != Format::Table {
         if arguments.consent.dry_run {
-            output.json(&json!({
-                "counts": plan.counts,
-                "targets": plan.targets,
-                "rate": arguments.rate,
-                "idempotent": idempotent,
-                "ledger_read": sending.held.is_some(),
-                "transform_failures": plan.transform_failures,
-                "condition_failed": plan.condition_failed,
-                "condition_failures": plan.condition_failures,
-            }))?;
+            output.json(&planned.json(arguments.rate))?;
         }
         return Ok(());
     }
@@ -340,13 +403,13 @@ fn show(
         None => line("rate", "as fast as the broker takes them".to_owned()),
     }
     told_refused(plan, arguments, line);
-    match (&sending.held, plan.counts.already_held) {
-        (None, _) => line("ledger", "cannot be read from here: what is already held is not known".to_owned()),
-        (Some(_), held) => {
-            line("ledger", format!("already held: {} (not sent, noted as handled)", grouped(held)))
-        }
+    if planned.ledger_read {
+        let held = grouped(plan.counts.already_held);
+        line("ledger", format!("already held: {held} (not sent, noted as handled)"));
+    } else {
+        line("ledger", "cannot be read from here: what is already held is not known".to_owned());
     }
-    if idempotent {
+    if planned.target == Target::Retry {
         line("repeats", "the same records again: what the ledger holds is dropped".to_owned());
     } else {
         line("repeats", "NOT idempotent: each becomes a new record with an origin of its own,".to_owned());

@@ -5,8 +5,9 @@ use std::time::Duration;
 use longshore_core::RunSet;
 use longshore_core::journal::Marks;
 use longshore_core::letter::{LetterRef, Place, Seen};
-use longshore_kafka::{KafkaOptions, ReadFrom, ReadUntil, Reader, RecordView};
+use longshore_kafka::{ReadFrom, ReadUntil, Reader, RecordView};
 
+use super::scope::Scope;
 use crate::commands::common::found::{Found, State};
 use crate::commands::common::watch::Watch;
 use crate::exit::End;
@@ -29,15 +30,14 @@ pub(super) struct Totals {
 
 /// Goes over all letters of these topics; `each` may end it by an error.
 pub(super) fn scan(
-    options: &KafkaOptions,
-    topics: &[String],
+    scope: &Scope,
     handled: &Marks,
     output: &Output,
     each: &mut dyn FnMut(&Found<'_>) -> Result<(), End>,
 ) -> Result<Totals, End> {
-    let mut pass = Pass { seen: Seen::default(), totals: Totals::default(), ended: None };
-    for topic in topics {
-        let mut reader = Reader::open(options, topic, ReadFrom::Start, ReadUntil::EndNow)?;
+    let mut pass = Pass { seen: scope.seen(), totals: Totals::default(), ended: None };
+    for topic in &scope.topics {
+        let mut reader = Reader::open(&scope.options, topic, ReadFrom::Start, ReadUntil::EndNow)?;
         let marks: Vec<(i32, RunSet)> =
             handled.partitions(topic).map(|(partition, runs)| (partition, runs.clone())).collect();
         pass.topic(&mut reader, topic, &marks, output, each)?;

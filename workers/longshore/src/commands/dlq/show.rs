@@ -32,10 +32,8 @@ pub(crate) fn run(arguments: &Show, output: &Output) -> Result<(), End> {
         None if scope.pipeline.is_none() => scope.topics = vec![id.topic.clone()],
         None => {}
     }
-    let (topic, record, later) = find(&scope, &id, output)?;
-    let journal = scope.journal(output)?;
     let view = if arguments.raw { View::Raw } else { View::Masked };
-    let letter = Letter { topic, record, later, view };
+    let (letter, journal) = look(&scope, &id, view, Room::ALL, output)?;
     match output.format() {
         Format::Table => letter.print(&journal, output),
         Format::Json => output.json(&letter.json(&journal))?,
@@ -47,9 +45,37 @@ pub(crate) fn run(arguments: &Show, output: &Output) -> Result<(), End> {
     Ok(())
 }
 
+/// A letter, and the journal that says what was done with it.
+pub(super) fn look(
+    scope: &Scope,
+    id: &Id,
+    view: View,
+    room: Room,
+    output: &Output,
+) -> Result<(Letter, Journal), End> {
+    let (topic, record, later) = find(scope, id, output)?;
+    Ok((Letter { topic, record, later, view, room }, scope.journal(output)?))
+}
+
+/// How much of a letter is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// Bytes of the payload, about.
+    pub(super) payload: usize,
+    /// Bytes of the key and of each header, about.
+    pub(super) small: usize,
+    /// Headers of the record's own.
+    pub(super) headers: usize,
+}
+
+impl Room {
+    /// All of it.
+    const ALL: Self = Self { payload: usize::MAX, small: usize::MAX, headers: usize::MAX };
+}
+
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Id {
+pub(super) struct Id {
     topic: String,
     partition: i32,
     offset: i64,
@@ -58,7 +84,7 @@ struct Id {
 }
 
 impl Id {
-    fn parse(text: &str) -> Result<Self, End> {
+    pub(super) fn parse(text: &str) -> Result<Self, End> {
         let wrong = || {
             let words = "expected TOPIC/PARTITION/OFFSET of a letter, or of the record it was made from";
             End::new(Exit::Usage, format!("{text}: {words}"))
@@ -135,12 +161,14 @@ fn at(scope: &Scope, id: &Id) -> Result<ReadRecord, End> {
     }
 }
 
-struct Letter {
+/// A letter as people see it.
+pub(super) struct Letter {
     topic: String,
     record: ReadRecord,
     /// Earlier letters of the same record.
     later: usize,
     view: View,
+    room: Room,
 }
 
 impl Letter {
@@ -234,19 +262,22 @@ impl Letter {
         }
     }
 
-    fn json(&self, journal: &Journal) -> serde_json::Value {
+    pub(super) fn json(&self, journal: &Journal) -> serde_json::Value {
         let head = self.head();
         let said = head.headers().ok().flatten();
-        let payload = value::shown(self.record.value.as_deref(), self.view);
+        let payload = value::shown_within(self.record.value.as_deref(), self.view, self.room.payload);
+        let small = |bytes| value::small_within(bytes, self.view, self.room.small);
         let own: Vec<_> = self
             .own_headers()
-            .map(|(name, value)| json!({"name": name, "value": value::small(value, self.view)}))
+            .take(self.room.headers)
+            .map(|(name, value)| json!({"name": name, "value": small(value)}))
             .collect();
         let code = words(head.reason(), 128);
         json!({
             "id": self.id(),
             "kind": head.kind().word(),
             "handled_by": self.handled(journal).map(|run| run.id.clone()),
+            "state": state(self.handled(journal)),
             "time_ms": self.record.timestamp_ms,
             "origin": said.as_ref().map(|said| said.origin.to_string()),
             "origin_timestamp_ms": said.as_ref().map(|said| said.origin_timestamp_ms),
@@ -260,7 +291,7 @@ impl Letter {
             "at": words(head.at(), 128),
             "detail": self.detail(),
             "version": words(head.pipeline(), 128),
-            "key": value::small(self.record.key.as_deref(), self.view),
+            "key": small(self.record.key.as_deref()),
             "headers": own,
             "payload": payload,
             "payload_bytes": self.record.value.as_ref().map(Vec::len),

@@ -102,7 +102,7 @@ fn plan(scope: &Scope, admin: &Admin, handled: &Marks, output: &Output) -> Resul
         }
     }
     let mut copies = Marks::default();
-    scan(&scope.options, &scope.topics, handled, output, &mut |found| {
+    scan(scope, handled, output, &mut |found| {
         let (partition, offset) = (found.record.partition(), found.record.offset());
         match found.state {
             State::Open => {

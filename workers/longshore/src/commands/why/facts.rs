@@ -2,7 +2,7 @@
 
 use longshore_core::headers::LetterHeaders;
 use longshore_core::journal::Run;
-use longshore_core::letter::LetterRef;
+use longshore_core::letter::{LetterKind, LetterRef};
 use longshore_core::metadata::Metadata;
 use longshore_core::pair::Position;
 use longshore_core::retry::lane_start;
@@ -16,7 +16,7 @@ use longshore_sinks::verify::{self, SinkFile};
 
 use super::computed::{self, Computed};
 use super::record_at;
-use crate::commands::common::journal;
+use crate::commands::common::{journal, value};
 use crate::commands::retry::pass;
 use crate::exit::End;
 use crate::output::Output;
@@ -142,7 +142,11 @@ fn of_origin(
                 && place.partition == origin.partition.0
                 && place.offset == origin.offset.0
         });
-        if same && let Ok(Some(said)) = letter.headers() {
+        if same && let Ok(Some(mut said)) = letter.headers() {
+            // Others' messages often quote the payload; `dlq show --raw` shows them.
+            if letter.kind() != LetterKind::Longshore {
+                said.detail = value::small(Some(letter.detail()), value::View::Masked);
+            }
             each(&record, said);
         }
     })

@@ -15,6 +15,7 @@ use longshore_kafka::{
 use longshore_settings::Pipeline;
 
 use self::facts::Facts;
+use self::told::{Show, Told};
 use crate::cli::Format;
 use crate::cli::why::Why;
 use crate::commands::common::journal::unanswered;
@@ -29,11 +30,8 @@ pub(crate) fn run(arguments: &Why, output: &Output) -> Result<(), End> {
     let asked = place(&arguments.id)?;
     let why = "it says where its records can be";
     let (loaded, options) = connection::pipeline(&arguments.connection, why, output)?;
-    let pipeline = &loaded.pipeline;
-    let admin = Admin::new(&options)?;
-    let (origin, of) = origin(&asked, pipeline, &options, &admin)?;
-    let facts = Facts::gather(&origin, pipeline, &options, &admin, output)?;
-    let told = told::Told::of(&origin, of, &facts, pipeline, arguments.raw);
+    let show = Show { key: true, payload: arguments.raw };
+    let told = tell(&asked, &loaded.pipeline, &options, show, output)?;
     match output.format() {
         Format::Table => told.print(output),
         Format::Json => output.json(&told.json())?,
@@ -41,6 +39,32 @@ pub(crate) fn run(arguments: &Why, output: &Output) -> Result<(), End> {
     }
     // The sentence was said already.
     if told.found { Ok(()) } else { Err(End::new(Exit::Failed, "")) }
+}
+
+/// The life of a record for whoever asks a worker: without `raw` neither its payload nor its key.
+pub(crate) fn answer(
+    id: &str,
+    pipeline: &Pipeline,
+    options: &KafkaOptions,
+    raw: bool,
+    output: &Output,
+) -> Result<serde_json::Value, End> {
+    // Payloads are shown with their letters.
+    let show = Show { key: raw, payload: false };
+    Ok(tell(&place(id)?, pipeline, options, show, output)?.json())
+}
+
+fn tell(
+    asked: &Origin,
+    pipeline: &Pipeline,
+    options: &KafkaOptions,
+    show: Show,
+    output: &Output,
+) -> Result<Told, End> {
+    let admin = Admin::new(options)?;
+    let (origin, of) = origin(asked, pipeline, options, &admin)?;
+    let facts = Facts::gather(&origin, pipeline, options, &admin, output)?;
+    Ok(Told::of(&origin, of, &facts, pipeline, show))
 }
 
 /// What was typed.

@@ -10,6 +10,16 @@ use super::facts::{Facts, FileSeen, SinkSeen};
 use crate::commands::common::{value, when};
 use crate::output::{Output, counted, grouped};
 
+/// The most of a key that is shown, bytes.
+const KEY_BYTES: usize = 64 * 1024;
+
+/// What is shown of the record itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Show {
+    pub(super) key: bool,
+    pub(super) payload: bool,
+}
+
 /// What is said about a record.
 pub(super) struct Told {
     origin: String,
@@ -36,11 +46,12 @@ impl Told {
         of: Option<&'static str>,
         facts: &Facts,
         pipeline: &Pipeline,
-        raw: bool,
+        show: Show,
     ) -> Self {
         let (now, found) = Judge { origin, facts, pipeline }.now();
         let record = facts.record.as_ref();
-        let payload = record.map(|record| match (&record.value, raw) {
+        let key_view = if show.key { value::View::Raw } else { value::View::Masked };
+        let payload = record.map(|record| match (&record.value, show.payload) {
             (value, true) => value::shown(value.as_deref(), value::View::Raw),
             (Some(value), false) => format!("{} bytes", value.len()),
             (None, false) => "a tombstone".to_owned(),
@@ -52,7 +63,7 @@ impl Told {
             now,
             life: life(facts),
             published: record.map(|record| when::shown(record.timestamp_ms)),
-            key: record.map(|record| record.key.as_deref().map_or("(null)".to_owned(), value::text)),
+            key: record.map(|record| value::small_within(record.key.as_deref(), key_view, KEY_BYTES)),
             payload,
             committed: facts.committed,
             end: facts.log.end,
