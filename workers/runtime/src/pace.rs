@@ -15,16 +15,21 @@ const STEP: Duration = Duration::from_secs(1);
 pub(crate) struct Pace {
     began: Moment,
     count: u64,
+    /// When it rose last.
+    rose: Moment,
     notes: VecDeque<(Moment, u64)>,
 }
 
 impl Pace {
     pub(crate) fn new(now: Moment) -> Self {
-        Self { began: now, count: 0, notes: VecDeque::from([(now, 0)]) }
+        Self { began: now, count: 0, rose: now, notes: VecDeque::from([(now, 0)]) }
     }
 
     /// The count is so high now; it stood still between the calls.
     pub(crate) fn note(&mut self, now: Moment, count: u64) {
+        if now.since(self.rose) >= SPAN {
+            self.notes.clear();
+        }
         if self.notes.back().is_none_or(|(then, _)| now.since(*then) >= STEP) {
             self.notes.push_back((now, self.count));
             // One that is as old as the span stays, to count from.
@@ -32,11 +37,17 @@ impl Pace {
                 self.notes.pop_front();
             }
         }
-        self.count = self.count.max(count);
+        if count > self.count {
+            (self.count, self.rose) = (count, now);
+        }
     }
 
     /// By how much it rose each second, over the last ten or as many as there were.
     pub(crate) fn rate(&self, now: Moment) -> f64 {
+        // What came after the last note is older than the span by now.
+        if now.since(self.rose) >= SPAN {
+            return 0.0;
+        }
         let old = self.notes.iter().rev().find(|(then, _)| now.since(*then) >= SPAN);
         let from = old.or(self.notes.front()).map_or(0, |(_, count)| *count);
         let span = now.since(self.began).clamp(STEP, SPAN);

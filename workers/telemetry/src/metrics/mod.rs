@@ -511,6 +511,8 @@ mod tests {
         let pairs: Vec<_> =
             (0..1_000).map(|partition| metrics.pair(&PairId::new("logs.web", partition))).collect();
         pairs.iter().for_each(|pair| pair.received(1, 100));
+        let lag = Lag { records: 1, seconds: Some(1.5), rate: 2.0 };
+        pairs.iter().for_each(|pair| pair.lag(&lag));
         let render = || {
             let began = std::time::Instant::now();
             let page = metrics.render();
