@@ -16,7 +16,7 @@ use super::guard::Refused;
 use crate::cli::dlq::{Consent, LetterFilter, LetterTopics, ReplayStart};
 use crate::cli::{Connection, Overrides};
 use crate::commands::dlq::asked::{Letters, Started};
-use crate::exit::{End, Exit};
+use crate::exit::End;
 use crate::output::Output;
 
 /// How often a letter may have been replayed, as for the command.
@@ -168,7 +168,7 @@ pub(super) async fn run(
 ) -> Result<Json<Value>, Refused> {
     console.guard.visitor(&headers)?;
     if id.len() > 64 {
-        return Err(Refused::new(StatusCode::NOT_FOUND, End::new(Exit::Failed, "no such run").message));
+        return Err(Refused::new(StatusCode::NOT_FOUND, "no such run"));
     }
     console.look(move |letters, output| letters.run(&id, output)).await
 }

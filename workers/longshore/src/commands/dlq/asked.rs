@@ -40,7 +40,7 @@ pub(crate) enum Started {
     /// There is nothing to send.
     Nothing,
     /// It is under way.
-    Run(Run),
+    Run(Box<Run>),
 }
 
 /// The letters of one pipeline, asked about from inside a worker.
@@ -158,7 +158,7 @@ impl Letters {
             Ok(Err(other)) => return tell(Ok(other)),
             Err(end) => return tell(Err(end)),
         };
-        tell(Ok(Started::Run(sender.run.clone())));
+        tell(Ok(Started::Run(Box::new(sender.run.clone()))));
         let id = sender.run.id.clone();
         let resume = format!("longshore dlq replay resume -c PIPELINE {id}");
         match replay::send(&mut sender, &resume) {
