@@ -60,7 +60,7 @@ async fn serve(client: TcpStream, names: Arc<Mutex<BTreeSet<String>>>, honours: 
 fn store(kind: CloudKind, endpoint: &str) -> Store {
     let environment = [
         ("GOOGLE_BASE_URL", endpoint),
-        ("GOOGLE_SKIP_SIGNATURE", "true"),
+        ("GOOGLE_BEARER_TOKEN", "secret"),
         ("GOOGLE_ALLOW_HTTP", "true"),
         ("GOOGLE_BUCKET", "another"),
         ("AZURE_STORAGE_ENDPOINT", endpoint),
