@@ -339,8 +339,10 @@ fn batches_link_to_their_records() {
         spans.iter().filter(|span| span.text("name") == name).cloned().collect()
     };
     let commit = format!("commit {}", rig.topic);
-    let spans = collector.wait_for("the commit's span", |spans| {
-        named(spans, "write files").len() == RECORDS && !named(spans, &commit).is_empty()
+    // An ownership begins with a commit that settles nothing.
+    let settles = |span: &Span| span.json["links"].as_array().is_some_and(|links| !links.is_empty());
+    let spans = collector.wait_for("the span of a commit that settles records", |spans| {
+        named(spans, "write files").len() == RECORDS && named(spans, &commit).iter().any(settles)
     });
     let linked = |spans: &[Span]| -> Vec<String> {
         let lists = spans.iter().map(|span| span.json["links"].as_array().cloned().unwrap_or_default());
