@@ -17,7 +17,7 @@ fn with_token() -> String {
 #[test]
 fn without_a_token_it_is_read_only_and_masked() {
     let Some(broker) = shared_broker() else { return };
-    let stage = Stage::new(&broker, "console-read", &[]);
+    let stage = Stage::new(broker, "console-read", &[]);
     let session = stage.get("/api/console").with(200).json();
     assert_eq!((&session["read_only"], &session["holder"]), (&json!(true), &json!(false)), "{session}");
     assert_eq!((stage.open("decode.json"), stage.open("sink.rejected")), (2, 2));
@@ -59,7 +59,7 @@ fn without_a_token_it_is_read_only_and_masked() {
 #[test]
 fn the_token_opens_payloads_and_replays() {
     let Some(broker) = shared_broker() else { return };
-    let stage = Stage::new(&broker, "console-replay", &[&with_token()]);
+    let stage = Stage::new(broker, "console-replay", &[&with_token()]);
     let (right, wrong) = (bearer(TOKEN), bearer("another-token-0123456789"));
     let raw = format!("/api/letters/{}?raw", stage.letter("sink.rejected"));
     for head in [&[][..], &[wrong.as_str()], &["Authorization: Basic YTpi"]] {
@@ -116,7 +116,7 @@ fn the_token_opens_payloads_and_replays() {
 #[test]
 fn what_others_send_is_refused() {
     let Some(broker) = shared_broker() else { return };
-    let mut stage = Stage::new(&broker, "console-bad", &[&with_token()]);
+    let mut stage = Stage::new(broker, "console-bad", &[&with_token()]);
     let letters = stage.rig.letter_topic();
     for path in [
         "/console/../../../etc/passwd",
@@ -189,7 +189,7 @@ fn what_others_send_is_refused() {
 #[test]
 fn hostile_letters_are_text_and_answers_are_bounded() {
     let Some(broker) = shared_broker() else { return };
-    let stage = Stage::new(&broker, "console-hostile", &[&with_token()]);
+    let stage = Stage::new(broker, "console-hostile", &[&with_token()]);
     stage.forge();
     let right = bearer(TOKEN);
     let forged = stage.letter(SCRIPT);

@@ -17,7 +17,7 @@ fn people_can_use_the_page() {
     let Some(chromium) = tool("chromium") else { return };
     let Some(playwright) = tool("playwright") else { return };
     let Some(broker) = shared_broker() else { return };
-    let stage = Stage::new(&broker, "console-page", &[&format!("http.console.token={TOKEN}")]);
+    let stage = Stage::new(broker, "console-page", &[&format!("http.console.token={TOKEN}")]);
     stage.forge();
     stage.mend();
     let kept = std::env::var_os("LONGSHORE_SCREENSHOTS").map(PathBuf::from);
