@@ -23,6 +23,7 @@ mod health;
 mod identity;
 mod inbox;
 mod keep;
+mod looks;
 mod markers;
 mod pairs;
 mod poll;

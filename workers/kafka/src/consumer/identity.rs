@@ -11,7 +11,7 @@
 //! it, records of the new topic may be taken for the old one's there. A commit that is on its way when a topic is made again
 //! is stored for the new one in either case; the sink's ledger, which knows the id, then refuses it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore_core::source::SourceEvent;
 use longshore_core::{Epoch, Lane, PairId};
@@ -20,7 +20,7 @@ use super::pairs::{Pair, State};
 use super::poll::Poll;
 
 /// How often the ids are looked at; so long a new topic may be taken for the old one where fetches are not by id.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The part of librdkafka's debug log that tells of new ids; a few lines for each look at the metadata.
 pub(crate) const DEBUG: &str = "topic";
@@ -36,31 +36,6 @@ pub(super) fn renewed_topic<'a>(facility: &str, line: &'a str) -> Option<(&'a st
     let (old, new) = ids.split_once(" to ")?;
     let known = |id: &str| !id.is_empty() && id.bytes().any(|byte| byte != b'A');
     (known(old) && known(new)).then_some((topic, new))
-}
-
-/// When the ids were looked at.
-#[derive(Debug, Default)]
-pub(super) struct Identity {
-    asked: Option<Instant>,
-    waiting: bool,
-}
-
-impl Identity {
-    /// Whether to look now; one look at a time, since a broker that does not answer takes long.
-    pub(super) fn wants_look(&mut self, now: Instant) -> bool {
-        let due = self.asked.is_none_or(|asked| now.duration_since(asked) >= LOOK_INTERVAL);
-        if !due || self.waiting {
-            return false;
-        }
-        self.asked = Some(now);
-        self.waiting = true;
-        true
-    }
-
-    /// The answer came.
-    pub(super) fn looked(&mut self) {
-        self.waiting = false;
-    }
 }
 
 impl Poll<'_> {
@@ -140,16 +115,5 @@ mod tests {
         assert_eq!(renewed_topic("METADATA", first), None);
         assert_eq!(renewed_topic("FETCH", line), None);
         assert_eq!(renewed_topic("METADATA", "[thrd:main]: Error in metadata reply for topic x"), None);
-    }
-
-    #[test]
-    fn one_look_at_a_time_and_not_too_often() {
-        let mut identity = Identity::default();
-        let now = Instant::now();
-        assert!(identity.wants_look(now));
-        assert!(!identity.wants_look(now + LOOK_INTERVAL), "the answer has not come");
-        identity.looked();
-        assert!(!identity.wants_look(now), "too soon");
-        assert!(identity.wants_look(now + LOOK_INTERVAL));
     }
 }

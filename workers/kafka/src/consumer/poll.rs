@@ -10,19 +10,18 @@ use longshore_core::source::{SourceCommand, SourceEvent};
 use longshore_core::{Epoch, Failure, Lane, PairId, Reason, TopicName};
 
 use super::commits::{Commit, Commits};
-use super::ends::Ends;
 use super::flow::Squeeze;
 use super::gate::Gate;
 use super::health::Health;
-use super::identity::Identity;
 use super::inbox::{Found, Inbox, Note};
 use super::keep::Kept;
+use super::looks::Looks;
 use super::markers::Markers;
 use super::pairs::{Pair, Pairs, Place, State, named};
 use super::rebalance::Rebalance;
 use super::scout::{Ask, Scout, Wanted};
 use super::thrift::Thrift;
-use super::{Events, SourceOptions};
+use super::{Events, SourceOptions, ends, identity};
 use crate::errors::failure;
 use crate::ffi::{Client, Code, Entry, Messages, OK, PartitionList, Queue};
 
@@ -67,8 +66,8 @@ pub(super) struct Poll<'a> {
     pub(super) gate: Gate,
     pub(super) thrift: Thrift,
     pub(super) squeeze: Squeeze,
-    identity: Identity,
-    pub(super) ends: Ends,
+    identity: Looks,
+    pub(super) ends: Looks,
     pub(super) inbox: Arc<Inbox>,
     commands: Receiver<SourceCommand>,
     heartbeat: Arc<AtomicU64>,
@@ -102,8 +101,8 @@ impl<'a> Poll<'a> {
             gate,
             thrift: Thrift::default(),
             squeeze: Squeeze::default(),
-            identity: Identity::default(),
-            ends: Ends::default(),
+            identity: Looks::every(identity::LOOK_INTERVAL),
+            ends: Looks::every(ends::INTERVAL),
             inbox,
             commands,
             heartbeat,
@@ -394,7 +393,7 @@ impl<'a> Poll<'a> {
             })
             .collect();
         let probe = self.health.wants_probe(now);
-        let identities = self.pairs.iter_mut().any(|pair| pair.told) && self.identity.wants_look(now);
+        let identities = self.pairs.iter_mut().any(|pair| pair.told) && self.identity.is_due(now);
         let ends = self.wanted_ends(now);
         if let Some(scout) = &self.scout {
             if !wanted.is_empty() {
@@ -458,7 +457,7 @@ impl<'a> Poll<'a> {
                     }
                 }
                 Note::Identified(seen) => {
-                    self.identity.looked();
+                    self.identity.answered();
                     self.compare(&seen);
                 }
                 Note::EndsSeen(ends) => self.ends_seen(ends),
