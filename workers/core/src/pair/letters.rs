@@ -193,7 +193,11 @@ impl Pair {
     ) {
         let Sent { entry, replays } = sent;
         let Some(record) = self.own.record(&entry) else { return };
-        let name = &self.options.sinks[usize::from(sink.0)].name;
+        let (name, ledger) =
+            (&self.options.sinks[usize::from(sink.0)].name, self.own.sinks[usize::from(sink.0)].ledger);
+        if let Some(lane) = self.own.retry.as_mut().filter(|_| !ledger) {
+            lane.note_refused(entry.offset);
+        }
         self.own.need(&entry);
         self.post(
             Doomed { entry, record, failure: failure.at(name), behind: Behind::Goes, replays },

@@ -194,6 +194,14 @@ impl Ownership {
     /// the letter that it came by has its answer, so a record that settles in the input lane can still wait there, for
     /// the publish of its row or for its dead letter.
     pub(super) fn settle_copies(&mut self, mut origins: RunSet) {
+        if let Some(lane) = self.retry.as_mut().filter(|lane| lane.has_refused()) {
+            let mut done = origins.clone();
+            self.sinks.iter().for_each(|sink| {
+                sink.subtract_waiting(&mut done);
+                sink.subtract_retried(&mut done);
+            });
+            lane.forget_refused(&done);
+        }
         let Some(lane) = self.retry.as_mut().filter(|lane| lane.has_joined()) else { return };
         if Rule::CopyWaitsForItself.holds() {
             for sink in &self.sinks {

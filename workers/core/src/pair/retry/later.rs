@@ -18,6 +18,8 @@ pub(in crate::pair) struct Later {
     copies: BTreeMap<(Offset, Offset), Copy>,
     /// Records whose end may be known by now.
     ended: Vec<Offset>,
+    /// Records whose rows sinks without a ledger refused, and which wait for other sinks: a row there is not the replay's.
+    refused: RunSet,
 }
 
 impl Later {
@@ -56,6 +58,21 @@ impl RetryLane {
         self.later.copies.insert((origin, copy.offset), copy);
     }
 
+    /// A sink that does not remember it has refused a record's row.
+    pub(in crate::pair) fn note_refused(&mut self, origin: Offset) {
+        self.later.refused.insert(origin);
+    }
+
+    /// Whether such records wait for other sinks.
+    pub(in crate::pair) fn has_refused(&self) -> bool {
+        !self.later.refused.is_empty()
+    }
+
+    /// These records wait for no sink any more.
+    pub(in crate::pair) fn forget_refused(&mut self, origins: &RunSet) {
+        self.later.refused.subtract(origins);
+    }
+
     /// Something came of the bytes of a record that were under way.
     pub(in crate::pair) fn note_end(&mut self, origin: Offset) {
         if self.later.waits(origin) {
@@ -91,7 +108,8 @@ impl Pair {
             lane.later.ended.push(origin);
             let lacks =
                 |sink: &SinkState| sink.awaits(origin) || (sink.ledger && !sink.view.holdings.holds(origin));
-            if own.letters.is_flying(origin, 0) || own.sinks.iter().any(lacks) {
+            let refused = lane.later.refused.contains(origin);
+            if refused || own.letters.is_flying(origin, 0) || own.sinks.iter().any(lacks) {
                 continue;
             }
             for copy in lane.later.take(origin) {

@@ -75,3 +75,31 @@ fn a_replay_is_superfluous_behind_a_row() {
         assert_eq!(hand.pair.holds(), (0, 0));
     }
 }
+
+/// Scenario: of two sinks without a ledger one refuses a record's row, and the letter is replayed before the other one has its row.
+/// Guarantee: the replay is tried, since the row is not its own: the sink that refused the record lacks it (I1).
+#[test]
+fn a_replay_for_the_sink_that_refused_is_not_superfluous_behind_anothers_row() {
+    let sinks = vec![spec("one", false), spec("two", false)];
+    let mut hand = Hand::new(PairOptions { sinks, ..with_retry(policy()) });
+    assign(&mut hand, 0);
+    hand.tell(Event::Recovered { epoch: Epoch(1), sink: SinkIndex(1), ledger: Ok(LedgerView::default()) });
+    hand.mark_taken();
+    hand.receive(&[(0, "a")]);
+    hand.run(|_| Verdict::Routed { sinks: SinkMask::first(2) });
+    let trailers = hand.trailers();
+    let of = |sink: u8| trailers.iter().find(|(index, _)| index.0 == sink).unwrap();
+    let refusal = (Offset(0), Failure::reject(Reason::SinkTooLarge, "too large"));
+    hand.publish(SinkIndex(1), &of(1).1, Published::Done(vec![refusal]));
+    let [letter] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!(letter.failure.at, "two");
+    acknowledge(&mut hand, letter.id);
+    replay(&mut hand, 0, 1);
+    assert_eq!(to_run(&hand), [0; 0], "the record waits for the first sink");
+    hand.publish(SinkIndex(0), &of(0).1, Published::Done(Vec::new()));
+    hand.pass(Duration::from_secs(1));
+    hand.run(|_| Verdict::Routed { sinks: SinkMask::first(2) });
+    assert_eq!(hand.rows, 4, "two of the record, two of its replay");
+    let (dead, committed) = finish(&mut hand);
+    assert_eq!((dead.len(), committed, hand.pair.holds()), (0, Some(Offset(1)), (0, 0)));
+}
