@@ -171,6 +171,36 @@ async function hostile() {
   clean("a payload of a megabyte is shown in part", "404");
 }
 
+// What a link says is what is planned: the letters without a reason, a reason with spaces in it, and one letter without a reason.
+async function linked() {
+  const planned = async (title) => {
+    await heading("Send letters again");
+    await page.getByLabel("Where to").selectOption("input");
+    await page.getByRole("button", { name: "Show what would be sent" }).click();
+    await page.locator("#plan-count").waitFor();
+    assert.equal(await page.locator("#plan-count").textContent(), "1 letter", title);
+    return rows("What would be sent").first().textContent();
+  };
+  await page.goto(`http://${ADDRESS}/#/letters/(none)`);
+  await rows("Open letters: (none)").first().waitFor();
+  await settled();
+  await page.getByRole("link", { name: /^Send these again/ }).click();
+  assert.match(await planned("of no reason"), /^\(none\)1$/);
+  await page.goto(`http://${ADDRESS}/#/letters/(none)`);
+  await rows("Open letters: (none)").first().waitFor();
+  await page.getByRole("link", { name: /\.dlq\// }).first().click();
+  await heading(/^Letter /);
+  await settled();
+  await page.getByRole("link", { name: /^Send this one again/ }).click();
+  assert.match(await planned("one of no reason"), /^\(none\)1$/);
+  assert.match(await page.getByLabel(/^Condition/).inputValue(), /letter\.offset == \d+$/);
+  await page.goto(`http://${ADDRESS}/#/record`);
+  await heading("The life of one record");
+  await page.goto(`http://${ADDRESS}/#/replay/${encodeURIComponent("<img src=x onerror=\"window.xss=1\"><script>window.xss=1</script>")}`);
+  assert.match(await planned("of a reason with spaces"), /<script>/);
+  clean("a link plans its own letters and no others", "404");
+}
+
 async function replay() {
   await page.goto(`http://${ADDRESS}/#/replay/sink.rejected`);
   await heading("Send letters again");
@@ -208,6 +238,7 @@ let status = 0;
 try {
   await walk();
   await hostile();
+  await linked();
   await replay();
   await looks();
   console.log("the walk is over");

@@ -87,7 +87,7 @@ impl Stage {
         list["letters"][0]["id"].as_str().unwrap_or_else(|| panic!("{list}")).to_owned()
     }
 
-    /// Letters that somebody forged: hostile text wherever text can stand, and a payload of a megabyte.
+    /// Letters that somebody forged: hostile text wherever text can stand, a payload of a megabyte, and a record without any header.
     fn forge(&self) {
         let hostile = Record::new(SCRIPT, format!("{{\"{0}\":\"{0}\"}}", SCRIPT.replace('"', "\\\"")))
             .to(0)
@@ -103,8 +103,11 @@ impl Stage {
             .header("longshore.reason", "decode.too-large");
         let topic = self.rig.letter_topic();
         let before = self.rig.witness.read(&topic).len();
-        self.rig.witness.publish(&topic, &[hostile, large.header("longshore.detail", "made by a test")]);
-        wait_until("they are there", DRAINED, || self.rig.witness.read(&topic).len() == before + 2);
+        self.rig.witness.publish(
+            &topic,
+            &[hostile, large.header("longshore.detail", "made by a test"), Record::new("plain", "{}").to(0)],
+        );
+        wait_until("they are there", DRAINED, || self.rig.witness.read(&topic).len() == before + 3);
     }
 }
 

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// Holds for the records that the step refused.
+const CONDITION: &str = "fields.shaky == true";
+
 fn with_token() -> String {
     format!("http.console.token={TOKEN}")
 }
@@ -54,8 +57,8 @@ fn without_a_token_it_is_read_only_and_masked() {
 }
 
 /// Scenario: with the token letters are read as they are, planned and sent again, after what they failed by is mended; the same plan is
-/// sent a second time. Guarantee: each record is in the sink once, its letter is handled, the run stands in the journal; a wrong or missing
-/// token gets 401, and a plan that is not the letters' any more 409.
+/// sent a second time. Guarantee: each record is in the sink once, its letter is handled, the run stands in the journal, whose
+/// condition is shown to the token alone (I10); a wrong or missing token gets 401, and a plan that is not the letters' any more 409.
 #[test]
 fn the_token_opens_payloads_and_replays() {
     let Some(broker) = shared_broker() else { return };
@@ -69,12 +72,12 @@ fn the_token_opens_payloads_and_replays() {
     let _ = send(stage.address, "GET", "/api/letters", &[&wrong], "").with(401);
     assert!(send(stage.address, "GET", &raw, &[&right], "").with(200).body.contains(SECRET));
 
-    let asked = json!({ "reasons": ["sink.rejected"], "rate": 1000 });
-    let plan = stage.post("/api/replay/plan", &[], &asked.to_string()).with(200).json();
+    let asked = json!({ "reasons": ["sink.rejected"], "rate": 1000, "where": CONDITION });
+    let _ = stage.post("/api/replay/plan", &[], &asked.to_string()).with(401);
+    let plan = stage.post("/api/replay/plan", &[&right], &asked.to_string()).with(200).json();
     assert_eq!((&plan["counts"]["selected"], &plan["idempotent"]), (&json!(2), &json!(true)), "{plan}");
-    let condition = json!({ "where": "fields.shaky == true" }).to_string();
-    let _ = stage.post("/api/replay/plan", &[], &condition).with(401);
-    let chosen = stage.post("/api/replay/plan", &[&right], &condition).with(200).json();
+    let without = json!({ "reasons": ["decode.json"] }).to_string();
+    let chosen = stage.post("/api/replay/plan", &[], &without).with(200).json();
     assert_eq!(chosen["counts"]["selected"], 2, "{chosen}");
 
     let mut start = plan["request"].clone();
@@ -93,6 +96,11 @@ fn the_token_opens_payloads_and_replays() {
     let done = state(&stage);
     assert_eq!((&done["counts"]["handled"], &done["counts"]["refused"]), (&json!(2), &json!(0)), "{done}");
     assert!(done["who"].as_str().unwrap().starts_with("console@"), "{done}");
+    let all = send(stage.address, "GET", &format!("/api/runs/{id}"), &[&right], "").with(200).json();
+    assert_eq!(all["filter"]["condition"], CONDITION, "{all}");
+    for body in [stage.get("/api/runs").with(200).body, done.to_string()] {
+        assert!(body.contains(&id) && !body.contains("shaky") && !body.contains("\"host\""), "{body}");
+    }
     assert_eq!((stage.open("sink.rejected"), stage.open("decode.json")), (0, 2));
     let again = stage.post("/api/replay", &[&right], &body).with(409).json();
     assert_eq!(again["now"]["counts"]["selected"], 0, "{again}");
@@ -200,6 +208,9 @@ fn hostile_letters_are_text_and_answers_are_bounded() {
         let text = letter[name].as_str().unwrap();
         assert!(text.contains("<script>") && !text.contains(['\u{1b}', '\u{7}']), "{name}: {text}");
     }
+    let nameless = json!({ "reasons": [""], "to": "input" }).to_string();
+    let plan = stage.post("/api/replay/plan", &[], &nameless).with(200).json();
+    assert_eq!(plan["counts"]["by_reason"], json!({ "(none)": 1 }), "{plan}");
     let large = stage.letter("decode.too-large");
     for head in [&[][..], &[right.as_str()]] {
         let path = format!("/api/letters/{large}{}", if head.is_empty() { "" } else { "?raw" });

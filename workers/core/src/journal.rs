@@ -63,6 +63,11 @@ impl std::fmt::Display for Key {
 }
 
 impl Key {
+    /// Whether a key, as it is written, is that of letters that a run was asked to handle.
+    pub fn is_selected(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"selected/")
+    }
+
     /// Reads a key; none for what is not ours.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (word, rest) = std::str::from_utf8(bytes).ok()?.split_once('/')?;
@@ -94,6 +99,8 @@ impl BlockKey {
 pub struct Journal {
     /// Runs by id; ids begin with the time, so this is their order.
     pub runs: BTreeMap<String, Run>,
+    /// What each run took as it is written, bytes.
+    run_bytes: BTreeMap<String, usize>,
     selected: BTreeMap<String, Marks>,
     handled: BTreeMap<String, Marks>,
     /// Records that this code could not read: another version's, or not the journal's.
@@ -119,16 +126,26 @@ impl Journal {
 
     fn apply_run(&mut self, id: String, value: Option<&[u8]>) -> Option<()> {
         match value {
-            None => drop(self.runs.remove(&id)),
+            None => {
+                self.runs.remove(&id);
+                self.run_bytes.remove(&id);
+            }
             Some(value) => {
                 let run: Run = serde_json::from_slice(value).ok()?;
                 if run.version != VERSION || run.id != id {
                     return None;
                 }
+                self.run_bytes.insert(id.clone(), value.len());
                 self.runs.insert(id, run);
             }
         }
         Some(())
+    }
+
+    /// How many bytes it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let marks = self.selected.iter().chain(&self.handled).map(|(id, marks)| id.len() + marks.bytes());
+        marks.chain(self.run_bytes.iter().map(|(id, bytes)| 3 * id.len() + bytes)).sum()
     }
 
     /// Letters that any run has handled.
@@ -228,6 +245,24 @@ mod tests {
         }
         assert_eq!(journal.all_handled().len(), 40_000 - BLOCK_OFFSETS as u64);
         assert_eq!(journal.unreadable, 0);
+    }
+
+    /// Guarantee: what a journal takes is known by its letters and runs, and grows and shrinks with them (I5).
+    #[test]
+    fn what_it_takes_is_known() {
+        let mut journal = Journal::default();
+        let mut marks = Marks::default();
+        for run in 0..10_000 {
+            marks.insert("t", 0, 2 * run);
+        }
+        assert_eq!(marks.run_count(), 10_000);
+        let block = serde_json::to_vec(&marks.block("t", 0, 0)).unwrap();
+        let key = Key::Handled(BlockKey { run: "r1".into(), topic: "t".into(), partition: 0, base: 0 });
+        write(&mut journal, &key, Some(block));
+        assert!((160_000..170_000).contains(&journal.bytes()), "{}", journal.bytes());
+        write(&mut journal, &key, None);
+        assert!(journal.bytes() < 1_000, "{}", journal.bytes());
+        assert!(Key::is_selected(b"selected/r1/t/0/0") && !Key::is_selected(key.to_string().as_bytes()));
     }
 
     /// Bad input: nonsense, another version, another's key. Guarantee: counted, and nothing of it counts.

@@ -70,10 +70,20 @@ impl Output {
         kept.map_or_else(Vec::new, |kept| kept.notes.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
+    /// Whether it is for who asks a worker: what is remembered meanwhile lies beside the worker's own records, so it is bounded (I5).
+    pub(crate) fn in_worker(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// How long whoever asked still waits; as long as it takes when none is said.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let until = self.kept.as_ref().and_then(|kept| kept.until);
+        until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
     /// Whether whoever asked waits no longer.
     pub(crate) fn time_is_up(&self) -> bool {
-        let until = self.kept.as_ref().and_then(|kept| kept.until);
-        until.is_some_and(|until| Instant::now() >= until)
+        self.left().is_some_and(|left| left.is_zero())
     }
 
     /// The format that was asked for.

@@ -72,6 +72,18 @@ impl Marks {
         self.topics.values().flat_map(BTreeMap::values).map(RunSet::len).sum()
     }
 
+    /// How many runs of neighbours they lie in; what they take in memory goes by that.
+    pub fn run_count(&self) -> usize {
+        self.topics.values().flat_map(BTreeMap::values).map(RunSet::run_count).sum()
+    }
+
+    /// How many bytes they take in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let entry = size_of::<(i32, RunSet)>();
+        let topics = self.topics.iter().map(|(topic, partitions)| topic.len() + partitions.len() * entry);
+        topics.sum::<usize>() + self.run_count() * size_of::<(i64, i64)>()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.topics.values().flat_map(BTreeMap::values).all(RunSet::is_empty)

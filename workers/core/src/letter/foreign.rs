@@ -1,6 +1,6 @@
 //! What Spring Kafka and Kafka Connect write on the records they give up.
 
-use super::Place;
+use super::{Place, TOPIC_BYTES};
 use crate::headers::HeaderError;
 
 /// What the names of Spring Kafka's dead-letter headers begin with. Numbers are big-endian bytes, not text.
@@ -108,7 +108,8 @@ impl<'a> Connect<'a> {
 }
 
 fn place(topic: &[u8], partition: Option<i32>, offset: Option<i64>) -> Option<Place<'_>> {
-    let topic = std::str::from_utf8(topic).ok().filter(|topic| !topic.is_empty() && !topic.contains('/'))?;
+    let names = |topic: &&str| (1..=TOPIC_BYTES).contains(&topic.len()) && !topic.contains('/');
+    let topic = std::str::from_utf8(topic).ok().filter(names)?;
     let partition = partition.filter(|partition| *partition >= 0)?;
     let offset = offset.filter(|offset| *offset >= 0)?;
     Some(Place { topic, partition, offset, index: 0 })

@@ -16,8 +16,6 @@ pub(super) const TIME: Duration = Duration::from_secs(20);
 const WAIT: Duration = Duration::from_secs(5);
 /// A look that hangs in the broker is answered for after this; its thread ends by itself when the broker has been silent for half a minute.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// After a look comes a rest as long as it took, at most this, so that looks never take more than half of a core.
-const REST: Duration = Duration::from_secs(5);
 /// How much the threads give way to the worker's own.
 const NICE: i32 = 10;
 
@@ -102,8 +100,10 @@ fn thread(work: impl FnOnce() + Send + 'static) -> Result<(), Refused> {
     started.map(drop).map_err(failed)
 }
 
+/// After a look comes a rest as long as it took, so that looks never take more than half of a core. One that took longer than [`TIME`]
+/// did nothing but wait for a broker.
 fn rest(began: Instant, turn: OwnedSemaphorePermit) {
-    std::thread::sleep(began.elapsed().min(REST));
+    std::thread::sleep(began.elapsed().min(TIME));
     drop(turn);
 }
 

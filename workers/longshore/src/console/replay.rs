@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Console;
-use super::guard::Refused;
+use super::guard::{Refused, Visitor};
 use crate::cli::dlq::{Consent, LetterFilter, LetterTopics, ReplayStart};
 use crate::cli::{Connection, Overrides};
 use crate::commands::dlq::asked::{Letters, Started};
@@ -151,13 +151,13 @@ pub(super) async fn start(
     })
 }
 
-/// `GET /api/runs`: what was done with letters.
+/// `GET /api/runs`: what was done with letters; conditions, transforms and words with the token alone.
 pub(super) async fn runs(
     State(console): State<Arc<Console>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refused> {
-    console.guard.visitor(&headers)?;
-    console.look(|letters, output| letters.runs(output)).await
+    let all = console.guard.visitor(&headers)? == Visitor::Holder;
+    console.look(move |letters, output| letters.runs(all, output)).await
 }
 
 /// `GET /api/runs/ID`.
@@ -166,9 +166,9 @@ pub(super) async fn run(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refused> {
-    console.guard.visitor(&headers)?;
+    let all = console.guard.visitor(&headers)? == Visitor::Holder;
     if id.len() > 64 {
         return Err(Refused::new(StatusCode::NOT_FOUND, "no such run"));
     }
-    console.look(move |letters, output| letters.run(&id, output)).await
+    console.look(move |letters, output| letters.run(&id, all, output)).await
 }

@@ -1,6 +1,7 @@
 //! From the pipeline file's `objects` sink to the sink itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_core::sink::Sink;
 use longshore_settings::{ObjectsSinkOptions, Pipeline, SinkEntry};
@@ -20,6 +21,7 @@ pub(super) fn ledgers(
     _: &Pipeline,
     entry: &SinkEntry,
     _: &ObjectsSinkOptions,
+    _: Option<Duration>,
 ) -> Result<Vec<SinkLedger>, End> {
     Err(without(entry))
 }
@@ -53,7 +55,7 @@ mod with {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     use super::*;
-    use crate::commands::common::answer::runtime;
+    use crate::worker::ledgers::answered;
     use crate::worker::plan::configuration;
 
     /// The expression of a column or a folder.
@@ -96,6 +98,7 @@ mod with {
         pipeline: &Pipeline,
         entry: &SinkEntry,
         options: &ObjectsSinkOptions,
+        left: Option<Duration>,
     ) -> Result<Vec<SinkLedger>, End> {
         let place =
             place(options).map_err(|message| configuration(format!("sink {}: {message}", entry.name)))?;
@@ -105,9 +108,10 @@ mod with {
             partition: pair.partition,
             view: pair.view,
         };
-        let read = runtime()?.block_on(read_ledgers(&pipeline.pipeline, &place));
-        let read = read.map_err(|failure| failure.at(&entry.name))?;
-        Ok(read.into_iter().map(ledger).collect())
+        let read = async {
+            read_ledgers(&pipeline.pipeline, &place).await.map_err(|failure| failure.at(&entry.name))
+        };
+        Ok(answered(left, read)?.into_iter().map(ledger).collect())
     }
 
     fn given(pipeline: &Pipeline, options: &ObjectsSinkOptions) -> Result<ObjectsOptions, String> {

@@ -1,6 +1,7 @@
 //! From the pipeline file's `postgres` sink to the sink itself, and to what its ledger says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_core::sink::Sink;
 use longshore_settings::{Pipeline, PostgresSinkOptions, SinkEntry};
@@ -20,6 +21,7 @@ pub(super) fn ledgers(
     _: &Pipeline,
     entry: &SinkEntry,
     _: &PostgresSinkOptions,
+    _: Option<Duration>,
 ) -> Result<Vec<SinkLedger>, End> {
     Err(without(entry))
 }
@@ -45,7 +47,7 @@ mod with {
     };
 
     use super::*;
-    use crate::commands::common::answer::runtime;
+    use crate::worker::ledgers::answered;
     use crate::worker::plan::configuration;
 
     /// A column's expression.
@@ -73,6 +75,7 @@ mod with {
         pipeline: &Pipeline,
         entry: &SinkEntry,
         options: &PostgresSinkOptions,
+        left: Option<Duration>,
     ) -> Result<Vec<SinkLedger>, End> {
         let given = given(entry, options)?;
         let read = read_ledgers(&pipeline.pipeline, &entry.name, &given);
@@ -82,7 +85,7 @@ mod with {
             partition: pair.partition,
             view: pair.view,
         };
-        Ok(runtime()?.block_on(read)?.into_iter().map(ledger).collect())
+        Ok(answered(left, read)?.into_iter().map(ledger).collect())
     }
 
     fn refused(entry: &SinkEntry, message: &str) -> End {

@@ -3,7 +3,7 @@
 //! What is secret in a payload cannot be told from here, so the default shows the shape alone: names, kinds and lengths.
 
 use longshore_codec::json::{self, Limits};
-use longshore_core::Value;
+use longshore_core::{Reason, Value};
 
 /// How a payload is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) fn shown(payload: Option<&[u8]>, view: View) -> String {
 
 /// How much larger a payload may be than what is shown of it to be read as JSON at all.
 const READ_FACTOR: usize = 8;
+/// The most values of a payload of which a part is shown: each takes some 32 bytes, beside a worker's own records (I5).
+const VALUES_MAX: u32 = 50_000;
 /// What stands where the rest is left out.
 const REST: &str = "\u{2026} (the rest is left out)";
 
@@ -32,21 +34,30 @@ pub(crate) fn shown_within(payload: Option<&[u8]>, view: View, most: usize) -> S
     let Some(payload) = payload else { return "(null: a tombstone)".to_owned() };
     if payload.len() > most.saturating_mul(READ_FACTOR) {
         return match view {
-            View::Masked => format!("<{} bytes, too many to lay out here>", payload.len()),
+            View::Masked => too_many(payload),
             View::Raw => text_within(payload, most),
         };
     }
-    match (json::parse(payload, &Limits::default()), view) {
+    let limits = match most {
+        usize::MAX => Limits::default(),
+        _ => Limits { values: VALUES_MAX, ..Limits::default() },
+    };
+    match (json::parse(payload, &limits), view) {
         (Ok(value), view) => {
             let mut out = String::new();
             lay_out(&value, Look { view, most }, 0, &mut out);
             cut(out, most)
         }
+        (Err(failure), View::Masked) if failure.reason == Reason::DecodeTooLarge => too_many(payload),
         (Err(failure), View::Masked) => {
             format!("<{} bytes, no JSON ({})>", payload.len(), failure.reason)
         }
         (Err(_), View::Raw) => text_within(payload, most),
     }
+}
+
+fn too_many(payload: &[u8]) -> String {
+    format!("<{} bytes, too many to lay out here>", payload.len())
 }
 
 /// Bytes of a key or header, about `most` of them.
@@ -214,8 +225,13 @@ mod tests {
                 assert!(shown.len() <= 1_100 && shown.ends_with(REST) && !shown.starts_with("0x"), "{shown}");
             }
         }
-        let masked = shown_within(Some(numbers.as_bytes()), View::Masked, 1_000);
-        assert_eq!(masked, "<1000003 bytes, too many to lay out here>");
+        // Too long, and of too many values.
+        for most in [1_000, 500_000] {
+            let masked = shown_within(Some(numbers.as_bytes()), View::Masked, most);
+            assert_eq!(masked, "<1000003 bytes, too many to lay out here>");
+            assert!(shown_within(Some(numbers.as_bytes()), View::Raw, most).starts_with("[1,1,"));
+        }
+        assert!(shown(Some(numbers.as_bytes()), View::Masked).starts_with("[\n  <number>,\n"));
         assert_eq!(small_within(Some(b"user-7"), View::Raw, 4), format!("user{REST}"));
         assert_eq!(small_within(Some(b"user-7"), View::Masked, 4), "<6 bytes>");
     }

@@ -47,7 +47,7 @@ impl Writer {
             End { message: format!("{}{hint}", end.message), ..end }
         })?;
         let tuning = kafka::ProducerTuning { linger: Duration::ZERO, ..kafka::ProducerTuning::default() };
-        let producer = Producer::new(options, &kafka::ClientMemory::default(), &tuning)?;
+        let producer = Producer::new(options, &options.buffers.unwrap_or_default(), &tuning)?;
         Ok(Self { topic: topic.to_owned(), producer, tail })
     }
 

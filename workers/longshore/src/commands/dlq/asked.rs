@@ -31,7 +31,7 @@ const LETTERS_SHOWN: usize = 100;
 /// The most runs of one list.
 const RUNS_SHOWN: usize = 20;
 /// What is shown of one letter.
-const ROOM: Room = Room { payload: 256 * 1024, small: 4 * 1024, headers: 100 };
+const ROOM: Room = Room { payload: 256 * 1024, small: 4 * 1024, headers: 100, words: false };
 
 /// What a replay that was asked for came to.
 pub(crate) enum Started {
@@ -110,23 +110,25 @@ impl Letters {
     /// One letter: its headers, its reason in words, and its payload laid out, masked without `raw`.
     pub(crate) fn one(&self, id: &str, raw: bool, output: &Output) -> Result<Value, End> {
         let view = if raw { View::Raw } else { View::Masked };
-        let (letter, journal) = show::look(&self.scope, &Id::parse(id)?, view, ROOM, output)?;
+        let room = Room { words: raw, ..ROOM };
+        let (letter, journal) = show::look(&self.scope, &Id::parse(id)?, view, room, output)?;
         Ok(letter.json(&journal))
     }
 
-    /// What was done with letters, the newest first.
-    pub(crate) fn runs(&self, output: &Output) -> Result<Value, End> {
+    /// What was done with letters, the newest first; `all` of it, or what anybody may see.
+    pub(crate) fn runs(&self, all: bool, output: &Output) -> Result<Value, End> {
         let journal = self.scope.journal(output)?;
         let mut runs: Vec<&Run> = journal.runs.values().collect();
         runs.sort_by_key(|run| std::cmp::Reverse(run.started_ms));
         runs.truncate(RUNS_SHOWN);
+        let runs: Vec<Value> = runs.into_iter().map(|run| seen(run, all)).collect();
         Ok(json!({ "runs": runs }))
     }
 
     /// One of these.
-    pub(crate) fn run(&self, id: &str, output: &Output) -> Result<Value, End> {
+    pub(crate) fn run(&self, id: &str, all: bool, output: &Output) -> Result<Value, End> {
         let journal = self.scope.journal(output)?;
-        Ok(json!(replay::find(&journal, id)?))
+        Ok(seen(replay::find(&journal, id)?, all))
     }
 
     /// What a replay would do.
@@ -185,11 +187,44 @@ impl Letters {
         if planned.is_empty() {
             return Ok(Err(Started::Nothing));
         }
+        // Whoever asked may have been told by now that nothing came.
+        if output.time_is_up() {
+            let words =
+                "nothing was sent: the plan took too long; ask the command `longshore`, which takes its time";
+            return Err(End::new(Exit::Temporary, words));
+        }
         let mut run = planned.run(&self.scope, arguments);
         // The process has no user of its own to name.
         run.who = format!("console@{}", identity::host());
         replay::begin(&self.scope, run, planned, || Ok(stop), sending).map(Ok)
     }
+}
+
+/// A run; without `all` nothing that a person wrote about payloads or for colleagues (condition, transform, words), and nothing of the
+/// process that is at it (I10).
+fn seen(run: &Run, all: bool) -> Value {
+    if all {
+        return json!(run);
+    }
+    let filter = &run.filter;
+    json!({
+        "id": run.id,
+        "kind": run.kind,
+        "state": run.state,
+        "who": run.who,
+        "started_ms": run.started_ms,
+        "updated_ms": run.updated_ms,
+        "filter": {
+            "since_ms": filter.since_ms,
+            "until_ms": filter.until_ms,
+            "reasons": filter.reasons,
+            "limit": filter.limit,
+        },
+        "topics": run.topics,
+        "target": run.target,
+        "rate": run.rate,
+        "counts": run.counts,
+    })
 }
 
 fn told(planned: &Planned, arguments: &ReplayStart) -> Value {
@@ -217,7 +252,28 @@ fn fingerprint(selected: &Marks, to: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use longshore_core::journal::{Counts, Filter, RunKind, Target};
+
     use super::*;
+    use crate::commands::common::run::new_run;
+    use crate::commands::dlq::show::state;
+
+    /// Guarantee: without the token nothing is seen of a condition, a transform, a person's words, or the process (I10).
+    #[test]
+    fn anybody_sees_what_a_run_did_alone() {
+        const SECRET: &str = "planted-secret";
+        let filter = Filter { condition: Some(SECRET.to_owned()), limit: Some(7), ..Filter::default() };
+        let mut run = new_run(RunKind::Replay, &filter, &["t".to_owned()], Counts::default());
+        run.transform = vec![("value".to_owned(), SECRET.to_owned())];
+        run.words = Some(SECRET.to_owned());
+        run.writer = SECRET.to_owned();
+        run.target = Some(Target::Retry);
+        let (all, some) = (seen(&run, true), seen(&run, false));
+        assert_eq!(all, serde_json::to_value(&run).unwrap());
+        assert!(!some.to_string().contains(SECRET), "{some}");
+        assert_eq!((&some["id"], &some["filter"]["limit"]), (&json!(run.id), &json!(7)));
+        assert!(state(Some(&run), true).contains(SECRET) && !state(Some(&run), false).contains(SECRET));
+    }
 
     /// Guarantee: a letter more, fewer or elsewhere is another plan.
     #[test]

@@ -29,7 +29,7 @@ impl Held {
     }
 
     fn in_ledger(pipeline: &Pipeline, sink: &SinkEntry, output: &Output) -> Option<Self> {
-        let ledgers = ledgers(pipeline, sink).unwrap_or_else(|end| {
+        let ledgers = ledgers(pipeline, sink, output.left()).unwrap_or_else(|end| {
             output.note(format_args!("what {} holds already is not known: {}", sink.name, end.message));
             None
         })?;

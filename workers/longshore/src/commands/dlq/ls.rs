@@ -22,6 +22,8 @@ const GROUPS_MAX: usize = 10_000;
 pub(super) const OTHERS: &str = "(others)";
 /// The name of the letters that say nothing there.
 pub(super) const NONE: &str = "(none)";
+/// What counts of a group's name, bytes: what is shown of it, and no more of a header as long as a letter is kept.
+const NAME_BYTES: usize = 512;
 /// The widest name in a table of 80 columns with a count and two times.
 const NAME_WIDTH: usize = 26;
 /// How many bytes of lines are gathered before they are written.
@@ -148,6 +150,7 @@ impl Groups {
     }
 
     fn place(&mut self, name: &[u8]) -> usize {
+        let name = &name[..name.len().min(NAME_BYTES)];
         if let Some((last, at)) = &self.last
             && **last == *name
         {
@@ -247,6 +250,16 @@ mod tests {
         assert_eq!(cut("decode.json"), "decode.json");
         let name = cut("org.apache.kafka.connect.errors.DataException");
         assert_eq!((name.chars().count(), name.as_str()), (NAME_WIDTH, "\u{2026}nect.errors.DataException"));
+    }
+
+    /// Bad input: reasons as long as a letter. Guarantee: no more of them is kept than is told apart.
+    #[test]
+    fn long_names_are_kept_in_part() {
+        let mut groups = Groups::new(By::Reason);
+        let long = |end: &str| format!("{}{end}", "x".repeat(NAME_BYTES)).into_bytes();
+        assert_eq!(groups.place(&long("a")), groups.place(&long("b")));
+        assert_ne!(groups.place(&long("a")), groups.place(b"x"));
+        assert!(groups.places.keys().all(|name| name.len() <= NAME_BYTES));
     }
 
     #[test]

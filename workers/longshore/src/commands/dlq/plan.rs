@@ -14,11 +14,15 @@ use super::scope::Scope;
 use crate::commands::common::choose::{Choice, LetterItem};
 use crate::commands::common::found::{Found, State};
 use crate::commands::common::words;
-use crate::exit::End;
+use crate::exit::{End, Exit};
 use crate::output::Output;
 
 /// The most reasons that are told apart: another tool's may be as many as its letters.
 const REASONS_MAX: usize = 1_000;
+/// The most runs of neighbouring letters that a worker plans with (I5): 2 MiB, and as much again while they are sent.
+const WORKER_RUNS: usize = 1 << 17;
+/// How many letters are taken before the runs are counted again.
+const LETTERS_A_LOOK: u64 = 1_024;
 /// How many failures of a transform or a condition are spelled out.
 const FAILURES_SHOWN: usize = 20;
 
@@ -118,12 +122,23 @@ impl Plan {
         output: &Output,
     ) -> Result<Self, End> {
         let mut plan = Self::default();
+        let mut letters = 0_u64;
         let totals = scan(scope, handled, output, &mut |found| {
             plan.take(found, rules);
-            Ok(())
+            letters += 1;
+            if output.in_worker() && letters.is_multiple_of(LETTERS_A_LOOK) { plan.fits() } else { Ok(()) }
         })?;
         plan.open = totals.open;
         Ok(plan)
+    }
+
+    /// Refuses what is too much to remember beside a worker's records.
+    fn fits(&self) -> Result<(), End> {
+        if self.selected.run_count() + self.held.run_count() <= WORKER_RUNS {
+            return Ok(());
+        }
+        let words = "these letters lie too far apart for a worker to plan with; ask for fewer, or the command `longshore dlq`";
+        Err(End::new(Exit::Temporary, words))
     }
 
     fn take(&mut self, found: &Found<'_>, rules: &Rules<'_>) {
@@ -223,6 +238,18 @@ mod tests {
             assert_eq!(inputs.target(&topic, wrong), Some("t"), "{wrong:?}");
         }
         assert_eq!(inputs.target(&Target::Input, place("other", 0, 1)), Some("other"));
+    }
+
+    /// Bad input: letters of which every second one is meant. Guarantee: a worker remembers no more runs of them than its bound (I5).
+    #[test]
+    fn a_plan_of_too_many_runs_is_refused() {
+        let mut plan = Plan::default();
+        for run in 0..WORKER_RUNS as i64 {
+            plan.selected.insert("t", 0, 2 * run);
+        }
+        assert!(plan.fits().is_ok());
+        plan.held.insert("t", 0, 1);
+        assert_eq!(plan.fits().map_err(|end| end.code), Err(Exit::Temporary));
     }
 
     #[test]

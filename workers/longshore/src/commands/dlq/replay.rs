@@ -184,9 +184,12 @@ fn yield_to_others(
     run: &mut Run,
     output: &Output,
 ) -> Result<(), End> {
-    let mut journal = scope.journal(output)?;
-    journal.runs.remove(&run.id);
-    let Err(end) = refuse_while_open(&journal, scope, None) else { return Ok(()) };
+    let alone = scope.journal(output).and_then(|mut journal| {
+        journal.runs.remove(&run.id);
+        refuse_while_open(&journal, scope, None)
+    });
+    // Also when the journal cannot be read: nothing was sent yet, and a run that stays open would keep others from beginning.
+    let Err(end) = alone else { return Ok(()) };
     run.state = RunState::Cancelled;
     writer.run(runtime, run)?;
     Err(end)

@@ -82,7 +82,7 @@ impl Scope {
     /// The journal as it is now; empty without a pipeline or before the topic was made.
     pub(super) fn journal(&self, output: &Output) -> Result<Journal, End> {
         let Some(topic) = self.journal_topic() else { return Ok(Journal::default()) };
-        let journal = journal::read(&self.options, &topic)?.unwrap_or_default();
+        let journal = journal::read(&self.options, &topic, output)?.unwrap_or_default();
         if journal.unreadable > 0 {
             output.note(format_args!(
                 "{} of {topic} cannot be read by this version and are left out",

@@ -87,7 +87,7 @@ impl Sender<'_> {
         // What the run itself says may be older than its blocks.
         self.run.counts.handled = self.selected.len() - remaining.len();
         let tuning = kafka::ProducerTuning { linger: LINGER, ..kafka::ProducerTuning::default() };
-        let producer = Producer::new(self.options, &kafka::ClientMemory::default(), &tuning)?;
+        let producer = Producer::new(self.options, &self.options.buffers.unwrap_or_default(), &tuning)?;
         let mut way = Way {
             producer,
             admin: kafka::Admin::new(self.options)?,

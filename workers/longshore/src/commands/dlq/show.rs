@@ -66,11 +66,13 @@ pub(super) struct Room {
     pub(super) small: usize,
     /// Headers of the record's own.
     pub(super) headers: usize,
+    /// Whether also what the person said who handled it.
+    pub(super) words: bool,
 }
 
 impl Room {
     /// All of it.
-    const ALL: Self = Self { payload: usize::MAX, small: usize::MAX, headers: usize::MAX };
+    const ALL: Self = Self { payload: usize::MAX, small: usize::MAX, headers: usize::MAX, words: true };
 }
 
 /// What was asked for.
@@ -212,7 +214,7 @@ impl Letter {
             }
         };
         line("letter", &self.id());
-        line("state", &state(self.handled(journal)));
+        line("state", &state(self.handled(journal), self.room.words));
         match head.headers() {
             Ok(Some(said)) => self.print_said(&said, line),
             Ok(None) => {
@@ -277,7 +279,7 @@ impl Letter {
             "id": self.id(),
             "kind": head.kind().word(),
             "handled_by": self.handled(journal).map(|run| run.id.clone()),
-            "state": state(self.handled(journal)),
+            "state": state(self.handled(journal), self.room.words),
             "time_ms": self.record.timestamp_ms,
             "origin": said.as_ref().map(|said| said.origin.to_string()),
             "origin_timestamp_ms": said.as_ref().map(|said| said.origin_timestamp_ms),
@@ -302,11 +304,12 @@ impl Letter {
     }
 }
 
-fn state(handled: Option<&Run>) -> String {
+pub(super) fn state(handled: Option<&Run>, with_words: bool) -> String {
     match handled {
         None => "open".to_owned(),
         Some(run) => {
-            let words = run.words.as_ref().map_or(String::new(), |words| format!(": {words}"));
+            let words =
+                run.words.as_ref().filter(|_| with_words).map_or(String::new(), |words| format!(": {words}"));
             format!(
                 "handled by {} {}, {} ({}){words}",
                 run.kind.word(),

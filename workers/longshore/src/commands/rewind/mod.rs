@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Rewind, output: &Output) -> Result<(), End> {
         None => 0,
     };
     let journal_name = journal_topic(&pipeline.pipeline);
-    let handled = journal::read(&options, &journal_name)?.unwrap_or_default().all_handled().len();
+    let handled = journal::read(&options, &journal_name, output)?.unwrap_or_default().all_handled().len();
     show(&plan, &members, waiting, handled, arguments, output)?;
     if plan.records() == 0 {
         output.note("nothing to read again: no partition has committed anything behind that place");

@@ -174,7 +174,7 @@ fn refuse_used_folder(root: &Path, next: u32) -> Result<(), End> {
 
 /// The same for a ledger that is asked for.
 fn refuse_used_ledger(pipeline: &Pipeline, sink: &SinkEntry, next: u32) -> Result<(), End> {
-    let ledgers = ledgers(pipeline, sink)?;
+    let ledgers = ledgers(pipeline, sink, None)?;
     if ledgers.iter().flatten().any(|ledger| ledger.generation == next) {
         let words = format!(
             "the ledger of {} knows generation {next} already\n  next: set a higher `generation` in the pipeline file",

@@ -1,5 +1,7 @@
 //! What is known about one record, gathered from where it can be.
 
+use std::collections::VecDeque;
+
 use longshore_core::headers::LetterHeaders;
 use longshore_core::journal::Run;
 use longshore_core::letter::{LetterKind, LetterRef};
@@ -19,7 +21,7 @@ use super::record_at;
 use crate::commands::common::{journal, value};
 use crate::commands::retry::pass;
 use crate::exit::End;
-use crate::output::Output;
+use crate::output::{Output, grouped};
 use crate::worker::ledgers::{SinkLedger, ledgers};
 
 /// All of it.
@@ -32,8 +34,8 @@ pub(super) struct Facts {
     pub(super) committed: Option<i64>,
     /// Whether the commit covers the record.
     pub(super) settled: bool,
-    pub(super) copies: Vec<CopySeen>,
-    pub(super) letters: Vec<LetterSeen>,
+    pub(super) copies: VecDeque<CopySeen>,
+    pub(super) letters: VecDeque<LetterSeen>,
     pub(super) sinks: Vec<SinkSeen>,
     pub(super) computed: Option<Computed>,
 }
@@ -115,6 +117,17 @@ impl Facts {
     }
 }
 
+/// The most copies, and the most letters, of one record that a worker tells (I5): whoever writes to their topics can make more.
+const WORKER_KEPT: usize = 200;
+
+/// Keeps all, or the newest where a worker is asked.
+fn keep<T>(found: &mut VecDeque<T>, next: T, output: &Output) {
+    if output.in_worker() && found.len() == WORKER_KEPT {
+        found.pop_front();
+    }
+    found.push_back(next);
+}
+
 /// Hands each record of a partition whose headers name the origin to `each`; the topic may be missing.
 fn of_origin(
     origin: &Origin,
@@ -134,6 +147,7 @@ fn of_origin(
     if place.start >= place.end {
         return Ok(());
     }
+    let mut count = 0_usize;
     pass(options, topic, vec![(place.partition, place.start)], output, &mut |record| {
         let mut letter = LetterRef::default();
         record.headers(|name, value| letter.take(name, value));
@@ -147,9 +161,15 @@ fn of_origin(
             if letter.kind() != LetterKind::Longshore {
                 said.detail = value::small(Some(letter.detail()), value::View::Masked);
             }
+            count += 1;
             each(&record, said);
         }
-    })
+    })?;
+    if output.in_worker() && count > WORKER_KEPT {
+        let left_out = grouped((count - WORKER_KEPT) as u64);
+        output.note(format_args!("{left_out} more of the record in {topic}, older ones, are left out"));
+    }
+    Ok(())
 }
 
 fn copies(
@@ -158,9 +178,9 @@ fn copies(
     options: &KafkaOptions,
     admin: &Admin,
     output: &Output,
-) -> Result<Vec<CopySeen>, End> {
+) -> Result<VecDeque<CopySeen>, End> {
     let topic = retry_topic(origin.topic.as_str(), &pipeline.pipeline);
-    let mut found = Vec::new();
+    let mut found = VecDeque::new();
     let partition = origin.partition.0;
     if admin.topic(&topic)?.is_none() {
         return Ok(found);
@@ -176,12 +196,13 @@ fn copies(
     });
     of_origin(origin, &topic, options, admin, output, &mut |record, said| {
         let offset = Offset(record.offset());
-        found.push(CopySeen {
+        let copy = CopySeen {
             at: format!("{topic}/{partition}/{offset}"),
             landed_ms: record.timestamp_ms(),
             said,
             settled: offset < from || commit.settled.contains(offset),
-        });
+        };
+        keep(&mut found, copy, output);
     })?;
     Ok(found)
 }
@@ -192,17 +213,18 @@ fn letters(
     options: &KafkaOptions,
     admin: &Admin,
     output: &Output,
-) -> Result<Vec<LetterSeen>, End> {
+) -> Result<VecDeque<LetterSeen>, End> {
     let topic = dead_letter_topic(origin.topic.as_str(), &pipeline.pipeline);
-    let journal = journal::read(options, &journal_topic(&pipeline.pipeline))?.unwrap_or_default();
-    let mut found = Vec::new();
+    let journal = journal::read(options, &journal_topic(&pipeline.pipeline), output)?.unwrap_or_default();
+    let mut found = VecDeque::new();
     of_origin(origin, &topic, options, admin, output, &mut |record, said| {
-        found.push(LetterSeen {
+        let letter = LetterSeen {
             at: format!("{topic}/{}/{}", record.partition(), record.offset()),
             landed_ms: record.timestamp_ms(),
             said,
             handled: journal.handled_by(&topic, record.partition(), record.offset()).cloned(),
-        });
+        };
+        keep(&mut found, letter, output);
     })?;
     Ok(found)
 }
@@ -242,7 +264,7 @@ fn in_ledger(
     place: &str,
     output: &Output,
 ) -> Option<Vec<FileSeen>> {
-    let ledgers = ledgers(pipeline, sink).unwrap_or_else(|end| {
+    let ledgers = ledgers(pipeline, sink, output.left()).unwrap_or_else(|end| {
         output.note(format_args!("what {} holds is not known: {}", sink.name, end.message));
         None
     })?;
@@ -280,4 +302,24 @@ fn file_seen(file: &SinkFile, offset: i64) -> Result<Option<FileSeen>, End> {
         dead,
         also: claim.also.iter().any(|(first, end)| (*first..*end).contains(&offset)),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bad input: more letters of one record than a worker tells. Guarantee: it keeps the newest, and the command all.
+    #[test]
+    fn a_worker_keeps_the_newest() {
+        let of = |output: &Output| {
+            let mut found = VecDeque::new();
+            (0..WORKER_KEPT + 5).for_each(|number| keep(&mut found, number, output));
+            (found.len(), found[0])
+        };
+        assert_eq!(of(&Output::kept(None)), (WORKER_KEPT, 5));
+        assert_eq!(
+            of(&Output::new(crate::cli::Format::Json, crate::cli::Colour::Never)),
+            (WORKER_KEPT + 5, 0)
+        );
+    }
 }

@@ -16,14 +16,14 @@ const VIEWS = {
     ? [`Dead letters: ${reason}`, (into) => letters.newest(into, reason)]
     : ["Dead letters", (into) => letters.groups(into)]),
   letter: (parts) => [`Letter ${parts.join("/")}`, (into) => letters.letter(into, parts.map(encodeURIComponent).join("/"))],
-  record: (parts) => (parts.length
+  record: (parts) => (parts[0]
     ? [`Record ${parts.join("/")}`, (into) => letters.record(into, parts.map(encodeURIComponent).join("/"))]
     : ["The life of one record", (into) => letters.record(into, null)]),
   replay: ([reason, where]) => ["Send letters again", (into) => replay.form(into, session, reason, where)],
 };
 
 function asked() {
-  const parts = location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
+  const parts = location.hash.replace(/^#\/?/, "").split("/");
   try {
     const [view, ...rest] = parts.map(decodeURIComponent);
     return Object.hasOwn(VIEWS, view) ? [view, rest] : ["fleet", []];

@@ -17,11 +17,16 @@ function field(label, input, more) {
   return el("label", { class: more || null }, label, input);
 }
 
+// Reasons as they were typed; that of a link as it is, for another tool's may hold spaces. `(none)` are the letters that say none.
+function reasons({ value, defaultValue }) {
+  const listed = value === defaultValue ? [value].filter(Boolean) : value.split(/[,\s]+/).filter(Boolean);
+  return listed.map((reason) => (reason === "(none)" ? "" : reason));
+}
+
 function request(form) {
   const text = (name) => form.elements[name].value.trim() || null;
   const whole = (name) => (text(name) === null ? null : Number(text(name)));
-  const reason = text("reason");
-  const asked = { reasons: reason ? reason.split(/[,\s]+/).filter(Boolean) : [], to: form.elements.to.value };
+  const asked = { reasons: reasons(form.elements.reason), to: form.elements.to.value };
   for (const [name, value] of [["where", text("where")], ["since", text("since")], ["until", text("until")], ["limit", whole("limit")], ["rate", whole("rate")]]) {
     if (value !== null) asked[name] = value;
   }
@@ -110,12 +115,11 @@ export function form(into, session, reason, where) {
   const input = (name, attributes) => el("input", { name, autocomplete: "off", spellcheck: "false", ...attributes });
   const condition = input("where", { placeholder: "letter.at == 'parse'", disabled: !token.get() });
   if (where && token.get()) condition.value = where;
-  const reasons = input("reason", { placeholder: "any" });
-  if (reason && reason !== "(none)") reasons.value = reason;
+  const codes = input("reason", { placeholder: "any", value: reason });
   into.append(
     where && !token.get() ? note("One letter is chosen by a condition, and conditions need the token: how many letters one holds for tells what is in them.") : "",
     el("form", { class: "sheet fields", onsubmit: ask },
-      field("Reason codes, with spaces between", reasons),
+      field("Reason codes, with spaces between", codes),
       field("Arrived at or after (2h, or a time)", input("since", {})),
       field("Arrived before (10m, or a time)", input("until", {})),
       field("At most so many letters", input("limit", { type: "number", min: 1, inputmode: "numeric" })),
