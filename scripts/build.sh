@@ -7,6 +7,6 @@ scripts/setup.sh build
 if pkg-config --exists openssl 2>/dev/null; then
     cargo build --workspace --all-targets
 else
-    echo "build: no OpenSSL headers (Debian: libssl-dev), so without TLS and SCRAM: enough for the demo" >&2
+    echo "build: no OpenSSL headers (Debian: libssl-dev), so without TLS, SCRAM and the sink objects: enough for the demo" >&2
     cargo build --package longshore --no-default-features --features postgres
 fi

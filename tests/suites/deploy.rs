@@ -292,21 +292,29 @@ fn a_scaler_stands_beside_the_fleet() {
 fn spans_find_their_collector() {
     let endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.observability:4318";
     let arguments = ["--otel", endpoint, "--otel", "OTEL_TRACES_SAMPLER=parentbased_traceidratio"];
+    let metrics = ["--otel", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://metrics.observability:4319"];
+    let arguments = [&arguments[..], &metrics].concat();
     let rendered = render(OBJECTS, &arguments);
     judge(&rendered);
     conform(&rendered.yaml);
     let environment = rendered.container()["env"].as_array().unwrap();
     let variable = |name: &str| environment.iter().find(|variable| variable["name"] == name).unwrap();
     assert_eq!(variable("OTEL_TRACES_SAMPLER")["value"], "parentbased_traceidratio");
-    let headers = &variable("OTEL_EXPORTER_OTLP_HEADERS")["valueFrom"]["secretKeyRef"];
-    assert_eq!(
-        (headers["name"].as_str(), headers["optional"].as_bool()),
-        (Some("longshore-archive-secrets"), Some(true))
-    );
-    assert!(rendered.one("NetworkPolicy")["spec"]["egress"][1].to_string().contains("4318"));
+    for kind in ["", "TRACES_", "METRICS_"] {
+        let name = format!("OTEL_EXPORTER_OTLP_{kind}HEADERS");
+        let headers = &variable(&name)["valueFrom"]["secretKeyRef"];
+        assert_eq!(
+            (headers["key"].as_str(), headers["name"].as_str(), headers["optional"].as_bool()),
+            (Some(&*name), Some("longshore-archive-secrets"), Some(true))
+        );
+    }
+    let ports = rendered.one("NetworkPolicy")["spec"]["egress"][1].to_string();
+    assert!(ports.contains("4318") && ports.contains("4319"), "{ports}");
     for (argument, code) in [
         ("OTEL_EXPORTER_OTLP_HEADERS=authorization=hunter2", 78),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS=authorization=hunter2", 78),
         ("OTEL_EXPORTER_OTLP_ENDPOINT=http://me:hunter2@collector:4318", 78),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://me:hunter2@collector:4318", 78),
         ("LONGSHORE_LIMITS__DRAIN=hunter2", 64),
         ("hunter2", 64),
     ] {

@@ -20,8 +20,10 @@ Examples:
   longshore init logs my-logs      a pipeline of your own to start from
   longshore check my-logs/pipeline.yaml
   longshore topics apply my-logs/pipeline.yaml
+  longshore doctor -c my-logs/pipeline.yaml
   longshore run -c my-logs/pipeline.yaml
   longshore publish -c my-logs/pipeline.yaml --key user my-logs/sample.jsonl
+  longshore top -c my-logs/pipeline.yaml
 
 Exit codes:
   0 ok   1 a check failed   64 usage   65 bad data   69 broker unavailable

@@ -82,7 +82,7 @@ pub(crate) struct DeployRender {
     /// also while no pod is there; without it any pod does.
     #[arg(long)]
     pub(crate) scaler: bool,
-    /// A variable for spans, such as
+    /// A variable for spans and metrics, such as
     /// OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318; as often as needed.
     #[arg(long, value_name = "OTEL_NAME=VALUE")]
     pub(crate) otel: Vec<String>,

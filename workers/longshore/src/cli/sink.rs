@@ -62,8 +62,8 @@ pub(crate) struct SinkVerify {
 pub(crate) struct SinkCompact {
     #[command(flatten)]
     pub(crate) meant: SinkMeant,
-    /// Where to: a folder that is empty or not there, or s3://BUCKET/PREFIX without
-    /// objects. The original stays as it is.
+    /// Where to: a folder that is empty or not there, or s3://BUCKET/PREFIX (gs://,
+    /// az:// in builds with them) without objects. The original stays as it is.
     #[arg(long, value_name = "FOLDER|URL")]
     pub(crate) out: String,
     /// A file is ended at this size.

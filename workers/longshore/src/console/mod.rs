@@ -56,8 +56,9 @@ pub(crate) fn router(loaded: &Loaded, address: SocketAddr) -> Router {
     let options = KafkaOptions { buffers: Some(BUFFERS), ..connect::options(&pipeline.kafka) };
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
+    let received = signals::received();
     tokio::spawn(async move {
-        signals::received().await;
+        received.await;
         flag.store(true, Ordering::Release);
     });
     let console = Arc::new(Console {

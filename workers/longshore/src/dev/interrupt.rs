@@ -13,7 +13,7 @@ const INTERRUPTED: i32 = 130;
 pub(crate) fn end_on_signal(container: Option<String>) -> Result<(), End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let wait = move || {
-        runtime.block_on(crate::worker::signals::stop());
+        runtime.block_on(async { crate::worker::signals::stop().await });
         if let Some(id) = container {
             broker::end_container(&id);
         }

@@ -64,6 +64,6 @@ fn topics(arguments: &DevStart, output: &Output) -> Result<Vec<NewTopic>, End> {
 
 fn wait_for_interrupt() -> Result<(), End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(crate::worker::signals::stop());
+    runtime.block_on(async { crate::worker::signals::stop().await });
     Ok(())
 }

@@ -82,6 +82,10 @@ impl Looker {
             {
                 return latest.clone();
             }
+            // One that broke has left its place taken.
+            if state.running.as_ref().is_some_and(|running| running.peek().is_some()) {
+                state.running = None;
+            }
             let running = state.running.get_or_insert_with(|| self.start()).clone();
             if let Some((at, Err(failure))) = &state.latest
                 && at.elapsed() < REMEMBERED

@@ -28,7 +28,8 @@ impl Pace {
         {
             self.looks.pop_front();
         }
-        let first = self.looks.front();
+        // After a pause there is none: what an hour did says nothing about now.
+        let first = self.looks.front().filter(|(then, _)| at.duration_since(*then) <= 2 * SPAN);
         let rate = |(pair, now): (&PairId, &i64)| {
             let (then, was) = first?;
             // A group that was set back does not move, whatever its commits say.
@@ -63,5 +64,18 @@ mod tests {
             }
             assert!(rates.get(&pair(1)).is_none_or(|rate| *rate == 0.0));
         }
+    }
+
+    /// Scenario: nobody looks for an hour. Guarantee: what was done in it is no rate of now.
+    #[test]
+    fn a_pause_begins_anew() {
+        let (mut pace, began) = (Pace::default(), Instant::now());
+        let pair = PairId::new("in", 0);
+        let mut look = |seconds, done| {
+            pace.look(began + Duration::from_secs(seconds), [(pair.clone(), done)].into()).get(&pair).copied()
+        };
+        assert_eq!((look(0, 0), look(1, 10)), (None, Some(10.0)));
+        assert_eq!(look(3_600, 1_000_000), None);
+        assert_eq!(look(3_602, 1_000_040), Some(20.0));
     }
 }

@@ -110,6 +110,8 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let export = traces::metrics_of_worker(pipeline, &metrics);
     let budget = memory.budget();
     let _spans = tracer.as_ref().map(|tracer| budget.charge_waiting(tracer.memory_bytes()));
+    // Before the console's replays listen for the same signals: one that came before the fleet looks is not lost.
+    let stop = signals::stop();
     // Before the consumer, whose `client.id` tells the port.
     let http_port = listen(loaded, &options, &status, &metrics, &budget).await?;
     systemd::tell(Arc::clone(&status));
@@ -160,7 +162,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
         tracing::warn!(fails, "rehearsal step in force: records fail on purpose");
     }
     let asked = async {
-        signals::stop().await;
+        stop.await;
         systemd::stopping();
     };
     let end = Fleet::run(fleet, parts, asked).await;

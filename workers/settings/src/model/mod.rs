@@ -101,7 +101,7 @@ pub struct Pipeline {
     /// Bounds on memory and time.
     #[serde(default)]
     pub limits: LimitOptions,
-    /// Where `/livez`, `/readyz`, `/metrics` and the console are served.
+    /// Where the status pages (`/livez`, `/readyz`, `/metrics`, `/fleet`, `/scale`, ...) and the console are served.
     #[serde(default)]
     pub http: HttpOptions,
     /// How many pods the fleet is to have, for `/scale` and `longshore scaler`.

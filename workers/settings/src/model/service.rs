@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Secret;
 
-/// Where `/livez`, `/readyz`, `/metrics` and the console are served.
+/// Where the status pages (`/livez`, `/readyz`, `/metrics`, `/fleet`, `/scale`, ...) and the console are served.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpOptions {

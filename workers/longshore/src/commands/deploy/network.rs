@@ -23,8 +23,8 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// `spans` is the port of the endpoint for spans.
-    pub(super) fn of(pipeline: &Pipeline, spans: Option<u16>) -> Result<Self, End> {
+    /// `collectors` are the ports of the endpoints for spans and metrics.
+    pub(super) fn of(pipeline: &Pipeline, collectors: &BTreeSet<u16>) -> Result<Self, End> {
         let brokers = pipeline.kafka.brokers.split(',');
         let mut ports: BTreeSet<u16> =
             brokers.map(|address| port_of(address.trim()).unwrap_or(KAFKA)).collect();
@@ -32,7 +32,7 @@ impl Targets {
             ports.insert(port_of_url(&url.expose()));
         }
         let brokers = ports.clone();
-        ports.extend(spans);
+        ports.extend(collectors);
         for sink in &pipeline.sinks {
             match &sink.kind {
                 SinkKind::Postgres(options) if options.host.starts_with('/') => {

@@ -69,7 +69,7 @@ impl Plan {
         let mut config = Config::read(&arguments.pipeline, pipeline)?;
         let places = Places::of(arguments, pipeline, &config, &secrets, &name)?;
         let spans = Spans::of(&arguments.otel)?;
-        let targets = Targets::of(pipeline, spans.port)?;
+        let targets = Targets::of(pipeline, &spans.ports)?;
         let mut notes = secrets.notes(&namespace);
         notes.extend(local_brokers(&pipeline.kafka.brokers));
         let scaling = match arguments.overlay {

@@ -1,6 +1,6 @@
-//! Variables for spans: the standard's own, since a pipeline file says nothing of where they go.
+//! Variables for spans and metrics: the standard's own, since a pipeline file says nothing of where they go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -9,15 +9,23 @@ use super::plan::refused;
 use crate::exit::{End, Exit};
 
 /// Variables whose values are credentials; they come from the Secret when it has them.
-const SECRET: &[&str] = &["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"];
-/// Where spans go, the more particular one first.
-const ENDPOINTS: &[&str] = &["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+const SECRET: &[&str] = &[
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+];
+/// Where spans and metrics go.
+const ENDPOINTS: &[&str] = &[
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+];
 
 /// Variables by name.
 pub(super) struct Spans {
     given: BTreeMap<String, String>,
-    /// The endpoint's port; none without an endpoint.
-    pub(super) port: Option<u16>,
+    /// The endpoints' ports.
+    pub(super) ports: BTreeSet<u16>,
 }
 
 impl Spans {
@@ -46,18 +54,20 @@ impl Spans {
             }
             given.insert(name.to_owned(), value.to_owned());
         }
-        let port = ENDPOINTS.iter().find_map(|name| given.get(*name)).map(|url| port_of_url(url));
-        Ok(Self { given, port })
+        let ports =
+            ENDPOINTS.iter().filter_map(|name| given.get(*name)).map(|url| port_of_url(url)).collect();
+        Ok(Self { given, ports })
     }
 
     /// As a container has them, with the headers of the Secret if it has some.
     pub(super) fn variables(&self, secret: &str) -> Vec<Value> {
         let mut variables: Vec<Value> =
             self.given.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-        if self.port.is_some() {
-            let name = SECRET[0];
-            let reference = json!({ "key": name, "name": secret, "optional": true });
-            variables.push(json!({ "name": name, "valueFrom": { "secretKeyRef": reference } }));
+        if !self.ports.is_empty() {
+            variables.extend(SECRET.iter().map(|name| {
+                let reference = json!({ "key": name, "name": secret, "optional": true });
+                json!({ "name": name, "valueFrom": { "secretKeyRef": reference } })
+            }));
         }
         variables
     }

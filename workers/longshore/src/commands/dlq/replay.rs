@@ -326,7 +326,7 @@ fn stop_at_signals() -> Result<Arc<AtomicBool>, End> {
     let stop = Arc::new(AtomicBool::new(false));
     let (flag, runtime) = (Arc::clone(&stop), runtime()?);
     let wait = move || {
-        runtime.block_on(crate::worker::signals::stop());
+        runtime.block_on(async { crate::worker::signals::stop().await });
         flag.store(true, Ordering::Release);
     };
     std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait)?;

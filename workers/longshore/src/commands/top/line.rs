@@ -101,12 +101,10 @@ impl Line {
 
 /// The beginning of a text that takes at most so many columns.
 fn head(text: &str, width: usize) -> String {
-    let mut taken = 0;
-    let fits = |letter: &char| {
-        taken += letter.width().unwrap_or(0);
-        taken <= width
-    };
-    text.chars().take_while(fits).collect()
+    // Of the whole, since a sign may make the one before it wider.
+    let ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    let end = ends.take_while(|end| text[..*end].width() <= width).last().unwrap_or(0);
+    text[..end].to_owned()
 }
 
 /// A text of just this width: cut with a `~` at its end, or filled.
@@ -142,6 +140,8 @@ mod tests {
         assert_eq!(line.text(false), "a?[2Jb???31m?x");
         assert_eq!(line.clone().cut(3).text(true), "\u{1b}[31ma?[\u{1b}[0m");
         assert_eq!(line.cut(9).width(), 9);
+        // One letter of two columns, as a terminal shows it, is of one column by its parts.
+        assert_eq!(Line::of(Style::Plain, "\u{2601}\u{fe0f}\u{2601}\u{fe0f}x").cut(1).width(), 1);
         assert_eq!(Line::of(Style::Head, "ab").filled(4).text(true), "\u{1b}[7mab  \u{1b}[0m");
     }
 }

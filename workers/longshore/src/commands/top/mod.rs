@@ -78,12 +78,13 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self) -> Result<(), End> {
+        // First, so that no signal leaves the terminal as it is taken.
+        let stop = signals::stop();
         let screen = Screen::take()?;
         let mut keys = read_keys()?;
         let (mut view, mut trouble): (Option<Arc<View>>, Option<String>) = (None, None);
         let mut look: Option<Look> = Some(self.look());
         let mut next = Instant::now();
-        let stop = signals::stop();
         tokio::pin!(stop);
         loop {
             let known = Known { view: view.as_deref(), trouble: trouble.as_deref() };
