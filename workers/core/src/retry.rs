@@ -7,13 +7,20 @@ use crate::metadata::Metadata;
 use crate::pair::Position;
 
 /// Where the retry lane of a partition `[first, end)` begins, and what its commit says of copies beyond. What is wrong with the
-/// commit costs a second reading: the ledger and the ranks drop what is known. So retention, and a topic that was made again,
-/// only move the beginning.
+/// commit costs a second reading: the ledger and the ranks drop what is known. So a topic that was made again only moves the beginning.
+/// Retention that has passed the commit takes nothing of what it says of copies that are still there: one that is nobody's stays so.
 pub fn lane_start(committed: Option<&Position>, first: Offset, end: Offset) -> (Offset, Metadata) {
-    let committed = committed.filter(|position| position.offset >= first && position.offset <= end);
-    let Some(committed) = committed else { return (first, Metadata::default()) };
-    let metadata = Metadata::decode(&committed.metadata, committed.offset, end);
-    (committed.offset, metadata.unwrap_or_default())
+    let Some(committed) = committed.filter(|position| position.offset <= end) else {
+        return (first, Metadata::default());
+    };
+    let mut metadata = Metadata::decode(&committed.metadata, committed.offset, end).unwrap_or_default();
+    if committed.offset >= first {
+        return (committed.offset, metadata);
+    }
+    let start = metadata.settled.end_of_run(first);
+    metadata.settled.forget_below(start);
+    metadata.strays.forget_below(start);
+    (start, metadata)
 }
 
 /// Exponential backoff with full jitter: `random(0, min(cap, base * 2^(attempt - 1)))`, never below the floor.
@@ -68,11 +75,13 @@ mod tests {
         let none = RunSet::default();
         assert_eq!(start(Some(&at(5)), 0, 10), (Offset(5), settled));
         assert_eq!(start(None, 3, 10), (Offset(3), none.clone()));
-        assert_eq!(
-            start(Some(&at(5)), 6, 10),
-            (Offset(6), none.clone()),
-            "retention took what was committed"
-        );
+        // Retention took what was committed, and then some of what was settled beyond it.
+        assert_eq!(start(Some(&at(2)), 3, 10), (Offset(3), none.clone()), "written for another offset");
+        let far = Metadata { settled: RunSet::collect(vec![(7, 8), (9, 12)]), ..Metadata::default() };
+        let far = Position { offset: Offset(5), metadata: far.encode(Offset(5)).text };
+        assert_eq!(start(Some(&far), 6, 20), (Offset(6), RunSet::collect(vec![(7, 8), (9, 12)])));
+        assert_eq!(start(Some(&far), 7, 20), (Offset(8), RunSet::of(Offset(9), Offset(12))));
+        assert_eq!(start(Some(&far), 10, 20), (Offset(12), none.clone()));
         assert_eq!(start(Some(&at(5)), 0, 4), (Offset(0), none.clone()), "the topic was made again");
         assert_eq!(start(Some(&at(7)), 0, 10), (Offset(7), none.clone()), "written for another offset");
         assert_eq!(start(Some(&at(5)), 0, 7), (Offset(5), none), "runs beyond the end of the log");

@@ -147,15 +147,10 @@ impl Strays {
     /// Notes which strays are committed: below an offset, or as strays beyond it. True when the input's commit may go on.
     pub(in crate::pair) fn committed(&mut self, below: Offset, strays: &RunSet) -> bool {
         let before = self.found.len();
-        let told = &mut self.told;
-        self.found.retain(|(_, copy)| {
-            let beyond = *copy >= below && strays.contains(*copy);
-            if beyond {
-                told.insert(*copy);
-            }
-            *copy >= below && !beyond
-        });
-        told.forget_below(below);
+        self.found.retain(|(_, copy)| *copy >= below && !strays.contains(*copy));
+        // In the runs that it was told in: single offsets of them would take the room of many.
+        self.told.union(strays);
+        self.told.forget_below(below);
         self.found.len() < before
     }
 
@@ -408,5 +403,25 @@ impl Pair {
     ) {
         let detail = format_args!("its origin {}/{origin}/0 {why}", self.id);
         self.send(Flying::stray(record, Failure::reject(Reason::RetryStray, detail), copy), actions);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: a commit tells of strays in one run with what is settled between them. Guarantee: they are remembered as that run, until the
+    /// commit is past it.
+    #[test]
+    fn what_was_told_is_remembered_in_its_runs() {
+        let mut strays = Strays::default();
+        [10, 12, 14, 30].map(|copy| strays.keep_in_mind(Offset(3), Offset(copy)));
+        let told = RunSet::of(Offset(10), Offset(15));
+        assert!(strays.committed(Offset(5), &told));
+        assert_eq!((strays.told(), strays.found.len()), (&told, 1));
+        assert!(!strays.committed(Offset(12), &RunSet::default()), "no other one");
+        assert_eq!(strays.told(), &RunSet::of(Offset(12), Offset(15)));
+        assert!(strays.committed(Offset(31), &RunSet::default()));
+        assert_eq!((strays.told(), strays.found.len()), (&RunSet::default(), 0));
     }
 }
