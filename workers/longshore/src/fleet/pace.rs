@@ -22,14 +22,17 @@ pub(super) struct Pace {
 impl Pace {
     /// Records done each second since the looks that are remembered, by partition; none at the first look.
     pub(super) fn look(&mut self, at: Instant, done: Done) -> HashMap<PairId, f64> {
+        // What a long pause did says nothing about now.
+        while self.looks.front().is_some_and(|(then, _)| at.duration_since(*then) > 2 * SPAN) {
+            self.looks.pop_front();
+        }
         // One that is as old as the span stays, to begin from.
         while self.looks.get(1).is_some_and(|(then, _)| at.duration_since(*then) >= SPAN)
             || self.looks.len() >= LOOKS
         {
             self.looks.pop_front();
         }
-        // After a pause there is none: what an hour did says nothing about now.
-        let first = self.looks.front().filter(|(then, _)| at.duration_since(*then) <= 2 * SPAN);
+        let first = self.looks.front();
         let rate = |(pair, now): (&PairId, &i64)| {
             let (then, was) = first?;
             // A group that was set back does not move, whatever its commits say.
