@@ -415,7 +415,7 @@ mod tests {
     #[test]
     fn what_was_told_is_remembered_in_its_runs() {
         let mut strays = Strays::default();
-        [10, 12, 14, 30].map(|copy| strays.keep_in_mind(Offset(3), Offset(copy)));
+        [10, 12, 14, 30].into_iter().for_each(|copy| strays.keep_in_mind(Offset(3), Offset(copy)));
         let told = RunSet::of(Offset(10), Offset(15));
         assert!(strays.committed(Offset(5), &told));
         assert_eq!((strays.told(), strays.found.len()), (&told, 1));

@@ -1,6 +1,6 @@
 //! Lines of a screen: pieces of text with a style, cut to a width. Nothing that a terminal obeys gets into one.
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use crate::fleet::ask::plain;
 
