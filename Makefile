@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Targets share one build folder and one terminal.
 .NOTPARALLEL:
-.PHONY: help demo build test check bench faults setup clean
+.PHONY: help demo build test check bench faults sbom setup clean
 
 help: ## this list
 	@echo 'Longshore: a crew of Kafka workers. Usage: make TARGET'
@@ -19,11 +19,13 @@ build: ## everything once, tests included, so that no feature set is built twice
 test: ## set up, build, all unit tests and suites (SUITES="walls broker" for some)
 	@scripts/test.sh $(SUITES)
 
-check: ## formatting, clippy and documentation, warnings denied
+check: ## formatting, clippy and documentation, warnings denied; what comes into the build
 	@scripts/setup.sh build
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- --deny warnings
-	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps
+	@# 75: advisories cannot be had here, as its last line says; all else is well.
+	@scripts/supply.sh || { status=$$?; [[ $$status -eq 75 ]] || exit $$status; }
 
 bench: ## rooflines and our worker on a real broker, release build (ARGS="--quick", "--micro": in memory)
 	@scripts/setup.sh test
@@ -31,6 +33,9 @@ bench: ## rooflines and our worker on a real broker, release build (ARGS="--quic
 
 faults: ## the long form of the fault suite: each named crash point at least 20 times
 	@LONGSHORE_FAULTS=full scripts/test.sh faults
+
+sbom: ## what is in the command, as CycloneDX (target/sbom)
+	@scripts/supply.sh sbom
 
 setup: ## install what build and tests need, or print the command that does
 	@scripts/setup.sh test

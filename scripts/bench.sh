@@ -72,7 +72,7 @@ main() {
         case $1 in
         --micro)
             shift
-            exec cargo bench --package longshore-benches "$@"
+            exec cargo bench --locked --package longshore-benches "$@"
             ;;
         --no-build) build=0 ;;
         *) arguments+=("$1") ;;
@@ -81,7 +81,7 @@ main() {
     done
     build_rooflines
     if [[ $build == 1 ]]; then
-        cargo build --release --package longshore --package longshore-benches
+        cargo build --locked --release --package longshore --package longshore-benches
     fi
     exec "$target/release/bench" --worker "$target/release/longshore" --rooflines "$target/rooflines" \
         --page docs/benchmarks.md "${arguments[@]}"

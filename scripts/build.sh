@@ -5,8 +5,8 @@ cd "$(dirname "$0")/.."
 
 scripts/setup.sh build
 if pkg-config --exists openssl 2>/dev/null; then
-    cargo build --workspace --all-targets
+    cargo build --locked --workspace --all-targets
 else
     echo "build: no OpenSSL headers (Debian: libssl-dev), so without TLS, SCRAM and the sink objects: enough for the demo" >&2
-    cargo build --package longshore --no-default-features --features postgres
+    cargo build --locked --package longshore --no-default-features --features postgres
 fi

