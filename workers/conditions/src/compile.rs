@@ -9,6 +9,7 @@ use crate::environment::environment;
 use crate::error::ConditionError;
 use crate::names::Names;
 use crate::presence::ask_for_presence;
+use crate::texts::{Misfit, outside};
 
 /// The longest text of a condition, bytes.
 pub const LENGTH_MAX: usize = 8 * 1024;
@@ -50,17 +51,9 @@ fn check_limits(text: &str) -> Result<(), ConditionError> {
         return Err(ConditionError::new(message, floor(text, LENGTH_MAX), 1));
     }
     let (mut depth, mut operators) = (0usize, 0usize);
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, letter) in text.char_indices() {
-        if let Some(open) = quote {
-            let closes = letter == open && !escaped;
-            escaped = letter == '\\' && !escaped;
-            quote = (!closes).then_some(open);
-            continue;
-        }
+    for letter in outside(text) {
+        let (at, letter) = letter.map_err(|misfit| misfit_error(text, misfit))?;
         match letter {
-            '"' | '\'' => quote = Some(letter),
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             letter if letter.is_ascii_punctuation() && letter != '_' => operators += 1,
@@ -76,6 +69,15 @@ fn check_limits(text: &str) -> Result<(), ConditionError> {
         }
     }
     Ok(())
+}
+
+fn misfit_error(text: &str, misfit: Misfit) -> ConditionError {
+    let (at, message) = match misfit {
+        Misfit::Text(at) => (at, "a text that is not closed, or an escape in it that there is not"),
+        Misfit::Number(at) => (at, "a text begins where a number has not ended"),
+        Misfit::Name(at) => (at, "a quoted name that is not closed, or has letters that no name has"),
+    };
+    ConditionError::new(format!("syntax error: {message}"), at, text.len().min(at + 1) - at)
 }
 
 /// The parser's first complaint, its line and column turned into bytes.

@@ -34,6 +34,7 @@ mod names;
 mod path;
 mod presence;
 pub mod steps;
+mod texts;
 mod transform;
 mod variables;
 mod view;

@@ -19,6 +19,15 @@ fn hostile_texts_are_refused() {
         format!("body == '{}'", "é".repeat(deep)),
         "\"".to_owned(),
         "'\\".to_owned(),
+        // What looks like the inside of a text, and is none to the parser.
+        format!("r\"\\\" + {}1", "(".repeat(deep)),
+        format!("\"\n{}1", "(".repeat(4_000)),
+        format!("r\"\\\" + {}1", "(".repeat(4_000)),
+        format!("1r\"\\\" + {}1", "(".repeat(4_000)),
+        format!("\"\\q{}1\"", "(".repeat(4_000)),
+        format!("// \"\n{}1", "(".repeat(4_000)),
+        format!("`a//` + {}1", "(".repeat(4_000)),
+        format!("// '\n1{}", "+1".repeat(2_000)),
     ] {
         assert!(Condition::compile(&text).is_err());
     }
