@@ -61,6 +61,13 @@ pub struct Trailer {
 }
 
 impl Trailer {
+    /// Whether what it says of offsets can be: it is read from where others can write, and what is folded once is believed for ever.
+    pub fn is_sound(&self) -> bool {
+        let (first, end) = self.covers;
+        let offsets = Offset(0)..Offset(i64::MAX);
+        first.0 >= 0 && first <= end && self.dead.keys().all(|offset| offsets.contains(offset))
+    }
+
     /// Takes out records that the sink refuses, of which `rows` rows were counted: the segment does not hold them, and
     /// where this ledger decides dead letters they are letters from here on. The sink does this to what it stores and the
     /// pair to what it folds, so that both say the same (see [`crate::sink`]).

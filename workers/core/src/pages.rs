@@ -221,7 +221,9 @@ impl<'de> Deserialize<'de> for OffsetPages {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let texts = BTreeMap::<i64, String>::deserialize(deserializer)?;
         let read = |text: &str| Page::of_bytes(&wire::from_base64(text)?);
-        let pages = texts.into_iter().map(|(number, text)| Some((number, read(&text)?)));
+        // A page beyond those that offsets lie in would be taken for one of them.
+        let there = |number: &i64| (number << PAGE_BITS) >> PAGE_BITS == *number;
+        let pages = texts.into_iter().map(|(number, text)| Some((Some(number).filter(there)?, read(&text)?)));
         let pages = pages.collect::<Option<_>>();
         Ok(Self { pages: pages.ok_or_else(|| serde::de::Error::custom("no page of offsets"))? })
     }
@@ -271,9 +273,14 @@ mod tests {
 
     #[test]
     fn reading_refuses_what_is_no_page() {
-        for bad in
-            [r#"{"0":""}"#, r#"{"0":"AA"}"#, r#"{"0":"AQAAAA"}"#, r#"{"0":"AQABAA"}"#, r#"{"x":"AQA"}"#]
-        {
+        for bad in [
+            r#"{"0":""}"#,
+            r#"{"0":"AA"}"#,
+            r#"{"0":"AQAAAA"}"#,
+            r#"{"0":"AQABAA"}"#,
+            r#"{"x":"AQA"}"#,
+            r#"{"281474976710656":"AQA"}"#,
+        ] {
             assert!(serde_json::from_str::<OffsetPages>(bad).is_err(), "{bad}");
         }
         let good: OffsetPages = serde_json::from_str(r#"{"0":"AQACAA"}"#).unwrap();

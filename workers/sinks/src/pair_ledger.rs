@@ -61,6 +61,9 @@ impl Owner {
         if trailer.sequence != sequence {
             return Err(broken(place, format!("its trailer says number {}", trailer.sequence)));
         }
+        if !trailer.is_sound() {
+            return Err(broken(place, "its trailer speaks of offsets that there are not"));
+        }
         let identity = Identity {
             pipeline: trailer.pipeline.clone(),
             generation: trailer.generation,

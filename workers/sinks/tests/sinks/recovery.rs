@@ -1,11 +1,12 @@
 //! Reading the ledger back: fast, and only when it is ours and whole.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::sink::{Sink, WriterContext};
-use longshore_core::{Class, Failure, Reason};
+use longshore_core::{Class, Failure, Offset, Reason};
 
 use crate::helper::*;
 
@@ -205,6 +206,19 @@ async fn a_ledger_that_does_not_add_up_halts() {
     std::fs::rename(data_file(folder.path(), 1, FORMATS[0]), data_file(folder.path(), 0, FORMATS[0]))
         .unwrap();
     assert_halt(recover(folder.path()).await, Reason::LedgerBroken);
+
+    // Offsets that there are not: what is folded once would be believed for ever.
+    for (first, end) in [(-5, 3), (7, 3)] {
+        let folder = tempfile::tempdir().unwrap();
+        let covers = (Offset(first), Offset(end));
+        plant(folder.path(), &Trailer { covers, ..trailer(0, 1, 0..0) });
+        assert_halt(recover(folder.path()).await, Reason::LedgerBroken);
+    }
+    for dead in [-1, i64::MAX] {
+        let folder = tempfile::tempdir().unwrap();
+        plant(folder.path(), &Trailer { dead: BTreeMap::from([(Offset(dead), 0)]), ..trailer(0, 1, 0..0) });
+        assert_halt(recover(folder.path()).await, Reason::LedgerBroken);
+    }
 
     let folder = tempfile::tempdir().unwrap();
     plant(folder.path(), &trailer(0, 1, 0..0));
