@@ -89,7 +89,9 @@ impl BlockKey {
             partition: parts.next()?.parse().ok()?,
             base: parts.next()?.parse().ok()?,
         };
-        let sound = parts.next().is_none() && key.partition >= 0 && key.base >= 0;
+        // Behind the last block there is another offset, so that none of what is reckoned with one passes the end of a number.
+        let bases = 0..=i64::MAX - BLOCK_OFFSETS;
+        let sound = parts.next().is_none() && key.partition >= 0 && bases.contains(&key.base);
         (sound && key.base % BLOCK_OFFSETS == 0).then_some(key)
     }
 }
@@ -217,7 +219,10 @@ mod tests {
         for key in [Key::Run("r1".into()), Key::Selected(block.clone()), Key::Handled(block)] {
             assert_eq!(Key::parse(key.to_string().as_bytes()), Some(key));
         }
-        for bad in ["", "run/", "run/a/b", "handled/r/t/0", "handled/r/t/0/1", "handled/r/t/-1/0", "park/x"] {
+        let last = format!("handled/r/t/0/{}", i64::MAX - (BLOCK_OFFSETS - 1));
+        for bad in
+            ["", "run/", "run/a/b", "handled/r/t/0", "handled/r/t/0/1", "handled/r/t/-1/0", "park/x", &last]
+        {
             assert_eq!(Key::parse(bad.as_bytes()), None, "{bad}");
         }
     }

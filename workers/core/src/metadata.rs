@@ -283,13 +283,18 @@ fn decode_marks(reader: &mut Reader<'_>) -> Result<(Metadata, u8), MetadataError
     let (clean, held) = (marks & MARK_CLEAN != 0, marks & MARK_HELD != 0);
     let mut metadata = Metadata { clean, held, ..Metadata::default() };
     if marks & MARK_TRYING != 0 {
-        for _ in 0..reader.take(1)?[0] {
+        let count = reader.take(1)?[0];
+        if usize::from(count) > TRYING_MOST {
+            return Err(MetadataError::Damaged);
+        }
+        for _ in 0..count {
             let lane = match reader.take(1)?[0] {
                 0 => Lane::Input,
                 1 => Lane::Retry,
                 _ => return Err(MetadataError::Damaged),
             };
-            let offset = Offset(reader.varint()? as i64);
+            let offset = i64::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
+            let offset = Offset(offset);
             metadata.trying.push(Trying { lane, offset, tries: short(reader.varint()?)? });
         }
     }
@@ -385,6 +390,22 @@ mod tests {
             let encoded = metadata.encode_within(Offset(100), METADATA_BYTES, &before);
             assert_eq!(encoded.strays.intersection(&before), before, "{steps:?}");
             assert!(encoded.strays.len() > 600 && encoded.text.len() <= METADATA_BYTES, "{steps:?}");
+        }
+    }
+
+    /// Bad input: metadata that is whole and says what no worker writes. Guarantee: refused, and nothing of it counts.
+    #[test]
+    fn tries_that_nobody_notes_are_refused() {
+        let read = |tries: &[u8]| {
+            let body = [&[0, MARK_TRYING][..], tries, &[0, FORM_PAIRS, 0]].concat();
+            let text = format!("{PREFIX}{}", wire::to_base64(&[&body, &check_of(&body)[..]].concat()));
+            Metadata::decode(&text, Offset(0), Offset(10))
+        };
+        assert_eq!(read(&[1, 0, 7, 2]).map(|metadata| metadata.trying[0].offset), Ok(Offset(7)));
+        let below_zero = [&[1, 0][..], &[0xff; 9], &[1, 2]].concat();
+        let nine = [&[9][..], &[0, 7, 2].repeat(9)].concat();
+        for tries in [&below_zero, &nine] {
+            assert_eq!(read(tries), Err(MetadataError::Damaged), "{tries:?}");
         }
     }
 
