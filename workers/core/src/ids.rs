@@ -11,6 +11,15 @@ use serde::{Deserialize, Serialize};
 pub struct TopicName(pub Arc<str>);
 
 impl TopicName {
+    /// The longest name, bytes (Kafka's own bound, `Topic.MAX_NAME_LENGTH`).
+    pub const MOST_BYTES: usize = 249;
+
+    /// Whether a topic can have this name. Texts that came from elsewhere are asked, so that nobody has to remember or to show what is none.
+    pub fn is_possible(name: &str) -> bool {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        (1..=Self::MOST_BYTES).contains(&name.len()) && name.bytes().all(fits)
+    }
+
     /// Wraps a name as it is; the broker judges its letters.
     pub fn new(name: &str) -> Self {
         Self(Arc::from(name))

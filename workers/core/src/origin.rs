@@ -38,7 +38,8 @@ impl FromStr for Origin {
     fn from_str(text: &str) -> Result<Self, OriginError> {
         let mut parts = text.split('/');
         let mut part = || parts.next().filter(|p| !p.is_empty()).ok_or(OriginError);
-        let topic = TopicName::new(part()?);
+        let topic = Some(part()?).filter(|topic| TopicName::is_possible(topic)).ok_or(OriginError)?;
+        let topic = TopicName::new(topic);
         let partition = part()?.parse().ok().filter(|n| *n >= 0).map(Partition).ok_or(OriginError)?;
         let offset = part()?.parse().ok().filter(|n| *n >= 0).map(Offset).ok_or(OriginError)?;
         let index = part()?.parse().map_err(|_| OriginError)?;

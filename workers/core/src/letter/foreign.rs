@@ -1,6 +1,7 @@
 //! What Spring Kafka and Kafka Connect write on the records they give up.
 
-use super::{Place, TOPIC_BYTES};
+use super::Place;
+use crate::TopicName;
 use crate::headers::HeaderError;
 
 /// What the names of Spring Kafka's dead-letter headers begin with. Numbers are big-endian bytes, not text.
@@ -108,8 +109,7 @@ impl<'a> Connect<'a> {
 }
 
 fn place(topic: &[u8], partition: Option<i32>, offset: Option<i64>) -> Option<Place<'_>> {
-    let names = |topic: &&str| (1..=TOPIC_BYTES).contains(&topic.len()) && !topic.contains('/');
-    let topic = std::str::from_utf8(topic).ok().filter(names)?;
+    let topic = std::str::from_utf8(topic).ok().filter(|topic| TopicName::is_possible(topic))?;
     let partition = partition.filter(|partition| *partition >= 0)?;
     let offset = offset.filter(|offset| *offset >= 0)?;
     Some(Place { topic, partition, offset, index: 0 })

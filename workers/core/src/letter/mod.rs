@@ -17,10 +17,6 @@ pub use foreign::{CONNECT_PREFIX, SPRING_PREFIX, is_foreign};
 use foreign::{Connect, Spring};
 pub use seen::Seen;
 
-/// The longest name of a topic (Kafka's own bound, `Topic.MAX_NAME_LENGTH`); a header with a longer one names no place, and nobody has to
-/// remember it.
-const TOPIC_BYTES: usize = 249;
-
 /// Who wrote a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LetterKind {
@@ -63,7 +59,7 @@ impl<'a> Place<'a> {
     /// `topic/partition/offset/index` as [`Origin`] reads it.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split('/');
-        let topic = parts.next().filter(|topic| (1..=TOPIC_BYTES).contains(&topic.len()))?;
+        let topic = parts.next().filter(|topic| TopicName::is_possible(topic))?;
         let partition = parts.next()?.parse().ok().filter(|partition: &i32| *partition >= 0)?;
         let offset = parts.next()?.parse().ok().filter(|offset: &i64| *offset >= 0)?;
         let index = parts.next()?.parse().ok()?;
@@ -344,7 +340,7 @@ mod tests {
         let (_, mut list) = ours();
         list.push(header(headers::ORIGIN, b"in/3/43/0"));
         assert_eq!(letter(&list).place().unwrap().unwrap().offset, 43);
-        let long = format!("{}/1/4/0", "t".repeat(TOPIC_BYTES + 1));
+        let long = format!("{}/1/4/0", "t".repeat(TopicName::MOST_BYTES + 1));
         assert!(Place::parse(&long[1..]).is_some());
         for (name, value) in [
             (headers::ORIGIN, &b"in/3"[..]),
@@ -420,8 +416,15 @@ mod tests {
         }
         let mut list = spring(&3_i32.to_be_bytes());
         assert!(letter(&list).place().is_ok());
-        list[0] = header("kafka_dlt-original-topic", &[b't'; TOPIC_BYTES + 1]);
+        list[0] = header("kafka_dlt-original-topic", &[b't'; TopicName::MOST_BYTES + 1]);
         assert!(letter(&list).place().is_err());
+        for topic in ["a/b", "\u{1b}[2J", "caf\u{e9}", ""] {
+            list[0] = header("kafka_dlt-original-topic", topic.as_bytes());
+            assert!(letter(&list).place().is_err(), "{topic:?}");
+            let ours = [header(headers::ORIGIN, format!("{topic}/3/42/0").as_bytes())];
+            assert!(letter(&ours).place().is_err(), "{topic:?}");
+            assert!(format!("{topic}/3/42/0").parse::<Origin>().is_err(), "{topic:?}");
+        }
         let only_reason = [header("kafka_dlt-exception-fqcn", b"X")];
         assert_eq!(letter(&only_reason).place(), Ok(None));
         let connect = [header("__connect.errors.topic", b"t"), header("__connect.errors.partition", b"x")];
