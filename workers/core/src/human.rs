@@ -16,7 +16,7 @@ pub use share::{SHARE_FORMAT, Share, ShareError};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
-/// A span of time, written `250ms`, `10s`, `5m`, `1h30m` or `2d`. Never negative.
+/// A span of time, written `250ms`, `10s`, `5m`, `1h30m` or `2d`. Never negative; what is written in parts of a microsecond is cut off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
@@ -150,7 +150,7 @@ impl FromStr for Span {
             nanos = nanos.checked_add(part).ok_or(HumanError::TooLarge)?;
             text = rest.trim_start();
         }
-        Ok(Self(Duration::from_nanos(nanos)))
+        Ok(Self(Duration::from_micros(nanos / 1_000)))
     }
 }
 
@@ -350,6 +350,7 @@ mod tests {
             ("1h30m", 5_400_000),
             ("1.5s", 1_500),
             ("2d", 172_800_000),
+            ("0.0000009s", 0),
         ] {
             assert_eq!(text.parse(), Ok(Span::millis(millis)), "{text}");
         }
@@ -362,6 +363,10 @@ mod tests {
     fn what_is_written_reads_back() {
         for bytes in [0, 1, 1000, 1024, 1 << 20, 123_456_789] {
             assert_eq!(Bytes(bytes).to_string().parse(), Ok(Bytes(bytes)));
+        }
+        for odd in ["0.0000019s", "1.0000001ms", "0.5us"] {
+            let span: Span = odd.parse().unwrap();
+            assert_eq!(span.to_string().parse(), Ok(span), "{odd}");
         }
         for millis in [0, 1, 250, 1_000, 90_000, 86_400_000] {
             assert_eq!(Span::millis(millis).to_string().parse(), Ok(Span::millis(millis)));
