@@ -128,7 +128,7 @@ impl Letters {
     /// One of these.
     pub(crate) fn run(&self, id: &str, all: bool, output: &Output) -> Result<Value, End> {
         let journal = self.scope.journal(output)?;
-        Ok(seen(replay::find(&journal, id)?, all))
+        Ok(seen(replay::find(&journal, id, None)?, all))
     }
 
     /// What a replay would do.

@@ -3,6 +3,8 @@
 //! Letters are never changed where they lie. Which of them are done with stands in the pipeline's journal
 //! (`longshore_core::journal`); an *open* letter is one that no run there has handled and that is not a second copy.
 
+mod again;
+mod arrived;
 pub(crate) mod asked;
 mod batch;
 mod discard;

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use longshore_conditions::Transform;
+use longshore_core::Reason;
 use longshore_core::journal::{Journal, Marks, Run, RunKind, RunState, Target};
 use longshore_kafka as kafka;
 use serde_json::json;
 
+use super::arrived::arrived;
 use super::held::Held;
 use super::plan::{Inputs, Plan, Rules, Sending};
 use super::scope::Scope;
-use super::send::{Outcome, Sender, arrived, told};
+use super::send::{Outcome, Sender, told};
 use crate::cli::dlq::ReplayStart;
 use crate::cli::{Connection, Format};
 use crate::commands::common::answer::runtime;
@@ -207,7 +209,7 @@ pub(super) fn resume(
     // Opened before the journal is read, so that whoever takes the run over afterwards is seen.
     let writer = Writer::open(&scope.options, &scope.journal_topic().unwrap_or_default())?;
     let journal = scope.journal(output)?;
-    let mut run = find(&journal, id)?.clone();
+    let mut run = find(&journal, id, Some(connection))?.clone();
     match run.state {
         RunState::Running | RunState::Stopped => {}
         RunState::Planning => {
@@ -293,9 +295,14 @@ pub(super) fn send(sender: &mut Sender<'_>, resume: &str) -> Result<(Outcome, St
     Ok((outcome, told(&sender.run, outcome, &lost.to_string(), resume)))
 }
 
-pub(super) fn find<'a>(journal: &'a Journal, id: &str) -> Result<&'a Run, End> {
+pub(super) fn find<'a>(
+    journal: &'a Journal,
+    id: &str,
+    connection: Option<&Connection>,
+) -> Result<&'a Run, End> {
     journal.runs.get(id).ok_or_else(|| {
-        let words = format!("the journal knows no {id}\n  next: longshore dlq replay ls");
+        let at = connection.map_or_else(|| " -c PIPELINE".to_owned(), typed);
+        let words = format!("the journal knows no {id}\n  next: longshore dlq replay ls{at}");
         End::new(Exit::Failed, words)
     })
 }
@@ -354,7 +361,11 @@ fn target(scope: &Scope, to: &str) -> Result<Target, End> {
         );
         return Err(End::new(Exit::Usage, words));
     }
-    kafka::require_topic(&scope.options, topic)?;
+    kafka::require_topic(&scope.options, topic).map_err(|failure| {
+        let missing = failure.reason == Reason::BrokerTopicMissing;
+        let words = format!("--to {topic}: there is no such topic\n  next: make it, or name another");
+        if missing { End::new(Exit::Configuration, words) } else { failure.into() }
+    })?;
     Ok(Target::Topic(topic.to_owned()))
 }
 

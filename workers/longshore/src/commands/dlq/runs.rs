@@ -2,9 +2,9 @@
 
 use longshore_core::journal::{Marks, Run, RunKind, RunState, Target};
 
+use super::arrived::arrived;
 use super::replay::find;
 use super::scope::Scope;
-use super::send::arrived;
 use crate::cli::{Connection, Format};
 use crate::commands::common::answer::runtime;
 use crate::commands::common::run::places;
@@ -41,7 +41,7 @@ pub(super) fn status(connection: &Connection, id: &str, output: &Output) -> Resu
     let scope = Scope::of_connection(connection, output)?;
     scope.pipeline()?;
     let journal = scope.journal(output)?;
-    let run = find(&journal, id)?;
+    let run = find(&journal, id, Some(connection))?;
     match output.format() {
         Format::Table => print(run, output),
         Format::Json => output.json(run)?,
@@ -111,7 +111,7 @@ pub(super) fn cancel(connection: &Connection, id: &str, output: &Output) -> Resu
     let runtime = runtime()?;
     let writer = Writer::open(&scope.options, &scope.journal_topic().unwrap_or_default())?;
     let journal = scope.journal(output)?;
-    let mut run = find(&journal, id)?.clone();
+    let mut run = find(&journal, id, Some(connection))?.clone();
     match run.state {
         RunState::Done | RunState::Cancelled => {
             return Err(End::new(

@@ -16,13 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use longshore_conditions::Transform;
-use longshore_core::headers::{self, LetterHeaders, is_kept, is_ours};
-use longshore_core::journal::{BLOCK_OFFSETS, Marks, Run, RunState, Target};
-use longshore_core::letter::{LetterRef, is_foreign};
-use longshore_core::trace::{self, TRACEPARENT};
+use longshore_core::journal::{BLOCK_OFFSETS, Marks, Run, RunState};
 use longshore_core::{Class, Failure, Offset};
 use longshore_kafka as kafka;
-use longshore_kafka::{BatchTicket, BufferedHeader, Producer, ReadFrom, ReadUntil, Reader, RecordView};
+use longshore_kafka::{BatchTicket, BufferedHeader, Producer, ReadFrom, ReadUntil, Reader};
 use longshore_runtime::crash::{self, Point};
 use longshore_telemetry::trace::Story;
 use tokio::runtime::Runtime;
@@ -30,8 +27,6 @@ use tokio::runtime::Runtime;
 use super::batch::{Batch, Place};
 use super::plan::Inputs;
 use crate::commands::common::answer::wait;
-use crate::commands::common::choose::LetterItem;
-use crate::commands::common::found::{Found, State};
 use crate::commands::common::journal::{SILENCE, unanswered};
 use crate::commands::common::traces::Spans;
 use crate::commands::common::writer::{Relief, Which, Writer};
@@ -301,21 +296,6 @@ impl Sender<'_> {
         tracer.send(&story, to, since, Some((&self.run.id, &letter)), failure);
     }
 
-    /// The trace that goes on with a letter: that of its headers, or that of the record which it was.
-    fn story(&self, letter: &LetterRef<'_>, own: &[(&[u8], Option<&[u8]>)]) -> Option<Story> {
-        let tracer = self.spans.tracer()?;
-        tracer.carried(trace::carried(own.iter().copied()), || {
-            let said = letter.said().ok().flatten();
-            let origin = said.map(|said| (said.origin, said.origin_timestamp_ms));
-            origin.map_or_else(
-                || tracer.new_trace(),
-                |(origin, at_ms)| {
-                    trace::trace_of(origin.topic.as_str(), origin.partition.0, origin.offset.0, at_ms)
-                },
-            )
-        })
-    }
-
     /// Waits for all answers; the first failure is told when all are there.
     fn confirm_all(&mut self, way: &mut Way) -> Result<(), End> {
         let mut answered = Ok(());
@@ -373,81 +353,6 @@ impl Sender<'_> {
         self.writer.run(&self.runtime, &mut self.run)?;
         way.mark(&self.run)
     }
-
-    /// Adds the record that a letter becomes. After one that cannot become one nothing more is added.
-    fn take(&self, topic: &Arc<str>, record: RecordView<'_>, batch: &mut Batch) {
-        if batch.failed.is_none() {
-            batch.failed = self.add(topic, record, batch).err();
-        }
-    }
-
-    fn add(&self, topic: &Arc<str>, record: RecordView<'_>, batch: &mut Batch) -> Result<(), String> {
-        let (mut letter, mut own) = (LetterRef::default(), Vec::new());
-        record.headers(|name, value| {
-            letter.take(name, value);
-            // No dead-letter handling's, which would grow with every round.
-            if is_kept(name, value) && !is_foreign(name) {
-                own.push((name, value));
-            }
-        });
-        let place = letter.place().ok().flatten();
-        let target = self
-            .run
-            .target
-            .as_ref()
-            .and_then(|target| self.inputs.target(target, place).map(|topic| (target, topic)));
-        let Some((target, to)) = target else {
-            return Err(format!("letter {}/{} has lost its origin", record.partition(), record.offset()));
-        };
-        let replays = letter.replays().unwrap_or(0);
-        let again = match target {
-            Target::Retry => {
-                let said = letter.said().ok().flatten().ok_or("its headers cannot be read")?;
-                let next = LetterHeaders { replays: said.replays.saturating_add(1), ..said };
-                Some(LetterHeaders { attempt: 0, not_before_ms: None, ..next })
-            }
-            Target::Input | Target::Topic(_) => None,
-        };
-        let partition = again.as_ref().map(|again| again.origin.partition.0);
-        let stands = format!("{topic}/{}/{}", record.partition(), record.offset());
-        let here: Place = (Arc::clone(topic), record.partition(), record.offset());
-        let told = here.clone();
-        match &self.transform {
-            None => batch.begin(to, here, (partition, record.key(), record.value())),
-            Some(transform) => {
-                let found = Found { topic, record, letter, place, replays, state: State::Open };
-                let mut seen = LetterItem::of(&found);
-                let (item, values) = seen.parts();
-                let changed = transform.apply(item, values);
-                // It went well when the plan was made, and the same bytes give the same result.
-                let changed = changed.map_err(|failure| failure.detail().to_owned())?;
-                let key = changed.key.as_deref().or(record.key());
-                let value = changed.payload.as_deref().or(record.value());
-                batch.begin(to, here, (partition, key, value));
-            }
-        }
-        let story = self.story(&letter, &own);
-        // A new record has a count of its own.
-        own.retain(|(name, _)| again.is_some() || !is_ours(name));
-        own.into_iter().for_each(|(name, value)| batch.records.header(name, value));
-        if let Some(trace) = story.as_ref().and_then(Story::header) {
-            batch.records.header(TRACEPARENT.as_bytes(), Some(trace.to_string().as_bytes()));
-        }
-        batch.stories.extend(story.map(|story| (told, story)));
-        batch.records.header(headers::REPLAY_ID.as_bytes(), Some(self.run.id.as_bytes()));
-        batch.records.header(headers::REPLAY_LETTER.as_bytes(), Some(stands.as_bytes()));
-        match again {
-            Some(again) => batch.say(&again),
-            None => {
-                let of = place.map_or_else(|| format!("{stands}/0"), |place| place.to_origin().to_string());
-                batch.records.header(headers::REPLAY_OF.as_bytes(), Some(of.as_bytes()));
-                let times =
-                    headers::replayed_text(replays.saturating_add(letter.replayed()).saturating_add(1));
-                batch.records.header(headers::REPLAYED.as_bytes(), Some(times.as_bytes()));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What is under way.
@@ -484,55 +389,6 @@ impl Way {
     fn is_early(&self, rate: Option<u64>) -> bool {
         rate.is_some_and(|rate| self.began.elapsed().as_secs_f64() * rate as f64 <= self.sent as f64)
     }
-}
-
-/// Finds the letters of a run that arrived in its target topics although the journal does not know it.
-pub(super) fn arrived(options: &kafka::KafkaOptions, run: &Run) -> Result<Marks, End> {
-    let mut found = Marks::default();
-    for (topic, ends) in &run.sent_behind {
-        let places = kafka::Admin::new(options)?.offsets(topic)?;
-        let from: Vec<(i32, i64)> = places
-            .iter()
-            .map(|place| {
-                let at =
-                    usize::try_from(place.partition).ok().and_then(|at| ends.get(at)).copied().unwrap_or(0);
-                (place.partition, at.max(place.start))
-            })
-            .collect();
-        let mut reader = Reader::open(options, topic, ReadFrom::At(from), ReadUntil::EndNow)?;
-        let mut silent = Instant::now();
-        let mut look = |record: RecordView<'_>| {
-            if let Some((topic, partition, offset)) = letter_of(&record, &run.id) {
-                found.insert(&topic, partition, offset);
-            }
-        };
-        while let Some(records) = reader.visit_batch(LOOK, &mut look)? {
-            if records > 0 {
-                silent = Instant::now();
-            } else if silent.elapsed() >= SILENCE {
-                return Err(unanswered(topic));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// The letter that a record of this run was made from.
-fn letter_of(record: &RecordView<'_>, run: &str) -> Option<(String, i32, i64)> {
-    let (mut id, mut letter) = (None, None);
-    record.headers(|name, value| {
-        if name == headers::REPLAY_ID.as_bytes() {
-            id = value;
-        } else if name == headers::REPLAY_LETTER.as_bytes() {
-            letter = value;
-        }
-    });
-    if id? != run.as_bytes() {
-        return None;
-    }
-    let mut parts = std::str::from_utf8(letter?).ok()?.split('/');
-    let place = (parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    parts.next().is_none().then_some(place)
 }
 
 /// What became of a run, for people; `lost` is what its spans came to.

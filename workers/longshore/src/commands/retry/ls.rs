@@ -39,21 +39,25 @@ pub(super) fn run(arguments: &RetryLs, output: &Output) -> Result<(), End> {
     };
     let now = when::now_ms();
     let backlog = Backlog::read(&lanes, &choice, now, output)?;
+    // How many keys or lines are listed; what is counted is all that is meant.
     let limit = arguments.meant.filter.limit;
+    let mut lines = None;
     match output.format() {
         Format::Ndjson => {
-            Lines { backlog: &backlog, lanes: &lanes, now, raw: arguments.raw, output }.print(limit)?
+            Lines { backlog: &backlog, lanes: &lanes, now, raw: arguments.raw, output }.print(limit)?;
+            lines = limit;
         }
         Format::Json => {
-            let keys = Parked::of(&backlog, limit);
-            let rows = Group::of(&backlog, limit, now);
+            let mut keys = Parked::of(&backlog);
+            keys.truncate(at_most(limit, usize::MAX));
+            let rows = Group::of(&backlog, now);
             let next = backlog
-                .chosen(limit)
+                .chosen(None)
                 .filter(|(_, _, waiting)| !waiting.behind)
                 .map(|(_, _, waiting)| waiting.due_ms)
                 .min();
             output.json(&json!({
-                "waiting": backlog.chosen(limit).count(),
+                "waiting": backlog.chosen(None).count(),
                 "next_due_ms": next,
                 "reasons": rows,
                 "parked": keys,
@@ -64,25 +68,29 @@ pub(super) fn run(arguments: &RetryLs, output: &Output) -> Result<(), End> {
         }
         Format::Table => table(&backlog, &lanes, limit, now, output)?,
     }
-    told(&backlog, &lanes, limit, output);
+    told(&backlog, &lanes, lines, output);
     Ok(())
+}
+
+fn at_most(limit: Option<u64>, usual: usize) -> usize {
+    limit.map_or(usual, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 fn table(backlog: &Backlog, lanes: &Lanes, limit: Option<u64>, now: i64, output: &Output) -> Result<(), End> {
     let titles = ["REASON", "WAITING", "NOW", "<1M", "<1H", "LATER", "PARKED", "NEXT DUE"];
-    let groups = Group::of(backlog, limit, now);
+    let groups = Group::of(backlog, now);
     output.rows(&titles, &groups, |group| {
         let numbers = [group.waiting, group.now, group.minute, group.hour, group.later, group.parked];
         let cells = numbers.map(|number| number.to_string());
         let next = group.next_due_ms.map_or_else(|| "-".to_owned(), |due| due_words(due, now));
         [cut(&group.reason, REASON_WIDTH)].into_iter().chain(cells).chain([next]).collect()
     })?;
-    let keys = Parked::of(backlog, limit);
+    let keys = Parked::of(backlog);
     if keys.is_empty() {
         return Ok(());
     }
     output.line("");
-    let most = limit.map_or(KEYS_SHOWN, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let most = at_most(limit, KEYS_SHOWN);
     let shown = &keys[..keys.len().min(most)];
     output.rows(&["KEY", "PARTITION", "BEHIND", "HEAD", "AGE", "REASON", "DUE"], shown, |key| {
         let partition = if lanes.topics.len() == 1 {
@@ -164,9 +172,9 @@ struct Group {
 
 impl Group {
     /// The largest first.
-    fn of(backlog: &Backlog, limit: Option<u64>, now: i64) -> Vec<Self> {
+    fn of(backlog: &Backlog, now: i64) -> Vec<Self> {
         let mut groups: BTreeMap<usize, Self> = BTreeMap::new();
-        for (_, _, waiting) in backlog.chosen(limit) {
+        for (_, _, waiting) in backlog.chosen(None) {
             let group = groups.entry(waiting.reason).or_default();
             group.reason.clone_from(&backlog.reasons[waiting.reason]);
             group.waiting += 1;
@@ -208,9 +216,9 @@ struct Parked {
 
 impl Parked {
     /// The deepest first. A key counts with all that waits of it when one of its records is meant.
-    fn of(backlog: &Backlog, limit: Option<u64>) -> Vec<Self> {
+    fn of(backlog: &Backlog) -> Vec<Self> {
         let mut meant = std::collections::HashSet::new();
-        meant.extend(backlog.chosen(limit).filter_map(|(pair, _, waiting)| Some((pair, waiting.key?))));
+        meant.extend(backlog.chosen(None).filter_map(|(pair, _, waiting)| Some((pair, waiting.key?))));
         let mut keys: BTreeMap<(&PairKey, u64), Self> = BTreeMap::new();
         for (pair, origin, waiting) in backlog.iter() {
             let Some(key) = waiting.key.filter(|key| meant.contains(&(pair, *key))) else { continue };

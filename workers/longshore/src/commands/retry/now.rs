@@ -96,6 +96,8 @@ struct Plan<'a> {
     by_reason: BTreeMap<String, u64>,
     /// Meant, and due already.
     due: u64,
+    /// Of those: records that an earlier one of their key keeps back.
+    due_behind: u64,
     /// Among those that are sent or due: records that an earlier one of their key keeps back.
     behind: u64,
 }
@@ -107,6 +109,7 @@ impl<'a> Plan<'a> {
             plan.behind += u64::from(waiting.behind);
             if waiting.due_ms <= now {
                 plan.due += 1;
+                plan.due_behind += u64::from(waiting.behind);
                 continue;
             }
             *plan.by_reason.entry(backlog.reasons[waiting.reason].clone()).or_default() += 1;
@@ -149,8 +152,10 @@ fn show(
         output.line(format_args!("  {:>10}  {reason}", grouped(*count)));
     }
     let line = |name: &str, text: String| output.line(format_args!("{name:<10} {text}"));
-    if plan.due > 0 {
-        line("not sent", format!("{} due already", grouped(plan.due)));
+    // A record that is parked has no time of its own.
+    let due = plan.due - plan.due_behind;
+    if due > 0 {
+        line("not sent", format!("{} due already", grouped(due)));
     }
     if plan.behind > 0 {
         line(
