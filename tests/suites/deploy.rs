@@ -18,7 +18,7 @@ use longshore_tests::harness::tool;
 use serde_json::Value;
 
 use judge::judge;
-use render::{FILES, OBJECTS, POSTGRES, TOPIC, render, render_with};
+use render::{FILES, OBJECTS, POSTGRES, Rendered, TOPIC, azure, every_sink, google, render, render_with};
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -41,7 +41,16 @@ fn conform(yaml: &str) {
 #[test]
 fn every_fleet_is_rendered_right() {
     let claim = ["--volume-claim", "shared"];
-    for (pipeline, more) in [(FILES, &claim[..]), (OBJECTS, &[]), (POSTGRES, &[]), (TOPIC, &[])] {
+    let (google, azure, every) = (google(), azure(), every_sink());
+    for (pipeline, more) in [
+        (FILES, &claim[..]),
+        (OBJECTS, &[]),
+        (POSTGRES, &[]),
+        (TOPIC, &[]),
+        (&google, &["--service-account", "writer"]),
+        (&azure, &["--service-account", "writer"]),
+        (&every, &claim),
+    ] {
         for overlay in
             [&["--overlay", "plain"][..], &["--overlay", "keda"], &["--overlay", "keda", "--scale-to-zero"]]
         {
@@ -112,6 +121,121 @@ fn what_cannot_be_is_refused() {
         assert!(said.contains(&format!("{option} {value}")), "{said}");
     }
     assert!(render_with("pipeline: x", &[], &[]).refused(78).contains("mistake"));
+}
+
+/// Scenario: buckets of three clouds, an account that is bound to a role, and a container whose owner this machine knows or not.
+/// Guarantee: each has its own cloud's key out of the Secret, if the Secret has one, and no other cloud's; pods reach where that cloud tells a
+/// role's keys; Azure's webhook finds them; whose containers are meant is written down, or asked for; and people hear what the image needs.
+#[test]
+fn each_cloud_gets_its_own() {
+    let account = ("AZURE_STORAGE_ACCOUNT_NAME", "lakes");
+    let role = ["--service-account", "writer"];
+    let keys = |rendered: &Rendered| -> Vec<String> {
+        let variables = rendered.container()["env"].as_array().unwrap();
+        let optional = variables.iter().filter(|one| one["valueFrom"]["secretKeyRef"]["optional"] == true);
+        optional.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let reached = |rendered: &Rendered, address: &str| {
+        let out = rendered.one("NetworkPolicy")["spec"]["egress"].as_array().unwrap();
+        out.iter().any(|rule| rule["to"].to_string().contains(address))
+    };
+    let label = |rendered: &Rendered| {
+        let labels = &rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"];
+        labels["azure.workload.identity/use"] == "true"
+    };
+    let amazon = render(OBJECTS, &role);
+    assert_eq!(keys(&amazon), ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]);
+    assert!(reached(&amazon, "169.254.170.23/32") && !reached(&amazon, "169.254.169.252/32"));
+    assert!(!label(&amazon) && !amazon.said.contains("FEATURES"), "{}", amazon.said);
+
+    let google = render(&google(), &role);
+    assert_eq!(keys(&google), ["GOOGLE_SERVICE_ACCOUNT_KEY"]);
+    assert!(reached(&google, "169.254.169.254/32") && reached(&google, "169.254.169.252/32"));
+    assert!(!label(&google) && google.said.contains("tls-vendored,gcp"), "{}", google.said);
+    assert_eq!(google.pod()["serviceAccountName"], "writer");
+
+    let known = render_with(&azure(), &role, &[account]).rendered();
+    assert_eq!(keys(&known), ["AZURE_STORAGE_ACCOUNT_KEY"]);
+    assert!(label(&known) && reached(&known, "169.254.169.254/32"));
+    assert!(
+        known.said.contains("tls-vendored,azure") && !known.said.contains("from-literal"),
+        "{}",
+        known.said
+    );
+    let environment = known.container()["env"].as_array().unwrap();
+    assert!(environment.iter().any(|one| one["name"] == account.0 && one["value"] == account.1));
+    let unknown = render_with(&azure(), &[], &[(account.0, "")]).rendered();
+    assert!(!label(&unknown), "without an account there is nothing to look for");
+    assert!(unknown.said.contains("--from-literal=AZURE_STORAGE_ACCOUNT_NAME=..."), "{}", unknown.said);
+    let environment = unknown.container()["env"].as_array().unwrap();
+    let asked = environment.iter().find(|one| one["name"] == account.0).unwrap();
+    assert_eq!(asked["valueFrom"]["secretKeyRef"]["optional"], Value::Null);
+
+    // A store of one's own with a key in the file asks nobody for a role, beside one that does.
+    let every = render(&every_sink(), &["--volume-claim", "shared"]);
+    assert_eq!(keys(&every), ["GOOGLE_SERVICE_ACCOUNT_KEY"]);
+    let ports = every.one("NetworkPolicy")["spec"]["egress"][1].to_string();
+    for port in ["443", "6432", "9000", "9093"] {
+        assert!(ports.contains(port), "{port}: {ports}");
+    }
+}
+
+/// Bad input: sinks of every kind that no pod could write to. Guarantee: each is refused with what is wrong, and nothing is written.
+#[test]
+fn no_sink_is_rendered_wrong() {
+    let sinks = |sinks: &str| TOPIC.replace("sinks: [ { topic: { name: logs.alerts } } ]", sinks);
+    for (pipeline, words) in [
+        (
+            google().replace("gs://archive/logs", "gs://archive/logs, region: eu-west1"),
+            "only `s3://` has this",
+        ),
+        (google().replace("gs://archive/logs", "gs://"), "expected the bucket's name"),
+        (azure().replace("az://archive/logs", "az://"), "expected the container's name"),
+        (
+            azure().replace("az://archive/logs", "az://archive/logs, endpoint: https://x"),
+            "only `s3://` has this",
+        ),
+        (OBJECTS.replace("s3://archive/logs", "ftp://archive/logs"), "expected `s3://BUCKET/PREFIX`"),
+        (FILES.to_owned(), "--volume-claim"),
+        (POSTGRES.replace("host: db.internal", "host: /run/postgresql"), "a socket of a machine"),
+        (sinks("sinks: [ { topic: { name: logs.raw } } ]"), "logs.raw"),
+        (sinks("sinks: [ { kafka: {} } ]"), "kafka"),
+    ] {
+        let said = render_with(&pipeline, &[], &[]).refused(78);
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+/// Bad input: files that no fleet can be made of. Guarantee: refused by a sentence that says what to do; and what is large but possible is
+/// rendered as it is.
+#[test]
+fn sizes_have_their_bounds() {
+    let long = |letters: usize| TOPIC.replace("logs.raw", &"t".repeat(letters));
+    for (pipeline, words) in [
+        (TOPIC.to_owned() + "limits: { memory: 1MiB }\n", "this pipeline needs at least"),
+        (TOPIC.to_owned() + "---\n" + TOPIC, "a second document: a pipeline file holds one"),
+        (long(249), "Kafka takes 249"),
+        (TOPIC.replace("pipeline: alerts", "pipeline: 'alerts/1'"), "is made of letters, digits"),
+    ] {
+        let said = render_with(&pipeline, &[], &[]).refused(78);
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    for image in ["", "Upper/longshore:1", "longshore:1:2", "long shore", "longshore:", "longshore@sha256:12"]
+    {
+        let said = render_with(OBJECTS, &["--image", image], &[]).refused(64);
+        assert!(said.contains("--image"), "{image}: {said}");
+    }
+    let digest = format!("Registry.example:5000/team/longshore:0.1.0@sha256:{}", "0a".repeat(32));
+    let many = long(230);
+    let arguments = ["--overlay", "keda", "--partitions", "300", "--scale-to-zero", "--image", &digest];
+    let rendered = render(&many, &arguments);
+    conform(&rendered.yaml);
+    assert_eq!(rendered.container()["image"], digest);
+    let scaled = &rendered.one("ScaledObject")["spec"];
+    assert_eq!(scaled["maxReplicaCount"], 300);
+    let topics: Vec<&Value> =
+        scaled["triggers"].as_array().unwrap().iter().map(|trigger| &trigger["metadata"]["topic"]).collect();
+    assert!(topics.contains(&&Value::from("t".repeat(230))), "{topics:?}");
 }
 
 /// Scenario: names that Kubernetes does not take, one as long as a pipeline's may be.
@@ -212,6 +336,17 @@ fn the_image_is_built_by_the_book() {
     let Some(hadolint) = tool("hadolint") else { return };
     let output = Command::new(hadolint).arg("--failure-threshold=info").arg(recipe).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Scenario: a fleet that goes to zero and begins at the end of the log. Guarantee: people hear what brokers forget; nobody else does.
+#[test]
+fn a_fleet_that_forgets_where_it_was_is_warned_of() {
+    let words = "offsets.retention.minutes";
+    let zero = ["--overlay", "keda", "--scale-to-zero"];
+    assert!(render(POSTGRES, &zero).said.contains(words));
+    assert!(
+        !render(POSTGRES, &zero[..2]).said.contains(words) && !render(OBJECTS, &zero).said.contains(words)
+    );
 }
 
 /// Scenario: KEDA asks a process of its own. Guarantee: one pod that no selector of the workers finds, reached where KEDA is told to ask, with

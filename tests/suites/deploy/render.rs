@@ -28,6 +28,27 @@ steps: [ { parse: { format: json } } ]
 sinks: [ { objects: { url: s3://archive/logs, region: eu-central-1 } } ]
 ";
 
+/// The same in a bucket of Google's.
+pub(crate) fn google() -> String {
+    OBJECTS.replace("s3://archive/logs, region: eu-central-1", "gs://archive/logs")
+}
+
+/// The same in a container of Azure's.
+pub(crate) fn azure() -> String {
+    OBJECTS.replace("s3://archive/logs, region: eu-central-1", "az://archive/logs")
+}
+
+/// Every kind of sink side by side, and two of objects.
+pub(crate) fn every_sink() -> String {
+    let more = "  - files: { path: out/logs }
+  - objects: { url: gs://archive/logs }
+  - objects: { name: other, url: s3://archive/logs, region: eu-central-1, endpoint: https://minio.internal:9000, access_key_id: longshore, secret_access_key: \"${STORE_KEY}\" }
+  - topic: { name: logs.alerts }
+  - stdout: {}
+limits: { memory: 768MiB, drain: 20s }";
+    POSTGRES.replace("limits: { drain: 20s }", more)
+}
+
 /// A table, with passwords and certificates from files.
 pub(crate) const POSTGRES: &str = "
 pipeline: table

@@ -78,6 +78,13 @@ impl Scaling {
                 None
             }
         };
+        if to_zero && pipeline.input.start == Start::Latest {
+            notes.push(
+                "warning: input.start is latest, and brokers forget the commits of a fleet that stood at zero for \
+                 `offsets.retention.minutes` (7 days): what came meanwhile would be passed over\n  next: input.start: earliest, or scale.min: 1"
+                    .to_owned(),
+            );
+        }
         let topics = u32::try_from(pipeline.input.topics.len()).unwrap_or(u32::MAX);
         let partitions = arguments.partitions.saturating_mul(topics);
         let most = pipeline.scale.max.unwrap_or(partitions).min(partitions);

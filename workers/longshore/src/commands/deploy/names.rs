@@ -51,6 +51,42 @@ pub(super) fn theirs<'a>(option: &str, name: &'a str) -> Result<&'a str, End> {
     given(option, name, if option == "namespace" { LABEL } else { 253 })
 }
 
+/// Refuses what is no reference to an image (`[HOST[:PORT]/]PATH[:TAG][@DIGEST]`): pods would wait for it for ever.
+pub(super) fn image(reference: &str) -> Result<&str, End> {
+    let (rest, digest) = match reference.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (reference, None),
+    };
+    let (name, tag) = match rest.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+        Some((name, tag)) => (name, Some(tag)),
+        None => (rest, None),
+    };
+    // A host is known by its dot or port, and may have upper case.
+    let (host, path) = match name.split_once('/').filter(|(host, _)| host.contains(['.', ':'])) {
+        Some((host, path)) => (host, path),
+        None => ("", name),
+    };
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let part = |part: &str| {
+        let ends = [part.chars().next(), part.chars().next_back()];
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        part.chars().all(|c| word(c) && !c.is_ascii_uppercase())
+            && ends.iter().all(|end| end.is_some_and(plain))
+    };
+    let fits = host.chars().all(|c| word(c) || matches!(c, ':' | '[' | ']'))
+        && path.split('/').all(part)
+        && tag.is_none_or(|tag| (1..=128).contains(&tag.len()) && tag.chars().all(word))
+        && digest.is_none_or(|digest| {
+            let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+            hex.len() == 64 && hex.chars().all(|c| c.is_ascii_hexdigit())
+        });
+    if fits {
+        return Ok(reference);
+    }
+    let words = format!("--image {reference}: expected for example registry.example/longshore:0.1.0");
+    Err(End::new(Exit::Usage, words))
+}
+
 /// The value of a label, which may have upper case, dots and underscores, but is short.
 pub(super) fn label_value(text: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use longshore_settings::{ObjectsPlace, Pipeline, SinkKind};
+use longshore_settings::{ObjectsPlace, ObjectsStore, Pipeline, SinkKind};
 use serde_json::{Value, json};
 
 use super::plan::{Plan, refused};
-use super::secrets::needs_role;
+use super::secrets::stores_by_role;
 use crate::exit::End;
 
 /// Kafka's own port, for an address without one.
 const KAFKA: u16 = 9092;
 /// Where clouds tell a pod its role's keys: the instance's metadata, and EKS's and ECS's agents.
 const ROLES: &[&str] = &["169.254.169.254/32", "169.254.170.2/32", "169.254.170.23/32"];
+/// Where GKE does, to which it leads what is sent to the instance's metadata.
+const GKE: (&str, u16) = ("169.254.169.252/32", 988);
 
 /// What a worker connects to.
 pub(super) struct Targets {
@@ -20,6 +22,7 @@ pub(super) struct Targets {
     brokers: BTreeSet<u16>,
     ports: BTreeSet<u16>,
     role: bool,
+    google: bool,
 }
 
 impl Targets {
@@ -52,7 +55,9 @@ impl Targets {
                 SinkKind::Objects(_) | SinkKind::Files(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => {}
             }
         }
-        Ok(Self { brokers, ports, role: needs_role(pipeline) })
+        let role = stores_by_role(pipeline).next().is_some();
+        let google = stores_by_role(pipeline).any(|store| store == ObjectsStore::Google);
+        Ok(Self { brokers, ports, role, google })
     }
 }
 
@@ -92,6 +97,10 @@ pub(super) fn policy(plan: &Plan) -> Value {
     if plan.targets.role {
         let to: Vec<Value> = ROLES.iter().map(|block| json!({ "ipBlock": { "cidr": block } })).collect();
         egress.push(json!({ "ports": [tcp(80)], "to": to }));
+    }
+    if plan.targets.google {
+        let (block, port) = GKE;
+        egress.push(json!({ "ports": [tcp(port)], "to": [{ "ipBlock": { "cidr": block } }] }));
     }
     network_policy(plan.metadata(&plan.name), &plan.selector(), plan.port, &egress)
 }

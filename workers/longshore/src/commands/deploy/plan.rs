@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use longshore_core::human::Bytes;
-use longshore_settings::{Listen, Loaded, Outside, Pipeline};
+use longshore_settings::{Listen, Loaded, ObjectsPlace, ObjectsStore, Outside, Pipeline, SinkKind};
 use serde_json::{Value, json};
 
 use super::config::Config;
 use super::keda::{self, Scaling};
 use super::network::Targets;
 use super::places::Places;
-use super::secrets::Secrets;
+use super::secrets::{ACCOUNT, Secrets, account, stores_by_role};
 use super::spans::Spans;
 use super::{CONFIG_FOLDER, names};
 use crate::cli::deploy::{DeployRender, Overlay};
@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) cpu: String,
     grace: Duration,
     pub(super) service_account: Option<String>,
+    /// Whether that account's role is one of Azure's, whose webhook looks for a label.
+    pub(super) azure: bool,
     pub(super) arguments: Vec<String>,
     pub(super) environment: Vec<Value>,
     /// The variables for spans.
@@ -72,6 +74,7 @@ impl Plan {
         let targets = Targets::of(pipeline, &spans.ports)?;
         let mut notes = secrets.notes(&namespace);
         notes.extend(local_brokers(&pipeline.kafka.brokers));
+        notes.extend(features(pipeline));
         let scaling = match arguments.overlay {
             Overlay::Plain => None,
             Overlay::Keda => Some(Scaling::of(arguments, loaded, &secrets, &mut config, &mut notes)?),
@@ -86,10 +89,12 @@ impl Plan {
             memory: memory(pipeline.limits.memory),
             cpu: cpu(&arguments.cpu)?,
             grace: stop_within(pipeline) + GRACE_MARGIN,
+            azure: arguments.service_account.is_some()
+                && stores_by_role(pipeline).any(|store| store == ObjectsStore::Azure),
             service_account: service_account.transpose()?.map(str::to_owned),
             arguments: command(&["run", "-c"], &arguments.overrides.set),
             replicas: (arguments.overlay == Overlay::Plain).then_some(arguments.replicas),
-            image: arguments.image.clone(),
+            image: names::image(&arguments.image)?.to_owned(),
             pipeline: names::label_value(&pipeline.pipeline),
             name,
             namespace,
@@ -183,11 +188,36 @@ fn environment(loaded: &Loaded, secrets: &Secrets, port: u16, to_zero: bool) -> 
             variables.insert(name.clone(), json!({ "name": name, "value": value }));
         }
     }
+    if stores_by_role(&loaded.pipeline).any(|store| store == ObjectsStore::Azure)
+        && let Some(account) = account()
+    {
+        variables.insert(ACCOUNT.to_owned(), json!({ "name": ACCOUNT, "value": account }));
+    }
     variables.extend(secrets.variables());
     let listen = json!({ "name": "LONGSHORE_HTTP__LISTEN", "value": format!("0.0.0.0:{port}") });
     // `/scale` never answers less than `scale.min`, and KEDA would never see a fleet without work.
     let least = to_zero.then(|| json!({ "name": "LONGSHORE_SCALE__MIN", "value": "0" }));
     std::iter::once(listen).chain(least).chain(variables.into_values()).collect()
+}
+
+/// What the image has to be built with that it is not by itself.
+fn features(pipeline: &Pipeline) -> Option<String> {
+    let needs = |store: ObjectsStore| {
+        pipeline.sinks.iter().any(|sink| match &sink.kind {
+            SinkKind::Objects(options) => {
+                matches!(options.place(), Ok(ObjectsPlace::Bucket { store: found, .. }) if found == store)
+            }
+            SinkKind::Files(_) | SinkKind::Postgres(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => false,
+        })
+    };
+    let wanted = [(ObjectsStore::Google, "gcp"), (ObjectsStore::Azure, "azure")];
+    let wanted: String =
+        wanted.iter().filter(|(store, _)| needs(*store)).map(|(_, feature)| format!(",{feature}")).collect();
+    (!wanted.is_empty()).then(|| {
+        format!(
+            "the image needs more than it has by itself; build it with\n  --build-arg FEATURES=objects,postgres,tls-vendored{wanted}"
+        )
+    })
 }
 
 /// A pod's own address is never a broker's.

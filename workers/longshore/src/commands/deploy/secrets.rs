@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use longshore_settings::{Loaded, ObjectsPlace, Outside, Pipeline, SinkKind, is_secret_name};
+use longshore_settings::{Loaded, ObjectsPlace, ObjectsStore, Outside, Pipeline, SinkKind, is_secret_name};
 use serde_json::{Value, json};
 
 use super::plan::{inside, refused};
@@ -50,7 +50,7 @@ impl Secrets {
             keys(paths.into_keys().filter(|path| !IMAGE.iter().any(|folder| path.starts_with(folder))));
         let mut secrets = Self { name, files, variables: BTreeMap::new(), fields: BTreeMap::new() };
         secrets.note_fields(loaded)?;
-        secrets.note_role(&loaded.pipeline);
+        secrets.note_roles(&loaded.pipeline);
         written_out(loaded, sets)?;
         Ok(secrets)
     }
@@ -78,10 +78,18 @@ impl Secrets {
     }
 
     /// A store without keys in the file takes those of the variables if there are any, else the role.
-    fn note_role(&mut self, pipeline: &Pipeline) {
-        if needs_role(pipeline) {
-            for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-                self.variables.entry(name.to_owned()).or_insert(Need::Role);
+    fn note_roles(&mut self, pipeline: &Pipeline) {
+        for store in stores_by_role(pipeline) {
+            let keys: &[&str] = match store {
+                ObjectsStore::S3 => &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
+                ObjectsStore::Google => &["GOOGLE_SERVICE_ACCOUNT_KEY"],
+                ObjectsStore::Azure => &["AZURE_STORAGE_ACCOUNT_KEY"],
+            };
+            for name in keys {
+                self.variables.entry((*name).to_owned()).or_insert(Need::Role);
+            }
+            if store == ObjectsStore::Azure && account().is_none() {
+                self.variables.entry(ACCOUNT.to_owned()).or_insert(Need::Must);
             }
         }
     }
@@ -134,14 +142,27 @@ impl Secrets {
     }
 }
 
-/// Whether an object store's keys do not stand in the file.
-pub(super) fn needs_role(pipeline: &Pipeline) -> bool {
-    pipeline.sinks.iter().any(|sink| match &sink.kind {
-        SinkKind::Objects(options) => {
-            options.access_key_id.is_none() && matches!(options.place(), Ok(ObjectsPlace::Bucket { .. }))
-        }
-        SinkKind::Files(_) | SinkKind::Postgres(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => false,
+/// Object stores whose keys do not stand in the file.
+pub(super) fn stores_by_role(pipeline: &Pipeline) -> impl Iterator<Item = ObjectsStore> {
+    pipeline.sinks.iter().filter_map(|sink| match &sink.kind {
+        SinkKind::Objects(options) if options.access_key_id.is_none() => match options.place() {
+            Ok(ObjectsPlace::Bucket { store, .. }) => Some(store),
+            Ok(ObjectsPlace::Folder(_)) | Err(_) => None,
+        },
+        SinkKind::Objects(_)
+        | SinkKind::Files(_)
+        | SinkKind::Postgres(_)
+        | SinkKind::Topic(_)
+        | SinkKind::Stdout(_) => None,
     })
+}
+
+/// Whose containers `az://` means: no secret, but no worker starts without.
+pub(super) const ACCOUNT: &str = "AZURE_STORAGE_ACCOUNT_NAME";
+
+/// What this machine says of it.
+pub(super) fn account() -> Option<String> {
+    std::env::var(ACCOUNT).ok().filter(|name| !name.is_empty())
 }
 
 /// Files that the pipeline names by their paths: keys, certificates and tokens.

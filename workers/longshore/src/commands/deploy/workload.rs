@@ -59,11 +59,13 @@ fn template(plan: &Plan) -> Value {
     if let Some(account) = &plan.service_account {
         spec["serviceAccountName"] = json!(account);
     }
+    let mut labels = plan.labels();
+    if plan.azure {
+        // Without it Azure's webhook gives the pod no token of its account.
+        labels["azure.workload.identity/use"] = json!("true");
+    }
     json!({
-        "metadata": {
-            "annotations": { "checksum/config": plan.config.checksum() },
-            "labels": plan.labels(),
-        },
+        "metadata": { "annotations": { "checksum/config": plan.config.checksum() }, "labels": labels },
         "spec": spec,
     })
 }
