@@ -55,5 +55,7 @@ mod stopping;
 mod troubles;
 #[path = "e2e/why.rs"]
 mod why;
+#[path = "e2e/written.rs"]
+mod written;
 #[path = "e2e/zombie.rs"]
 mod zombie;
