@@ -98,6 +98,22 @@ impl Client {
     }
 }
 
+/// A scaler of the rig's pipeline, and where it listens.
+pub(crate) fn scaler(rig: &Rig, settings: &[&str]) -> (Longshore, SocketAddr) {
+    let file = rig.file().display().to_string();
+    let given = settings.iter().flat_map(|setting| ["--set", setting]);
+    let words: Vec<&str> = ["scaler", &file, "--listen", "127.0.0.1:0"].into_iter().chain(given).collect();
+    let scaler = Longshore::start(words);
+    let at = address(&scaler);
+    (scaler, at)
+}
+
+/// What it says at `/scale`, with the status code.
+pub(crate) fn asked(at: SocketAddr) -> Option<(u16, serde_json::Value)> {
+    let (code, body) = http::answer(at, "/scale")?;
+    Some((code, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{code} {body:?}: {error}"))))
+}
+
 /// Where the scaler listens, by what it says.
 fn address(scaler: &Longshore) -> SocketAddr {
     wait_for("the scaler listens", PATIENCE, || {
@@ -112,9 +128,7 @@ fn address(scaler: &Longshore) -> SocketAddr {
 fn keda_is_answered_while_the_fleet_is_at_zero() {
     let Some(broker) = shared_broker() else { return };
     let rig = Rig::new(&broker.bootstrap(), "e2e-scaler").with_topics(3);
-    let file = rig.file().display().to_string();
-    let mut scaler = Longshore::start(["scaler", &file, "--listen", "127.0.0.1:0", "--set", "scale.min=0"]);
-    let at = address(&scaler);
+    let (mut scaler, at) = scaler(&rig, &["scale.min=0"]);
     let mut client = Client::to(at);
     let early = client.ask::<_, IsActive>("IsActive", object()).unwrap_err();
     assert_eq!(early.code(), Code::Unavailable, "{early}");
@@ -149,4 +163,72 @@ fn keda_is_answered_while_the_fleet_is_at_zero() {
     );
     scaler.signal(Signal::TERM);
     assert!(scaler.wait(PATIENCE).success());
+}
+
+/// Scenario: a scaler is asked before the topics are there; they are made meanwhile. Guarantee: no number, and what is missing is named, over
+/// gRPC and HTTP; then zero, as no group and no record is there.
+#[test]
+fn topics_that_come_later_are_seen() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-scaler-later");
+    let (mut scaler, at) = scaler(&rig, &["scale.min=0"]);
+    let mut client = Client::to(at);
+    let missing = |words: &str| words.contains("broker.topic-missing") && words.contains(&rig.topic);
+    let named = || asked(at).filter(|(code, said)| *code == 503 && missing(said["reason"].as_str().unwrap()));
+    wait_for("it says what is missing", PATIENCE, named);
+    let refused = client.ask::<_, IsActive>("IsActive", object()).unwrap_err();
+    assert!(refused.code() == Code::Unavailable && missing(refused.message()), "{refused}");
+    let rig = rig.with_topics(2);
+    let said = wait_for("it has a number", PATIENCE, || asked(at).filter(|(code, _)| *code == 200)).1;
+    assert_eq!((said["pods"].as_u64(), said["lag"].as_u64()), (Some(0), Some(0)), "{said}");
+    assert!(!client.ask::<_, IsActive>("IsActive", object()).unwrap().result);
+    scaler.signal(Signal::TERM);
+    assert!(scaler.wait(PATIENCE).success());
+    drop(rig);
+}
+
+/// A worker with a backlog sleeps (SIGSTOP), so that the group waits for it when a second one joins.
+fn a_rebalance_is_seen(name: &str, new_protocol: bool) {
+    let Some(broker) = shared_broker() else { return };
+    let mut rig = Rig::new(&broker.bootstrap(), name)
+        .steps("\n  - parse: { format: json }\n  - delay: { for: 300ms }")
+        .with_topics(4);
+    rig.settings.retain(|setting| !setting.contains("session") && !setting.contains("heartbeat"));
+    rig = match new_protocol {
+        // Sessions are the broker's matter there: 45 s.
+        true => rig.set("kafka.group_protocol=consumer"),
+        false => rig.set("kafka.client.session.timeout.ms=30000"),
+    };
+    let records: Vec<Record> =
+        (0..100_000).map(|n| Record::new(&format!("k{}", n % 97), format!("{{\"n\":{n}}}"))).collect();
+    rig.witness.publish(&rig.topic, &records);
+    let mut sleeper = rig.working();
+    let (mut scaler, at) = scaler(&rig, &[]);
+    let number = || asked(at).filter(|(code, _)| *code == 200).map(|(_, said)| said);
+    let calm = || number().filter(|said| said["cause"] != "rebalance");
+    let before = wait_for("it has a number", PATIENCE, calm);
+    sleeper.process.signal(Signal::STOP);
+    let mut joining = rig.worker();
+    let during =
+        wait_for("the rebalance is seen", PATIENCE, || number().filter(|said| said["cause"] == "rebalance"));
+    assert!(during["pods"].as_u64() >= before["pods"].as_u64().min(Some(1)), "{before} {during}");
+    assert!(during["reason"].as_str().unwrap().starts_with("the group is dealing out"), "{during}");
+    sleeper.process.signal(Signal::CONT);
+    wait_for("and its end", PATIENCE, calm);
+    scaler.signal(Signal::TERM);
+    assert!(scaler.wait(PATIENCE).success());
+    joining.process.kill9();
+    sleeper.process.kill9();
+}
+
+/// Scenario, here and below: a member of the group does not answer while another one joins, and comes back. Guarantee: the answer's cause is the
+/// rebalance, with a number that stays, until the partitions are dealt out.
+#[test]
+fn a_rebalance_is_seen_by_the_classic_protocol() {
+    a_rebalance_is_seen("e2e-scaler-classic", false);
+}
+
+#[test]
+fn a_rebalance_is_seen_by_the_newer_protocol() {
+    a_rebalance_is_seen("e2e-scaler-consumer", true);
 }
