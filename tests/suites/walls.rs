@@ -1,4 +1,4 @@
-//! The walls between crates ("may never depend"), checked over `cargo metadata`.
+//! The walls between crates ("may never depend"), checked over `cargo metadata`; and that the threat model names what is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -220,5 +220,23 @@ fn planted_names_are_found() {
             violations.iter().any(|line| line.starts_with(user) && line.contains(named)),
             "{violations:?}"
         );
+    }
+}
+
+/// Scenario: tests are renamed or moved. Guarantee: what SECURITY.md names as shown is shown by something that exists.
+#[test]
+fn what_the_threat_model_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |file: &str| std::fs::read_to_string(root.join(file));
+    let text = read("SECURITY.md").unwrap();
+    // Words in backquotes are every second part.
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    let tests: Vec<_> = named.iter().filter_map(|name| name.split_once("::")).collect();
+    assert!(tests.len() > 50, "{} tests are named", tests.len());
+    for (file, name) in tests {
+        let source = read(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let before = source.split(&format!("fn {name}(")).next().filter(|before| before.len() < source.len());
+        let marks = before.map(|before| before.rsplit("\n\n").next().unwrap_or_default());
+        assert!(marks.is_some_and(|marks| marks.contains("test]")), "{file} has no test {name}");
     }
 }
