@@ -363,7 +363,7 @@ fn target(scope: &Scope, to: &str) -> Result<Target, End> {
     }
     kafka::require_topic(&scope.options, topic).map_err(|failure| {
         let missing = failure.reason == Reason::BrokerTopicMissing;
-        let words = format!("--to {topic}: there is no such topic\n  next: make it, or name another");
+        let words = format!("{failure}\n  next: make it, or name another");
         if missing { End::new(Exit::Configuration, words) } else { failure.into() }
     })?;
     Ok(Target::Topic(topic.to_owned()))
