@@ -98,6 +98,7 @@ fn metrics_over_otlp_are_those_of_the_page() {
     }
     let dead = format!("longshore_records_dead_total{{reason=\"decode.json\",topic=\"{}\"}}", rig.topic);
     assert_eq!(sent.get(&dead), Some(&((RECORDS / 50) as f64)), "{sent:#?}");
+    conventions(&sent, &rig, RECORDS as f64);
     worker.stop();
 
     let hourly = environment
@@ -107,6 +108,29 @@ fn metrics_over_otlp_are_those_of_the_page() {
     let before = collector.metrics_count();
     worker.stop();
     wait_until("the last values are there", PATIENCE, || collector.metrics_count() == before + 1);
+}
+
+/// The metrics of the messaging conventions, by their own names.
+fn conventions(sent: &BTreeMap<String, f64>, rig: &Rig, records: f64) {
+    let of = |name: &str, operation: &str, topic: &str, group: &str| {
+        let labels =
+            format!("messaging.destination.name=\"{topic}\",messaging.operation.name=\"{operation}\"");
+        let labels = match group {
+            "" => labels,
+            group => format!("messaging.consumer.group.name=\"{group}\",{labels}"),
+        };
+        let sample = format!("{name}{{{labels},messaging.system=\"kafka\"}}");
+        *sent.get(&sample).unwrap_or_else(|| panic!("{sample} of {sent:#?}"))
+    };
+    let (topic, letters, group) = (&rig.topic, &rig.letter_topic(), &rig.group());
+    assert_eq!(of("messaging.client.consumed.messages", "poll", topic, group), records);
+    assert_eq!(of("messaging.client.sent.messages", "send", letters, ""), records / 50.0);
+    let counted =
+        |operation, topic, group| of("messaging.client.operation.duration_count", operation, topic, group);
+    let counts =
+        [counted("poll", topic, group), counted("commit", topic, group), counted("send", letters, "")];
+    assert!(counts.iter().all(|count| (1.0..=records).contains(count)), "{counts:?}");
+    assert!(of("messaging.process.duration_count", "process", topic, group) >= 1.0);
 }
 
 fn differences(page: &BTreeMap<String, f64>, sent: &BTreeMap<String, f64>) -> Vec<String> {

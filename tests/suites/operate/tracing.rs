@@ -355,6 +355,10 @@ fn batches_link_to_their_records() {
     assert_eq!((all.len(), each.len()), (RECORDS, RECORDS));
     assert!(each.contains(&format!("{RECORDS:016x}")));
     told(&polls[0], &[("messaging.operation.name", "poll"), ("messaging.operation.type", "receive")]);
+    // A poll is as long as it took, and is the client's that tells the brokers where the pages are.
+    assert!(polls.iter().all(|span| span.took() > Duration::ZERO), "{polls:#?}");
+    let client = polls[0].attribute("messaging.client.id").unwrap_or_default();
+    assert!(client.starts_with("longshore.http."), "{client}");
     let tries: BTreeSet<String> = named(&spans, &format!("process {}", rig.topic))
         .iter()
         .map(|span| span.text("spanId").to_owned())

@@ -3,6 +3,7 @@
 //! Payloads are copied once, per batch, into one arena: a `BorrowedMessage` would pin librdkafka's whole fetch buffer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::headers::CopyHeaders;
 use crate::{Charge, Epoch, KeyHash, Lane, Offset, PairId};
@@ -46,6 +47,7 @@ pub struct Chunk {
     /// Of a chunk of the retry lane: whose copies its records are. Empty for the input lane, where a record is itself.
     identities: Vec<Identity>,
     charge: Option<Charge>,
+    polled: Duration,
 }
 
 /// Whose copy a record of the retry lane is, by its headers.
@@ -59,6 +61,11 @@ impl Chunk {
     /// The pair the records belong to.
     pub fn pair(&self) -> &PairId {
         &self.pair
+    }
+
+    /// How long the poll took that brought them: from the question to the client until they were taken out of it.
+    pub fn polled(&self) -> Duration {
+        self.polled
     }
 
     /// The lane they came by.
@@ -177,8 +184,14 @@ impl ChunkBuilder {
             headers: Vec::new(),
             identities: Vec::new(),
             charge: None,
+            polled: Duration::ZERO,
         };
         Self { chunk }
+    }
+
+    /// Notes how long the poll took that brings the records.
+    pub fn polled(&mut self, took: Duration) {
+        self.chunk.polled = took;
     }
 
     /// Reserves room, to avoid growing the arena step by step.

@@ -71,6 +71,8 @@ pub(super) struct Poll<'a> {
     pub(super) inbox: Arc<Inbox>,
     commands: Receiver<SourceCommand>,
     heartbeat: Arc<AtomicU64>,
+    /// When the client was last asked for records.
+    pub(super) asked: Instant,
     scout: Option<Scout>,
     closing: Closing,
     /// Commits gathered in this turn, sent in one request.
@@ -106,6 +108,7 @@ impl<'a> Poll<'a> {
             inbox,
             commands,
             heartbeat,
+            asked: Instant::now(),
             scout: None,
             closing: Closing::No,
             to_commit: Vec::new(),
@@ -162,6 +165,7 @@ impl<'a> Poll<'a> {
             if let Some(result) = self.ended.take() {
                 break result;
             }
+            self.asked = Instant::now();
             messages.poll(self.wait());
             self.compare_renewed();
             self.route(&messages);

@@ -98,6 +98,7 @@ impl Poll<'_> {
         message.headers(|name, value| headers += name.len() + value.map_or(0, <[u8]>::len));
         fill.builder.reserve(1, message.bytes() + headers);
         copy(message, &mut fill.builder);
+        fill.builder.polled(self.asked.elapsed());
         let event = hand_over(pair, &mut fill.builder, charge);
         self.say(event);
         true
@@ -139,6 +140,7 @@ impl Poll<'_> {
                 Lane::Input => self.options.budget.charge(bytes),
                 Lane::Retry => self.options.budget.charge_waiting(bytes),
             };
+            fill.builder.polled(self.asked.elapsed());
             let event = hand_over(pair, &mut fill.builder, charge);
             self.say(event);
         }

@@ -106,14 +106,15 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
 
     let status = Status::new();
     let metrics = Metrics::new(VERSION);
-    let tracer = traces::of_worker(pipeline, &metrics);
+    metrics.name_topics(&pipeline.group(), traces::topics(pipeline));
     let export = traces::metrics_of_worker(pipeline, &metrics);
     let budget = memory.budget();
-    let _spans = tracer.as_ref().map(|tracer| budget.charge_waiting(tracer.memory_bytes()));
     // Before the console's replays listen for the same signals: one that came before the fleet looks is not lost.
     let stop = signals::stop();
     // Before the consumer, whose `client.id` tells the port.
     let http_port = listen(loaded, &options, &status, &metrics, &budget).await?;
+    let tracer = traces::of_worker(pipeline, &options, http_port, &metrics);
+    let _spans = tracer.as_ref().map(|tracer| budget.charge_waiting(tracer.memory_bytes()));
     systemd::tell(Arc::clone(&status));
 
     let (send, events) = tokio::sync::mpsc::unbounded_channel();

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_codec::ValueEncoder;
-use longshore_core::pair::Letter;
+use longshore_core::pair::{Destination, Letter};
 use longshore_core::sink::{Block, Encode, Row, Sink};
 use longshore_core::{BoxFuture, Failure, Item};
 use longshore_kafka as kafka;
@@ -39,7 +39,8 @@ impl Topics {
         let producer = self.producer(Compression::default())?;
         let letters = kafka::Letters::new(producer.clone(), &pipeline.pipeline, version);
         metrics.watch_letters(letters.without_payload());
-        Ok(Arc::new(Letters { letters, producer }))
+        let (metrics, pipeline) = (metrics.clone(), pipeline.pipeline.clone());
+        Ok(Arc::new(Letters { letters, producer, metrics, pipeline }))
     }
 
     /// Sends what lingers and waits for the answers, at most so long.
@@ -95,11 +96,36 @@ impl Encode for Value {
 struct Letters {
     letters: kafka::Letters,
     producer: kafka::Producer,
+    metrics: Metrics,
+    pipeline: String,
+}
+
+impl Letters {
+    /// Tells what became of a parcel, whose letters go to one topic.
+    fn tell(&self, letters: &[Letter], answers: &[Result<(), Failure>], took: Duration) {
+        let Some(first) = letters.first() else { return };
+        let input = first.record.pair().topic.as_str();
+        let topic = match first.to {
+            Destination::DeadLetters => kafka::dead_letter_topic(input, &self.pipeline),
+            Destination::Retry { .. } | Destination::Tail => kafka::retry_topic(input, &self.pipeline),
+        };
+        let mut failed = BTreeMap::new();
+        for failure in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            *failed.entry(failure.reason.code()).or_default() += 1;
+        }
+        let sent = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+        self.metrics.sent_letters(&topic, took, sent, &failed);
+    }
 }
 
 impl LetterSink for Letters {
     fn send<'a>(&'a self, letters: &'a [Letter]) -> BoxFuture<'a, Vec<Result<(), Failure>>> {
-        Box::pin(self.letters.send(letters))
+        Box::pin(async move {
+            let began = Instant::now();
+            let answers = self.letters.send(letters).await;
+            self.tell(letters, &answers, began.elapsed());
+            answers
+        })
     }
 
     fn trouble(&self) -> Option<Failure> {

@@ -5,13 +5,18 @@ use std::time::Duration;
 use longshore_kafka as kafka;
 use longshore_settings::{Pipeline, Traces};
 use longshore_telemetry::metrics::otlp::MetricsExport;
-use longshore_telemetry::trace::{Ended, Switch, Topics, TraceOptions};
+use longshore_telemetry::trace::{Clients, Ended, Switch, Topics, TraceOptions};
 use longshore_telemetry::{Metrics, Tracer};
 
 use crate::cli::VERSION;
 
 /// A worker's spans, if there are to be any. What cannot be traced is worked off all the same.
-pub(crate) fn of_worker(pipeline: &Pipeline, metrics: &Metrics) -> Option<Tracer> {
+pub(crate) fn of_worker(
+    pipeline: &Pipeline,
+    options: &kafka::KafkaOptions,
+    http_port: Option<u16>,
+    metrics: &Metrics,
+) -> Option<Tracer> {
     // A worker with little memory holds fewer spans.
     let memory_bytes = (pipeline.limits.memory.get() / 16).min(TraceOptions::MEMORY_BYTES);
     let switch = match pipeline.telemetry.traces {
@@ -19,17 +24,15 @@ pub(crate) fn of_worker(pipeline: &Pipeline, metrics: &Metrics) -> Option<Tracer
         Traces::On => Switch::On,
         Traces::Off => Switch::Off,
     };
-    let topics = pipeline.input.topics.iter().map(|input| Topics {
-        input: input.clone(),
-        retry: kafka::retry_topic(input, &pipeline.pipeline),
-        dead_letters: kafka::dead_letter_topic(input, &pipeline.pipeline),
-    });
+    let clients =
+        Clients { consumer: kafka::client_id(options, http_port), producer: kafka::client_id(options, None) };
     let options = TraceOptions {
         switch,
         service: pipeline.pipeline.clone(),
         version: VERSION.to_owned(),
         group: Some(pipeline.group()),
-        topics: topics.collect(),
+        clients: Some(clients),
+        topics: topics(pipeline),
         memory_bytes,
     };
     match Tracer::start(options, metrics.spans()) {
@@ -44,6 +47,16 @@ pub(crate) fn of_worker(pipeline: &Pipeline, metrics: &Metrics) -> Option<Tracer
             None
         }
     }
+}
+
+/// What each input topic's own topics are called.
+pub(crate) fn topics(pipeline: &Pipeline) -> Vec<Topics> {
+    let topics = |input: &String| Topics {
+        input: input.clone(),
+        retry: kafka::retry_topic(input, &pipeline.pipeline),
+        dead_letters: kafka::dead_letter_topic(input, &pipeline.pipeline),
+    };
+    pipeline.input.topics.iter().map(topics).collect()
 }
 
 /// A worker's metrics over OTLP, if anybody wants them there.

@@ -286,7 +286,9 @@ impl PairTask {
         }
         match &event {
             Event::Committed { epoch, lane, offset, result } if *epoch == self.epoch => {
-                self.traces.committed(&self.id, *lane, *offset, result);
+                if let Some((took, error)) = self.traces.committed(&self.id, *lane, *offset, result) {
+                    self.metrics.commit_took(*lane, took, error);
+                }
                 match lane {
                     Lane::Retry => self.figures.progress += 1,
                     Lane::Input => self.committed(*offset, result),
@@ -338,6 +340,7 @@ impl PairTask {
         if let Some(tracer) = &self.shared.tracer {
             tracer.poll(&chunk);
         }
+        self.metrics.polled(chunk.lane(), chunk.len() as u64, chunk.polled());
         if chunk.lane() == Lane::Retry {
             self.figures.progress += 1;
             return self.handle(Event::CopiesRead { chunk, wall_ms: clock::wall_ms() });
@@ -383,7 +386,10 @@ impl PairTask {
     }
 
     fn units_done(&mut self, result: UnitResult, traced: Vec<Traced>, took: &[Duration]) {
-        took.iter().for_each(|took| self.shared.metrics.unit(*took));
+        for took in took {
+            self.shared.metrics.unit(*took);
+            self.metrics.processed(*took);
+        }
         self.metrics.children_filtered(&result.children_filtered);
         self.figures.progress += 1;
         self.traces.told(traced);

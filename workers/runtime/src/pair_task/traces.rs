@@ -2,7 +2,7 @@
 //! lost spans, and the records are not affected.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use longshore_core::pair::{CommitResult, Destination, Letter, LetterId};
 use longshore_core::{Failure, Lane, Offset, PairId, SinkIndex, TraceContext};
@@ -37,7 +37,7 @@ pub(super) struct Traces {
     through: Vec<(Lane, Offset, TraceContext)>,
     room: Option<Held>,
     /// The last commit of each lane, until it is answered.
-    commits: [Option<Commit>; 2],
+    commits: [Option<(Instant, Option<Commit>)>; 2],
 }
 
 impl Traces {
@@ -133,25 +133,37 @@ impl Traces {
 
     /// A commit of everything below an offset goes out.
     pub(super) fn commits(&mut self, lane: Lane, below: Offset) {
-        let Some(tracer) = &self.tracer else { return };
+        let began = Instant::now();
+        let Some(tracer) = &self.tracer else {
+            self.commits[place_of(lane)] = Some((began, None));
+            return;
+        };
         let settled = self.through.extract_if(.., |(of, offset, _)| *of == lane && *offset < below);
         let links = settled.map(|(_, _, context)| context).collect();
         if self.through.is_empty() {
             (self.through, self.room) = (Vec::new(), None);
         }
-        self.commits[place_of(lane)] = tracer.commits(links);
+        self.commits[place_of(lane)] = Some((began, tracer.commits(links)));
     }
 
-    /// A commit is answered.
-    pub(super) fn committed(&mut self, pair: &PairId, lane: Lane, offset: Offset, result: &CommitResult) {
-        let Some(tracer) = &self.tracer else { return };
-        let Some(commit) = self.commits[place_of(lane)].take() else { return };
+    /// A commit is answered; after how long, and what went wrong.
+    pub(super) fn committed(
+        &mut self,
+        pair: &PairId,
+        lane: Lane,
+        offset: Offset,
+        result: &CommitResult,
+    ) -> Option<(Duration, Option<&'static str>)> {
+        let (began, commit) = self.commits[place_of(lane)].take()?;
         let refused = match result {
             CommitResult::Done => None,
             CommitResult::Refused => Some("refused"),
             CommitResult::Unknown => Some("unknown"),
         };
-        tracer.committed(&commit, pair, lane, offset, refused);
+        if let (Some(tracer), Some(commit)) = (&self.tracer, commit) {
+            tracer.committed(&commit, pair, lane, offset, refused);
+        }
+        Some((began.elapsed(), refused))
     }
 
     /// A letter is answered for.

@@ -6,7 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{OfPair, whole};
+use super::families::OfPair;
+use super::whole;
 
 /// How far a pair is behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -2,89 +2,39 @@
 //! counters end in `_total`. A renamed metric is a breaking change. Labels are bounded: topic, partition, sink, reason,
 //! and small closed sets; never an offset, a key or an error's text.
 
+mod families;
 mod lag;
+mod messaging;
 pub mod otlp;
 mod pair;
 mod process;
 #[cfg(test)]
 mod reference;
+mod sink;
 mod spans;
 mod spool;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use longshore_core::pair::CommitResult;
-use longshore_core::{Budget, Failure, PairId, Spool};
-use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
+use longshore_core::{Budget, PairId, Spool};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use families::{Families, OfInvariant, OfKind, OfResult, OfState};
 pub use lag::Lag;
-use lag::LagMetrics;
+use messaging::Names;
 pub use pair::PairMetrics;
+pub use sink::SinkMetrics;
 pub use spans::{SpanLoss, SpanMetrics};
-use spool::SpoolMetrics;
 
-/// Labels of what belongs to a pair.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfPair {
-    topic: String,
-    partition: i32,
-}
-
-/// Labels of records that reached a final place (I1).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfPlace {
-    topic: String,
-    partition: i32,
-    place: &'static str,
-}
-
-/// Labels of what has a reason code; the codes are a closed list, filter reasons come from the pipeline file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfReason {
-    topic: String,
-    reason: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfSink {
-    sink: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfSinkReason {
-    sink: String,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfKind {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfResult {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfState {
-    state: &'static str,
-}
-
-/// A step's or a publish's time: 100 us to 100 s.
-type Durations = Family<OfSink, Histogram, fn() -> Histogram>;
-
-fn durations() -> Histogram {
-    Histogram::new(exponential_buckets(0.0001, 3.162_277_660_168_379_5, 13))
-}
+use crate::trace::Topics;
 
 /// A change of ownership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,178 +95,7 @@ struct Inner {
     spool: RwLock<Option<Arc<dyn Spool>>>,
     without_payload: RwLock<Option<Arc<AtomicU64>>>,
     invariants: Family<OfInvariant, Gauge>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfInvariant {
-    invariant: &'static str,
-}
-
-/// The families, one field for each name.
-struct Families {
-    received: Family<OfPair, Counter>,
-    received_bytes: Family<OfPair, Counter>,
-    absent: Family<OfPair, Counter>,
-    settled: Family<OfPlace, Counter>,
-    filtered: Family<OfReason, Counter>,
-    children_filtered: Family<OfReason, Counter>,
-    dead: Family<OfReason, Counter>,
-    without_payload: Counter,
-    retried: Family<OfReason, Counter>,
-    waiting: Family<OfPair, Gauge>,
-    parked: Family<OfPair, Gauge>,
-    spooled: Family<OfPair, Gauge>,
-    in_flight: Family<OfPair, Gauge>,
-    in_flight_bytes: Family<OfPair, Gauge>,
-    credit: Family<OfPair, Gauge>,
-    watermark: Family<OfPair, Gauge>,
-    committed: Family<OfPair, Gauge>,
-    lag: LagMetrics,
-    stalled: Family<OfPair, Counter>,
-    pairs: Family<OfState, Gauge>,
-    rebalances: Family<OfKind, Counter>,
-    copies_lost: Counter,
-    commits: Family<OfResult, Counter>,
-    unit_seconds: Histogram,
-    publishes: Family<OfSink, Counter>,
-    publish_bytes: Family<OfSink, Counter>,
-    publish_seconds: Durations,
-    sink_retries: Family<OfSinkReason, Counter>,
-    letter_retries: Family<OfReason, Counter>,
-    drain_overruns: Counter,
-    budget_used: Gauge,
-    budget_limit: Gauge,
-    budget_full: Gauge,
-    budget_pauses: Counter,
-    large_waiting: Gauge,
-    spool: SpoolMetrics,
-    spans: SpanMetrics,
-    exports: Family<OfResult, Counter>,
-}
-
-impl Families {
-    fn register(r: &mut Registry) -> Self {
-        let families = Self {
-            received: Family::default(),
-            received_bytes: Family::default(),
-            absent: Family::default(),
-            settled: Family::default(),
-            filtered: Family::default(),
-            children_filtered: Family::default(),
-            dead: Family::default(),
-            without_payload: Counter::default(),
-            retried: Family::default(),
-            waiting: Family::default(),
-            parked: Family::default(),
-            spooled: Family::default(),
-            in_flight: Family::default(),
-            in_flight_bytes: Family::default(),
-            credit: Family::default(),
-            watermark: Family::default(),
-            committed: Family::default(),
-            lag: LagMetrics::default(),
-            stalled: Family::default(),
-            pairs: Family::default(),
-            rebalances: Family::default(),
-            copies_lost: Counter::default(),
-            commits: Family::default(),
-            unit_seconds: durations(),
-            publishes: Family::default(),
-            publish_bytes: Family::default(),
-            publish_seconds: Family::new_with_constructor(durations as fn() -> Histogram),
-            sink_retries: Family::default(),
-            letter_retries: Family::default(),
-            drain_overruns: Counter::default(),
-            budget_used: Gauge::default(),
-            budget_limit: Gauge::default(),
-            budget_full: Gauge::default(),
-            budget_pauses: Counter::default(),
-            large_waiting: Gauge::default(),
-            spool: SpoolMetrics::default(),
-            spans: SpanMetrics::default(),
-            exports: Family::default(),
-        };
-        families.name_records(r);
-        families.name_pairs(r);
-        families.name_work(r);
-        families
-    }
-
-    fn name_records(&self, r: &mut Registry) {
-        r.register("records_received", "Records received", self.received.clone());
-        r.register(
-            "received_bytes",
-            "Bytes of keys, values and headers received",
-            self.received_bytes.clone(),
-        );
-        let help = "Offsets without a record where reading began: compaction, markers, aborted transactions";
-        r.register("offsets_absent_at_start", help, self.absent.clone());
-        r.register("records_settled", "Records that reached a final place, by place", self.settled.clone());
-        r.register("records_filtered", "Records filtered, by reason", self.filtered.clone());
-        let help = "Children filtered although their record went to a sink, by reason";
-        r.register("children_filtered", help, self.children_filtered.clone());
-        r.register("records_dead", "Dead letters acknowledged, by reason", self.dead.clone());
-        let help = "Dead letters acknowledged without their payload, which was too large for their topic";
-        r.register("letters_without_payload", help, self.without_payload.clone());
-        let help = "Copies acknowledged by the retry topic, by reason; each try of a record makes one";
-        r.register("records_retried", help, self.retried.clone());
-        r.register("retry_waiting_records", "Records that wait in the retry lane", self.waiting.clone());
-        r.register("retry_parked_keys", "Keys of which records wait in the retry lane", self.parked.clone());
-        let help = "Bytes of records that wait in the retry lane and are in the spool";
-        r.register("retry_spooled_bytes", help, self.spooled.clone());
-        r.register("in_flight_records", "Records received and not settled", self.in_flight.clone());
-        r.register(
-            "in_flight_bytes",
-            "Bytes of records received and not finished",
-            self.in_flight_bytes.clone(),
-        );
-    }
-
-    fn name_pairs(&self, r: &mut Registry) {
-        r.register("credit_records", "Records the pair may still be given", self.credit.clone());
-        r.register("watermark_offset", "Everything below is settled", self.watermark.clone());
-        r.register("committed_offset", "The offset last acknowledged by the broker", self.committed.clone());
-        self.lag.name(r);
-        r.register("pair_stalls", "Times a pair made no progress for too long", self.stalled.clone());
-        r.register("pairs", "Pairs owned, by state", self.pairs.clone());
-        r.register("rebalances", "Changes of ownership of a pair, by kind", self.rebalances.clone());
-        r.register(
-            "retry_copies_lost",
-            "Times a pair's retry topic had lost copies that waited",
-            self.copies_lost.clone(),
-        );
-        r.register("commits", "Answers to offset commits, by result", self.commits.clone());
-        r.register("drain_overruns", "Drains that ended by their deadline", self.drain_overruns.clone());
-    }
-
-    fn name_work(&self, r: &mut Registry) {
-        r.register("unit_duration_seconds", "Time of one unit in the steps", self.unit_seconds.clone());
-        r.register("publishes", "Segments published, by sink", self.publishes.clone());
-        r.register(
-            "publish_bytes",
-            "Bytes of published segments as stored, by sink",
-            self.publish_bytes.clone(),
-        );
-        r.register("publish_duration_seconds", "Time of one publish, by sink", self.publish_seconds.clone());
-        r.register("sink_retries", "Sink calls that failed and were tried again", self.sink_retries.clone());
-        r.register(
-            "letter_retries",
-            "Letters whose produce failed and was tried again",
-            self.letter_retries.clone(),
-        );
-        r.register("budget_used_bytes", "Bytes charged to the memory budget", self.budget_used.clone());
-        r.register("budget_limit_bytes", "The bound of the memory budget", self.budget_limit.clone());
-        let help = "1 while no partition is read because the memory budget is used up";
-        r.register("budget_full", help, self.budget_full.clone());
-        let help = "Times that no partition was read any more because the memory budget was used up";
-        r.register("budget_pauses", help, self.budget_pauses.clone());
-        let help = "Partitions that wait for room for a large record";
-        r.register("large_records_waiting", help, self.large_waiting.clone());
-        self.spool.name(r);
-        self.spans.name(r);
-        let help = "Times that metrics were sent over OTLP, by result: `done`, `failed`";
-        r.register("metric_exports", help, self.exports.clone());
-    }
+    names: RwLock<Names>,
 }
 
 impl Metrics {
@@ -330,8 +109,12 @@ impl Metrics {
         let help = "Promises found broken since the start, by id";
         ours.register("invariant_violations", help, invariants.clone());
         let families = Families::register(ours);
+        // The conventions' names have no prefix of ours.
+        families.messaging.name(&mut registry);
         let (budget, spool, without_payload) = (RwLock::new(None), RwLock::new(None), RwLock::new(None));
-        Self { inner: Arc::new(Inner { registry, families, budget, spool, without_payload, invariants }) }
+        let names = RwLock::default();
+        let inner = Inner { registry, families, budget, spool, without_payload, invariants, names };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The budget whose use is reported from now on.
@@ -342,6 +125,17 @@ impl Metrics {
     /// The spool whose use is reported from now on.
     pub fn watch_spool(&self, spool: &Arc<dyn Spool>) {
         *self.inner.spool.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(spool));
+    }
+
+    /// The consumer group, and the names of topics, under which pairs that come from now on tell what they do.
+    pub fn name_topics(&self, group: &str, topics: Vec<Topics>) {
+        let names = Names { group: group.to_owned(), topics };
+        *self.inner.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// Copies or letters were sent to a topic together, in this time: how many were acknowledged, and how many were not, by reason code.
+    pub fn sent_letters(&self, topic: &str, took: Duration, sent: u64, failed: &BTreeMap<&'static str, u64>) {
+        self.inner.families.messaging.sent(topic, took, sent, failed);
     }
 
     /// The count of letters without a payload that is reported from now on.
@@ -383,15 +177,7 @@ impl Metrics {
 
     /// The metrics of one sink, resolved once.
     pub fn sink(&self, name: &str) -> SinkMetrics {
-        let families = &self.inner.families;
-        let labels = OfSink { sink: name.to_owned() };
-        SinkMetrics {
-            publishes: families.publishes.get_or_create_owned(&labels),
-            bytes: families.publish_bytes.get_or_create_owned(&labels),
-            seconds: families.publish_seconds.get_or_create_owned(&labels),
-            retries: families.sink_retries.clone(),
-            name: name.to_owned(),
-        }
+        SinkMetrics::new(&self.inner.families, name)
     }
 
     /// Counts a change of ownership.
@@ -447,31 +233,6 @@ impl Metrics {
     }
 }
 
-/// The metrics of one sink.
-#[derive(Clone)]
-pub struct SinkMetrics {
-    name: String,
-    publishes: Counter,
-    bytes: Counter,
-    seconds: Histogram,
-    retries: Family<OfSinkReason, Counter>,
-}
-
-impl SinkMetrics {
-    /// A segment of so many stored bytes was published in this time, all tries together.
-    pub fn published(&self, bytes: u64, took: Duration) {
-        self.publishes.inc();
-        self.bytes.inc_by(bytes);
-        self.seconds.observe(took.as_secs_f64());
-    }
-
-    /// A call failed and will be tried again.
-    pub fn retried(&self, failure: &Failure) {
-        let labels = OfSinkReason { sink: self.name.clone(), reason: failure.reason.code() };
-        self.retries.get_or_create(&labels).inc();
-    }
-}
-
 fn invariant_name(id: longshore_core::invariant::Invariant) -> &'static str {
     use longshore_core::invariant::Invariant as I;
     match id {
@@ -499,7 +260,7 @@ mod tests {
 
     use longshore_core::item::FilterReason;
     use longshore_core::pair::Tally;
-    use longshore_core::{Offset, Reason};
+    use longshore_core::{Failure, Offset, Reason};
 
     use super::*;
 

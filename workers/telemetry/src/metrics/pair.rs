@@ -1,12 +1,17 @@
 //! The metrics of one pair, resolved once so that a batch costs a few atomic additions.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use longshore_core::item::FilterReason;
 use longshore_core::pair::Tally;
-use longshore_core::{Failure, Offset, PairId};
+use longshore_core::{Failure, Lane, Offset, PairId};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::{Families, Lag, Metrics, OfPair, OfPlace, OfReason, whole};
+use super::families::{Families, OfPair, OfPlace, OfReason};
+use super::messaging::MessagingOfPair;
+use super::{Lag, Metrics, whole};
 
 /// The metrics of one pair.
 #[derive(Clone)]
@@ -27,12 +32,16 @@ pub struct PairMetrics {
     credit: Gauge,
     watermark: Gauge,
     committed: Gauge,
+    messaging: MessagingOfPair,
 }
 
 impl PairMetrics {
     pub(super) fn new(metrics: Metrics, pair: &PairId) -> Self {
         let labels = OfPair { topic: pair.topic.as_str().to_owned(), partition: pair.partition.0 };
         let families = &metrics.inner.families;
+        let names = metrics.inner.names.read().unwrap_or_else(PoisonError::into_inner);
+        let messaging = MessagingOfPair::new(&families.messaging, &names, &labels.topic);
+        drop(names);
         let place = |place| {
             let labels = OfPlace { topic: labels.topic.clone(), partition: labels.partition, place };
             families.settled.get_or_create_owned(&labels)
@@ -52,6 +61,7 @@ impl PairMetrics {
             credit: families.credit.get_or_create_owned(&labels),
             watermark: families.watermark.get_or_create_owned(&labels),
             committed: families.committed.get_or_create_owned(&labels),
+            messaging,
             labels,
             metrics,
         }
@@ -61,6 +71,21 @@ impl PairMetrics {
     pub fn received(&self, records: u64, bytes: u64) {
         self.received.inc_by(records);
         self.received_bytes.inc_by(bytes);
+    }
+
+    /// Records of one lane were polled, in this time.
+    pub fn polled(&self, lane: Lane, records: u64, took: Duration) {
+        self.messaging.polled(lane, records, took);
+    }
+
+    /// A unit was in the steps for so long.
+    pub fn processed(&self, took: Duration) {
+        self.messaging.processed(took);
+    }
+
+    /// A commit of one lane was answered after this time.
+    pub fn commit_took(&self, lane: Lane, took: Duration, error: Option<&'static str>) {
+        self.messaging.committed(lane, took, error);
     }
 
     /// So many offsets had no record where reading began.

@@ -20,7 +20,7 @@ pub struct Commit {
 }
 
 impl Tracer {
-    /// Records were received. A moment and no span of time: what the client fetched, it fetched before.
+    /// Records were received: from the question to the client until now.
     pub fn poll(&self, chunk: &Arc<Chunk>) {
         let Some(story) = self.root() else { return };
         let followed = |at| match carried_by(&RecordRef::new(chunk, at)?) {
@@ -35,11 +35,13 @@ impl Tracer {
         let first = chunk.offset(0);
         let place = Place { pair: chunk.pair(), lane: chunk.lane(), lane_offset: first, offset: first };
         let (topic, now) = (self.read_from(place), SystemTime::now());
+        let began = now.checked_sub(chunk.polled()).unwrap_or(now);
         self.batch(&story, &links, |story| {
-            self.draft(story, format!("poll {topic}"), SpanKind::Client, now)
+            self.draft(story, format!("poll {topic}"), SpanKind::Client, began)
                 .operation("poll", "receive", topic)
                 .partition(place.pair.partition.0)
                 .with_some("messaging.consumer.group.name", self.inner.group.clone())
+                .with_some("messaging.client.id", self.consumer_id())
                 .with("messaging.kafka.offset", first.0)
                 .with("messaging.batch.message_count", chunk.len() as i64)
         });
@@ -77,6 +79,7 @@ impl Tracer {
             .operation("commit", "settle", topic)
             .partition(pair.partition.0)
             .with_some("messaging.consumer.group.name", self.inner.group.clone())
+            .with_some("messaging.client.id", self.consumer_id())
             .with("messaging.kafka.offset", offset.0)
             .links(commit.links.iter().take(LINKS).copied())
             .error(refused);

@@ -68,6 +68,15 @@ pub struct Topics {
     pub dead_letters: String,
 }
 
+/// `client.id` of the Kafka clients, by which brokers know them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// Of the one that reads.
+    pub consumer: String,
+    /// Of those that send.
+    pub producer: String,
+}
+
 /// What a tracer has to know.
 #[derive(Clone, Debug)]
 pub struct TraceOptions {
@@ -79,6 +88,8 @@ pub struct TraceOptions {
     pub version: String,
     /// The consumer group, of a worker.
     pub group: Option<String>,
+    /// The ids of the Kafka clients.
+    pub clients: Option<Clients>,
     /// The topics that a worker reads.
     pub topics: Vec<Topics>,
     /// The most bytes of memory for what waits (I5): one half for spans that are to be sent, the other for the stories of records that
@@ -98,6 +109,7 @@ impl Default for TraceOptions {
             service: String::new(),
             version: String::new(),
             group: None,
+            clients: None,
             topics: Vec::new(),
             memory_bytes: Self::MEMORY_BYTES,
         }
@@ -119,6 +131,7 @@ struct Inner {
     ids: RandomIdGenerator,
     scope: InstrumentationScope,
     group: Option<String>,
+    clients: Option<Clients>,
     topics: Vec<Topics>,
 }
 
@@ -198,6 +211,7 @@ impl Tracer {
             ids: RandomIdGenerator::default(),
             scope: scope.with_schema_url(CONVENTIONS).build(),
             group: options.group,
+            clients: options.clients,
             topics: options.topics,
         };
         Ok(Some(Self { inner: Arc::new(inner) }))
@@ -305,6 +319,7 @@ impl Tracer {
             .operation("process", "process", topic)
             .partition(place.pair.partition.0)
             .with_some("messaging.consumer.group.name", self.inner.group.clone())
+            .with_some("messaging.client.id", self.consumer_id())
             .with("messaging.kafka.offset", place.lane_offset.0)
             .key(record.key())
             .origin(place)
@@ -350,6 +365,7 @@ impl Tracer {
             .operation("send", "send", topic)
             .partition(place.pair.partition.0)
             .origin(place)
+            .with_some("messaging.client.id", self.producer_id())
             .with("longshore.attempt", i64::from(letter.attempts))
             .with("longshore.reason", letter.reason)
             .failure(failure);
@@ -368,6 +384,7 @@ impl Tracer {
         let span = self
             .draft(story, format!("send {topic}"), SpanKind::Producer, started)
             .operation("send", "send", topic)
+            .with_some("messaging.client.id", self.producer_id())
             .with_some("longshore.replay", replay.map(|(id, _)| id.to_owned()))
             .with_some("longshore.letter", replay.map(|(_, letter)| letter.to_owned()))
             .failure(failure);
@@ -376,6 +393,14 @@ impl Tracer {
 
     fn draft(&self, story: &Story, name: String, kind: SpanKind, started: SystemTime) -> Draft {
         Draft::new(story, name, kind, started, &self.inner.scope)
+    }
+
+    fn consumer_id(&self) -> Option<String> {
+        self.inner.clients.as_ref().map(|clients| clients.consumer.clone())
+    }
+
+    fn producer_id(&self) -> Option<String> {
+        self.inner.clients.as_ref().map(|clients| clients.producer.clone())
     }
 
     fn topics(&self, pair: &PairId) -> Option<&Topics> {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use longshore_telemetry::trace::{Switch, TraceOptions};
+use longshore_kafka as kafka;
+use longshore_telemetry::trace::{Clients, Switch, TraceOptions};
 use longshore_telemetry::{Metrics, Tracer};
 
 use crate::cli::VERSION;
@@ -24,11 +25,13 @@ impl Spans {
     }
 
     /// By `OTEL_*`. What stands in the way is told.
-    pub(crate) fn start(output: &Output) -> Self {
+    pub(crate) fn start(kafka: &kafka::KafkaOptions, output: &Output) -> Self {
+        let id = kafka::client_id(kafka, None);
         let options = TraceOptions {
             switch: Switch::Auto,
             service: "longshore".to_owned(),
             version: VERSION.to_owned(),
+            clients: Some(Clients { consumer: id.clone(), producer: id }),
             ..TraceOptions::default()
         };
         let started = Tracer::start(options, Metrics::new(VERSION).spans());

@@ -172,7 +172,7 @@ pub(super) fn begin<'a>(
         selected: plan.selected,
         handled: plan.held,
         stop: stop()?,
-        spans: Spans::start(output),
+        spans: Spans::start(&scope.options, output),
         output,
     })
 }
@@ -241,7 +241,7 @@ pub(super) fn resume(
     let transform = if run.transform.is_empty() { None } else { Some(compiled(pairs)?) };
     let (inputs, stop) = (Inputs::of(&scope)?, stop_at_signals()?);
     let options = &scope.options;
-    let spans = Spans::start(output);
+    let spans = Spans::start(options, output);
     let sender =
         Sender { options, inputs, transform, writer, runtime, run, selected, handled, stop, spans, output };
     finish(sender, connection, output)

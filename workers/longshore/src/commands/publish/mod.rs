@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Publish, output: &Output) -> Result<(), End> {
     let files = input::expand(&arguments.paths)?;
     let total = input::stored_bytes(&files);
     let publisher = Publisher::new(&target, &topic, arguments.compression)?;
-    let spans = if arguments.trace { Spans::start(output) } else { Spans::none() };
+    let spans = if arguments.trace { Spans::start(&target.options, output) } else { Spans::none() };
     if arguments.trace && spans.tracer().is_none() {
         output.note(
             "--trace: tracing is off, so no record names a trace; next: set OTEL_EXPORTER_OTLP_ENDPOINT",
