@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use longshore_core::pair::{UnitEntry, Verdict};
 use longshore_core::{Lane, Offset, SinkIndex, SinkMask, TraceContext};
 use longshore_telemetry::Tracer;
+use longshore_telemetry::logs::{Named, name_record};
 use longshore_telemetry::trace::{Held, Outcome, Story};
 
 /// Sees each record of a unit that is tried.
@@ -67,6 +68,11 @@ impl AtWork {
         self.story.header().map(Box::new)
     }
 
+    /// Log lines of this thread name the record's trace for as long as what is returned lives.
+    pub(crate) fn name(&self) -> Named {
+        name_record(self.story.context())
+    }
+
     /// Tells the span; what is left is told later.
     pub(crate) fn end(self, tracer: &Tracer, entry: &UnitEntry, verdict: Option<&Verdict>) -> Option<Traced> {
         let Self { story, held, started } = self;
@@ -80,9 +86,9 @@ impl AtWork {
         let record = &entry.record;
         if let Outcome::Failed(failure) = outcome {
             let (pair, offset, attempt) = (record.pair(), record.offset().0, entry.attempt);
-            let (trace_id, span_id) = (story.trace_id(), story.span_id());
             let (reason, at) = (failure.reason.code(), failure.at.as_str());
-            tracing::debug!(%pair, offset, attempt, reason, at, trace_id, span_id, "a traced record failed");
+            let _named = name_record(story.context());
+            tracing::debug!(%pair, offset, attempt, reason, at, "a traced record failed");
         }
         let (lane, lane_offset, offset) = (record.chunk().lane(), record.lane_offset(), record.offset());
         Some(Traced { story, lane, lane_offset, offset, sinks, failed, _held: held })
@@ -92,7 +98,7 @@ impl AtWork {
 /// Sees the sampled records.
 pub(crate) struct Watched<'a> {
     tracer: &'a Tracer,
-    at_work: Option<AtWork>,
+    at_work: Option<(AtWork, Named)>,
     pub(crate) traced: Vec<Traced>,
 }
 
@@ -104,12 +110,15 @@ impl<'a> Watched<'a> {
 
 impl Watch for Watched<'_> {
     fn begins(&mut self, entry: &UnitEntry) -> Option<Box<TraceContext>> {
-        self.at_work = AtWork::begin(self.tracer, entry);
-        self.at_work.as_ref()?.header()
+        let at_work = AtWork::begin(self.tracer, entry)?;
+        let header = at_work.header();
+        let named = at_work.name();
+        self.at_work = Some((at_work, named));
+        header
     }
 
     fn ended(&mut self, entry: &UnitEntry, verdict: Option<&Verdict>) {
-        if let Some(at_work) = self.at_work.take() {
+        if let Some((at_work, _named)) = self.at_work.take() {
             self.traced.extend(at_work.end(self.tracer, entry, verdict));
         }
     }

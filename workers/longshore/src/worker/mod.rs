@@ -24,6 +24,7 @@ use longshore_kafka as kafka;
 use longshore_runtime::{Fleet, FleetEnd, FleetOptions, FleetParts, Limits, MemoryShares, Status};
 use longshore_settings::{DumpFormat, Listen, Loaded, Pipeline, Start};
 use longshore_spool::FileSpool;
+use longshore_telemetry::logs::tell_repeats;
 use longshore_telemetry::{LogFormat, LogOptions, Metrics, init_logs, install_panic_hook};
 use tokio::net::TcpListener;
 
@@ -168,6 +169,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     };
     let end = Fleet::run(fleet, parts, asked).await;
     tokio::join!(topics.flush(FLUSH), traces::flush(tracer, FLUSH), traces::flush_metrics(export, FLUSH));
+    tell_repeats();
     ended(end)
 }
 

@@ -189,6 +189,7 @@ impl Runner {
         place.slot.polled();
         let record = place.record.as_mut()?;
         let mut context = Context::from_waker(&place.waker);
+        let _named = record.traced.as_ref().map(|traced| traced.name());
         let polled = catch_unwind(AssertUnwindSafe(|| record.steps.as_mut().poll(&mut context)));
         let (work, outcome) = match polled {
             Ok(Poll::Pending) => return None,
@@ -234,6 +235,7 @@ impl<'a> Batch<'a> {
     ) -> RecordWork {
         let UnderWay { unit, entry, began, traced, .. } = record;
         let output = &mut self.output;
+        let named = traced.as_ref().map(|traced| traced.name());
         output.marks(marks);
         // After a panic the blocks are rewound and `work` is cleared, so nothing half-made is seen.
         let outcome = outcome.and_then(|()| {
@@ -241,6 +243,7 @@ impl<'a> Batch<'a> {
                 .unwrap_or_else(|_| Err(panicked(entry.attempt, "sinks")))
         });
         output.settle(&entry, outcome, marks);
+        drop(named);
         if let (Some(traced), Some(tracer)) = (traced, &options.tracer) {
             self.traced.extend(traced.end(tracer, &entry, output.last()));
         }

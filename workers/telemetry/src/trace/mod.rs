@@ -163,16 +163,6 @@ impl Story {
         self.context
     }
 
-    /// The trace's id as log lines have it.
-    pub fn trace_id(&self) -> String {
-        format!("{:032x}", u128::from_be_bytes(self.context.trace))
-    }
-
-    /// The span's id as log lines have it.
-    pub fn span_id(&self) -> String {
-        format!("{:016x}", u64::from_be_bytes(self.context.span))
-    }
-
     /// The span that it is under, if any.
     pub fn parent(&self) -> Option<[u8; 8]> {
         self.parent

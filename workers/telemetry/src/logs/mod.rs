@@ -1,8 +1,18 @@
-//! Log lines on stderr, as text for people or as JSON for collectors.
+//! Log lines on stderr, as text for people or as JSON for collectors. What a traced record's processing logs names its trace, and lines that
+//! repeat are held back and counted.
 
-use std::sync::Once;
+mod lines;
+mod repeats;
 
+use std::sync::{Arc, Once, OnceLock};
+
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use lines::Lines;
+pub use lines::{Named, name_record};
+use repeats::Repeats;
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,19 +51,51 @@ pub enum LogsError {
     Twice,
 }
 
+/// Of the lines that go to stderr.
+static REPEATS: OnceLock<Arc<Repeats>> = OnceLock::new();
+
 /// Sends log lines to stderr from now on.
 ///
 /// # Errors
 /// [`LogsError::Level`] for a level that cannot be read, [`LogsError::Twice`] when called again.
 pub fn init_logs(options: &LogOptions) -> Result<(), LogsError> {
+    let repeats = Arc::<Repeats>::default();
+    let lines = subscriber(options, std::io::stderr, &repeats)?;
+    tracing::subscriber::set_global_default(lines).map_err(|_| LogsError::Twice)?;
+    REPEATS.set(repeats).map_err(|_| LogsError::Twice)
+}
+
+/// Tells of lines that were held back and not told of yet; for the end of a process.
+pub fn tell_repeats() {
+    if let Some(repeats) = REPEATS.get() {
+        repeats.tell(true);
+    }
+}
+
+fn subscriber<W>(
+    options: &LogOptions,
+    to: W,
+    repeats: &Arc<Repeats>,
+) -> Result<Box<dyn Subscriber + Send + Sync>, LogsError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_new(&options.level)
         .map_err(|cause| LogsError::Level { level: options.level.clone(), cause })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let outcome = match options.format {
-        LogFormat::Text => tracing::subscriber::set_global_default(lines.with_ansi(options.colour).finish()),
-        LogFormat::Json => tracing::subscriber::set_global_default(lines.json().flatten_event(true).finish()),
-    };
-    outcome.map_err(|_| LogsError::Twice)
+    let (format, colour) = (options.format, options.colour);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(to);
+    Ok(match format {
+        LogFormat::Text => {
+            let lines = lines.with_ansi(colour);
+            Box::new(
+                lines.map_event_format(|own| Lines::new(own.with_ansi(colour), format, repeats)).finish(),
+            )
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            Box::new(lines.map_event_format(|own| Lines::new(own, format, repeats)).finish())
+        }
+    })
 }
 
 /// Logs a panic's place instead of its message: the message may quote a payload (a failed slice of text does). The
@@ -70,13 +112,4 @@ pub fn install_panic_hook() {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_level_that_cannot_be_read_is_named() {
-        let options = LogOptions { format: LogFormat::Json, level: "info,=,x=loud".into(), colour: false };
-        let error = init_logs(&options).unwrap_err().to_string();
-        assert!(error.contains("info,=,x=loud"), "{error}");
-    }
-}
+mod tests;
