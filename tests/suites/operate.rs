@@ -7,6 +7,8 @@ mod cost;
 mod doctor;
 #[path = "operate/fleet.rs"]
 mod fleet;
+#[path = "operate/grpc.rs"]
+mod grpc;
 #[path = "operate/loglines.rs"]
 mod loglines;
 #[path = "operate/metrics.rs"]

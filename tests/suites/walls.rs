@@ -44,7 +44,7 @@ const ONLY_IN: &[(&str, &str, &str)] = &[
     ("config", "longshore-settings", "one place reads settings"),
     ("prometheus-client", "longshore-telemetry", "metric names come from one module"),
     ("opentelemetry", "longshore-telemetry", "how spans are named and sent is decided in one place"),
-    ("opentelemetry-otlp", "longshore-telemetry", "how spans are named and sent is decided in one place"),
+    ("opentelemetry-proto", "longshore-telemetry", "how spans are named and sent is decided in one place"),
     ("opentelemetry_sdk", "longshore-telemetry", "how spans are named and sent is decided in one place"),
     ("tracing-subscriber", "longshore-telemetry", "one place decides how logs look"),
 ];

@@ -1,4 +1,4 @@
-//! A real OpenTelemetry Collector of the test's own: OTLP over HTTP on a free port, and a file with all spans that it took.
+//! A real OpenTelemetry Collector of the test's own: OTLP over HTTP and gRPC on free ports, and a file with all spans that it took.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,6 +27,7 @@ const GUARD: &str =
 pub struct Collector {
     folder: TempDir,
     port: u16,
+    grpc_port: u16,
     guard: Child,
 }
 
@@ -39,10 +40,10 @@ impl Collector {
     pub fn start() -> Option<Self> {
         let program = tool("collector")?;
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder for a Collector: {error}"));
-        let port = free_port();
+        let (port, grpc_port) = (free_port(), free_port());
         let config = folder.path().join("config.yaml");
         let text = format!(
-            "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: \"127.0.0.1:{port}\" }} }} }} }}\n\
+            "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: \"127.0.0.1:{port}\" }}, grpc: {{ endpoint: \"127.0.0.1:{grpc_port}\" }} }} }} }}\n\
              exporters:\n  file/spans: {{ path: \"{folder}/spans.json\", flush_interval: 100ms }}\n  file/metrics: {{ path: \"{folder}/metrics.json\", flush_interval: 100ms }}\n\
              service:\n  telemetry: {{ metrics: {{ level: none }} }}\n  pipelines:\n    traces: {{ receivers: [otlp], exporters: [file/spans] }}\n    metrics: {{ receivers: [otlp], exporters: [file/metrics] }}\n",
             folder = folder.path().display()
@@ -55,7 +56,7 @@ impl Collector {
         let errors = log.try_clone().map_or_else(|_| Stdio::null(), Stdio::from);
         command.stdin(Stdio::piped()).stdout(log).stderr(errors).process_group(0);
         let guard = command.spawn().unwrap_or_else(|error| panic!("the Collector: {error}"));
-        let collector = Self { folder, port, guard };
+        let collector = Self { folder, port, grpc_port, guard };
         let address = ([127, 0, 0, 1], port).into();
         wait_until("the Collector answers", PATIENCE, || http::get(address, "/").is_some());
         let version = program.parent().and_then(std::path::Path::file_name).unwrap_or_default();
@@ -67,6 +68,12 @@ impl Collector {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The same for `OTEL_EXPORTER_OTLP_PROTOCOL=grpc`.
+    #[must_use]
+    pub fn grpc_endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.grpc_port)
     }
 
     /// The spans that arrived until now, as its file has them.

@@ -2,7 +2,7 @@
 //!
 //! Payloads are copied once, per batch, into one arena: a `BorrowedMessage` would pin librdkafka's whole fetch buffer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::headers::CopyHeaders;
@@ -48,6 +48,8 @@ pub struct Chunk {
     identities: Vec<Identity>,
     charge: Option<Charge>,
     polled: Duration,
+    /// Worked out when somebody asks for the first time.
+    topic_hash: OnceLock<u64>,
 }
 
 /// Whose copy a record of the retry lane is, by its headers.
@@ -61,6 +63,11 @@ impl Chunk {
     /// The pair the records belong to.
     pub fn pair(&self) -> &PairId {
         &self.pair
+    }
+
+    /// The xxh3 of the input topic's name, once for all records.
+    pub(crate) fn topic_hash(&self) -> u64 {
+        *self.topic_hash.get_or_init(|| xxhash_rust::xxh3::xxh3_64(self.pair.topic.as_str().as_bytes()))
     }
 
     /// How long the poll took that brought them: from the question to the client until they were taken out of it.
@@ -185,6 +192,7 @@ impl ChunkBuilder {
             identities: Vec::new(),
             charge: None,
             polled: Duration::ZERO,
+            topic_hash: OnceLock::new(),
         };
         Self { chunk }
     }
@@ -358,6 +366,11 @@ impl RecordRef {
             name: self.chunk.slice(h.name),
             value: h.value.map(|v| self.chunk.slice(v)),
         })
+    }
+
+    /// Whether the name of a header has so many bytes; told without a look at any name.
+    pub(crate) fn has_header_of(&self, bytes: usize) -> bool {
+        self.chunk.header_spans(self.entry()).iter().any(|header| header.name.len as usize == bytes)
     }
 
     /// The bytes of key, value and headers.

@@ -135,39 +135,45 @@ pub fn carried<'a>(headers: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>
     }
 }
 
-/// [`carried`] of a record.
+/// [`carried`] of a record. Most name no trace, which is seen by the lengths of their headers' names.
 pub fn carried_by(record: &RecordRef) -> Carried<'_> {
+    if !record.has_header_of(TRACEPARENT.len()) {
+        return Carried::Nothing;
+    }
     carried(record.headers().map(|HeaderRef { name, value }| (name, value)))
 }
 
 /// The trace of a record whose headers name none: topic, partition, offset and timestamp of its input.
 pub fn trace_of(topic: &str, partition: i32, offset: i64, timestamp_ms: i64) -> [u8; 16] {
-    let mut place = [0; 20];
-    place[0..4].copy_from_slice(&partition.to_be_bytes());
-    place[4..12].copy_from_slice(&offset.to_be_bytes());
-    place[12..20].copy_from_slice(&timestamp_ms.to_be_bytes());
-    let lower = lower_half(topic, partition, offset, timestamp_ms);
-    let upper = xxhash_rust::xxh3::xxh3_64_with_seed(&place, xxhash_rust::xxh3::xxh3_64(topic.as_bytes()));
-    // An id of zeros is none.
-    (u128::from(upper.max(1)) << 64 | u128::from(lower)).to_be_bytes()
+    trace_at(xxhash_rust::xxh3::xxh3_64(topic.as_bytes()), partition, offset, timestamp_ms)
 }
 
 /// [`trace_of`] a record, or of the record that it is a copy of.
 pub fn trace_of_record(record: &RecordRef) -> [u8; 16] {
-    let pair = record.pair();
-    trace_of(pair.topic.as_str(), pair.partition.0, record.offset().0, record.timestamp_ms())
+    let (topic_hash, partition) = (record.chunk().topic_hash(), record.pair().partition.0);
+    trace_at(topic_hash, partition, record.offset().0, record.timestamp_ms())
 }
 
 /// The lower half of [`trace_of_record`]: what a sampler goes by, at a fraction of the price.
 pub fn lower_half_of_record(record: &RecordRef) -> u64 {
-    let pair = record.pair();
-    lower_half(pair.topic.as_str(), pair.partition.0, record.offset().0, record.timestamp_ms())
+    let (topic_hash, partition) = (record.chunk().topic_hash(), record.pair().partition.0);
+    lower_half(topic_hash, partition, record.offset().0, record.timestamp_ms())
+}
+
+fn trace_at(topic_hash: u64, partition: i32, offset: i64, timestamp_ms: i64) -> [u8; 16] {
+    let mut place = [0; 20];
+    place[0..4].copy_from_slice(&partition.to_be_bytes());
+    place[4..12].copy_from_slice(&offset.to_be_bytes());
+    place[12..20].copy_from_slice(&timestamp_ms.to_be_bytes());
+    let lower = lower_half(topic_hash, partition, offset, timestamp_ms);
+    let upper = xxhash_rust::xxh3::xxh3_64_with_seed(&place, topic_hash);
+    // An id of zeros is none.
+    (u128::from(upper.max(1)) << 64 | u128::from(lower)).to_be_bytes()
 }
 
 /// Each of offset and timestamp is mixed in by a bijection, so neighbours never meet.
-fn lower_half(topic: &str, partition: i32, offset: i64, timestamp_ms: i64) -> u64 {
-    let topic = xxhash_rust::xxh3::xxh3_64(topic.as_bytes());
-    let place = mixed(topic ^ u64::from(partition as u32).rotate_left(32) ^ offset as u64);
+fn lower_half(topic_hash: u64, partition: i32, offset: i64, timestamp_ms: i64) -> u64 {
+    let place = mixed(topic_hash ^ u64::from(partition as u32).rotate_left(32) ^ offset as u64);
     mixed(place ^ timestamp_ms as u64)
 }
 

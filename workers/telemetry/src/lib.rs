@@ -6,6 +6,7 @@
 
 pub mod logs;
 pub mod metrics;
+mod otlp;
 pub mod trace;
 
 pub use logs::{LogFormat, LogOptions, LogsError, init_logs, install_panic_hook};

@@ -1,12 +1,12 @@
 //! What the standard variables say
-//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). The SDK reads `OTEL_BSP_*`,
-//! `OTEL_EXPORTER_OTLP_*`, `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` by itself; what it does not read, or what has to be known before
-//! there is an SDK, is read here.
+//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). The SDK reads `OTEL_SERVICE_NAME` and
+//! `OTEL_RESOURCE_ATTRIBUTES` by itself; what it does not read, or what has to be known before there is an SDK, is read here.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::sampler::Sampler;
+use crate::otlp::{Protocol, Signal, Target, set};
 
 /// Whether spans are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub enum Switch {
 /// The variables, read.
 #[derive(Debug, PartialEq)]
 pub(super) struct Environment {
-    /// Whether spans are made.
-    pub(super) on: bool,
+    /// Where spans are sent; none where none are made.
+    pub(super) target: Option<Target>,
     pub(super) sampler: Sampler,
     /// Whether contexts are read from headers and written to them.
     pub(super) propagates: bool,
@@ -87,9 +87,7 @@ impl Queue {
 
 impl Environment {
     pub(super) fn read(switch: Switch, get: impl Fn(&str) -> Option<String>) -> Self {
-        // An empty variable is an unset one, by the specification.
-        let get =
-            |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let get = |name: &str| set(&get, name);
         let mut remarks = Vec::new();
         let disabled = get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let wanted = match switch {
@@ -97,9 +95,10 @@ impl Environment {
             Switch::On => exporter(&get, true, &mut remarks),
             Switch::Auto => exporter(&get, false, &mut remarks),
         };
-        let on = wanted && !disabled && speaks(&get, &mut remarks);
+        let target = (wanted && !disabled).then(|| speaks(&get, &mut remarks)).flatten();
+        let target = target.map(|protocol| Target::read(Signal::Traces, protocol, &get, &mut remarks));
         Self {
-            on,
+            target,
             sampler: sampler(&get, &mut remarks),
             propagates: propagates(&get, &mut remarks),
             queue: Queue::read(&get, &mut remarks),
@@ -131,23 +130,13 @@ fn exporter(
     }
 }
 
-/// Whether the protocol is one that there is; sent to another's port by the wrong one, no span would arrive.
-fn speaks(get: &impl Fn(&str) -> Option<String>, remarks: &mut Vec<String>) -> bool {
+/// How they are sent, if the exporter is one that there is.
+fn speaks(get: &impl Fn(&str) -> Option<String>, remarks: &mut Vec<String>) -> Option<Protocol> {
     let exporter = get("OTEL_TRACES_EXPORTER");
     if exporter.is_some_and(|names| !names.split(',').any(|name| name.trim() == "otlp")) {
-        return false;
+        return None;
     }
-    let names = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
-    match names.iter().find_map(|name| get(name)) {
-        None => true,
-        Some(protocol) if protocol == "http/protobuf" => true,
-        Some(protocol) => {
-            remarks.push(format!(
-                "OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not known here: no spans; next: set it to http/protobuf, and the endpoint to the Collector's port 4318"
-            ));
-            false
-        }
-    }
+    Protocol::read(Signal::Traces, get, remarks)
 }
 
 fn propagates(get: &impl Fn(&str) -> Option<String>, remarks: &mut Vec<String>) -> bool {
@@ -206,20 +195,25 @@ mod tests {
 
     #[test]
     fn spans_are_made_when_there_is_a_place_for_them() {
-        assert!(!read(Switch::Auto, &[]).on);
-        assert!(!read(Switch::Auto, &[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).on);
-        assert!(read(Switch::Auto, &[ENDPOINT]).on);
-        assert!(read(Switch::Auto, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://x/v1/traces")]).on);
-        assert!(read(Switch::Auto, &[("OTEL_TRACES_EXPORTER", "otlp")]).on);
-        assert!(read(Switch::On, &[]).on);
-        assert!(!read(Switch::Off, &[ENDPOINT]).on);
+        assert!(read(Switch::Auto, &[]).target.is_none());
+        assert!(read(Switch::Auto, &[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).target.is_none());
+        assert!(read(Switch::Auto, &[ENDPOINT]).target.is_some());
+        assert!(
+            read(Switch::Auto, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://x/v1/traces")])
+                .target
+                .is_some()
+        );
+        assert!(read(Switch::Auto, &[("OTEL_TRACES_EXPORTER", "otlp")]).target.is_some());
+        assert!(read(Switch::On, &[]).target.is_some());
+        assert!(read(Switch::Off, &[ENDPOINT]).target.is_none());
         for switch in [Switch::Auto, Switch::On] {
-            assert!(!read(switch, &[ENDPOINT, ("OTEL_SDK_DISABLED", "TRUE")]).on);
-            assert!(read(switch, &[ENDPOINT, ("OTEL_SDK_DISABLED", "no")]).on);
-            assert!(!read(switch, &[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")]).on);
-            for unknown in [("OTEL_TRACES_EXPORTER", "console"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")] {
+            assert!(read(switch, &[ENDPOINT, ("OTEL_SDK_DISABLED", "TRUE")]).target.is_none());
+            assert!(read(switch, &[ENDPOINT, ("OTEL_SDK_DISABLED", "no")]).target.is_some());
+            assert!(read(switch, &[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")]).target.is_none());
+            for unknown in [("OTEL_TRACES_EXPORTER", "console"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]
+            {
                 let read = read(switch, &[ENDPOINT, unknown]);
-                assert!(!read.on && read.remarks.len() == 1, "{read:?}");
+                assert!(read.target.is_none() && read.remarks.len() == 1, "{read:?}");
                 assert!(read.remarks[0].contains(unknown.1), "{read:?}");
             }
         }

@@ -9,6 +9,7 @@ mod probe;
 mod room;
 mod sampler;
 mod spans;
+mod wire;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -185,12 +186,10 @@ impl Tracer {
         for remark in &read.remarks {
             tracing::warn!("tracing: {remark}");
         }
-        if !read.on {
-            return Ok(None);
-        }
+        let Some(target) = read.target else { return Ok(None) };
         let resource = resource(&options.service, &options.version);
         let memory_bytes = options.memory_bytes;
-        let outlet = Outlet::open(&resource, &read.queue, memory_bytes / 2, metrics)?;
+        let outlet = Outlet::open(&resource, target, &read.queue, memory_bytes / 2, metrics)?;
         let scope = InstrumentationScope::builder("longshore").with_version(options.version);
         let inner = Inner {
             outlet,

@@ -1,11 +1,10 @@
-//! The way of spans out of the process: the SDK's batching queue and OTLP exporter, with a count of what is lost. Nobody waits for
+//! The way of spans out of the process: the SDK's batching queue and an OTLP exporter, with a count of what is lost. Nobody waits for
 //! it: what finds the queue full is dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
@@ -16,7 +15,9 @@ use super::TraceError;
 use super::environment::Queue;
 use super::room::Room;
 use super::spans::bytes_of;
+use super::wire;
 use crate::metrics::{SpanLoss, SpanMetrics};
+use crate::otlp::{Post, Target};
 
 /// How often lost spans are told in the log.
 const TELL_EVERY_S: u64 = 60;
@@ -40,16 +41,19 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// Over OTLP, as the environment says.
+    /// Over OTLP.
     pub(super) fn open(
         resource: &Resource,
+        target: Target,
         queue: &Queue,
         most_bytes: u64,
         metrics: SpanMetrics,
     ) -> Result<Self, TraceError> {
-        let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build();
-        let exporter = exporter.map_err(|error| TraceError(unusable(&error)))?;
-        Ok(Self::to(exporter, resource, queue, most_bytes, metrics))
+        // Whoever starts this may be in a runtime, inside of which the client's own must not be made.
+        let making = std::thread::Builder::new().spawn(move || Post::to(&target));
+        let made = making.map_err(|error| TraceError::new(format!("cannot start a thread: {error}")))?.join();
+        let post = made.map_err(|_| TraceError::new("the client of the Collector cannot be made"))??;
+        Ok(Self::to(Otlp { post, resource: resource.clone() }, resource, queue, most_bytes, metrics))
     }
 
     fn to<E: SpanExporter + 'static>(
@@ -157,6 +161,19 @@ impl Gate {
     }
 }
 
+/// Sends batches over OTLP, from the SDK's own thread.
+#[derive(Debug)]
+struct Otlp {
+    post: Post,
+    resource: Resource,
+}
+
+impl SpanExporter for Otlp {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.post.send(wire::request(&self.resource, &batch)).map_err(OTelSdkError::InternalFailure)
+    }
+}
+
 /// An exporter that counts.
 #[derive(Debug)]
 struct Counted<E> {
@@ -197,15 +214,6 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
     fn set_resource(&mut self, resource: &Resource) {
         self.exporter.set_resource(resource);
     }
-}
-
-/// Why there is no exporter. A setting is told by its name alone: what the exporter quotes is the value, which may hold credentials in a
-/// form that nobody recognizes (I10).
-pub(super) fn unusable(error: &ExporterBuildError) -> String {
-    let ExporterBuildError::InvalidConfiguration(words) = error else { return plain(&error.to_string()) };
-    let name = words.split(':').next().filter(|name| name.starts_with("OTEL_"));
-    let name = name.unwrap_or("one of OTEL_EXPORTER_OTLP_*");
-    format!("the value of {name} cannot be used; an endpoint is like http://collector:4318")
 }
 
 /// An exporter's words without what would be credentials in an address, on one line, of a bounded length (I10).
@@ -351,13 +359,6 @@ mod tests {
             plain(words),
             "error sending request for url (https://collector:4318/v1/traces): dns  [31m"
         );
-        let quoted = "OTEL_EXPORTER_OTLP_ENDPOINT: 'user:se cret@collector:4318' is no address".to_owned();
-        assert_eq!(
-            unusable(&ExporterBuildError::InvalidConfiguration(quoted)),
-            "the value of OTEL_EXPORTER_OTLP_ENDPOINT cannot be used; an endpoint is like http://collector:4318"
-        );
-        let quoted = "user:secret@collector is no address".to_owned();
-        assert!(!unusable(&ExporterBuildError::InvalidConfiguration(quoted)).contains("secret"));
         assert_eq!(plain("mail me@home, no address"), "mail me@home, no address");
         assert_eq!(plain(&"ä".repeat(1_000)).len(), 300);
     }

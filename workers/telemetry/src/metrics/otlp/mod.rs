@@ -6,20 +6,16 @@ mod environment;
 mod page;
 mod request;
 
-use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use prost::Message;
-use reqwest::blocking::{Client, RequestBuilder};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
-use self::environment::Target;
+use self::environment::Wanted;
 use self::request::{Times, request};
 use super::Metrics;
-use crate::trace::{TraceError, plain, resource_attributes};
+use crate::otlp::Post;
+use crate::trace::{TraceError, resource_attributes};
 
 /// How often failures are told in the log.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -39,27 +35,26 @@ impl MetricsExport {
     /// When what the environment says is no address or no header, or the system refuses a thread.
     pub fn start(metrics: &Metrics, service: &str, version: &str) -> Result<Option<Self>, TraceError> {
         let mut remarks = Vec::new();
-        let target = Target::read(|name| std::env::var(name).ok(), &mut remarks);
+        let wanted = Wanted::read(|name| std::env::var(name).ok(), &mut remarks);
         for remark in &remarks {
             tracing::warn!("metrics: {remark}");
         }
-        let Some(target) = target else { return Ok(None) };
+        let Some(Wanted { target, interval }) = wanted else { return Ok(None) };
         let (stop, asked) = channel();
         let (ended, stopped) = channel();
         let (begun, begins) = channel();
         let (resource, metrics) = (resource_attributes(service, version), metrics.clone());
         let version = version.to_owned();
-        // The client has a runtime of its own, which must not be made inside of another one.
+        // Whoever starts this may be in a runtime, inside of which the client's own must not be made.
         let run = move || {
             let _ended = ended;
-            let post = match post(&target) {
+            let post = match Post::to(&target) {
                 Ok(post) => post,
                 Err(error) => return drop(begun.send(Err(error))),
             };
             let _ = begun.send(Ok(()));
-            let exporter =
-                Exporter { post, gzip: target.gzip, resource, version, began_ns: now_ns(), metrics };
-            exporter.run(&asked, target.interval);
+            let exporter = Exporter { post, resource, version, began_ns: now_ns(), metrics };
+            exporter.run(&asked, interval);
         };
         let thread = std::thread::Builder::new().name("longshore-otlp".to_owned());
         thread.spawn(run).map_err(|error| TraceError::new(format!("cannot start a thread: {error}")))?;
@@ -74,34 +69,8 @@ impl MetricsExport {
     }
 }
 
-/// A request that is the same each time, without its body. The values of variables are not quoted in errors: they may hold
-/// credentials (I10).
-fn post(target: &Target) -> Result<RequestBuilder, TraceError> {
-    let refused = |name: &str, like: &str| {
-        TraceError::new(format!("the value of {name} cannot be used; it is like {like}"))
-    };
-    let client = Client::builder().timeout(target.timeout).build();
-    let client = client.map_err(|error| TraceError::new(plain(&error.without_url().to_string())))?;
-    let mut post = client.post(&target.endpoint).header(CONTENT_TYPE, "application/x-protobuf");
-    for (name, value) in &target.headers {
-        post = post.header(name, value);
-    }
-    if target.gzip {
-        post = post.header(CONTENT_ENCODING, "gzip");
-    }
-    let trial = post.try_clone().and_then(|post| post.build().ok());
-    match trial {
-        Some(_) => Ok(post),
-        None if reqwest::Url::parse(&target.endpoint).is_err() => {
-            Err(refused("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://collector:4318/v1/metrics"))
-        }
-        None => Err(refused("OTEL_EXPORTER_OTLP_HEADERS", "name=value,name=value")),
-    }
-}
-
 struct Exporter {
-    post: RequestBuilder,
-    gzip: bool,
+    post: Post,
     resource: Vec<(String, String)>,
     version: String,
     began_ns: u64,
@@ -130,29 +99,8 @@ impl Exporter {
     fn send(&self) -> Result<(), String> {
         let times = Times { began_ns: self.began_ns, now_ns: now_ns() };
         let body = request(&self.metrics.render(), &self.resource, &self.version, times).encode_to_vec();
-        let body = if self.gzip { packed(&body).map_err(|error| error.to_string())? } else { body };
-        let post = self.post.try_clone().ok_or("the request cannot be repeated")?;
-        let answer = post.body(body).send().map_err(|error| told(&error.without_url()))?;
-        let status = answer.status();
-        if status.is_success() { Ok(()) } else { Err(format!("the Collector answered {status}")) }
+        self.post.send(body)
     }
-}
-
-/// An error and what is behind it, since the first words alone say nothing.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words = format!("{words}: {error}");
-        cause = error.source();
-    }
-    plain(&words)
-}
-
-fn packed(body: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut packing = GzEncoder::new(Vec::new(), Compression::fast());
-    packing.write_all(body)?;
-    packing.finish()
 }
 
 fn now_ns() -> u64 {
