@@ -80,7 +80,7 @@ pub(crate) fn rows(results: &Results, group: Group) -> Vec<Row> {
     }
     match group {
         Group::Engine => rows.extend(memory_row(results)),
-        Group::Failure | Group::Sinks => {
+        Group::Failure | Group::Sinks | Group::Tracing => {
             let of_group = results.comparisons.iter().filter(|comparison| comparison.group == group);
             rows.extend(of_group.filter_map(comparison_row));
         }

@@ -3,6 +3,7 @@
 
 mod bare;
 mod cluster;
+mod collector;
 mod judge;
 mod latency;
 mod letters;

@@ -8,6 +8,7 @@ use longshore_benches::lines::log_lines;
 
 use crate::bare;
 use crate::cluster::{Cluster, Contents};
+use crate::collector;
 use crate::judge::Goal;
 use crate::latency::{self, Latency};
 use crate::letters::Letters;
@@ -57,7 +58,7 @@ pub(crate) struct Results {
 pub(crate) fn run(options: &Options, cluster: &Cluster, results: &mut Results) -> anyhow::Result<()> {
     let bench = Bench {
         rooflines: Rooflines::new(cluster, options.rooflines.clone()),
-        workers: Workers::new(cluster, options.worker.clone()),
+        workers: Workers::new(cluster, options.worker.clone(), collector::start()?),
         cluster,
         options,
         lines: log_lines(10_000),
@@ -155,7 +156,7 @@ impl Bench<'_> {
         match workload.bound {
             Bound::Arithmetic(rate) => Ok((rate, None)),
             Bound::Clean { name, steps } => {
-                let clean = Workload { name, steps, proof: Proof::EvenHalf, ..*workload };
+                let clean = Workload { name, steps, proof: Proof::EvenHalf, traced: None, ..*workload };
                 let measure = self.workers.measure(&clean, contents, round)?;
                 Ok((measure.rate(), Some(measure.cpu())))
             }

@@ -27,6 +27,8 @@ const END: Duration = Duration::from_secs(30);
 pub(crate) struct Workers<'a> {
     cluster: &'a Cluster,
     binary: PathBuf,
+    /// Where the spans of traced runs go.
+    collector: String,
 }
 
 /// One run.
@@ -41,8 +43,8 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Workers<'a> {
-    pub(crate) fn new(cluster: &'a Cluster, binary: PathBuf) -> Self {
-        Self { cluster, binary }
+    pub(crate) fn new(cluster: &'a Cluster, binary: PathBuf, collector: String) -> Self {
+        Self { cluster, binary, collector }
     }
 
     /// Makes the topics that a run needs beside its input.
@@ -107,7 +109,11 @@ impl<'a> Workers<'a> {
     /// Starts the worker of a run.
     pub(crate) fn start(&self, run: &Run<'_>) -> anyhow::Result<Running> {
         let log = run.log();
-        let command = self.command(&["run", "--with-parent"], run);
+        let mut command = self.command(&["run", "--with-parent"], run);
+        if let Some(share) = run.workload.traced {
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &self.collector);
+            command.envs([("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", share)]);
+        }
         Running::start("longshore run", command, &log.with_extension("out"), &log)
     }
 

@@ -87,16 +87,19 @@ pub(crate) enum Group {
     Failure,
     /// Stores, without a broker.
     Sinks,
+    /// What spans cost.
+    Tracing,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 3] = [Self::Engine, Self::Failure, Self::Sinks];
+    pub(crate) const ALL: [Self; 4] = [Self::Engine, Self::Failure, Self::Sinks, Self::Tracing];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
             Self::Failure => "failure",
             Self::Sinks => "sinks",
+            Self::Tracing => "tracing",
         }
     }
 }
@@ -114,6 +117,8 @@ pub(crate) struct Workload {
     pub(crate) sink: &'static str,
     /// YAML of `failure`.
     pub(crate) failure: &'static str,
+    /// The share of the records that is traced, as `OTEL_TRACES_SAMPLER_ARG` has it; none without tracing.
+    pub(crate) traced: Option<&'static str>,
     pub(crate) bound: Bound,
     pub(crate) proof: Proof,
     /// Of the bound's rate.
@@ -130,6 +135,7 @@ const DROP: Workload = Workload {
     steps: "[{ filter: { drop: 'true' } }]",
     sink: "{ stdout: {} }",
     failure: "{}",
+    traced: None,
     bound: Bound::Consume,
     proof: Proof::AllFiltered,
     goal: 1.0,
@@ -175,6 +181,28 @@ const fn retried(
     }
 }
 
+/// The pipeline of `json-half` once more, with a share of its records traced, against the same without tracing.
+const fn traced(
+    name: &'static str,
+    clean: &'static str,
+    share: Option<&'static str>,
+    (goal, cpu_goal): (f64, Option<f64>),
+) -> Workload {
+    Workload {
+        name,
+        group: Group::Tracing,
+        input: JSON,
+        steps: PARSE_HALF,
+        sink: "{ topic: { name: OUT } }",
+        traced: share,
+        bound: Bound::Clean { name: clean, steps: PARSE_HALF },
+        proof: Proof::EvenHalf,
+        goal,
+        cpu_goal,
+        ..DROP
+    }
+}
+
 /// Every record becomes a letter; the breaker must not stop that.
 pub(crate) const REJECT: Workload = Workload {
     name: "letters",
@@ -207,7 +235,7 @@ pub(crate) const PACED_FAILING: Workload = Workload {
 };
 
 /// All that are measured by their rate.
-pub(crate) const ALL: [Workload; 10] = [
+pub(crate) const ALL: [Workload; 13] = [
     DROP,
     Workload { name: "drop-1kb", input: LARGE, ..DROP },
     Workload {
@@ -248,4 +276,8 @@ pub(crate) const ALL: [Workload; 10] = [
         "[{ parse: { format: json } }, { fail: { ratio: 10%, times: 1 } }, { filter: { drop: 'severity_number < 9' } }]",
         (0.1, 0.85),
     ),
+    // The same twice: what differs there is the machine.
+    traced("trace-off", "clean-off", None, (0.97, Some(1.03))),
+    traced("trace-1pct", "clean-1-in-100", Some("0.01"), (0.97, Some(1.03))),
+    traced("trace-all", "clean-all", Some("1"), (0.5, None)),
 ];
