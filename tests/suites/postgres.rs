@@ -17,6 +17,8 @@ mod held;
 mod input;
 #[path = "postgres/odd.rs"]
 mod odd;
+#[path = "postgres/straight.rs"]
+mod straight;
 #[path = "postgres/table.rs"]
 mod table;
 #[path = "postgres/upsert.rs"]

@@ -26,15 +26,19 @@ async fn columns_may_be_widened_under_a_worker() {
     let sink = sink(PostgresOptions { connections: 1, ..given });
     let mut writer = writer(&sink, 1);
     writer.recover().await.unwrap();
-    seal(&mut *writer, &[(0, "1\ta\t0.50\t0\t0\tf")]).await;
+    // Each key stands twice in its segment, since new keys would go straight into the table.
+    let twice = |offset: i64, row: &str| [0, 1].map(|index| (offset, format!("{row}\t{offset}\t{index}\tf")));
+    let lines = twice(0, "1\ta\t0.50");
+    seal(&mut *writer, &lines.each_ref().map(|(offset, line)| (*offset, line.as_str()))).await;
     assert_eq!(refused(writer.publish(&trailer(0, 1, 0..1)).await.unwrap()), []);
-    for (sequence, change, line) in [
-        (1, "alter column amount type numeric(10, 4)", "1\ta\t1.2345\t1\t0\tf"),
-        (2, "alter column id type bigint", "3000000000\tb\t2.0000\t2\t0\tf"),
+    for (sequence, change, row) in [
+        (1, "alter column amount type numeric(10, 4)", "1\ta\t1.2345"),
+        (2, "alter column id type bigint", "3000000000\tb\t2.0000"),
     ] {
         server.sql("widened", &format!("alter table t {change}"));
         let offset = sequence as i64;
-        seal(&mut *writer, &[(offset, line)]).await;
+        let lines = twice(offset, row);
+        seal(&mut *writer, &lines.each_ref().map(|(offset, line)| (*offset, line.as_str()))).await;
         let asked = trailer(sequence, 1, offset..offset + 1);
         let failure = writer.publish(&asked).await.unwrap_err();
         assert!(matches!(failure.class, Class::Retry { .. }), "{failure}");
@@ -62,15 +66,16 @@ async fn only_one_repeat_follows_at_once() {
     let (mut third, mut fifth) = (writer_of(&sink, 1, 3), writer_of(&sink, 2, 5));
     third.recover().await.unwrap();
     fifth.recover().await.unwrap();
-    seal(&mut *third, &[(0, "1\ta\t0\t0\tf")]).await;
-    seal(&mut *fifth, &[(0, "2\tb\t0\t0\tf")]).await;
+    // Each key stands twice in its segment, since new keys would go straight into the table.
+    seal(&mut *third, &[(0, "1\ta\t0\t0\tf"), (0, "1\ta\t0\t1\tf")]).await;
+    seal(&mut *fifth, &[(0, "2\tb\t0\t0\tf"), (0, "2\tb\t0\t1\tf")]).await;
     let of_third = trailer(0, 1, 0..1);
     let of_fifth = longshore_core::ledger::Trailer { partition: 5, ..trailer(0, 2, 0..1) };
     // Both at a time, so each needs a connection.
     let (one, other) = tokio::join!(third.publish(&of_third), fifth.publish(&of_fifth));
     assert_eq!((refused(one.unwrap()), refused(other.unwrap())), (vec![], vec![]));
     server.sql("twice", "alter table t alter column id type bigint");
-    seal(&mut *third, &[(1, "3000000000\tc\t1\t0\tf")]).await;
+    seal(&mut *third, &[(1, "3000000000\tc\t1\t0\tf"), (1, "3000000000\tc\t1\t1\tf")]).await;
     let asked = trailer(1, 1, 1..2);
     for after in [Some(Duration::ZERO), None] {
         let failure = third.publish(&asked).await.unwrap_err();

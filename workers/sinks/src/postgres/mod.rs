@@ -4,7 +4,7 @@
 //! number is taken in the ledger, the rows go in, and the commit makes all of it visible at once.
 //!
 //! **How rows go in.** By `COPY`; with a key, into a temporary table first and from there by one statement that lets the offset of
-//! the record decide (`write.rs`).
+//! the record decide (`write.rs`), except where none of a segment's keys has a row (`straight.rs`).
 //!
 //! **Who may write.** Every ownership claims its pair by raising an epoch. A transaction holds the claim's row `for share`, so
 //! a claim waits for transactions under way and finds what they wrote; none of an earlier epoch commits after it. The number is unique
@@ -27,6 +27,7 @@ mod reader;
 mod schema;
 mod sort;
 mod sqlstate;
+mod straight;
 mod write;
 mod writer;
 

@@ -15,6 +15,7 @@ use super::connect::{Lease, within};
 use super::ledger::Claim;
 use super::sort::Sorting;
 use super::sqlstate::{failure, refusal};
+use super::straight::Way;
 use super::write::Put;
 use super::{Looked, Shared};
 
@@ -62,9 +63,16 @@ pub(super) struct Sealed {
     failures: BTreeMap<Offset, Failure>,
     /// Whether a try followed at once.
     hurried: bool,
+    /// How its rows go into a table with a key.
+    pub(super) way: Way,
 }
 
 impl Sealed {
+    pub(super) fn new(rows: Rows, way: Way) -> Self {
+        let Rows { bytes, records } = rows;
+        Self { bytes: bytes.into(), records, failures: BTreeMap::new(), hurried: false, way }
+    }
+
     /// What asks for a try at once gets it once for a segment; if that is not the end of it, the usual pauses follow.
     pub(super) fn paced(&mut self, mut failure: Failure) -> Failure {
         if let Class::Retry { after: after @ Some(_), .. } = &mut failure.class
@@ -76,7 +84,7 @@ impl Sealed {
     }
 
     /// The lines of some of the records, in their order; without a copy when they lie together.
-    fn lines(&self, records: &[Record]) -> Bytes {
+    pub(super) fn lines(&self, records: &[Record]) -> Bytes {
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Bytes::new() };
         let length: usize = records.iter().map(|record| record.end - record.start).sum();
         if last.end - first.start == length {
@@ -91,17 +99,6 @@ impl Sealed {
 
     pub(super) fn note(&mut self, refused: &BTreeSet<Offset>, why: &Failure) {
         self.failures.extend(refused.iter().map(|offset| (*offset, why.clone())));
-    }
-}
-
-impl From<Rows> for Sealed {
-    fn from(rows: Rows) -> Self {
-        Self {
-            bytes: Bytes::from(rows.bytes),
-            records: rows.records,
-            failures: BTreeMap::new(),
-            hurried: false,
-        }
     }
 }
 
@@ -152,7 +149,7 @@ impl Job<'_> {
             if stored.writer != self.trailer.writer {
                 return Ok((Published::TakenByOther(stored.writer), None));
             }
-            let empty = Sealed::from(Rows::default());
+            let empty = Sealed::new(Rows::default(), Way::Long);
             return Ok(self.done(stored.trailer, sealed.unwrap_or(&empty)));
         }
         let (epoch, writer) = self.shared.ledger.owner(client, self.claim).await?;
@@ -176,6 +173,13 @@ impl Job<'_> {
 
     /// All rows at once: what nearly always works.
     async fn whole(&self, lease: &mut Lease, sealed: &mut Sealed) -> Result<Outcome, Failure> {
+        if sealed.way == Way::Short {
+            sealed.way = Way::TurnedBack;
+            if let Some(outcome) = self.straight(lease, sealed).await? {
+                sealed.way = Way::Short;
+                return Ok(outcome);
+            }
+        }
         if !self.begin(lease).await? {
             return self.roll_back(lease, Outcome::Lost).await;
         }
@@ -208,10 +212,16 @@ impl Job<'_> {
 
     /// Begins the transaction; false when the number is not ours to take.
     pub(super) async fn begin(&self, lease: &mut Lease) -> Result<bool, Failure> {
-        let fail = |error| failure("publish", &error);
-        self.looked.write.prepare(lease).await.map_err(fail)?;
+        let prepared = self.looked.write.prepare(lease).await;
+        prepared.map_err(|error| failure("publish", &error))?;
+        self.stake(lease).await
+    }
+
+    /// The same where no temporary table is needed.
+    pub(super) async fn stake(&self, lease: &mut Lease) -> Result<bool, Failure> {
         lease.begin().await?;
-        self.shared.ledger.stake(lease, self.claim, self.trailer).await.map_err(fail)
+        let staked = self.shared.ledger.stake(lease, self.claim, self.trailer).await;
+        staked.map_err(|error| failure("publish", &error))
     }
 
     pub(super) async fn roll_back<T>(&self, lease: &Lease, outcome: T) -> Result<T, Failure> {

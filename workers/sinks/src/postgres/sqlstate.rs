@@ -87,6 +87,11 @@ pub(super) fn refusal(error: &tokio_postgres::Error) -> Option<Failure> {
     Some(Failure::reject(reason, format_args!("insert: {}", words(error))))
 }
 
+/// Whether an error is about the rows or the table, so that another way of writing them may come out otherwise.
+pub(super) fn is_of_rows_or_table(error: &tokio_postgres::Error) -> bool {
+    refusal(error).is_some() || matches!(judge(error), Verdict::Row(_) | Verdict::Halt(_))
+}
+
 /// A person's code in a trigger may choose any code for its refusal. Those of Postgres that say "later" say that there, too.
 fn refused_for(code: &str, raised: bool) -> Option<Reason> {
     match known(code) {

@@ -1,8 +1,10 @@
-//! How lines become rows of the table: by `COPY` alone, or by way of a temporary table and a merge by key.
+//! How lines become rows of the table: by `COPY` alone, or by way of a temporary table and a merge by key (and where keys are new straight all the
+//! same, `straight.rs`).
 //!
 //! Keys are compared as the unique index compares them, whatever the search path finds for `=`.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 
 use bytes::Bytes;
 use futures::SinkExt;
@@ -12,6 +14,10 @@ use super::connect::Lease;
 use super::ledger::Claim;
 use super::options::{PostgresOptions, quoted};
 use super::schema::PAIRS;
+use super::straight::copy_marked;
+
+/// Lines are sent in pieces, so that the server reads the first while the next is on its way.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 
 /// The temporary table of a session, in which the lines of a merge wait. Its columns have names of their own, so that those of the
 /// target may have any.
@@ -37,6 +43,8 @@ pub(super) struct Write {
 /// The statements of mode `upsert`.
 #[derive(Debug)]
 struct Merge {
+    /// Copies lines straight into the target.
+    straight: String,
     /// Makes the temporary table, once for a session. Behind a pooler one of an earlier client may be there.
     stage: String,
     /// The names of the columns, in the order of the temporary table.
@@ -92,6 +100,26 @@ impl Write {
         lease.once(&merge.stage).await
     }
 
+    /// Whether rows change by key, and so go by way of the temporary table unless their keys are new.
+    pub(super) fn merges(&self) -> bool {
+        self.merge.is_some()
+    }
+
+    /// Writes lines of so many rows within the transaction without the temporary table; false when not all of them are taken.
+    pub(super) async fn put_straight(
+        &self,
+        lease: &mut Lease,
+        claim: Claim,
+        lines: Bytes,
+        rows: u64,
+    ) -> Result<bool, tokio_postgres::Error> {
+        match &self.merge {
+            Some(_) if lines.is_empty() => Ok(true),
+            Some(merge) => Ok(copy_marked(lease, &merge.straight, claim, &lines).await? == Some(rows)),
+            None => Ok(false),
+        }
+    }
+
     /// Begins a part of a transaction, with nothing in it of the parts before.
     pub(super) fn begin_part(&self) -> &'static str {
         match &self.merge {
@@ -111,8 +139,10 @@ impl Write {
     ) -> Result<Put, tokio_postgres::Error> {
         let statement = lease.statement(&self.copy).await?;
         let copied = {
-            let mut copy = std::pin::pin!(lease.client().copy_in(&statement).await?);
-            copy.send(lines).await?;
+            let mut copy = pin!(lease.client().copy_in(&statement).await?);
+            for at in (0..lines.len()).step_by(PIECE_BYTES) {
+                copy.feed(lines.slice(at..lines.len().min(at + PIECE_BYTES))).await?;
+            }
             copy.finish().await?
         };
         match &self.merge {
@@ -173,6 +203,7 @@ struct Statements<'a> {
 impl Statements<'_> {
     fn merge(&self, names: Vec<String>) -> Merge {
         Merge {
+            straight: self.straight(),
             stage: self.stage(),
             names,
             table: self.table.clone(),
@@ -180,6 +211,10 @@ impl Statements<'_> {
             moved: self.moved(),
             absent: self.absent(),
         }
+    }
+
+    fn straight(&self) -> String {
+        format!("COPY {} ({}, _pair, _offset, _deleted) FROM STDIN", self.table, self.names.join(", "))
     }
 
     fn stage(&self) -> String {

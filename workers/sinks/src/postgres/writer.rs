@@ -12,6 +12,7 @@ use super::held::{self, Held};
 use super::ledger::{Claim, EVERY_SEGMENTS};
 use super::publish::{Job, Rows, Sealed};
 use super::schema;
+use super::straight::{Pace, Way};
 use super::write::Write;
 use super::{Looked, Shared};
 
@@ -23,6 +24,8 @@ pub(super) struct PostgresWriter {
     owned: Option<(Claim, LedgerView)>,
     open: Rows,
     sealed: Option<Sealed>,
+    /// Which segments go straight into a table whose rows have keys.
+    pace: Pace,
     progress: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -44,7 +47,8 @@ fn behind(failure: Failure, at_work: Option<String>) -> Failure {
 
 impl PostgresWriter {
     pub(super) fn new(shared: Arc<Shared>, context: WriterContext) -> Self {
-        Self { shared, context, owned: None, open: Rows::default(), sealed: None, progress: None }
+        let (open, pace) = (Rows::default(), Pace::default());
+        Self { shared, context, owned: None, open, sealed: None, pace, progress: None }
     }
 
     fn place(&self, failure: Failure) -> Failure {
@@ -141,7 +145,9 @@ impl PostgresWriter {
             lease.give_back();
             return Ok(published);
         };
-        self.sealed = None;
+        if let Some(sealed) = self.sealed.take().filter(|sealed| !sealed.records.is_empty()) {
+            self.pace.told(sealed.way);
+        }
         match self.note(&lease, &stored).await {
             Ok(()) => lease.give_back(),
             // The segment is published all the same, and the next recovery reads some rows more.
@@ -190,7 +196,9 @@ impl SegmentWriter for PostgresWriter {
         if self.sealed.is_some() {
             return Err(self.defect("seal: the segment before is not published"));
         }
-        self.sealed = Some(std::mem::take(&mut self.open).into());
+        let merges = self.shared.looked.get().is_some_and(|looked| looked.write.merges());
+        let way = if merges { self.pace.way() } else { Way::Long };
+        self.sealed = Some(Sealed::new(std::mem::take(&mut self.open), way));
         Ok(())
     }
 

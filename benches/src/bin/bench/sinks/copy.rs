@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_broker::postgres::{ADMIN, PORT, PrivatePostgres};
+use longshore_core::sink::SegmentWriter;
 use longshore_core::{Block, Failure, Generation, Item, Offset, Row, Value};
 use longshore_sinks::Extract;
 use longshore_sinks::postgres::{Column, PostgresOptions, PostgresSink, Source, Table};
@@ -15,6 +16,9 @@ use super::rows::{noise, publish, take_over, trailer};
 const ROWS_IN_SEGMENT: i64 = 10_000;
 const SEGMENTS: i64 = 40;
 const COLUMNS: [&str; 4] = ["seen", "service", "severity", "whole"];
+
+/// The columns of a table with a key, in the order of the lines.
+const KEYED: &str = "(seen, service, severity, whole, id)";
 
 /// A database for a long ledger.
 const LEDGER: &str = "ledger";
@@ -33,8 +37,10 @@ impl Extract for Given {
 pub(super) enum Into {
     /// A table without a key.
     Plain,
-    /// A table with a primary key, in the mode `upsert`.
+    /// A table with a primary key and no row of these keys, in the mode `upsert`.
     Keyed,
+    /// The same with a row of each key, which changes.
+    Changed,
 }
 
 /// A cluster with the table of the bench.
@@ -65,7 +71,7 @@ impl Copy {
     fn clear(&self, into: Into) -> anyhow::Result<()> {
         let (key, marks) = match into {
             Into::Plain => ("", ""),
-            Into::Keyed => {
+            Into::Keyed | Into::Changed => {
                 ("id bigint primary key, ", ", _pair bigint, _offset bigint, _deleted timestamptz")
             }
         };
@@ -77,58 +83,84 @@ impl Copy {
         self.sql("checkpoint")
     }
 
-    /// As many `psql`, each in one transaction, from files.
+    /// As many `psql`, each in one transaction, from files. Rows that are there change by way of a temporary table, the usual way to do so.
     fn plain(&self, into: Into, at_once: i64) -> anyhow::Result<Duration> {
         self.clear(into)?;
-        let columns = match into {
-            Into::Plain => "",
-            Into::Keyed => "(seen, service, severity, whole, id)",
-        };
         let each = self.segments / at_once;
         let files = (0..at_once).map(|part| {
             let mut file = tempfile::NamedTempFile::new()?;
             for segment in part * each..(part + 1) * each {
-                file.write_all(&lines(segment * ROWS_IN_SEGMENT, into, Whose::Copy).bytes)?;
+                let first = segment * ROWS_IN_SEGMENT;
+                file.write_all(&lines(first, first, into, Whose::Copy).bytes)?;
             }
             Ok(file)
         });
         let files = files.collect::<anyhow::Result<Vec<_>>>()?;
+        if into == Into::Changed {
+            self.copy(&files, Into::Keyed)?;
+            self.sql("checkpoint")?;
+        }
         let began = Instant::now();
+        self.copy(&files, into)?;
+        Ok(began.elapsed())
+    }
+
+    fn copy(&self, files: &[tempfile::NamedTempFile], into: Into) -> anyhow::Result<()> {
         let copies = files.iter().map(|file| {
-            let text = format!("\\copy bench {columns} from '{}'", file.path().display());
-            self.cluster.psql().args(["-c", &text]).spawn()
+            let path = file.path().display();
+            let mut psql = self.cluster.psql();
+            match into {
+                Into::Plain => psql.args(["-c", &format!("\\copy bench from '{path}'")]),
+                Into::Keyed => psql.args(["-c", &format!("\\copy bench {KEYED} from '{path}'")]),
+                Into::Changed => psql.args([
+                    "-c",
+                    &format!("begin; create temporary table stage on commit drop as select {} from bench with no data", &KEYED[1..KEYED.len() - 1]),
+                    "-c",
+                    &format!("\\copy stage from '{path}'"),
+                    "-c",
+                    &format!(
+                        "insert into bench {KEYED} select * from stage on conflict (id) do update set seen = excluded.seen, \
+                             service = excluded.service, severity = excluded.severity, whole = excluded.whole"
+                    ),
+                    "-c",
+                    "commit",
+                ]),
+            };
+            psql.spawn()
         });
         for mut copy in copies.collect::<Result<Vec<_>, _>>()? {
             let status = copy.wait()?;
             anyhow::ensure!(status.success(), "psql: {status}");
         }
-        Ok(began.elapsed())
+        Ok(())
     }
 
     /// Publishes all segments, those of a partition one after the other.
     async fn ours(&self, into: Into, at_once: i64) -> anyhow::Result<Duration> {
         self.clear(into)?;
         let sink = self.sink(ADMIN, into)?;
+        let (each, rows) = (self.segments / at_once, self.segments * ROWS_IN_SEGMENT);
         let mut writers = Vec::new();
         for part in 0..at_once {
-            let each = self.segments / at_once;
-            // The keys of the partitions are apart.
-            let segments: Vec<Block> = (part * each..(part + 1) * each)
-                .map(|segment| lines(segment * ROWS_IN_SEGMENT, into, Whose::Sink))
-                .collect();
             let partition = i32::try_from(part)?;
-            writers.push((take_over(&sink, partition).await?.0, segments, partition));
+            let mut writer = take_over(&sink, partition).await?.0;
+            // The keys of the partitions are apart.
+            let keys = (part * each..(part + 1) * each).map(|segment| segment * ROWS_IN_SEGMENT);
+            let blocks = |base: i64| keys.clone().map(move |key| lines(base + key, key, into, Whose::Sink));
+            let mut segments: Vec<Block> = blocks(0).collect();
+            let mut first = 0;
+            if into == Into::Changed {
+                write(&mut *writer, &segments, partition, first).await?;
+                (segments, first) = (blocks(rows).collect(), each as u64);
+            }
+            writers.push((writer, segments, partition, first));
+        }
+        if into == Into::Changed {
+            self.sql("checkpoint")?;
         }
         let began = Instant::now();
-        let publishing = writers.into_iter().map(|(mut writer, segments, partition)| {
-            tokio::spawn(async move {
-                for (sequence, block) in (0..).zip(&segments) {
-                    let appended = writer.append(block).await;
-                    appended.map_err(|failure| anyhow::anyhow!("append: {failure:?}"))?;
-                    publish(&mut *writer, &trailer(sequence, partition, ROWS_IN_SEGMENT)).await?;
-                }
-                anyhow::Ok(())
-            })
+        let publishing = writers.into_iter().map(|(mut writer, segments, partition, first)| {
+            tokio::spawn(async move { write(&mut *writer, &segments, partition, first).await })
         });
         for task in publishing.collect::<Vec<_>>() {
             task.await??;
@@ -137,7 +169,7 @@ impl Copy {
     }
 
     fn sink(&self, database: &str, into: Into) -> anyhow::Result<PostgresSink> {
-        let key = (into == Into::Keyed).then(|| vec!["id".to_owned()]);
+        let key = (into != Into::Plain).then(|| vec!["id".to_owned()]);
         let names = COLUMNS.into_iter().chain(key.is_some().then_some("id"));
         let column = |name: &str| Column { name: name.into(), source: Source::Value(Arc::new(Given)) };
         let options = PostgresOptions {
@@ -168,6 +200,21 @@ impl Copy {
     }
 }
 
+/// Publishes each block as a segment, from the number `first` on.
+async fn write(
+    writer: &mut dyn SegmentWriter,
+    segments: &[Block],
+    partition: i32,
+    first: u64,
+) -> anyhow::Result<()> {
+    for (sequence, block) in (first..).zip(segments) {
+        let appended = writer.append(block).await;
+        appended.map_err(|failure| anyhow::anyhow!("append: {failure:?}"))?;
+        publish(writer, &trailer(sequence, partition, ROWS_IN_SEGMENT)).await?;
+    }
+    Ok(())
+}
+
 /// Who reads lines: the sink adds what orders rows of one key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whose {
@@ -175,10 +222,10 @@ enum Whose {
     Sink,
 }
 
-/// The lines of one segment, about 300 bytes each, as `COPY` reads them.
-fn lines(first: i64, into: Into, whose: Whose) -> Block {
+/// The lines of one segment from an offset and a key on, about 300 bytes each, as `COPY` reads them.
+fn lines(first: i64, first_key: i64, into: Into, whose: Whose) -> Block {
     let mut block = Block::default();
-    for offset in first..first + ROWS_IN_SEGMENT {
+    for (offset, key) in (first..first + ROWS_IN_SEGMENT).zip(first_key..) {
         let noise = noise(offset);
         let mut line = format!(
             "2026-01-31 12:00:{:02}.{:09}+00\tservice-{}\t9\t{{\"body\":\"request finished and the answer was written to the \
@@ -190,8 +237,8 @@ fn lines(first: i64, into: Into, whose: Whose) -> Block {
             noise % 100_000,
             noise % 1_000,
         );
-        if into == Into::Keyed {
-            let _ = write!(line, "\t{offset}");
+        if into != Into::Plain {
+            let _ = write!(line, "\t{key}");
             if whose == Whose::Sink {
                 let _ = write!(line, "\t{offset}\t0\tf");
             }

@@ -45,13 +45,15 @@ const fn assign(name: &'static str, sink: assign::Sink) -> Figure {
     Figure { name, bound: "seconds", goal: Goal::AtMost(1.0), what: What::Assign(sink) }
 }
 
-const FIGURES: [Figure; 9] = [
+const FIGURES: [Figure; 11] = [
     rate("files-zst", "zstd MB/s", 0.9, What::Lines),
     rate("parquet", "parquet MB/s", 0.9, What::Parquet),
     rate("pg-insert", "COPY k/s", 0.8, What::Copy(Into::Plain, 1)),
     rate("pg-insert-4", "4 COPY k/s", 0.8, What::Copy(Into::Plain, 4)),
     rate("pg-upsert", "COPY k/s", 0.8, What::Copy(Into::Keyed, 1)),
     rate("pg-upsert-4", "4 COPY k/s", 0.8, What::Copy(Into::Keyed, 4)),
+    rate("pg-change", "merge k/s", 0.8, What::Copy(Into::Changed, 1)),
+    rate("pg-change-4", "4 merge k/s", 0.8, What::Copy(Into::Changed, 4)),
     assign("assign-files", assign::Sink::Files),
     assign("assign-objects", assign::Sink::Objects),
     assign("assign-pg", assign::Sink::Postgres),
