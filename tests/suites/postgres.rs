@@ -15,6 +15,8 @@ mod generations;
 mod held;
 #[path = "postgres/input.rs"]
 mod input;
+#[path = "postgres/kinds.rs"]
+mod kinds;
 #[path = "postgres/odd.rs"]
 mod odd;
 #[path = "postgres/straight.rs"]

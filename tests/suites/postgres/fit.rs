@@ -49,6 +49,34 @@ async fn what_does_not_fit_is_said_at_once() {
     assert!(reason == Reason::SinkUnfit && words.contains("public.t is no table"), "{words}");
 }
 
+/// Scenario: a table that a crash of the server empties, one of whose partitions it would empty, or whose rule makes something else of an insert;
+/// then a role and a database that are read-only or serializable by default.
+/// Guarantee (I1): each halts before the first row and says so, since the ledger would outlive the rows; defaults of a session change nothing.
+#[tokio::test]
+async fn rows_last_as_long_as_their_ledger() {
+    let Some(server) = shared_postgres() else { return };
+    server.database("lasting");
+    let fresh = "drop table if exists t cascade";
+    for (made, finding) in [
+        ("create unlogged table t (id integer)", "t is unlogged"),
+        (
+            "create table t (id integer) partition by list (id); create table part partition of t default partition by list (id); \
+             create unlogged table leaf partition of part default",
+            "leaf is unlogged",
+        ),
+        (
+            "create table t (id integer); create rule aside as on insert to t do instead nothing",
+            "rule aside rewrites statements",
+        ),
+    ] {
+        server.sql("lasting", &format!("{fresh}; {made}"));
+        let (reason, words) = halt(options(server, "lasting", &["id"])).await;
+        assert!(reason == Reason::SinkUnfit && words.contains(finding), "{finding} is not in {words}");
+    }
+    server.sql("lasting", &format!("{fresh}; create table t (id integer)"));
+    recovered(options(server, "lasting", &["id"])).await.unwrap();
+}
+
 /// The role `writer`, which needs a password, with these rights.
 fn writer_role(server: &Postgres, database: &str, rights: &str) -> PostgresOptions {
     server.database(database);

@@ -80,18 +80,20 @@ async fn a_prepared_transaction_is_named() {
     server.sql("held_twice", "rollback prepared 'held'");
 }
 
-/// Guarantee (I6): the server looks after the connections of this sink within a minute, not after the two hours of the system.
+/// Scenario: a database whose transactions are serializable by default. Guarantee (I6): the server looks after the connections of this sink
+/// within a minute, not after the two hours of the system, and each statement sees what others have committed.
 #[tokio::test]
 async fn the_server_looks_whether_a_client_is_there() {
     let Some(server) = shared_postgres() else { return };
     server.database("alive");
     let settings = "concat_ws(' ', current_setting('tcp_keepalives_idle'), current_setting('tcp_keepalives_interval'), \
-        current_setting('tcp_keepalives_count'), current_setting('tcp_user_timeout'))";
+        current_setting('tcp_keepalives_count'), current_setting('tcp_user_timeout'), current_setting('transaction_isolation'))";
+    server.sql("alive", "alter database alive set default_transaction_isolation = 'serializable'");
     server.sql("alive", &format!("create table t (id integer, name text, seen text default {settings})"));
     let sink = sink(options(server, "alive", &["id", "name"]));
     let mut writer = writer(&sink, 1);
     writer.recover().await.unwrap();
     seal(&mut *writer, &[(0, "1\ta")]).await;
     writer.publish(&trailer(0, 1, 0..1)).await.unwrap();
-    assert_eq!(server.rows("alive", "select seen from t"), ["15 5 4 20000"]);
+    assert_eq!(server.rows("alive", "select seen from t"), ["15 5 4 20000 read committed"]);
 }

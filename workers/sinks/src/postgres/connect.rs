@@ -20,10 +20,11 @@ const CALL: Duration = Duration::from_secs(75);
 /// What every session says first. Nobody must wait long for a worker that stands still in the middle of a transaction (it is
 /// frozen, or its network is gone), so the server ends such sessions, and a claim ends what it waits for: no timeout for locks that a role
 /// may have comes before that. A client whose machine is gone is noticed within a minute, where the system's own patience is two hours: what its
-/// transaction holds would be held as long. A commit that is answered must be durable, since the offset
+/// transaction holds would be held as long. Each statement has to see what others have committed meanwhile, whatever a role or a
+/// database may have for its default. A commit that is answered must be durable, since the offset
 /// is committed after it. Last comes a mark by which the session is known again, see [`SESSION_MARK`], and the process that serves it.
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '60s'; \
-    SET lock_timeout = 0; \
+    SET lock_timeout = 0; SET default_transaction_isolation = 'read committed'; \
     SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; \
     SELECT set_config(name, '20s', false) FROM pg_settings WHERE name = 'tcp_user_timeout'; \
     SET DateStyle = 'ISO'; \

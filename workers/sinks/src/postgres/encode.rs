@@ -19,6 +19,11 @@ pub(super) enum Kind {
     Time,
     /// `bytea`: the bytes of whatever it is, so a text of letters and one that is no text are the same kind of value.
     Bytes,
+    /// An array: a list is one. Of `json` or `jsonb` every element is JSON.
+    Array {
+        /// Whether the elements are JSON.
+        json: bool,
+    },
     /// Anything else: the text as it is.
     Plain,
 }
@@ -130,9 +135,14 @@ fn write(value: &Value, kind: Kind, out: &mut Vec<u8>) -> Result<(), Failure> {
         },
         (Value::Int(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
         (Value::UInt(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
-        (Value::Text(text), Kind::Plain) => text_of(text, out)?,
+        (Value::Array(values), Kind::Array { json }) => {
+            let mut literal = Vec::new();
+            array(values, json, &mut literal)?;
+            escape(&literal, out);
+        }
+        (Value::Text(text), Kind::Plain | Kind::Array { .. }) => text_of(text, out)?,
         (Value::Text(text), Kind::Bytes) => hex(text.as_bytes(), out),
-        (Value::Bytes(bytes), Kind::Plain | Kind::Time | Kind::Bytes) => hex(bytes, out),
+        (Value::Bytes(bytes), Kind::Plain | Kind::Time | Kind::Bytes | Kind::Array { .. }) => hex(bytes, out),
         (
             Value::Float(_)
             | Value::Number(_)
@@ -155,6 +165,53 @@ fn write(value: &Value, kind: Kind, out: &mut Vec<u8>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A list as an array's literal (<https://www.postgresql.org/docs/current/arrays.html>): elements between braces, everything but null in quotes.
+/// A list in a list is one more dimension.
+fn array(values: &[Value], json: bool, out: &mut Vec<u8>) -> Result<(), Failure> {
+    out.push(b'{');
+    for (place, value) in values.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        match value {
+            Value::Null => out.extend_from_slice(b"NULL"),
+            Value::Array(inner) if !json => array(inner, json, out)?,
+            Value::Text(text) if !json && text.as_bytes().contains(&0) => return Err(no_zero()),
+            Value::Text(text) if !json => element(text.as_bytes(), out),
+            Value::Bool(_)
+            | Value::Int(_)
+            | Value::UInt(_)
+            | Value::Float(_)
+            | Value::Number(_)
+            | Value::Text(_)
+            | Value::Bytes(_)
+            | Value::Array(_)
+            | Value::Object(_) => {
+                let mut text = Vec::new();
+                value.write_json(&mut text).map_err(|error| Failure::reject(Reason::EncodeValue, error))?;
+                if has_escaped_zero(&text) {
+                    return Err(no_zero());
+                }
+                element(&text, out);
+            }
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// An array's element in quotes.
+fn element(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in text {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
 }
 
 fn text_of(text: &str, out: &mut Vec<u8>) -> Result<(), Failure> {
@@ -221,6 +278,12 @@ fn time(nanos: i128, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    const ARRAY: Kind = Kind::Array { json: false };
+
+    fn list(texts: &[&str]) -> Value {
+        Value::Array(texts.iter().map(|text| Value::from(*text)).collect())
+    }
+
     fn written(value: &Value, kind: Kind) -> String {
         let mut out = Vec::new();
         write(value, kind, &mut out).unwrap();
@@ -245,6 +308,20 @@ mod tests {
             (Value::Bytes(Box::from([0, 255])), Kind::Bytes, "\\\\x00ff"),
             (Value::Array(vec![Value::from("\"")]), Kind::Bytes, "\\\\x5b225c22225d"),
             (Value::Null, Kind::Bytes, "\\N"),
+            (list(&["a", "b\"\\", ""]), ARRAY, r#"{"a","b\\"\\\\",""}"#),
+            (
+                Value::Array(vec![Value::Null, Value::Int(-1), Value::Bool(true), Value::Float(0.5)]),
+                ARRAY,
+                r#"{NULL,"-1","true","0.5"}"#,
+            ),
+            (Value::Array(vec![list(&["a\n"]), list(&["NULL"])]), ARRAY, r#"{{"a\n"},{"NULL"}}"#),
+            (Value::Array(Vec::new()), ARRAY, "{}"),
+            (Value::from("{1,2}"), ARRAY, "{1,2}"),
+            (
+                Value::Array(vec![list(&["a"]), Value::from("b")]),
+                Kind::Array { json: true },
+                r#"{"[\\"a\\"]","\\"b\\""}"#,
+            ),
             (Value::Int(0), Kind::Time, "1970-01-01 00:00:00.000000000+00"),
             (Value::from("1700000000123456789"), Kind::Time, "2023-11-14 22:13:20.123456789+00"),
             (Value::Int(951_782_400_000_000_000), Kind::Time, "2000-02-29 00:00:00.000000000+00"),
@@ -263,6 +340,8 @@ mod tests {
             (Value::from("a\0b"), Kind::Plain),
             (Value::from("\0"), Kind::Json),
             (Value::Array(vec![Value::from("\0")]), Kind::Plain),
+            (list(&["\0"]), ARRAY),
+            (list(&["\0"]), Kind::Array { json: true }),
         ] {
             let failure = write(&value, kind, &mut Vec::new()).unwrap_err();
             assert_eq!(failure.reason, Reason::EncodeValue);

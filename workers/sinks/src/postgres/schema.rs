@@ -114,6 +114,12 @@ pub(super) async fn look(client: &Client, options: &PostgresOptions) -> Result<S
     if found.get(5) {
         findings.unfit(ROW_SECURITY.to_owned());
     }
+    findings.lasting(&client.query(FIND_VOLATILE, &[&oid]).await.map_err(fail)?);
+    let rules = client.query(FIND_RULES, &[&oid, &options.key.is_some()]).await.map_err(fail)?;
+    for rule in &rules {
+        findings
+            .unfit(format!("rule {} rewrites statements, which `COPY` passes over", rule.get::<_, &str>(0)));
+    }
     let equals = match &options.key {
         None => Vec::new(),
         Some(key) => {
@@ -139,10 +145,26 @@ const FIND_TABLE: &str = "SELECT c.oid, c.relkind::text, has_schema_privilege(n.
         row_security_active(c.oid) \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
 
-const FIND_COLUMNS: &str = "SELECT attname::text, format_type(atttypid, NULL), attnotnull, atthasdef, \
+/// Of a domain the type that it is of, since that one reads its values.
+const FIND_COLUMNS: &str = "SELECT attname::text, format_type(base.oid, NULL), attnotnull, atthasdef, \
         attidentity::text, attgenerated::text, has_column_privilege(attrelid, attnum, 'INSERT'), \
         has_column_privilege(attrelid, attnum, 'SELECT'), has_column_privilege(attrelid, attnum, 'UPDATE') \
-    FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+    FROM pg_attribute CROSS JOIN LATERAL ( \
+        WITH RECURSIVE step AS ( \
+            SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = atttypid \
+            UNION ALL SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t JOIN step ON t.oid = step.typbasetype) \
+        SELECT oid FROM step WHERE typtype <> 'd') AS base \
+    WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+
+/// Parts of the table that a crash of the server empties, or whose rows another server commits by itself: the ledger would say that
+/// rows are there which are not.
+const FIND_VOLATILE: &str = "SELECT c.relname::text, c.relkind::text FROM pg_class c \
+    WHERE c.oid IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid::regclass)) \
+        AND (c.relpersistence = 'u' OR c.relkind = 'f') ORDER BY 1";
+
+/// Rules for what the sink does.
+const FIND_RULES: &str = "SELECT rulename::text FROM pg_rewrite \
+    WHERE ev_class = $1 AND (ev_type = '3' OR ev_type = '2' AND $2) AND rulename <> '_RETURN' ORDER BY 1";
 
 const ROW_SECURITY: &str =
     "row level security applies to this role, which would hide rows from it: give it BYPASSRLS";
@@ -245,6 +267,20 @@ impl Findings {
         self.denied.push(what);
     }
 
+    /// Whether the rows are kept as long as the ledger that says so.
+    fn lasting(&mut self, volatile: &[Row]) {
+        for row in volatile {
+            let (name, kind): (&str, &str) = (row.get(0), row.get(1));
+            let why = match kind {
+                "f" => "is a foreign table, whose rows are not committed with the ledger",
+                _ => {
+                    "is unlogged: a crash of the server empties it, and the ledger would say that its rows are there"
+                }
+            };
+            self.unfit(format!("{name} {why}"));
+        }
+    }
+
     /// Whether a column takes what is written to it.
     fn column(&mut self, column: &Column, rows: &[Row]) -> Kind {
         let name = &column.name;
@@ -266,6 +302,8 @@ impl Findings {
             "json" | "jsonb" => Kind::Json,
             "timestamp with time zone" | "timestamp without time zone" => Kind::Time,
             "bytea" => Kind::Bytes,
+            "json[]" | "jsonb[]" => Kind::Array { json: true },
+            array if array.ends_with("[]") => Kind::Array { json: false },
             _ => Kind::Plain,
         }
     }

@@ -121,8 +121,7 @@ pub(super) fn failure(doing: &str, error: &tokio_postgres::Error) -> Failure {
     }
 }
 
-/// An error in words that hold nothing of a row (I9): the server quotes values in double quotes, and what a trigger raises
-/// may say anything.
+/// An error in words that hold nothing of a row (I9): the server quotes values, and what a trigger raises may say anything.
 fn words(error: &tokio_postgres::Error) -> String {
     let Some(server) = error.as_db_error() else {
         let source = std::error::Error::source(error).map_or(String::new(), |source| format!(": {source}"));
@@ -146,14 +145,20 @@ fn words(error: &tokio_postgres::Error) -> String {
     words
 }
 
-/// A message without what stands between its first and its last quote.
+/// What the server's messages quote with in the languages that it has.
+const QUOTES: [char; 12] = ['"', '\u{ab}', '\u{bb}', '„', '“', '”', '‘', '’', '「', '」', '『', '』'];
+
+/// A message without what stands between its first and its last quote, and without bytes that it names.
 fn unquoted(message: &str) -> String {
-    match (message.find('"'), message.rfind('"')) {
+    let cut = match (message.find(QUOTES), message.rfind(QUOTES)) {
         (Some(first), Some(last)) if first < last => {
-            format!("{}\"...\"{}", &message[..first], &message[last + 1..])
+            let rest = message[last..].chars().next().map_or(last, |quote| last + quote.len_utf8());
+            format!("{}\"...\"{}", &message[..first], &message[rest..])
         }
         _ => message.to_owned(),
-    }
+    };
+    let named = |word: &&str| !word.starts_with("0x");
+    if cut.contains("0x") { cut.split(' ').filter(named).collect::<Vec<_>>().join(" ") } else { cut }
 }
 
 #[cfg(test)]
@@ -267,5 +272,12 @@ mod tests {
         assert_eq!(cut, r#"invalid input syntax for type integer: "...""#);
         assert_eq!(unquoted("integer out of range"), "integer out of range");
         assert_eq!(unquoted("one \" alone"), "one \" alone");
+        let german = "ung\u{fc}ltige Eingabesyntax f\u{fc}r Typ integer: \u{bb}pier 39\u{ab}";
+        assert_eq!(unquoted(german), "ung\u{fc}ltige Eingabesyntax f\u{fc}r Typ integer: \"...\"");
+        assert_eq!(unquoted("「値」 。"), "\"...\" 。");
+        let bytes = r#"character with byte sequence 0xe2 0x82 0xac in encoding "UTF8" has no equivalent in encoding "LATIN1""#;
+        assert_eq!(unquoted(bytes), r#"character with byte sequence in encoding "...""#);
+        let bytes = r#"invalid byte sequence for encoding "UTF8": 0xe9 0x20"#;
+        assert_eq!(unquoted(bytes), r#"invalid byte sequence for encoding "...":"#);
     }
 }
