@@ -2,6 +2,7 @@
 
 use crate::metadata::{Encoded, Metadata, SinkMark};
 use crate::retry::OUTAGE;
+use crate::rules::Rule;
 use crate::{Lane, Moment, Offset, RunSet};
 
 use super::retry::RetryLane;
@@ -149,9 +150,13 @@ impl RetryLane {
         let offset = self.tracker.watermark();
         let settled = self.tracker.settled_beyond(offset);
         let strays = self.strays.to_be_told().intersection(&settled);
-        let metadata = Metadata { settled, strays, ..Metadata::default() };
-        let encoded =
-            metadata.encode_within(offset, bytes, &self.strays.told().intersection(&metadata.strays));
+        let mut metadata = Metadata { settled, strays, ..Metadata::default() };
+        let told = self.strays.told().intersection(&metadata.strays);
+        let unnamed = (!Rule::StraysByName.holds()).then(|| std::mem::take(&mut metadata.strays));
+        let mut encoded = metadata.encode_within(offset, bytes, &told);
+        if let Some(unnamed) = unnamed {
+            encoded.strays = encoded.kept.intersection(&unnamed);
+        }
         let lowest = self.open.spans().first();
         crate::invariant!(
             I4,

@@ -64,10 +64,11 @@ impl Pair {
         if lane == Lane::Retry {
             return self.passed_copies(offset);
         }
-        let from = self.own.tracker.position();
-        if self.phase != Phase::Running || offset <= from {
+        if self.phase != Phase::Running || offset <= self.own.tracker.position() {
             return;
         }
+        self.pass_what_waits(offset);
+        let from = self.own.tracker.position();
         self.own.tracker.pass_to(offset);
         self.own.gaps.insert_range(from, offset);
         // Behind open records there is nothing to commit yet, and when they settle there is.
@@ -87,6 +88,19 @@ impl Pair {
         }
     }
 
+    /// Compaction may have taken records whose copies wait. They are no part of the gap that the next record owns: published with that one they
+    /// would count as held, their next copies would be dropped for it, and their keys would wait for ever.
+    fn pass_what_waits(&mut self, below: Offset) {
+        let own = &mut self.own;
+        let Some(lane) = own.retry.as_ref().filter(|_| own.tracker.position() < below) else { return };
+        for origin in lane.waiting_in(own.tracker.position(), below) {
+            if origin >= own.tracker.position() && Rule::GapsKeepWhatWaits.holds() {
+                own.gaps.insert_range(own.tracker.position(), origin);
+                own.tracker.pass(origin);
+            }
+        }
+    }
+
     fn admit(&mut self, chunk: &Arc<Chunk>, now: Moment, actions: &mut Vec<Action>) {
         self.own.grants.received(chunk.len() as u64, chunk.bytes() as u64);
         let place = self.own.chunks.insert(chunk, now);
@@ -97,6 +111,7 @@ impl Pair {
                 continue;
             }
             self.meet(chunk, index, actions);
+            self.pass_what_waits(offset);
             match self.fate(offset) {
                 Fate::Done => {
                     self.own.tracker.pass(offset);

@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use crate::rules::Rule;
 use crate::{Epoch, Failure, Moment, Offset, PairId, RunSet};
 
 mod action;
@@ -99,7 +100,9 @@ impl Pair {
             Event::Assigned { assignment, writer } => return self.assigned(assignment, writer, now, actions),
             Event::Lost => return self.lost(actions),
             _ if self.phase == Phase::Idle => return,
-            _ if event.epoch().is_some_and(|epoch| epoch != self.own.epoch()) => return,
+            _ if event.epoch().is_some_and(|epoch| epoch != self.own.epoch()) && Rule::EpochDoor.holds() => {
+                return;
+            }
             Event::Recovered { sink, ledger, .. } => self.recovered(sink, ledger, now, actions),
             Event::Received(chunk) => self.received(&chunk, now, actions),
             Event::CopiesRead { chunk, wall_ms } => self.copies_read(&chunk, wall_ms, now, actions),

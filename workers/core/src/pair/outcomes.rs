@@ -161,7 +161,7 @@ impl Pair {
                 self.doom(entry, failure, false, now, actions);
             }
             Class::Retry { scope: Scope::Record, .. } if self.is_last_try(&entry) => {
-                let holds = self.own.decides_apart();
+                let holds = self.own.decides_apart() && Rule::BehindLetterWaits.holds();
                 if holds {
                     self.own.scheduler.hold(&entry);
                 } else {

@@ -101,7 +101,11 @@ impl RetryLane {
             joined: BTreeMap::new(),
             relettering: BTreeMap::new(),
             relettered: RunSet::default(),
-            strays: Strays::inherited(found.strays),
+            strays: Strays::inherited(if Rule::StraysInherited.holds() {
+                found.strays
+            } else {
+                RunSet::default()
+            }),
             later: Later::default(),
             at_work: 0,
             sweep: Moment::default(),
@@ -133,6 +137,16 @@ impl RetryLane {
         self.index.get(origin).is_some() || self.relettering.contains_key(&origin)
     }
 
+    /// The records from `first` to before `end` that this lane has, rising.
+    pub(super) fn waiting_in(&self, first: Offset, end: Offset) -> Vec<Offset> {
+        let waiting =
+            self.index.iter_from(first).map(|(origin, _)| origin).take_while(|origin| *origin < end);
+        let mut origins: Vec<Offset> =
+            waiting.chain(self.relettering.range(first..end).map(|(origin, _)| *origin)).collect();
+        origins.sort_unstable();
+        origins
+    }
+
     /// Whether a commit of this lane is under way, or a stray is fetched whose letter the input's commit waits for.
     pub(super) fn is_committing(&self) -> bool {
         self.commits.is_under_way() || self.fetches.awaits_strays()
@@ -140,7 +154,7 @@ impl RetryLane {
 
     /// Settles a copy, now or as soon as an acknowledged input commit (`covered`) has passed its origin.
     pub(super) fn settle(&mut self, origin: Offset, copy: Offset, covered: Offset) {
-        if origin < covered {
+        if origin < covered || !Rule::CoverOrigin.holds() {
             self.settle_now(copy);
         } else {
             self.uncovered.insert((origin, copy));
@@ -233,7 +247,7 @@ impl RetryLane {
         for (first, end) in spans.iter() {
             while let Some((&origin, _)) = self.joined.range(first..end).next() {
                 for copy in self.take_joined(origin) {
-                    if origin < covered {
+                    if origin < covered || !Rule::CoverOrigin.holds() {
                         copies.push((copy.0, copy.next().0));
                     } else {
                         self.uncovered.insert((origin, copy));

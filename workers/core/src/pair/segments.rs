@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::ledger::{LedgerView, TRAILER_VERSION, Trailer};
+use crate::rules::Rule;
 use crate::scheduler::Entry;
 use crate::sink::Published;
 use crate::{Block, Failure, FilterReason, Lane, Moment, Offset, RecordRef, RunSet, Sequence, SinkIndex};
@@ -354,7 +355,8 @@ impl Pair {
         state.view.holdings.take_held(&mut except);
         // Else every marker at the end of a log would be a run of its own for ever.
         except.subtract(&own.gaps);
-        let mut also = segment.finished.clipped(Offset(i64::MIN), begin);
+        let late = if Rule::AlsoTellsLate.holds() { begin } else { Offset(i64::MIN) };
+        let mut also = segment.finished.clipped(Offset(i64::MIN), late);
         also.union(&segment.retried);
         state.view.holdings.take_held(&mut also);
         Trailer {

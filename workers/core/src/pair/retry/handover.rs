@@ -108,7 +108,7 @@ impl Pair {
     /// What stands behind a record whose copy the retry topic has refused: the record never had its last try, so another owner's might pass.
     /// Its key stays parked where it has to wait.
     pub(super) fn behind_refused(&mut self, entry: &Entry) -> Behind {
-        if self.own.decides_apart() {
+        if self.own.decides_apart() && Rule::RefusedKeyWaits.holds() {
             return Behind::Parked;
         }
         if let Some(lane) = &mut self.own.retry {

@@ -169,7 +169,8 @@ impl Copy {
     /// Of two copies of one record the higher counts: by replay number, then attempts, then the later one in the log.
     pub(in crate::pair) fn outranks(&self, other: &Self) -> bool {
         let offset = |copy: &Self| if Rule::LaterCopyCounts.holds() { copy.offset } else { Offset(0) };
-        let rank = |copy: &Self| (copy.replays, copy.attempt, offset(copy));
+        let replays = |copy: &Self| if Rule::ReplayOutranks.holds() { copy.replays } else { 0 };
+        let rank = |copy: &Self| (replays(copy), copy.attempt, offset(copy));
         rank(self) > rank(other)
     }
 

@@ -1,5 +1,7 @@
 //! Offsets that no record stands on: markers of transactions at the end of a log.
 
+use super::handover::later;
+use super::retry::{acknowledge, assign, at_work, copy_of, headers, policy, with_retry};
 use super::*;
 
 /// Scenario: the log ends with a marker, after records that are published; then more records come.
@@ -38,4 +40,31 @@ fn a_log_without_records_is_committed_to_its_end() {
     assert_eq!(hand.commits()[0].offset, Offset(7));
     hand.tell(Event::Passed { epoch: Epoch(0), lane: crate::Lane::Input, offset: Offset(9) });
     assert_eq!(hand.pair.position(), Offset(7), "an old epoch says nothing");
+}
+
+/// Scenario: compaction takes a record whose copy waits, before the input lane comes to it. It fails once more, and its next copy comes while
+/// the record behind the gap waits in the open segment. Guarantee: the segment does not claim it, it is tried again, and its key goes on (I1, I6).
+#[test]
+fn what_compaction_took_is_tried_as_long_as_its_copy_waits() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 1);
+    copy_of(&mut hand, 0, "a", &headers(3, 1));
+    let (epoch, offset, result) = (Epoch(1), Offset(0), CommitResult::Done);
+    hand.tell(Event::Committed { epoch, lane: Lane::Input, offset, result });
+    hand.receive(&[(2, "b"), (5, "c")]);
+    hand.run(|offset| if offset == 3 { later(offset) } else { to_first(offset) });
+    let [letter] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!(letter.origin, Some(Offset(3)));
+    acknowledge(&mut hand, letter.id);
+    copy_of(&mut hand, 1, "a", &headers(3, 2));
+    hand.receive(&[(6, "a")]);
+    assert_eq!(hand.letters().len(), 1, "it follows its key");
+    hand.pass(Duration::from_secs(10));
+    let (sink, trailer) = hand.trailers().remove(0);
+    assert_eq!(
+        (trailer.covers, &trailer.except),
+        ((Offset(0), Offset(6)), &RunSet::of(Offset(3), Offset(4)))
+    );
+    hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    assert_eq!(at_work(&mut hand), [3]);
 }

@@ -304,12 +304,14 @@ fn with_spread_copies(before: Option<[Position; 2]>) -> Hand {
         Some([input, retry]) => assign_behind(&mut hand, input, retry),
     }
     hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(2_000) });
-    let waits = LetterHeaders { replays: 1, not_before_ms: Some(i64::MAX), ..headers(0, 0) };
-    for n in 0..1_700 {
-        let headers = LetterHeaders { origin: headers(n, 0).origin, ..waits.clone() };
-        copy_of(&mut hand, n * 16, &format!("k{n}"), &headers);
-    }
+    (0..1_700).for_each(|n| copy_that_waits(&mut hand, n * 16, n));
     hand
+}
+
+/// A copy of record `n` that waits for longer than the test takes.
+fn copy_that_waits(hand: &mut Hand, place: i64, n: i64) {
+    let waits = LetterHeaders { replays: 1, not_before_ms: Some(i64::MAX), ..headers(n, 0) };
+    copy_of(hand, place, &format!("k{n}"), &waits);
 }
 
 /// A record goes through the input lane, and then a copy of it is read that a former owner made. Returns the last commits of both lanes.
@@ -361,6 +363,8 @@ fn what_an_owner_told_of_strays_the_next_ones_tell_again() {
     let mut before = None;
     for (record, place) in [(2_000, 30_000), (2_001, 30_500), (2_002, 31_000)] {
         let mut hand = with_spread_copies(before.take());
+        // What waits between them keeps them from being one run with the new one.
+        places.iter().zip(1_800..).for_each(|(told, n)| copy_that_waits(&mut hand, told + 100, n));
         let [input, retry] = pass_with_a_spare_copy(&mut hand, record, place);
         places.push(place);
         assert_eq!(input.offset, Offset(record + 1));
