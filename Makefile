@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Targets share one build folder and one terminal.
 .NOTPARALLEL:
-.PHONY: help demo build test check bench faults sbom setup clean
+.PHONY: help demo build test check bench faults sim mutants sbom setup clean
 
 help: ## this list
 	@echo 'Longshore: a crew of Kafka workers. Usage: make TARGET'
@@ -33,6 +33,12 @@ bench: ## rooflines and our worker on a real broker, release build (ARGS="--quic
 
 faults: ## the long form of the fault suite: each named crash point at least 20 times
 	@LONGSHORE_FAULTS=full scripts/test.sh faults
+
+sim: ## simulated fleets with a table at the end (SEEDS=1000000 for a night; SEED=k plays one and tells its story)
+	@scripts/sim.sh "$(SEEDS)" "$(SEED)"
+
+mutants: ## the machine with one line changed at a time: what no test notices (FILES="tracker.rs runs.rs", all of core by default: days)
+	@scripts/mutants.sh $(FILES)
 
 sbom: ## what is in the command, as CycloneDX (target/sbom)
 	@scripts/supply.sh sbom

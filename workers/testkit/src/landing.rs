@@ -3,8 +3,10 @@
 use longshore_core::ledger::Trailer;
 use longshore_core::pair::{CommitResult, Destination, Event, Letter, Position};
 use longshore_core::sink::Published;
-use longshore_core::{Epoch, Failure, Lane, Offset, Reason, SinkIndex};
+use longshore_core::{Epoch, Failure, Lane, Offset, Reason, RunSet, SinkIndex};
 
+use crate::case::Chance;
+use crate::coverage::Fault;
 use crate::plan::Kind;
 use crate::process::Stored;
 use crate::retry::StoredCopy;
@@ -36,26 +38,19 @@ impl World {
             }
             Load::Answer(_) => {}
             Load::End(None) if alive => {
-                let end = (!self.storm || self.random.percent(90)).then(|| self.log_end());
-                match end {
-                    Some(end) => self.send(at, epoch, Load::End(Some(end))),
-                    None => self.tell(at, Event::EndFound { epoch, end }),
+                if self.unlucky(10) {
+                    self.seen.fault(Fault::EndUnknown);
+                    self.tell(at, Event::EndFound { epoch, end: None });
+                } else {
+                    let end = self.log_end();
+                    self.send(at, epoch, Load::End(Some(end)));
                 }
             }
             Load::End(Some(end)) if alive => self.tell(at, Event::EndFound { epoch, end: Some(end) }),
             Load::End(_) => {}
             Load::Commit { generation, lane, position } => {
                 let offset = position.offset;
-                let lost_on_the_way = self.storm && self.random.percent(5);
-                let lost_answer = self.storm && self.random.percent(5);
-                let result = if lost_on_the_way {
-                    CommitResult::Unknown
-                } else if generation == self.generation {
-                    self.apply_commit(at, lane, position);
-                    if lost_answer { CommitResult::Unknown } else { CommitResult::Done }
-                } else {
-                    CommitResult::Refused
-                };
+                let result = self.land_commit(at, generation, lane, position);
                 if alive {
                     if result == CommitResult::Refused {
                         self.processes[at].forbidden = Some(epoch);
@@ -64,6 +59,23 @@ impl World {
                 }
             }
         }
+    }
+
+    fn land_commit(&mut self, at: usize, generation: u64, lane: Lane, position: Position) -> CommitResult {
+        if self.unlucky(5) {
+            self.seen.fault(Fault::CommitLost);
+            return CommitResult::Unknown;
+        }
+        if generation != self.generation {
+            self.seen.fault(Fault::CommitRefused);
+            return CommitResult::Refused;
+        }
+        self.apply_commit(at, lane, position);
+        if self.unlucky(5) {
+            self.seen.fault(Fault::CommitUnanswered);
+            return CommitResult::Unknown;
+        }
+        CommitResult::Done
     }
 
     /// A letter arrives, and perhaps others of its sender with it: then their answers come back together.
@@ -82,7 +94,8 @@ impl World {
         let alive = self.processes[at].incarnation == incarnation;
         let mut answers = Vec::new();
         for letter in letters {
-            if self.storm && alive && self.random.percent(10) {
+            if alive && self.unlucky(10) {
+                self.seen.fault(Fault::ProduceFailed);
                 answers.push((letter.id, Err(Failure::target(Reason::BrokerUnavailable, "away"))));
                 continue;
             }
@@ -90,16 +103,19 @@ impl World {
                 let what = if letter.to == Destination::Tail { "to carry" } else { "the copy of" };
                 self.note(format_args!("   broker: refuses {what} {origin}"));
                 self.refused_copies.insert(origin);
+                self.seen.fault(Fault::ProduceRefused);
                 if alive {
                     answers.push((letter.id, Err(Failure::reject(Reason::SinkTooLarge, "too large"))));
                 }
                 continue;
             }
             self.store_letter(at, &letter);
-            if alive && self.storm && self.random.percent(10) {
+            if alive && self.unlucky(10) {
+                self.seen.fault(Fault::ProduceUnanswered);
                 // No answer: the runtime sends the same letter again.
                 self.flights.push(Flight { process: at, incarnation, epoch, load: Load::Letter(letter) });
-            } else if alive && self.random.percent(20) {
+            } else if alive && self.plan.may(Chance::Answers) && self.random.percent(20) {
+                self.seen.fault(Fault::ProduceLate);
                 // The answer to others that were sent with it takes longer, and its own comes with theirs: it is there and may be read
                 // long before.
                 self.flights.push(Flight { process: at, incarnation, epoch, load: Load::Answer(letter.id) });
@@ -121,6 +137,9 @@ impl World {
             // The copy that is carried forward is one. Few are.
             Destination::Tail => (1, self.plan.refuses_copies * 3),
         };
+        if self.plan.record(origin).unwelcome {
+            return Some(origin);
+        }
         let same = |copy: &&StoredCopy| {
             let rank = (copy.headers.attempt, copy.headers.replays);
             copy.origin() == origin && (first || rank == (letter.attempts, letter.replays))
@@ -141,13 +160,16 @@ impl World {
         rows: Vec<Offset>,
         incarnation: u64,
     ) {
-        let outcome = self.put(at, sink, &trailer, &rows);
+        let outcome = self.put(at, alive, sink, &trailer, &rows);
         if !alive {
             return;
         }
         let sequence = trailer.sequence;
-        let Some(writer) = self.processes[at].writer(sink) else { return };
-        if self.storm && self.random.percent(10) {
+        if self.processes[at].writer(sink).is_none() {
+            return;
+        }
+        if self.unlucky(10) {
+            self.seen.fault(Fault::PublishUnanswered);
             // No answer: the runtime puts the same segment again.
             return self.flights.push(Flight {
                 process: at,
@@ -156,22 +178,42 @@ impl World {
                 load: Load::Put { sink, trailer, rows },
             });
         }
-        if writer.epoch == epoch && writer.putting == Some(sequence) {
+        if let Some(writer) = self.processes[at].writer(sink)
+            && writer.epoch == epoch
+            && writer.putting == Some(sequence)
+        {
             writer.putting = None;
         }
         self.tell(at, Event::Published { epoch, sink, sequence, outcome });
     }
 
-    fn put(&mut self, at: usize, sink: SinkIndex, trailer: &Trailer, rows: &[Offset]) -> Published {
+    fn put(
+        &mut self,
+        at: usize,
+        alive: bool,
+        sink: SinkIndex,
+        trailer: &Trailer,
+        rows: &[Offset],
+    ) -> Published {
         let refused = self.refused_rows(sink, rows);
+        let count = rows.iter().filter(|row| refused.contains(row)).count() as u64;
         let store = &mut self.stores[usize::from(sink.0)];
-        let place = trailer.sequence.0 as usize;
+        let mut place = trailer.sequence.0 as usize;
+        if self.sabotage == Some(Sabotage::NameAnew) {
+            place = store.segments.len();
+        } else if self.sabotage == Some(Sabotage::PutOverwrites) {
+            store.segments.truncate(place.max(store.segments.len().saturating_sub(1)));
+        }
         let outcome = match store.segments.get(place) {
             None if place == store.segments.len() => {
                 let (mut trailer, mut rows) = (trailer.clone(), rows.to_vec());
                 rows.retain(|row| !refused.contains(row));
+                if self.sabotage == Some(Sabotage::RowsBeforeLedger) && !alive {
+                    trailer.covers = (trailer.covers.0, trailer.covers.0);
+                    trailer.also = RunSet::default();
+                }
                 if self.sabotage != Some(Sabotage::RefusedStaysHeld) {
-                    trailer.refuse(&refused, refused.len() as u64);
+                    trailer.refuse(&refused, count);
                 }
                 for offset in &refused {
                     *store.refusals.entry(*offset).or_default() += 1;
@@ -188,7 +230,11 @@ impl World {
                     refusals(&taken.refused)
                 }
             }
-            Some(taken) => Published::TakenByOther(taken.trailer.writer),
+            Some(taken) => {
+                let writer = taken.trailer.writer;
+                self.seen.fault(Fault::NameTaken);
+                Published::TakenByOther(writer)
+            }
             None => {
                 self.broken(format!(
                     "p{at} puts segment {place} of sink {} before the one before it",
@@ -198,6 +244,7 @@ impl World {
             }
         };
         if matches!(&outcome, Published::Done(refused) if !refused.is_empty()) {
+            self.seen.fault(Fault::RowsRefused);
             self.note(format_args!("   sink {}: refused rows of #{place}", sink.0));
         }
         self.note(format_args!(
@@ -222,9 +269,12 @@ impl World {
             | Kind::Transient(_)
             | Kind::Hopeless
             | Kind::Outage(_)
+            | Kind::Fickle
             | Kind::Crasher => false,
         };
-        rows.iter().filter(refuses).copied().collect()
+        let mut refused: Vec<Offset> = rows.iter().filter(refuses).copied().collect();
+        refused.dedup();
+        refused
     }
 }
 

@@ -7,6 +7,7 @@ use longshore_core::pair::{Action, Event, Letter, Position};
 use longshore_core::sink::Published;
 use longshore_core::{Epoch, Lane, SinkIndex};
 
+use crate::coverage::Fault;
 use crate::process::{Ask, Leaving, Source, SpoolAsk, Writer};
 use crate::sabotage::Sabotage;
 use crate::world::{Flight, Load, World};
@@ -28,6 +29,7 @@ impl World {
                 let passed = self.sabotage.map_or(offset, |sabotage| sabotage.start(offset));
                 match (lane, &mut self.processes[at].copies) {
                     (Lane::Input, _) => self.processes[at].source = source(passed),
+                    (Lane::Retry, _) if offset < self.retained => self.take_again(at),
                     (Lane::Retry, Some(copies)) if copies.epoch == epoch => {
                         (copies.next, copies.whole) = (offset, (offset < copies.reached).then_some(offset));
                     }
@@ -40,6 +42,9 @@ impl World {
                     Lane::Input => &mut process.source,
                     Lane::Retry => &mut process.copies,
                 };
+                if self.sabotage == Some(Sabotage::PauseKept) && epoch > Epoch(1) && lane == Lane::Input {
+                    return;
+                }
                 if let Some(source) = source {
                     source.granted = records;
                 }
@@ -64,9 +69,20 @@ impl World {
                 let fresh = (self.processes[at].generation, self.log_end());
                 self.processes[at].to_assign.get_or_insert(fresh);
             }
+            Action::Halt(_) if self.processes[at].may_halt => {}
             Action::Halt(failure) => self.broken(format!("p{at} halted: {failure}")),
             Action::Released { input, retry } => self.released(at, epoch, input, retry),
             Action::Hold(_) | Action::Resume | Action::Settled(_) => {}
+        }
+    }
+
+    /// The offset that the retry lane wants is gone from the log: the source takes the pair again from what is there.
+    pub(crate) fn take_again(&mut self, at: usize) {
+        let process = &mut self.processes[at];
+        process.copies = None;
+        if process.leaving.is_none() {
+            let fresh = (process.generation, self.end);
+            process.to_assign.get_or_insert(fresh);
         }
     }
 
@@ -90,6 +106,9 @@ impl World {
     fn ask_publish(&mut self, at: usize, sink: SinkIndex, mut trailer: Box<Trailer>) {
         let ledger = self.plan.options.sinks[usize::from(sink.0)].ledger;
         if let Some(sabotage) = self.sabotage {
+            if sabotage == Sabotage::LettersUndecided {
+                trailer.dead.clear();
+            }
             sabotage.except(&mut trailer.except, &self.processes[at].skipped);
             if sabotage == Sabotage::SettleBeforePublish && ledger {
                 let (epoch, sequence) = (self.processes[at].pair.epoch(), trailer.sequence);
@@ -150,7 +169,11 @@ impl World {
             if self.processes[at].forbidden == Some(epoch) {
                 self.broken(format!("I8 p{at} commits {} at the end of a lost pair", position.offset));
             }
-            acknowledged &= owns && !(self.storm && self.random.percent(10));
+            let lost = self.unlucky(10);
+            if lost {
+                self.seen.fault(Fault::CommitLost);
+            }
+            acknowledged &= owns && !lost;
             if acknowledged {
                 self.apply_commit(at, lane, position);
             }

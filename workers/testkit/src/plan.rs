@@ -12,6 +12,7 @@ use longshore_core::retry::Backoff;
 use longshore_core::{Generation, Lane, Offset, SinkIndex, SinkMask};
 
 use crate::Random;
+use crate::case::{Chance, Cut};
 
 /// What happens to a record when it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) enum Kind {
     Refused,
     /// It passes, but sinks with a ledger that may refuse rows refuse its row so many times over all owners.
     Picky(u32),
+    /// Each try ends as it likes: with rows, filtered, rejected, or with a failure that may pass.
+    Fickle,
     /// It takes the whole process down, always.
     Crasher,
 }
@@ -40,6 +43,11 @@ impl Kind {
     /// Whether it can only end as a letter.
     pub(crate) fn is_doomed(self) -> bool {
         matches!(self, Self::Poison | Self::Hopeless | Self::Crasher)
+    }
+
+    /// Whether its first try may fail in a way that passes.
+    pub(crate) fn is_flaky(self) -> bool {
+        matches!(self, Self::Transient(_) | Self::Hopeless | Self::Outage(_) | Self::Fickle)
     }
 }
 
@@ -53,18 +61,21 @@ pub(crate) struct Planned {
     pub(crate) routes: SinkMask,
     /// Copies of it are so large that their values are left in the topic until they are wanted.
     pub(crate) large: bool,
+    /// The retry topic never takes a copy of it.
+    pub(crate) unwelcome: bool,
+    /// How many rows it makes in each sink: a step split it.
+    pub(crate) children: usize,
 }
 
-/// The scenario of one seed.
+/// The scenario of one pair.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) log: Vec<Planned>,
+    /// The end of the log: behind its last record, and the markers behind that.
     pub(crate) end: Offset,
     pub(crate) options: Arc<PairOptions>,
     pub(crate) processes: usize,
     pub(crate) faults: usize,
-    /// Somebody writes copies to the retry partition that are nobody's.
-    pub(crate) forger: bool,
     /// Whether anything goes wrong at all.
     pub(crate) faulty: bool,
     pub(crate) steps: usize,
@@ -72,20 +83,99 @@ pub(crate) struct Plan {
     pub(crate) spool_fails: usize,
     /// How many of a hundred copies the retry topic refuses for good.
     pub(crate) refuses_copies: usize,
+    /// What may happen, a bit for each [`Chance`].
+    chances: u16,
 }
 
 impl Plan {
     pub(crate) fn of(random: &mut Random) -> Self {
         let sinks = random.pick(&[1, 1, 1, 2, 2, 3]);
         let specs: Vec<SinkSpec> = (0..sinks).map(|n| sink(random, n)).collect();
-        let log = log(random, sinks);
-        let end = log.last().map_or(Offset(0), |record| record.offset.next());
         let (options, processes) = (Arc::new(options(random, specs)), random.pick(&[2, 2, 3]));
         let faults = random.pick(&[0, 1, 2, 3, 4, 6]);
         let (steps, spool_fails) = (random.pick(&[60, 120, 240]), random.pick(&[0, 0, 20, 100]));
-        let forger = options.retry.is_some() && random.percent(30);
-        let (faulty, refuses_copies) = (faults > 0, random.pick(&[0, 0, 0, 0, 0, 20]));
-        Self { log, end, options, processes, faults, forger, faulty, steps, spool_fails, refuses_copies }
+        let mut plan = Self {
+            log: Vec::new(),
+            end: Offset(0),
+            options,
+            processes,
+            faults,
+            faulty: faults > 0,
+            steps,
+            spool_fails,
+            refuses_copies: random.pick(&[0, 0, 0, 0, 0, 20]),
+            chances: chances(random),
+        };
+        plan.write(random);
+        plan
+    }
+
+    /// The scenario of another pair of the same pipeline.
+    pub(crate) fn sibling(&self, random: &mut Random) -> Self {
+        let mut plan = Self { log: Vec::new(), end: Offset(0), ..self.clone() };
+        plan.write(random);
+        plan
+    }
+
+    /// More records behind those that there are, and faults to come.
+    pub(crate) fn go_on(&mut self, random: &mut Random) {
+        self.faults = random.pick(&[2, 3, 4]);
+        (self.faulty, self.steps) = (true, random.pick(&[60, 120]));
+        self.write(random);
+    }
+
+    fn write(&mut self, random: &mut Random) {
+        let gaps = random.percent(40);
+        let more = log(random, self, gaps);
+        self.log.extend(more);
+        let last = self.log.last().map_or(Offset(0), |record| record.offset.next());
+        // Behind the last record there may be markers of transactions.
+        self.end = Offset(last.0 + if gaps { random.pick(&[0, 1, 2]) } else { 0 });
+    }
+
+    /// Takes something out.
+    pub(crate) fn cut(&mut self, cut: Cut) {
+        match cut {
+            Cut::Record(place) if place < self.log.len() && self.log.len() > 1 => {
+                self.log.remove(place);
+            }
+            Cut::Faults(most) => {
+                self.faults = self.faults.min(most);
+                self.faulty = self.faults > 0;
+            }
+            Cut::Steps(most) => self.steps = self.steps.min(most),
+            Cut::Without(chance) => self.forbid(chance),
+            Cut::Record(_) | Cut::Pair(_) | Cut::Rounds(_) => {}
+        }
+    }
+
+    fn forbid(&mut self, chance: Chance) {
+        self.chances &= !(1 << chance as u16);
+        match chance {
+            Chance::Spool => self.spool_fails = 0,
+            Chance::Refusals => {
+                self.refuses_copies = 0;
+                self.log.iter_mut().for_each(|record| record.unwelcome = false);
+            }
+            Chance::Large => self.log.iter_mut().for_each(|record| record.large = false),
+            Chance::Flood => Arc::make_mut(&mut self.options).flood = None,
+            Chance::Forger
+            | Chance::Replays
+            | Chance::Holds
+            | Chance::Retention
+            | Chance::Compaction
+            | Chance::Halts
+            | Chance::Answers => {}
+        }
+    }
+
+    /// Whether something may happen.
+    pub(crate) fn may(&self, chance: Chance) -> bool {
+        self.chances & 1 << chance as u16 != 0
+    }
+
+    pub(crate) fn has_retries(&self) -> bool {
+        self.options.retry.is_some()
     }
 
     pub(crate) fn record(&self, offset: Offset) -> &Planned {
@@ -133,14 +223,29 @@ fn sink(random: &mut Random, n: usize) -> SinkSpec {
     SinkSpec { name: format!("sink{n}"), ledger, refuses: !ledger || random.percent(50), seal }
 }
 
-fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
+fn chances(random: &mut Random) -> u16 {
+    let rare = [(Chance::Forger, 30), (Chance::Retention, 40), (Chance::Compaction, 30), (Chance::Halts, 25)];
+    let mut chances = u16::MAX;
+    for (chance, percent) in rare {
+        if !random.percent(percent) {
+            chances &= !(1 << chance as u16);
+        }
+    }
+    chances
+}
+
+fn log(random: &mut Random, plan: &Plan, gaps: bool) -> Vec<Planned> {
     let keys = random.pick(&[1, 2, 3]);
-    let gaps = random.percent(40);
-    let large = random.pick(&[0, 0, 30]);
-    let mut offset = if gaps { random.below(4) as i64 } else { 0 };
+    let (large, unwelcome) = (random.pick(&[0, 0, 30]), random.pick(&[0, 0, 40]));
+    let splits = random.pick(&[0, 0, 25]);
+    let (sinks, step) = (plan.options.sinks.len(), |random: &mut Random| match gaps {
+        true => random.pick(&[0, 0, 1, 3]),
+        false => 0,
+    });
+    let mut offset = plan.end.0 + if gaps { random.below(4) as i64 } else { 0 };
     let mut log = Vec::new();
     for _ in 0..random.pick(&[2, 3, 4, 6, 9, 14]) {
-        let kind = match random.below(29) {
+        let kind = match random.below(31) {
             0..=9 => Kind::Pass,
             10..=13 => Kind::Filter,
             14..=17 => Kind::Poison,
@@ -149,6 +254,7 @@ fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
             22 | 23 => Kind::Outage(1 + random.below(2) as u32),
             24 | 25 => Kind::Refused,
             26 | 27 => Kind::Picky(1 + random.below(2) as u32),
+            28 | 29 => Kind::Fickle,
             _ => Kind::Crasher,
         };
         let key = (!random.percent(15)).then(|| random.below(keys) as u8);
@@ -158,8 +264,10 @@ fn log(random: &mut Random, sinks: usize) -> Vec<Planned> {
             kind,
             routes: routes(random, sinks),
             large: random.percent(large),
+            unwelcome: random.percent(unwelcome),
+            children: if random.percent(splits) { 2 } else { 1 },
         });
-        offset += 1 + if gaps { random.pick(&[0, 0, 1, 3]) } else { 0 };
+        offset += 1 + step(random);
     }
     log
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use longshore_core::ledger::Trailer;
 use longshore_core::pair::{Pair, SpoolId, SpoolRead, Unit};
-use longshore_core::{Block, Chunk, Epoch, Failure, Offset, RunSet, Sequence, SinkIndex};
+use longshore_core::{Block, Chunk, Epoch, Failure, Offset, PairId, RunSet, Sequence, SinkIndex};
 
 use crate::plan::Plan;
 
@@ -21,6 +21,8 @@ pub(crate) struct Process {
     /// It is to be told of an assignment of this generation, with the end of the log as it was asked for.
     pub(crate) to_assign: Option<(u64, Offset)>,
     pub(crate) leaving: Option<Leaving>,
+    /// Something happened that only a person can mend, so it may halt.
+    pub(crate) may_halt: bool,
     /// The ownership that the broker refused or took: nothing may be committed for it.
     pub(crate) forbidden: Option<Epoch>,
     pub(crate) source: Option<Source>,
@@ -96,8 +98,8 @@ pub(crate) enum Ask {
 }
 
 impl Process {
-    pub(crate) fn new(incarnation: u64, plan: &Plan) -> Self {
-        let pair = Pair::new(plan.options.clone(), longshore_core::PairId::new("sim", 0));
+    pub(crate) fn new(incarnation: u64, plan: &Plan, id: &PairId) -> Self {
+        let pair = Pair::new(plan.options.clone(), id.clone());
         Self {
             incarnation,
             pair,
@@ -105,6 +107,7 @@ impl Process {
             epoch: 0,
             to_assign: None,
             leaving: None,
+            may_halt: false,
             forbidden: None,
             source: None,
             copies: None,

@@ -51,13 +51,31 @@ pub enum Sabotage {
     RefusedStaysHeld,
     /// A writer that finds its earlier try published says that nothing was refused.
     RefusalForgotten,
-    /// A rule of the retry lane does not hold.
+    /// The commit is one offset too far.
+    CommitOffByOne,
+    /// A letter that could not be produced counts as acknowledged.
+    LetterFailureIsDone,
+    /// Whether a lane is paused is remembered from the ownership before.
+    PauseKept,
+    /// A segment whose name is taken replaces the one that is there.
+    PutOverwrites,
+    /// A segment whose name is taken gets the next free one.
+    NameAnew,
+    /// Rows are there before the ledger tells of them, and their writer dies in between.
+    RowsBeforeLedger,
+    /// Letters are sent without a decision in the ledger.
+    LettersUndecided,
+    /// The next copy of a replay forgets which replay it is.
+    ReplayForgotten,
+    /// Timers never fire.
+    TimersForgotten,
+    /// A rule of the machine does not hold.
     Without(Rule),
 }
 
 impl Sabotage {
     /// All of them, but those that switch a rule off ([`Rule::ALL`]).
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 28] = [
         Self::SettleBeforePublish,
         Self::CommitMaximum,
         Self::CommitAfterRefused,
@@ -77,7 +95,51 @@ impl Sabotage {
         Self::AttemptForgotten,
         Self::RefusedStaysHeld,
         Self::RefusalForgotten,
+        Self::CommitOffByOne,
+        Self::LetterFailureIsDone,
+        Self::PauseKept,
+        Self::PutOverwrites,
+        Self::NameAnew,
+        Self::RowsBeforeLedger,
+        Self::LettersUndecided,
+        Self::ReplayForgotten,
+        Self::TimersForgotten,
     ];
+
+    /// The traps of other systems that it is, by their numbers in `docs/reliability.md`, and what it does in a few words.
+    pub fn about(self) -> (&'static [u8], &'static str) {
+        match self {
+            Self::SettleBeforePublish => (&[1, 4], "settle before the publish is acknowledged"),
+            Self::CommitMaximum => (&[1], "commit what was polled, past a record that failed"),
+            Self::CommitAfterRefused => (&[8], "go on committing after the broker refused"),
+            Self::MetadataOfOtherBase => (&[3], "commit metadata made for another offset"),
+            Self::WriterReused => (&[8, 10], "one writer id for all ownerships of a process"),
+            Self::ExceptForgetsSkipped => (&[3], "the ledger claims what the metadata made it skip"),
+            Self::LetterBeforeAcknowledgement => (&[4], "settle a letter before its acknowledgement"),
+            Self::StaleEpoch => (&[2], "take answers of an old ownership for the present one's"),
+            Self::KeyOrderBroken => (&[], "run what stands behind a failed record of its key"),
+            Self::HoldNeverResumed => (&[6], "never resume what a sink paused"),
+            Self::TakenByOtherIgnored => (&[8, 10], "take another's segment for the own"),
+            Self::HeldForgotten => (&[10], "forget what the ledger holds at recovery"),
+            Self::DeadForgotten => (&[4], "forget the decided letters at recovery"),
+            Self::LostAsRevoked => (&[11], "treat a lost pair as a revoked one"),
+            Self::StartPassesOver => (&[1], "begin a few offsets too late"),
+            Self::UnknownAsDone => (&[1], "take a commit without an answer for an acknowledged one"),
+            Self::AttemptForgotten => (&[5], "begin to count tries anew at each copy"),
+            Self::RefusedStaysHeld => (&[4], "the ledger claims rows that the sink refused"),
+            Self::RefusalForgotten => (&[4], "a second try forgets what the first refused"),
+            Self::CommitOffByOne => (&[1], "commit one offset too far"),
+            Self::LetterFailureIsDone => (&[4], "settle a letter that could not be produced"),
+            Self::PauseKept => (&[6], "keep a pause when the pair moves away and back"),
+            Self::PutOverwrites => (&[20], "publish without the condition that the name is free"),
+            Self::NameAnew => (&[10, 20], "publish under another name when the name is taken"),
+            Self::RowsBeforeLedger => (&[10], "write the ledger after the rows"),
+            Self::LettersUndecided => (&[4], "send letters that the ledger did not decide"),
+            Self::ReplayForgotten => (&[5, 9], "forget the replay number at the next copy"),
+            Self::TimersForgotten => (&[6], "lose timers"),
+            Self::Without(rule) => (trap_of(rule), rule.about()),
+        }
+    }
 
     /// What the machine is told instead, none when it is told nothing.
     pub(crate) fn event(self, event: Event, present: Epoch) -> Option<Event> {
@@ -94,6 +156,11 @@ impl Sabotage {
                 Self::UnknownAsDone,
                 Event::Committed { epoch, lane, offset, result: CommitResult::Unknown },
             ) => Event::Committed { epoch, lane, offset, result: CommitResult::Done },
+            (Self::LetterFailureIsDone, Event::LettersDelivered { epoch, answers }) => {
+                let answers = answers.into_iter().map(|(letter, _)| (letter, Ok(()))).collect();
+                Event::LettersDelivered { epoch, answers }
+            }
+            (Self::TimersForgotten, Event::Tick) => return None,
             (Self::HoldNeverResumed, Event::SinkResumed { .. }) => return None,
             (Self::LostAsRevoked, Event::Lost) => Event::Revoke,
             (Self::HeldForgotten, Event::Recovered { epoch, sink, ledger: Ok(mut view) }) => {
@@ -120,6 +187,10 @@ impl Sabotage {
                 let offset = pair.position().max(position.offset);
                 Position { offset, metadata: Metadata::default().encode(offset).text }
             }
+            Self::CommitOffByOne => {
+                let offset = position.offset.next();
+                Position { offset, metadata: Metadata::default().encode(offset).text }
+            }
             Self::MetadataOfOtherBase => {
                 Position { metadata: before.unwrap_or(&position.metadata).to_owned(), ..position }
             }
@@ -142,6 +213,20 @@ impl Sabotage {
     /// The writer id of a new ownership instead.
     pub(crate) fn writer(self, fresh: WriterId, process: usize) -> WriterId {
         if self == Self::WriterReused { WriterId(process as u128) } else { fresh }
+    }
+}
+
+/// The traps that a rule of the machine is for.
+fn trap_of(rule: Rule) -> &'static [u8] {
+    match rule {
+        Rule::EpochDoor => &[2, 8],
+        Rule::CapsBeyondOrigins | Rule::ReadToEnd => &[6],
+        Rule::DecidedStands | Rule::RefusalDecides | Rule::CopyWaitsForItself => &[4],
+        Rule::LaterCopyCounts | Rule::ReplayOutranks => &[5],
+        Rule::CoverOrigin | Rule::AlsoTellsLate => &[1],
+        Rule::CompareCopies | Rule::AskBeyondEnd | Rule::CommitBehindStrays => &[19],
+        Rule::StraysByName | Rule::StraysInherited => &[3, 19],
+        _ => &[],
     }
 }
 

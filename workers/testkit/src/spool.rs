@@ -1,8 +1,9 @@
 //! The spool of a process: it keeps chunks of copies, is full now and then, and does not always find them again.
 
 use longshore_core::pair::{Event, SpoolRead};
-use longshore_core::{ChunkBuilder, Epoch, Lane, PairId, RecordRef};
+use longshore_core::{ChunkBuilder, Epoch, Lane, RecordRef};
 
+use crate::coverage::Fault;
 use crate::process::SpoolAsk;
 use crate::world::World;
 
@@ -22,6 +23,9 @@ impl World {
     /// The spool does the next thing it was asked for.
     pub(crate) fn turn_spool(&mut self, at: usize) {
         let fails = self.random.percent(self.plan.spool_fails);
+        if fails {
+            self.seen.fault(Fault::SpoolFailed);
+        }
         let spool = &mut self.processes[at].spool;
         let epoch = spool.epoch;
         match spool.asked.pop_front() {
@@ -44,7 +48,7 @@ impl World {
     }
 
     fn give_back(&mut self, at: usize, epoch: Epoch, reads: Vec<SpoolRead>, fails: bool) {
-        let mut builder = ChunkBuilder::new(PairId::new("sim", 0), Lane::Retry, epoch);
+        let mut builder = ChunkBuilder::new(self.pair.clone(), Lane::Retry, epoch);
         let mut lost = Vec::new();
         for read in reads {
             let chunk = self.processes[at].spool.chunks.get(&read.id);

@@ -6,7 +6,8 @@ use longshore_core::pair::{Event, Unit, UnitResult, Verdict};
 use longshore_core::sink::Published;
 use longshore_core::{Block, Class, Epoch, Failure, FilterReason, Offset, Reason, Row, SinkIndex};
 
-use crate::plan::Kind;
+use crate::coverage::Fault;
+use crate::plan::{Kind, Planned};
 use crate::process::Ask;
 use crate::retry::is_forged;
 use crate::sabotage::Sabotage;
@@ -62,6 +63,9 @@ impl World {
                 continue;
             }
             let mut verdict = self.outcome(offset);
+            if matches!(verdict, Verdict::Routed { .. } | Verdict::Filtered(_)) {
+                self.passed.insert(offset);
+            }
             if let Verdict::Failed(failure) = &verdict
                 && matches!(failure.class, Class::Retry { .. })
             {
@@ -71,7 +75,7 @@ impl World {
                 for sink in sinks.iter().filter(|sink| entry.held.contains(*sink)).collect::<Vec<_>>() {
                     sinks.remove(sink);
                 }
-                sinks.iter().for_each(|sink| add_row(&mut blocks, sink, offset));
+                sinks.iter().for_each(|sink| add_rows(&mut blocks, sink, &record));
             }
             verdicts.push(verdict);
         }
@@ -87,6 +91,7 @@ impl World {
 
     /// A record takes the process down; the group gives what it owned to another.
     fn crash_by_record(&mut self, at: usize) {
+        self.seen.fault(Fault::KilledByRecord);
         self.note(format_args!("!! p{at} is taken down by its record"));
         let owned = at == self.owner;
         self.crash(at);
@@ -108,6 +113,12 @@ impl World {
             Kind::Hopeless => failed(Failure::retry(Reason::StepFailed, "never")),
             Kind::Transient(times) if *runs <= times => failed(Failure::retry(Reason::StepFailed, "later")),
             Kind::Outage(times) if *runs <= times => failed(Failure::target(Reason::StepFailed, "away")),
+            Kind::Fickle => match self.random.below(4) {
+                0 => Verdict::Filtered(FilterReason::new("filter.1")),
+                1 => failed(Failure::reject(Reason::StepFailed, "this time")),
+                2 => failed(Failure::retry(Reason::StepFailed, "this time")),
+                _ => routed,
+            },
             Kind::Pass
             | Kind::Refused
             | Kind::Picky(_)
@@ -149,10 +160,11 @@ impl World {
     }
 
     fn recover(&mut self, at: usize, sink: SinkIndex, epoch: Epoch) {
-        let spec = &self.plan.options.sinks[usize::from(sink.0)];
-        let ledger = if self.storm && self.random.percent(5) {
+        let keeps = self.plan.options.sinks[usize::from(sink.0)].ledger;
+        let ledger = if self.unlucky(5) {
+            self.seen.fault(Fault::LedgerUnread);
             Err(Failure::target(Reason::SinkUnavailable, "away"))
-        } else if spec.ledger {
+        } else if keeps {
             Ok(self.stores[usize::from(sink.0)].view())
         } else {
             Ok(longshore_core::ledger::LedgerView::default())
@@ -178,10 +190,11 @@ impl World {
     }
 }
 
-fn add_row(blocks: &mut Vec<(SinkIndex, Block)>, sink: SinkIndex, offset: Offset) {
-    let row = Row { offset, key: None, value: None, headers: Vec::new() };
+fn add_rows(blocks: &mut Vec<(SinkIndex, Block)>, sink: SinkIndex, record: &Planned) {
+    let row = Row { offset: record.offset, key: None, value: None, headers: Vec::new() };
+    let rows = std::iter::repeat_n(row, record.children);
     match blocks.iter_mut().find(|(known, _)| *known == sink) {
-        Some((_, block)) => block.rows.push(row),
-        None => blocks.push((sink, Block { bytes: vec![0; 10], rows: vec![row] })),
+        Some((_, block)) => block.rows.extend(rows),
+        None => blocks.push((sink, Block { bytes: vec![0; 10], rows: rows.collect() })),
     }
 }

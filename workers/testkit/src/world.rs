@@ -10,6 +10,8 @@ use longshore_core::source::Assignment;
 use longshore_core::{ChunkBuilder, Epoch, Lane, Moment, Offset, PairId, SinkIndex, WriterId};
 
 use crate::Random;
+use crate::case::Chance;
+use crate::coverage::{Fault, Seen};
 use crate::plan::Plan;
 use crate::process::{Process, Store};
 use crate::retry::StoredCopy;
@@ -47,11 +49,16 @@ pub(crate) enum Load {
     End(Option<Offset>),
 }
 
-/// All of one seed's state.
+/// All that there is of one pair: its logs, its sinks, and the part of each process that serves it.
 #[derive(Debug)]
 pub(crate) struct World {
+    /// Which pair of the topic it is.
+    pub(crate) pair: PairId,
     pub(crate) plan: Plan,
     pub(crate) random: Random,
+    pub(crate) seen: Seen,
+    /// Processes that were killed since the fleet looked last.
+    pub(crate) killed: Vec<usize>,
     pub(crate) now: Moment,
     /// Faults still happen.
     pub(crate) storm: bool,
@@ -67,9 +74,18 @@ pub(crate) struct World {
     pub(crate) letter_replays: HashMap<Offset, u32>,
     pub(crate) last_replays: HashMap<Offset, u32>,
     pub(crate) replayed_late: bool,
+    /// How often a record had run when it was replayed last.
+    pub(crate) replayed_after: HashMap<Offset, u32>,
     pub(crate) stores: Vec<Store>,
-    /// How many records the log has so far.
+    /// How many records the log has so far, and where it ends: behind the last of them, or behind markers.
     pub(crate) visible: usize,
+    pub(crate) end: Offset,
+    /// How many partitions the topic has.
+    pub(crate) partitions: u32,
+    /// Records that compaction took.
+    pub(crate) gone: HashSet<Offset>,
+    /// Where the retry partition begins: retention took what was before.
+    pub(crate) retained: Offset,
     /// Letters in the dead-letter topic: which record, and the sink it names if any.
     pub(crate) letters: Vec<(Offset, String)>,
     /// Places of copies that became letters under their own coordinate.
@@ -84,6 +100,8 @@ pub(crate) struct World {
     pub(crate) processes: Vec<Process>,
     /// How often each record was run, by its place in the log.
     pub(crate) runs: Vec<u32>,
+    /// Records of which a run has ended well, with rows or filtered.
+    pub(crate) passed: HashSet<Offset>,
     pub(crate) sabotage: Option<Sabotage>,
     pub(crate) bug: Option<Bug>,
     pub(crate) trace: Option<Vec<String>>,
@@ -92,13 +110,22 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Self {
-        let mut random = Random::new(seed);
-        let plan = Plan::of(&mut random);
-        let processes = (0..plan.processes).map(|n| Process::new(n as u64, &plan)).collect();
+    pub(crate) fn new(
+        plan: Plan,
+        pair: PairId,
+        random: Random,
+        sabotage: Option<Sabotage>,
+        traced: bool,
+    ) -> Self {
+        let first = plan.log.first().map_or(Offset(0), |record| record.offset.next());
+        let processes = (0..plan.processes).map(|n| Process::new(n as u64, &plan, &pair)).collect();
         let mut world = Self {
             stores: vec![Store::default(); plan.options.sinks.len()],
             runs: vec![0; plan.log.len()],
+            passed: HashSet::new(),
+            seen: Seen::new(plan.processes),
+            killed: Vec::new(),
+            pair,
             processes,
             plan,
             random,
@@ -106,6 +133,10 @@ impl World {
             storm: true,
             generation: 0,
             visible: 1,
+            end: first,
+            partitions: 1,
+            gone: HashSet::new(),
+            retained: Offset(0),
             owner: 0,
             committed: None,
             copies: Vec::new(),
@@ -114,6 +145,7 @@ impl World {
             letter_replays: HashMap::new(),
             last_replays: HashMap::new(),
             replayed_late: false,
+            replayed_after: HashMap::new(),
             letters: Vec::new(),
             strays: HashSet::new(),
             spared: HashSet::new(),
@@ -140,20 +172,42 @@ impl World {
         self.bug.get_or_insert(Bug(what));
     }
 
-    /// The offset behind the last record so far.
+    /// The end of the log so far.
     pub(crate) fn log_end(&self) -> Offset {
-        self.plan.log[self.visible - 1].offset.next()
+        self.end
     }
 
-    /// Somebody publishes one more record to the input.
+    /// The log has everything that it ever will, for now.
+    pub(crate) fn is_written(&self) -> bool {
+        self.visible == self.plan.log.len() && self.end >= self.plan.end
+    }
+
+    /// Somebody publishes one more record to the input, or ends a transaction: its marker takes an offset.
     pub(crate) fn grow(&mut self) {
-        let Some(record) = self.plan.log.get(self.visible).copied() else { return };
-        self.visible += 1;
-        self.spare_forgeries(record.offset);
+        let next = self.plan.log.get(self.visible).copied();
+        let until = next.map_or(self.plan.end, |record| record.offset);
+        if self.end < until && (next.is_none() || self.random.percent(50)) {
+            self.end = self.end.next();
+        } else if let Some(record) = next {
+            self.visible += 1;
+            self.end = record.offset.next();
+            self.spare_forgeries(record.offset);
+        }
+    }
+
+    /// Whether something goes wrong between a request and its answer, in so many of a hundred cases.
+    pub(crate) fn unlucky(&mut self, percent: usize) -> bool {
+        self.storm && self.plan.may(Chance::Answers) && self.random.percent(percent)
     }
 
     /// The group gives the pair to a process.
     pub(crate) fn give_to(&mut self, to: usize) {
+        if self.generation > 0 {
+            self.seen.coverage.rebalances += 1;
+        }
+        if self.generation > 0 && to == self.owner {
+            self.seen.fault(Fault::Rejoin);
+        }
         self.generation += 1;
         self.owner = to;
         let generation = self.generation;
@@ -177,6 +231,7 @@ impl World {
             }
             let mut actions = Vec::new();
             self.processes[at].pair.handle(event, self.now, &mut actions);
+            self.seen.state(at, self.processes[at].pair.state());
             let (held, holders) = self.processes[at].pair.holds();
             if held != holders {
                 self.broken(format!(
@@ -192,7 +247,34 @@ impl World {
     /// A process begins from nothing.
     pub(crate) fn restart(&mut self, at: usize) {
         self.last_id += 1;
-        self.processes[at] = Process::new(self.last_id, &self.plan);
+        self.processes[at] = Process::new(self.last_id, &self.plan, &self.pair);
+        self.seen.restarted(at);
+    }
+
+    /// A process is killed: what it had on its way still arrives, or does not.
+    pub(crate) fn die(&mut self, at: usize) {
+        let incarnation = self.processes[at].incarnation;
+        self.restart(at);
+        if self.random.percent(50) {
+            self.flights.retain(|flight| flight.incarnation != incarnation);
+        }
+    }
+
+    /// The same, by something that happens in this pair; the other pairs of that process hear of it.
+    pub(crate) fn crash(&mut self, at: usize) {
+        self.seen.coverage.kills += 1;
+        self.killed.push(at);
+        self.die(at);
+    }
+
+    /// A process was killed by what happened in another pair; the group gives what it owned to another.
+    pub(crate) fn die_with_others(&mut self, at: usize) {
+        self.note(format_args!("!! p{at} is killed by what happens in another pair"));
+        self.die(at);
+        if self.owner == at {
+            let to = self.random.below(self.processes.len());
+            self.give_to(to);
+        }
     }
 
     pub(crate) fn fresh_writer(&mut self) -> WriterId {
@@ -216,7 +298,7 @@ impl World {
         process.copies = None;
         process.last_metadata = None;
         let assignment = Assignment {
-            pair: PairId::new("sim", 0),
+            pair: self.pair.clone(),
             epoch: Epoch(process.epoch),
             committed: self.committed.clone(),
             start: Offset(0),
@@ -224,7 +306,7 @@ impl World {
             log_end,
             cluster: "c".into(),
             topic_id: "t".into(),
-            partitions: 1,
+            partitions: self.partitions,
             retry: self.plan.options.retry.map(|_| self.retry_assignment()),
         };
         if let Some(Ok(metadata)) = self.committed.as_ref().map(|c| self.read_metadata(c)) {
@@ -247,23 +329,31 @@ impl World {
         self.tell(at, Event::Lost);
     }
 
-    /// Reads the next one to four records, sometimes some that were read before.
+    /// Reads the next one to four records, sometimes some that were read before. Where there are none any more up to the end of the log, the
+    /// source says so.
     pub(crate) fn read(&mut self, at: usize) {
-        let again = self.storm && self.random.percent(5);
+        let again = self.unlucky(5);
         let want = 1 + self.random.below(4) as u64;
+        let end = self.log_end();
         let Some(source) = &mut self.processes[at].source else { return };
         let count = want.min(source.granted.saturating_sub(source.given)) as usize;
         let from = if again { Offset(source.next.0 - 2) } else { source.next };
         let first = self.plan.log.partition_point(|record| record.offset < from);
-        let mut chunk = ChunkBuilder::new(PairId::new("sim", 0), Lane::Input, source.epoch);
-        for record in self.plan.log[..self.visible].iter().skip(first).take(count) {
+        let mut chunk = ChunkBuilder::new(self.pair.clone(), Lane::Input, source.epoch);
+        let there = self.plan.log[..self.visible].iter().skip(first);
+        for record in there.filter(|record| !self.gone.contains(&record.offset)).take(count) {
             let key = record.key.map(|key| [key]);
             chunk.record(record.offset, 0, key.as_ref().map(<[u8; 1]>::as_slice), Some(b"v"));
             source.next = source.next.max(record.offset.next());
             source.given += 1;
         }
         if chunk.is_empty() {
-            return;
+            let (epoch, lane) = (source.epoch, Lane::Input);
+            source.next = source.next.max(end);
+            return self.tell(at, Event::Passed { epoch, lane, offset: end });
+        }
+        if again {
+            self.seen.fault(Fault::Redelivery);
         }
         self.tell(at, Event::Received(chunk.build(None)));
     }
