@@ -199,6 +199,7 @@ fn no_sink_is_rendered_wrong() {
         (FILES.to_owned(), "--volume-claim"),
         (POSTGRES.replace("host: db.internal", "host: /run/postgresql"), "a socket of a machine"),
         (sinks("sinks: [ { topic: { name: logs.raw } } ]"), "logs.raw"),
+        (sinks("sinks: [ { stdout: { path: x } } ]"), "path"),
         (sinks("sinks: [ { kafka: {} } ]"), "kafka"),
     ] {
         let said = render_with(&pipeline, &[], &[]).refused(78);

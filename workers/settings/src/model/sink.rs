@@ -99,6 +99,8 @@ enum Wire {
 
 /// Options of a sink with a name beside them.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
+// What is flattened closes nothing by itself, and a field that nobody knows would be passed over.
+#[schemars(extend("additionalProperties" = false))]
 struct Named<T> {
     /// The sink's name in logs, metrics and dead letters, unique in the pipeline; that of its kind when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
