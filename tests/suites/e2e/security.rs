@@ -6,8 +6,10 @@ use std::time::Duration;
 use longshore_broker::{BrokerOptions, JvmBroker, Listener, SASL_PASSWORD, SASL_USER, Tool};
 use longshore_tests::harness::account::log_fate;
 use longshore_tests::harness::flow::log_line;
-use longshore_tests::harness::{Account, Rig, start_broker};
+use longshore_tests::harness::{Account, Rig, start_broker, wait_for};
+use rustix::process::Signal;
 
+use super::scaler::{asked, scaler};
 use super::troubles::assert_ends_quietly;
 
 const WRONG: &str = "wrong-secret-7261";
@@ -226,6 +228,23 @@ fn missing_rights_on_the_group_end_with_77() {
     let rig = rig.kafka(&section(broker, Listener::SaslPlain, "PLAIN", SASL_PASSWORD));
     let rig = rig.set("input.group=somebody-elses").with_topics(1);
     assert_ends_quietly(&rig, 77, "broker.authorization");
+}
+
+/// Scenario: a scaler may read the topic and not look at the group, which the client itself takes for a broker that does not answer. Guarantee: no
+/// number, the right that is missing is named, and the password nowhere.
+#[test]
+fn a_scaler_without_rights_has_no_number() {
+    let Some(broker) = guarded() else { return };
+    let rig = Rig::new(&broker.bootstrap(), &format!("{ALLOWED}-scaler"));
+    let rig = rig.kafka(&section(broker, Listener::SaslPlain, "PLAIN", SASL_PASSWORD)).with_topics(1);
+    let (mut scaler, at) = scaler(&rig, &["input.group=somebody-elses", "scale.min=0"]);
+    let denied = || asked(at).filter(|(_, said)| said["cause"] == "broker");
+    let (code, said) = wait_for("it says why", Duration::from_secs(60), denied);
+    let reason = said["reason"].as_str().unwrap();
+    assert!(code == 503 && said["pods"].is_null() && reason.contains("broker.authorization"), "{said}");
+    scaler.signal(Signal::TERM);
+    assert!(scaler.wait(Duration::from_secs(20)).success());
+    assert!(!scaler.transcript().contains(SASL_PASSWORD) && !reason.contains(SASL_PASSWORD));
 }
 
 /// Scenario: the authority that signed the broker's certificate is not trusted. Guarantee: it never connects, and says so.
