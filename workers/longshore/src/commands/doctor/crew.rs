@@ -161,7 +161,8 @@ mod tests {
     /// Scenario: of three looks one never ends, and one panics. Guarantee: both are errors, in time, and the third is heard.
     #[test]
     fn a_look_that_hangs_is_a_finding() {
-        let mut crew = Crew::new(&case(), Duration::from_millis(600));
+        // Long enough for a busy machine to tell of a panic with its backtrace.
+        let mut crew = Crew::new(&case(), Duration::from_secs(4));
         crew.look(Check::Sink, "hangs", |_| {
             loop {
                 thread::park();
