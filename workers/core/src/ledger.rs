@@ -183,3 +183,72 @@ impl LedgerMismatch {
         Failure::halt(reason, self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Epoch, PairId};
+
+    use super::*;
+
+    fn trailer(sequence: u64, partitions: u32) -> Trailer {
+        Trailer {
+            version: TRAILER_VERSION,
+            pipeline: "p".into(),
+            generation: Generation::FIRST,
+            cluster: String::new(),
+            topic: "in".into(),
+            topic_id: String::new(),
+            partition: 0,
+            partitions,
+            sequence: Sequence(sequence),
+            writer: WriterId(1),
+            covers: (Offset(0), Offset(5)),
+            except: RunSet::default(),
+            also: RunSet::default(),
+            dead: BTreeMap::new(),
+            rows: 5,
+            filtered: BTreeMap::new(),
+            decides: None,
+        }
+    }
+
+    /// Scenario: partitions are added after the ledger was born. Guarantee: it keeps the number that it was born with.
+    #[test]
+    fn a_ledger_keeps_the_partitions_of_its_birth() {
+        let mut view = LedgerView::default();
+        [8, 16]
+            .into_iter()
+            .zip(0..)
+            .for_each(|(partitions, sequence)| view.fold(&trailer(sequence, partitions)));
+        assert_eq!((view.partitions_at_birth, view.next_sequence), (8, Sequence(2)));
+    }
+
+    /// Scenario: a broker gives no ids, or the ledger was written when it gave none. Guarantee: that is no other cluster and no other topic; other
+    /// names are.
+    #[test]
+    fn what_has_no_id_differs_from_nothing() {
+        let mut view = LedgerView::default();
+        view.fold(&trailer(0, 1));
+        let mut assignment = Assignment {
+            pair: PairId::new("in", 0),
+            epoch: Epoch(1),
+            committed: None,
+            start: Offset(0),
+            log_start: Offset(0),
+            log_end: Offset(5),
+            cluster: "c".into(),
+            topic_id: "t".into(),
+            partitions: 1,
+            retry: None,
+        };
+        assert_eq!(view.check(&assignment, Some(Sequence(1))), Ok(()), "written without ids");
+        (view.cluster, view.topic_id) = ("c".into(), "t".into());
+        assert_eq!(view.check(&assignment, None), Ok(()));
+        assignment.topic_id = "u".into();
+        assert_eq!(view.check(&assignment, None), Err(LedgerMismatch::Topic));
+        assignment.cluster = "d".into();
+        assert_eq!(view.check(&assignment, None), Err(LedgerMismatch::Cluster));
+        (assignment.cluster, assignment.topic_id) = (String::new(), String::new());
+        assert_eq!(view.check(&assignment, None), Ok(()), "asked of a broker without ids");
+    }
+}

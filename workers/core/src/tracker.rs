@@ -29,11 +29,6 @@ impl Ticket {
         &self.spans
     }
 
-    /// Whether it stands for nothing.
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
     /// Takes another ticket of the same epoch in; one of another epoch is void and vanishes.
     pub fn join(&mut self, other: Self) {
         if other.epoch == self.epoch {
@@ -43,16 +38,10 @@ impl Ticket {
 
     /// Takes the part out that stands for `spans`. What of them this ticket does not hold is not in the new one.
     pub fn split(&mut self, spans: &RunSet) -> Self {
-        let before = self.spans.len();
-        self.spans.subtract(spans);
         // Nearly always everything asked for is there; only then the intersection need not be made.
-        let taken = if before - self.spans.len() == spans.len() {
-            spans.clone()
-        } else {
-            let mut whole = self.spans.clone();
-            whole.union(spans);
-            whole.intersection(spans)
-        };
+        let all = spans.iter().all(|(first, end)| self.spans.end_of_run(first) >= end);
+        let taken = if all { spans.clone() } else { self.spans.intersection(spans) };
+        self.spans.subtract(&taken);
         Self { epoch: self.epoch, spans: taken }
     }
 }
@@ -183,6 +172,25 @@ mod tests {
         assert_eq!(fresh.watermark(), Offset(5));
         assert_eq!(fresh.settle(ticket), 1);
         assert_eq!(fresh.watermark(), Offset(6));
+    }
+
+    /// Scenario: more is asked of a ticket than it stands for, in part or as a whole. Guarantee: nobody gets the right to settle what is another's.
+    #[test]
+    fn a_ticket_gives_no_more_than_it_has() {
+        let mut tracker = Tracker::new(Epoch(1), Offset(0), RunSet::default());
+        let (mut ours, mut theirs) = (Ticket::empty(Epoch(1)), Ticket::empty(Epoch(1)));
+        for offset in [0, 1, 4, 5] {
+            tracker.admit(Offset(offset), &mut ours).unwrap();
+        }
+        tracker.admit(Offset(6), &mut theirs).unwrap();
+        let part = ours.split(&RunSet::collect(vec![(1, 2), (5, 9)]));
+        assert_eq!(part.spans(), &RunSet::collect(vec![(1, 2), (5, 6)]));
+        assert_eq!(ours.spans(), &RunSet::collect(vec![(0, 1), (2, 5)]));
+        assert_eq!(tracker.settle(part), 2);
+        assert_eq!(tracker.settle(ours.split(&RunSet::of(Offset(6), Offset(9)))), 0);
+        assert_eq!(tracker.settle(ours), 4);
+        assert_eq!(tracker.watermark(), Offset(6));
+        assert_eq!(tracker.settle(theirs), 1);
     }
 
     proptest! {

@@ -150,7 +150,7 @@ impl Pair {
                 own.finish(&RunSet::of(entry.first, entry.offset.next()));
                 own.relettering.remove(&entry.offset);
                 if let Some(lane) = &mut own.retry {
-                    lane.note_end(entry.offset);
+                    lane.note_end(&entry);
                 }
             }
             Lane::Retry => {

@@ -422,7 +422,7 @@ impl Pair {
         }
         for doomed in segment.dead.drain(..) {
             if let Some(lane) = &mut self.own.retry {
-                lane.note_end(doomed.entry.offset);
+                lane.note_end(&doomed.entry);
             }
             self.thaw(&doomed.entry, doomed.behind);
             self.post(Doomed { behind: Behind::Goes, ..doomed }, actions);

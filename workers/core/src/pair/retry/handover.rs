@@ -32,7 +32,7 @@ impl Pair {
         }
         let own = &mut self.own;
         let Some(lane) = &mut own.retry else { return };
-        lane.note_end(entry.offset);
+        lane.note_end(&entry);
         if entry.lane == Lane::Retry {
             // The entry's hold goes to the letter, which alone needs the payload from now on.
             lane.at_work -= 1;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::pair::segments::SinkState;
 use crate::pair::{Action, Pair, Phase};
+use crate::scheduler::Entry;
 use crate::{Offset, RunSet};
 
 use super::{Copy, RetryLane};
@@ -31,10 +32,6 @@ impl Later {
     /// Whether something is to be looked at again.
     pub(super) fn is_due(&self) -> bool {
         !self.ended.is_empty()
-    }
-
-    fn waits(&self, origin: Offset) -> bool {
-        !self.copies.is_empty() && self.of(origin).next().is_some()
     }
 
     fn of(&self, origin: Offset) -> impl Iterator<Item = &Copy> {
@@ -73,11 +70,14 @@ impl RetryLane {
         self.later.refused.subtract(origins);
     }
 
-    /// Something came of the bytes of a record that were under way.
-    pub(in crate::pair) fn note_end(&mut self, origin: Offset) {
-        if self.later.waits(origin) {
-            self.later.ended.push(origin);
-        }
+    /// Something came of the bytes of a record that were under way. They stood for the gap before it as well: a replay of what compaction took
+    /// from there waited for them too.
+    pub(in crate::pair) fn note_end(&mut self, entry: &Entry) {
+        let lowest = Offset(i64::MIN);
+        let waiting = self.later.copies.range((entry.first, lowest)..(entry.offset.next(), lowest));
+        let mut origins: Vec<Offset> = waiting.map(|((origin, _), _)| *origin).collect();
+        origins.dedup();
+        self.later.ended.append(&mut origins);
     }
 }
 

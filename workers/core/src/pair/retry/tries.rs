@@ -92,7 +92,7 @@ impl Pair {
         let Some(lane) = &mut self.own.retry else { return };
         lane.at_work -= 1;
         lane.payloads.let_go(entry.chunk, 1);
-        lane.note_end(entry.offset);
+        lane.note_end(entry);
         if let Some(copy) = lane.index.get_mut(entry.offset) {
             copy.state = CopyState::Waits;
         }
@@ -103,7 +103,7 @@ impl Pair {
     pub(in crate::pair) fn tried(&mut self, entry: &Entry, releases: bool) -> Option<u32> {
         let lane = self.own.retry.as_mut()?;
         lane.at_work -= 1;
-        lane.note_end(entry.offset);
+        lane.note_end(entry);
         if entry.lettered {
             return lane.relettering.remove(&entry.offset);
         }

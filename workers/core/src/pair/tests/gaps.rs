@@ -3,6 +3,7 @@
 use super::handover::later;
 use super::retry::{acknowledge, assign, at_work, copy_of, headers, policy, with_retry};
 use super::*;
+use crate::headers::LetterHeaders;
 
 /// Scenario: the log ends with a marker, after records that are published; then more records come.
 /// Guarantee: the commit goes to the end of the log at once, and never falls back; the ledger's claims stay in one piece.
@@ -67,4 +68,24 @@ fn what_compaction_took_is_tried_as_long_as_its_copy_waits() {
     );
     hand.publish(sink, &trailer, Published::Done(Vec::new()));
     assert_eq!(at_work(&mut hand), [3]);
+}
+
+/// Scenario: a person replays a letter whose record compaction took, while the record behind the gap is at work; that one becomes a letter.
+/// Guarantee: the replay is tried then (I6).
+#[test]
+fn a_replay_of_what_compaction_took_waits_no_longer_than_its_neighbour() {
+    let mut hand = Hand::new(with_retry(policy()));
+    assign(&mut hand, 0);
+    let (epoch, offset, result) = (Epoch(1), Offset(0), CommitResult::Done);
+    hand.tell(Event::Committed { epoch, lane: Lane::Input, offset, result });
+    hand.receive(&[(3, "b")]);
+    assert_eq!(at_work(&mut hand), [3]);
+    copy_of(&mut hand, 0, "a", &LetterHeaders { replays: 1, ..headers(1, 0) });
+    assert!(at_work(&mut hand).is_empty(), "nobody knows yet that it is none of the bytes at work");
+    let failure = Failure::reject(Reason::StepFailed, "poison");
+    hand.tell(Event::UnitDone {
+        epoch,
+        result: unit_result(UnitId(0), vec![Verdict::Failed(Box::new(failure))], Vec::new()),
+    });
+    assert_eq!(at_work(&mut hand), [1]);
 }
