@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Targets share one build folder and one terminal.
 .NOTPARALLEL:
-.PHONY: help demo build test check bench faults sim mutants sbom setup clean
+.PHONY: help demo build test check bench faults sim mutants clouds sbom setup clean
 
 help: ## this list
 	@echo 'Longshore: a crew of Kafka workers. Usage: make TARGET'
@@ -39,6 +39,9 @@ sim: ## simulated fleets with a table at the end (SEEDS=1000000 for a night; SEE
 
 mutants: ## the machine with one line changed at a time: what no test notices (FILES="tracker.rs runs.rs", all of core by default: days)
 	@scripts/mutants.sh $(FILES)
+
+clouds: ## Google's and Azure's stores: their features alone, and the sink's behaviour over Azure's emulator
+	@scripts/clouds.sh
 
 sbom: ## what is in the command, as CycloneDX (target/sbom)
 	@scripts/supply.sh sbom

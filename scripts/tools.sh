@@ -4,6 +4,7 @@
 #     scripts/tools.sh TOOL...
 #
 #     versitygw   an S3 server over a folder, with signatures and atomic conditional writes; built with Go
+#     azurite     Azure's emulator of its store, for scripts/clouds.sh; a program for Node.js from npm
 #     collector   the OpenTelemetry Collector, with an OTLP receiver and a file exporter alone; built with Go
 #     prometheus, promtool        the server, and its tool that reads rules and replays series; from the system's package, which is not
 #                 installed
@@ -25,6 +26,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 versitygw=1.8.0
+azurite=3.35.0
 collector=0.155.0
 kubeconform=0.8.0
 kustomize=5.8.1
@@ -241,12 +243,26 @@ prepare_playwright() {
     echo "$folder/node_modules/playwright-core"
 }
 
+# The last version that runs with Node.js below 21. Its packages run nothing as they are installed.
+prepare_azurite() {
+    local folder=$cache/azurite-$azurite aside
+    if [[ ! -d $folder ]]; then
+        command -v npm >/dev/null || unavailable "no npm, with which Azure's emulator is fetched: install Node.js 18 or newer," \
+            "https://nodejs.org"
+        say "fetching Azurite $azurite, once (190 MB)"
+        aside=$(mktemp --directory "$cache/azurite.XXXXXX")
+        quietly "$aside/npm.log" npm install --prefix "$aside" --ignore-scripts --no-audit --no-fund "azurite@$azurite"
+        mv --no-target-directory "$aside" "$folder"
+    fi
+    echo "$folder/node_modules/azurite/dist/src/blob/main.js"
+}
+
 mkdir -p "$cache"
 exec 9>"$cache/tools.lock"
 flock 9
 for tool in "$@"; do
     case $tool in
-    versitygw | kubeconform | kustomize | schemas | hadolint | collector | promtool | prometheus | compose | python | chromium | playwright | deny | fuzz | machete | cyclonedx | mutants) "prepare_$tool" ;;
+    versitygw | azurite | kubeconform | kustomize | schemas | hadolint | collector | promtool | prometheus | compose | python | chromium | playwright | deny | fuzz | machete | cyclonedx | mutants) "prepare_$tool" ;;
     *)
         say "no tool named $tool"
         exit 64

@@ -2,6 +2,8 @@
 //! [`fixture::Fixture`] and a line at the end of this file. What can be asked of a sink without a ledger stands in [`topic`].
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests; clippy spares only test functions")]
 
+#[path = "behaviour/clouds.rs"]
+mod clouds;
 #[path = "behaviour/crash.rs"]
 mod crash;
 #[path = "behaviour/files.rs"]
@@ -35,9 +37,9 @@ static ALLOCATOR: longshore_kafka::Allocator = longshore_kafka::ALLOCATOR;
 
 /// All scenarios over one fixture, as tests of a module of their own. What each one is and guarantees stands at its function.
 macro_rules! behaves {
-    ($name:ident, $fixture:ty) => {
+    ($name:ident, $fixture:ty $(, #[$aside:meta])?) => {
         mod $name {
-            behaves!(@each $fixture;
+            behaves!(@each $fixture; [$($aside)?]
                 later::a_re_read_is_known,
                 later::identities_come_in_any_order,
                 later::a_retry_and_a_replay_come_later,
@@ -62,14 +64,16 @@ macro_rules! behaves {
             }
         }
     };
-    (@each $fixture:ty; $($part:ident::$scenario:ident,)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $scenario() {
-                let Some(fixture) = crate::fixture::fresh::<$fixture>() else { return };
-                crate::$part::$scenario(fixture).await;
-            }
-        )*
+    (@each $fixture:ty; $aside:tt $($part:ident::$scenario:ident,)*) => {
+        $( behaves!(@one $fixture; $aside $part::$scenario); )*
+    };
+    (@one $fixture:ty; [$($aside:meta)?] $part:ident::$scenario:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $(#[$aside])?
+        async fn $scenario() {
+            let Some(fixture) = crate::fixture::fresh::<$fixture>() else { return };
+            crate::$part::$scenario(fixture).await;
+        }
     };
 }
 
@@ -80,3 +84,6 @@ behaves!(folder_parquet, crate::objects::Folder<true>);
 behaves!(folder_jsonl_zst, crate::objects::Folder<false>);
 behaves!(bucket_parquet, crate::objects::Bucket<true>);
 behaves!(bucket_jsonl_zst, crate::objects::Bucket<false>);
+
+// By `scripts/clouds.sh`, since the emulator is large to fetch.
+behaves!(azure_jsonl_zst, crate::clouds::Container, #[ignore = "scripts/clouds.sh"]);

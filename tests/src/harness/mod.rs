@@ -1,6 +1,7 @@
 //! Starting real parts, waiting for conditions, watching child processes, and judging what workers did.
 
 pub mod account;
+pub mod azurite;
 pub mod broker;
 pub mod collector;
 pub mod faulty;

@@ -133,7 +133,11 @@ mod with {
 
     /// Where the sink writes to.
     pub(crate) fn place(options: &ObjectsSinkOptions) -> Result<Place, String> {
-        let cloud = |kind, name, prefix| Ok(Place::Cloud(Cloud { kind, name, prefix }));
+        // What is no text is no setting of a client.
+        let told = std::env::vars_os()
+            .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+        let environment = told.collect();
+        let cloud = |kind, name, prefix| Ok(Place::Cloud(Cloud { kind, name, prefix, environment }));
         let (name, prefix) = match options.place().map_err(|message| format!("url: {message}"))? {
             ObjectsPlace::Folder(folder) => return Ok(Place::Folder(folder)),
             ObjectsPlace::Bucket { store, bucket, prefix } => match store {

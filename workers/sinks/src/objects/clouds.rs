@@ -19,17 +19,14 @@ pub(super) type Opened = (Arc<dyn ObjectStore>, Arc<dyn Parts>);
 ///
 /// # Errors
 /// What is wrong with the environment, or that this build has not got such stores.
-pub(super) fn open(cloud: &Cloud, environment: &[(String, String)]) -> Result<Opened, String> {
+pub(super) fn open(cloud: &Cloud) -> Result<Opened, String> {
     match cloud.kind {
         #[cfg(feature = "gcp")]
-        CloudKind::Google => with::google(&cloud.name, environment),
+        CloudKind::Google => with::google(&cloud.name, &cloud.environment),
         #[cfg(feature = "azure")]
-        CloudKind::Azure => with::azure(&cloud.name, environment),
+        CloudKind::Azure => with::azure(&cloud.name, &cloud.environment),
         #[cfg(not(all(feature = "gcp", feature = "azure")))]
-        kind => {
-            let _ = environment;
-            Err(without(kind))
-        }
+        kind => Err(without(kind)),
     }
 }
 

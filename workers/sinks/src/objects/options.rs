@@ -57,9 +57,8 @@ pub enum Place {
     Cloud(Cloud),
 }
 
-/// A bucket of Google Cloud Storage or a container of Azure Blob Storage. The variables `GOOGLE_*` or `AZURE_*`, or the machine's role, say
-/// who we are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A bucket of Google Cloud Storage or a container of Azure Blob Storage.
+#[derive(Clone)]
 pub struct Cloud {
     /// Whose.
     pub kind: CloudKind,
@@ -67,6 +66,8 @@ pub struct Cloud {
     pub name: String,
     /// What all names begin with; may be empty.
     pub prefix: String,
+    /// The process's variables by name and value. Those that begin with `GOOGLE_` or `AZURE_` say who we are; without them the machine's role does.
+    pub environment: Vec<(String, String)>,
 }
 
 /// The clouds that have a protocol of their own.

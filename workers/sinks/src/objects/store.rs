@@ -1,6 +1,5 @@
 //! The store: the few requests that the ledger needs, with a class for each of their errors.
 
-use std::ffi::OsString;
 use std::path::{Component, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,11 +71,7 @@ impl Store {
                 Ok(Self { parts: Some(parts), ..Self::over(store, root) })
             }
             Place::Cloud(cloud) => {
-                let told = |(name, value): (OsString, OsString)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                };
-                let environment: Vec<_> = std::env::vars_os().filter_map(told).collect();
-                let (store, parts) = clouds::open(cloud, &environment)?;
+                let (store, parts) = clouds::open(cloud)?;
                 let root = Path::parse(&cloud.prefix).map_err(|error| error.to_string())?;
                 Ok(Self { parts: Some(parts), ..Self::over(store, root) })
             }

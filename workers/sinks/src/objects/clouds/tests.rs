@@ -71,9 +71,9 @@ fn store(kind: CloudKind, endpoint: &str) -> Store {
         ("AZURE_CONTAINER_NAME", "another"),
         ("AWS_ENDPOINT_URL", "http://nowhere"),
     ];
-    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let (inner, parts) =
-        open(&Cloud { kind, name: "raw".into(), prefix: "lake".into() }, &environment).unwrap();
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let cloud = Cloud { kind, name: "raw".into(), prefix: "lake".into(), environment };
+    let (inner, parts) = open(&cloud).unwrap();
     let mut store = Store::over(inner, Path::from("lake"));
     store.parts = Some(parts);
     store
