@@ -35,6 +35,7 @@ struct Tools {
     compressor: Option<zstd::bulk::Compressor<'static>>,
     input: Vec<u8>,
     output: Vec<u8>,
+    rows: Vec<u8>,
 }
 
 impl std::fmt::Debug for Tools {
@@ -106,6 +107,24 @@ impl Scratch {
     /// What is to be written.
     pub(crate) fn input(&mut self) -> &mut Vec<u8> {
         &mut self.tools.input
+    }
+
+    /// Room for so many bytes of rows, whatever is in it.
+    pub(crate) fn rows(&mut self, bytes: usize) -> Vec<u8> {
+        let mut rows = std::mem::take(&mut self.tools.rows);
+        if rows.len() < bytes {
+            rows.reserve_exact(bytes - rows.len());
+            rows.resize(bytes, 0);
+        }
+        rows
+    }
+
+    /// Keeps such room for the next who asks, unless a row of unusual size has made it larger than `most`: pages that are had anew for each row
+    /// group cost as much as reading it.
+    pub(crate) fn keep(&mut self, rows: Vec<u8>, most: usize) {
+        if rows.capacity() <= most {
+            self.tools.rows = rows;
+        }
     }
 
     /// The input as one zstd frame with a checksum.

@@ -155,16 +155,21 @@ impl Segment {
 
     /// Takes the rows of a block into memory.
     pub(super) fn take(&mut self, block: &Block) -> Result<(), Failure> {
+        // Where all rows are one folder's their memory is taken at once, and no more of it.
+        let alone = self.folders.len() <= 1;
         let rows = block.rows.iter().filter_map(|row| row.value.as_ref());
         for range in rows {
             let row = block.bytes.get(range.start as usize..range.end as usize).and_then(split);
             let Some((name, body)) = row else {
                 return Err(Failure::halt(Reason::Internal, "append: a row without its folder"));
             };
-            if !self.folders.contains_key(name) {
-                self.folders.insert(name.into(), Folder::default());
+            let folder = match self.folders.get_mut(name) {
+                Some(folder) => folder,
+                None => self.folders.entry(name.into()).or_default(),
+            };
+            if alone && folder.tail.capacity() == 0 {
+                folder.tail.reserve_exact(block.bytes.len() + LENGTH_BYTES * block.rows.len());
             }
-            let Some(folder) = self.folders.get_mut(name) else { continue };
             folder.tail.extend_from_slice(&(body.len() as u32).to_le_bytes());
             folder.tail.extend_from_slice(body);
             folder.waiting += (LENGTH_BYTES + body.len()) as u64;
@@ -260,9 +265,16 @@ impl Segment {
             Some(spool) => spool,
             None => self.spool.insert(Spool { file: self.form.file()?, end: 0 }),
         };
-        let mut bytes = Vec::with_capacity(self.held);
-        self.folders.values().for_each(|folder| bytes.extend_from_slice(&folder.tail));
-        let written = spool.file.write_all_at(&bytes, spool.end);
+        let mut tails = self.folders.values().map(|folder| &folder.tail).filter(|tail| !tail.is_empty());
+        let written = match (tails.next(), tails.next()) {
+            (None, _) => Ok(()),
+            (Some(one), None) => spool.file.write_all_at(one, spool.end),
+            (Some(_), Some(_)) => {
+                let mut bytes = Vec::with_capacity(self.held);
+                self.folders.values().for_each(|folder| bytes.extend_from_slice(&folder.tail));
+                spool.file.write_all_at(&bytes, spool.end)
+            }
+        };
         written.map_err(|error| classify("write to", &self.form.staging, &error))?;
         for folder in self.folders.values_mut().filter(|folder| !folder.tail.is_empty()) {
             let length = std::mem::take(&mut folder.tail).len();
@@ -296,7 +308,8 @@ impl Folder {
             let (chunks, length) = step(&self.chunks, form.group);
             let is_last = chunks == self.chunks.len() && (length as u64) < form.group;
             let tail = if is_last { self.tail.len() } else { 0 };
-            let mut rows = vec![0; length + tail];
+            let mut room = scratch.rows(length + tail);
+            let rows = &mut room[..length + tail];
             let mut place = 0;
             for &(from, length) in &self.chunks[..chunks] {
                 let Some(spool) = spool else { break };
@@ -305,13 +318,13 @@ impl Folder {
                 place += length;
             }
             rows[place..].copy_from_slice(&self.tail[..tail]);
-            object.group(&rows, scratch)?;
+            object.group(rows, scratch)?;
             self.waiting -= rows.len() as u64;
             self.chunks.drain(..chunks);
             if is_last {
                 (self.chunks, self.tail) = (Vec::new(), Vec::new());
             }
-            drop(rows);
+            scratch.keep(room, 2 * form.group as usize);
             object.write().map_err(fail)?;
         }
         Ok(())
