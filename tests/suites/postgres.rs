@@ -25,5 +25,7 @@ mod straight;
 mod table;
 #[path = "postgres/upsert.rs"]
 mod upsert;
+#[path = "postgres/versions.rs"]
+mod versions;
 #[path = "postgres/worker.rs"]
 mod worker;

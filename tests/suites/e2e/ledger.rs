@@ -9,6 +9,9 @@ use longshore_tests::harness::{Account, Rig, shared_broker};
 /// Long enough for a worker that has only to be told of its partitions and give up after `limits.halt`.
 const END: Duration = Duration::from_secs(60);
 
+/// Metadata for a commit of offset 0 as a later version may write it: whole, and with a mark that is not known here.
+const NEWER_MARK: &str = "L1:AIAAAAANTqQi";
+
 fn fill(rig: &Rig, from: u64, to: u64) {
     rig.witness.publish(&rig.topic, &(from..to).map(log_line).collect::<Vec<_>>());
 }
@@ -93,6 +96,42 @@ fn foreign_commit_metadata_halts_and_plain_offsets_do_not() {
     drain(&rig);
     let account = Account::take(&rig);
     assert_eq!(account.missing(), (0..100).map(|offset| (0, offset)).collect::<Vec<_>>());
+}
+
+/// Scenario: a newer worker committed for the input, or for the retry partition alone: a later version of the metadata, or a mark in the known one that
+/// is not known here. Guarantee (I1, I4): the worker ends with `format.newer`, exit 78 and one sentence that says what it met, which version it reads
+/// and what to do; it publishes nothing and no commit takes the place of the newer one. With the newer commit taken back the
+/// worker goes on, and each record is there once.
+#[test]
+fn commits_of_a_newer_version_halt_and_stay() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "e2e-newer").with_topics(1);
+    fill(&rig, 0, 300);
+    let retry = rig.retry_topic();
+    for (topic, metadata, words) in [
+        (&rig.topic, "L2:AAAA", "commit metadata of version 2, of which longshore"),
+        (&rig.topic, NEWER_MARK, "commit metadata of version 1 with additions that longshore"),
+        (&retry, "L2:AAAA", "commit metadata of version 2, of which longshore"),
+        (&retry, NEWER_MARK, "commit metadata of version 1 with additions that longshore"),
+    ] {
+        rig.witness.commit(&rig.group(), topic, 0, 0, metadata);
+        let mut worker = rig.worker_with(&["limits.halt=2s"], &[]);
+        let code = worker.exit_code(END);
+        let said = worker.process.transcript();
+        assert_eq!(code, 78, "{said}");
+        for words in ["format.newer", words, "run that version or a later one here", "docs/versions.md"] {
+            assert!(said.contains(words), "{said} lacks {words}");
+        }
+        let left = &rig.witness.committed(&rig.group(), topic)[&0];
+        assert_eq!((left.offset, left.metadata.as_str()), (0, metadata));
+        let other = if topic == &rig.topic { &retry } else { &rig.topic };
+        let others = rig.witness.committed(&rig.group(), other);
+        assert!(others.values().all(|commit| commit.offset == 0), "{others:?}");
+        assert!(!rig.files().exists() || files(&rig) == 0, "something was published");
+        rig.witness.commit(&rig.group(), topic, 0, 0, "");
+    }
+    drain(&rig);
+    Account::take(&rig).assert_right(300, log_fate);
 }
 
 /// Scenario: the committed offset lies beyond the end of the log.

@@ -95,6 +95,7 @@ reasons! {
     LedgerBroken = "ledger.broken", "The sink's ledger cannot be read.";
     OffsetOutOfRange = "offset.out-of-range", "The committed offset no longer exists on the broker.";
     MetadataBroken = "offset.metadata", "The commit metadata does not fit its offset.";
+    FormatNewer = "format.newer", "A commit, a ledger, the journal or a copy was written by a newer version of Longshore.";
     BrokerUnavailable = "broker.unavailable", "No broker answers.";
     BrokerAuthentication = "broker.authentication", "The broker refused the credentials.";
     BrokerAuthorization = "broker.authorization", "The broker refused the rights.";

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::format::{FormatError, HEADERS, Newer};
 use crate::letter::Place;
 use crate::{Failure, Origin};
 
@@ -51,6 +52,9 @@ pub const REPLAY_ID: &str = "longshore.replay-id";
 
 /// On every record that a replay sent: where the letter stands, `topic/partition/offset`.
 pub const REPLAY_LETTER: &str = "longshore.replay-letter";
+
+/// The version of this contract that a reader has to know; absent = 1, which is the only one so far.
+pub const CONTRACT: &str = "longshore.contract";
 
 /// The most bytes of a step's or sink's name, or of the pipeline's name and version, that are kept.
 pub const NAME_BYTES: usize = 128;
@@ -306,10 +310,16 @@ impl<'a> CopyHeaders<'a> {
     }
 }
 
-/// A header of ours whose value cannot be read.
+/// Why headers of ours cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the value of header {0} cannot be read")]
-pub struct HeaderError(pub &'static str);
+pub enum HeaderError {
+    /// The value of this one.
+    #[error("the value of header {0} cannot be read")]
+    Value(&'static str),
+    /// They follow a contract of a later version.
+    #[error(transparent)]
+    Newer(#[from] Newer),
+}
 
 #[derive(Default)]
 struct Found<'a> {
@@ -344,7 +354,7 @@ impl<'a> Found<'a> {
         match name {
             ORIGIN => {
                 let text = value.and_then(|value| std::str::from_utf8(value).ok());
-                self.origin = Some(text.and_then(Place::parse).ok_or(HeaderError(ORIGIN))?);
+                self.origin = Some(text.and_then(Place::parse).ok_or(HeaderError::Value(ORIGIN))?);
             }
             ORIGIN_TIMESTAMP => self.origin_timestamp_ms = Some(parsed(ORIGIN_TIMESTAMP, value)?),
             ATTEMPT => self.attempt = Some(parsed(ATTEMPT, value)?),
@@ -357,6 +367,7 @@ impl<'a> Found<'a> {
             AT => self.at = value,
             DETAIL => self.detail = value,
             PIPELINE => self.pipeline = value,
+            CONTRACT => refuse_newer(value)?,
             // A later version's header says nothing to this one.
             _ => {}
         }
@@ -364,9 +375,18 @@ impl<'a> Found<'a> {
     }
 }
 
+/// Whether headers that say so follow the contract as it is known here. A later version that only adds names does not say so.
+pub(crate) fn refuse_newer(contract: Option<&[u8]>) -> Result<(), HeaderError> {
+    match HEADERS.check(parsed(CONTRACT, contract)?) {
+        Ok(()) => Ok(()),
+        Err(FormatError::Newer(newer)) => Err(newer.into()),
+        Err(FormatError::Unreadable(_)) => Err(HeaderError::Value(CONTRACT)),
+    }
+}
+
 fn parsed<T: std::str::FromStr>(name: &'static str, value: Option<&[u8]>) -> Result<T, HeaderError> {
-    let text = value.and_then(|value| std::str::from_utf8(value).ok()).ok_or(HeaderError(name))?;
-    text.parse().map_err(|_| HeaderError(name))
+    let text = value.and_then(|value| std::str::from_utf8(value).ok()).ok_or(HeaderError::Value(name))?;
+    text.parse().map_err(|_| HeaderError::Value(name))
 }
 
 pub(crate) fn words(value: Option<&[u8]>, most: usize) -> String {
@@ -437,7 +457,7 @@ mod tests {
         assert_eq!((copy.attempt, copy.replays, copy.not_before_ms), (4, 2, Some(3000)));
         assert_eq!(copy.first_failed_ms, 2000);
         let nonsense = [(ORIGIN.as_bytes(), Some(b"t/1".as_slice()))];
-        assert_eq!(CopyHeaders::decode(nonsense), Err(HeaderError(ORIGIN)));
+        assert_eq!(CopyHeaders::decode(nonsense), Err(HeaderError::Value(ORIGIN)));
     }
 
     #[test]
@@ -497,8 +517,8 @@ mod tests {
     #[test]
     fn strangers_are_no_letters_and_nonsense_is_named() {
         assert_eq!(decode(&[("kafka_dlt-exception", "x".into())]), Ok(None));
-        assert_eq!(decode(&[(ORIGIN, "t/1".into())]), Err(HeaderError(ORIGIN)));
-        assert_eq!(decode(&[(ATTEMPT, "-1".into())]), Err(HeaderError(ATTEMPT)));
+        assert_eq!(decode(&[(ORIGIN, "t/1".into())]), Err(HeaderError::Value(ORIGIN)));
+        assert_eq!(decode(&[(ATTEMPT, "-1".into())]), Err(HeaderError::Value(ATTEMPT)));
         assert_eq!(LetterHeaders::decode([(b"longshore.\xff".as_slice(), None)]), Ok(None));
     }
 

@@ -12,12 +12,15 @@
 //! runs never write the same key; a key is written again as the run goes on, and compaction keeps the last. The largest
 //! block, every second offset of [`BLOCK_OFFSETS`], is below 512 KiB.
 //!
-//! Other keys, and versions that this code does not know, are counted and left alone.
+//! Other keys are counted and left alone. A version that this code does not know is noted: whoever reads the journal then has to refuse it, since what
+//! was done with which letters is not known.
 
 mod marks;
 mod run;
 
 use std::collections::BTreeMap;
+
+use crate::format::{FormatError, JOURNAL, Newer};
 
 pub use marks::{BLOCK_OFFSETS, Block, Marks};
 pub use run::{Counts, Filter, Run, RunKind, RunState, Target};
@@ -105,8 +108,10 @@ pub struct Journal {
     run_bytes: BTreeMap<String, usize>,
     selected: BTreeMap<String, Marks>,
     handled: BTreeMap<String, Marks>,
-    /// Records that this code could not read: another version's, or not the journal's.
+    /// Records that this code could not read, or that are not the journal's.
     pub unreadable: u64,
+    /// There is a record of a newer version: what it says of letters is not known here, so nothing may be done with any.
+    pub newer: Option<Newer>,
 }
 
 impl Journal {
@@ -121,27 +126,29 @@ impl Journal {
             Key::Selected(key) => apply_block(&mut self.selected, &key, value),
             Key::Handled(key) => apply_block(&mut self.handled, &key, value),
         };
-        if read.is_none() {
-            self.unreadable += 1;
+        match read {
+            Ok(()) => {}
+            Err(FormatError::Newer(newer)) => self.newer = Some(newer),
+            Err(FormatError::Unreadable(_)) => self.unreadable += 1,
         }
     }
 
-    fn apply_run(&mut self, id: String, value: Option<&[u8]>) -> Option<()> {
+    fn apply_run(&mut self, id: String, value: Option<&[u8]>) -> Result<(), FormatError> {
         match value {
             None => {
                 self.runs.remove(&id);
                 self.run_bytes.remove(&id);
             }
             Some(value) => {
-                let run: Run = serde_json::from_slice(value).ok()?;
-                if run.version != VERSION || run.id != id {
-                    return None;
+                let run: Run = JOURNAL.read(value)?;
+                if run.id != id {
+                    return Err(FormatError::Unreadable(format!("the run {} under the key of {id}", run.id)));
                 }
                 self.run_bytes.insert(id.clone(), value.len());
                 self.runs.insert(id, run);
             }
         }
-        Some(())
+        Ok(())
     }
 
     /// How many bytes it takes in memory, about.
@@ -191,16 +198,23 @@ impl Journal {
     }
 }
 
-fn apply_block(all: &mut BTreeMap<String, Marks>, key: &BlockKey, value: Option<&[u8]>) -> Option<()> {
+fn apply_block(
+    all: &mut BTreeMap<String, Marks>,
+    key: &BlockKey,
+    value: Option<&[u8]>,
+) -> Result<(), FormatError> {
     let block = match value {
         None => Block::default(),
         Some(value) => {
-            let block: Block = serde_json::from_slice(value).ok()?;
-            (block.version == VERSION && block.is_sound()).then_some(block)?
+            let block: Block = JOURNAL.read(value)?;
+            if !block.is_sound() {
+                return Err(FormatError::Unreadable("marks beyond their block".to_owned()));
+            }
+            block
         }
     };
     all.entry(key.run.clone()).or_default().replace(&key.topic, key.partition, key.base, &block);
-    Some(())
+    Ok(())
 }
 
 #[cfg(test)]
@@ -270,7 +284,7 @@ mod tests {
         assert!(Key::is_selected(b"selected/r1/t/0/0") && !Key::is_selected(key.to_string().as_bytes()));
     }
 
-    /// Bad input: nonsense, another version, another's key. Guarantee: counted, and nothing of it counts.
+    /// Bad input: nonsense, a version that never was, another's key. Guarantee: counted, and nothing of it counts.
     #[test]
     fn what_cannot_be_read_is_counted() {
         let mut journal = Journal::default();
@@ -278,9 +292,9 @@ mod tests {
         journal.apply(None, None);
         journal.apply(Some(b"quarantine/x"), Some(b"{}"));
         journal.apply(Some(key), Some(b"{"));
-        journal.apply(Some(key), Some(br#"{"version":2,"runs":[[0,5]]}"#));
+        journal.apply(Some(key), Some(br#"{"version":0,"runs":[[0,5]]}"#));
         journal.apply(Some(key), Some(br#"{"version":1,"runs":[[0,50000]]}"#));
         journal.apply(Some(b"run/r"), Some(br#"{"version":1}"#));
-        assert_eq!((journal.unreadable, journal.all_handled().len()), (6, 0));
+        assert_eq!((journal.unreadable, journal.newer, journal.all_handled().len()), (6, None, 0));
     }
 }

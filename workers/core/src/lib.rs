@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod client;
 pub mod failure;
+pub mod format;
 pub mod headers;
 pub mod human;
 pub mod ids;

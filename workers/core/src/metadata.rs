@@ -10,6 +10,7 @@
 
 use std::cmp::Reverse;
 
+use crate::format::{COMMIT_METADATA, FormatError, Newer};
 use crate::{Generation, Lane, Offset, RunSet, Sequence};
 
 mod runs;
@@ -100,8 +101,8 @@ pub enum MetadataError {
     #[error("the commit metadata was not written by longshore")]
     Foreign,
     /// It was written by a later version.
-    #[error("the commit metadata has a version this build does not know")]
-    Version,
+    #[error(transparent)]
+    Newer(#[from] Newer),
     /// It is cut or altered.
     #[error("the commit metadata is damaged")]
     Damaged,
@@ -183,9 +184,12 @@ impl Metadata {
             return Ok(Self::default());
         }
         let Some(body) = text.strip_prefix(PREFIX) else {
-            let later = text.strip_prefix('L').and_then(|rest| rest.split_once(':'));
-            let later = later.is_some_and(|(digits, _)| digits.parse::<u32>().is_ok());
-            return Err(if later { MetadataError::Version } else { MetadataError::Foreign });
+            let version = text.strip_prefix('L').and_then(|rest| rest.split_once(':'));
+            let version = version.and_then(|(digits, _)| digits.parse::<u32>().ok());
+            return Err(match version.map(|version| COMMIT_METADATA.check(version)) {
+                Some(Err(FormatError::Newer(newer))) => MetadataError::Newer(newer),
+                _ => MetadataError::Foreign,
+            });
         };
         if text.len() > METADATA_BYTES {
             return Err(MetadataError::Damaged);
@@ -199,7 +203,7 @@ impl Metadata {
         let mut reader = Reader::new(bytes);
         let metadata = Self::decode_body(&mut reader, base)?;
         if !reader.is_at_end() {
-            return Err(MetadataError::Damaged);
+            return Err(more());
         }
         match metadata.settled.end() {
             Some(end) if end > log_end => Err(MetadataError::BeyondEnd(Offset(end.0 - 1))),
@@ -233,7 +237,7 @@ impl Metadata {
         let mut settled = match form {
             FORM_PAIRS => decode_pairs(body, base)?,
             FORM_BITS => decode_bits(body, base)?,
-            _ => return Err(MetadataError::Damaged),
+            _ => return Err(more()),
         };
         settled.union(&strays);
         Ok(Self { sinks, settled, strays, ..metadata })
@@ -278,7 +282,7 @@ impl Metadata {
 fn decode_marks(reader: &mut Reader<'_>) -> Result<(Metadata, u8), MetadataError> {
     let marks = reader.take(1)?[0];
     if marks & !MARKS != 0 {
-        return Err(MetadataError::Damaged);
+        return Err(more());
     }
     let (clean, held) = (marks & MARK_CLEAN != 0, marks & MARK_HELD != 0);
     let mut metadata = Metadata { clean, held, ..Metadata::default() };
@@ -291,7 +295,7 @@ fn decode_marks(reader: &mut Reader<'_>) -> Result<(Metadata, u8), MetadataError
             let lane = match reader.take(1)?[0] {
                 0 => Lane::Input,
                 1 => Lane::Retry,
-                _ => return Err(MetadataError::Damaged),
+                _ => return Err(more()),
             };
             let offset = i64::try_from(reader.varint()?).map_err(|_| MetadataError::Damaged)?;
             let offset = Offset(offset);
@@ -312,6 +316,11 @@ fn decode_marks(reader: &mut Reader<'_>) -> Result<(Metadata, u8), MetadataError
         metadata.waiting = reader.varint()?;
     }
     Ok((metadata, marks))
+}
+
+/// The text is whole and ours, and says something that there are no words for here: a later version added it.
+fn more() -> MetadataError {
+    MetadataError::Newer(COMMIT_METADATA.newer(COMMIT_METADATA.version))
 }
 
 fn short(number: u64) -> Result<u32, MetadataError> {
@@ -349,12 +358,28 @@ mod tests {
 
     #[test]
     fn a_version_of_tomorrow_and_foreign_text_are_told_apart() {
-        let read = |text| Metadata::decode(text, Offset(0), Offset(10));
-        assert_eq!(read("L2:AAAA"), Err(MetadataError::Version));
+        let read = |text: &str| Metadata::decode(text, Offset(0), Offset(10));
+        assert_eq!(read("L2:AAAA"), Err(MetadataError::Newer(COMMIT_METADATA.newer(2))));
+        assert_eq!(read("L0:AAAA"), Err(MetadataError::Foreign));
         assert_eq!(read("hello"), Err(MetadataError::Foreign));
         assert_eq!(read("L1:%%%"), Err(MetadataError::Damaged));
         assert_eq!(read("L1:"), Err(MetadataError::Damaged));
         assert_eq!(read(""), Ok(Metadata::default()));
+        // Sound texts of the same version, with a mark, a form of runs, a lane, and a part behind all others that are not known.
+        let mark = Metadata::decode("L1:AIAAAAANTqQi", Offset(0), Offset(10));
+        assert_eq!(
+            mark,
+            Err(MetadataError::Newer(COMMIT_METADATA.newer(1))),
+            "as the test of whole workers writes it"
+        );
+        let bodies: [&[u8]; 4] =
+            [&[0, 128, 0, 0, 0], &[0, 0, 0, 9, 0], &[0, 2, 1, 7, 3, 1], &[0, 0, 0, 0, 0, 1]];
+        for body in bodies {
+            let text = [body, &check_of(body)].concat();
+            let said = read(&format!("L1:{}", wire::to_base64(&text))).unwrap_err();
+            assert_eq!(said, MetadataError::Newer(COMMIT_METADATA.newer(1)), "{body:?}");
+            assert!(said.to_string().contains("version 1 with additions"), "{said}");
+        }
     }
 
     /// Scenario: far more settled runs than there is room for, and a few strays at the very end; then far more strays as well, and some of them were

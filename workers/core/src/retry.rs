@@ -3,24 +3,42 @@
 use std::time::Duration;
 
 use crate::Offset;
-use crate::metadata::Metadata;
+use crate::format::Newer;
+use crate::metadata::{Metadata, MetadataError};
 use crate::pair::Position;
 
 /// Where the retry lane of a partition `[first, end)` begins, and what its commit says of copies beyond. What is wrong with the
 /// commit costs a second reading: the ledger and the ranks drop what is known. So a topic that was made again only moves the beginning.
 /// Retention that has passed the commit takes nothing of what it says of copies that are still there: one that is nobody's stays so.
-pub fn lane_start(committed: Option<&Position>, first: Offset, end: Offset) -> (Offset, Metadata) {
+///
+/// # Errors
+/// [`Newer`]: in words that are not known here the commit may tell of copies that must not be believed, so nobody reads the lane by it.
+pub fn lane_start(
+    committed: Option<&Position>,
+    first: Offset,
+    end: Offset,
+) -> Result<(Offset, Metadata), Newer> {
     let Some(committed) = committed.filter(|position| position.offset <= end) else {
-        return (first, Metadata::default());
+        return Ok((first, Metadata::default()));
     };
-    let mut metadata = Metadata::decode(&committed.metadata, committed.offset, end).unwrap_or_default();
+    let mut metadata = match Metadata::decode(&committed.metadata, committed.offset, end) {
+        Ok(metadata) => metadata,
+        Err(MetadataError::Newer(newer)) => return Err(newer),
+        Err(
+            MetadataError::Foreign
+            | MetadataError::Damaged
+            | MetadataError::Base(_)
+            | MetadataError::Runs
+            | MetadataError::BeyondEnd(_),
+        ) => Metadata::default(),
+    };
     if committed.offset >= first {
-        return (committed.offset, metadata);
+        return Ok((committed.offset, metadata));
     }
     let start = metadata.settled.end_of_run(first);
     metadata.settled.forget_below(start);
     metadata.strays.forget_below(start);
-    (start, metadata)
+    Ok((start, metadata))
 }
 
 /// Exponential backoff with full jitter: `random(0, min(cap, base * 2^(attempt - 1)))`, never below the floor.
@@ -69,7 +87,7 @@ mod tests {
         let metadata = Metadata { settled: settled.clone(), ..Metadata::default() }.encode(Offset(5)).text;
         let at = |offset: i64| Position { offset: Offset(offset), metadata: metadata.clone() };
         let start = |position: Option<&Position>, first, end| {
-            let (start, metadata) = lane_start(position, Offset(first), Offset(end));
+            let (start, metadata) = lane_start(position, Offset(first), Offset(end)).unwrap();
             (start, metadata.settled)
         };
         let none = RunSet::default();
@@ -85,5 +103,8 @@ mod tests {
         assert_eq!(start(Some(&at(5)), 0, 4), (Offset(0), none.clone()), "the topic was made again");
         assert_eq!(start(Some(&at(7)), 0, 10), (Offset(7), none.clone()), "written for another offset");
         assert_eq!(start(Some(&at(5)), 0, 7), (Offset(5), none), "runs beyond the end of the log");
+        let newer = Position { offset: Offset(5), metadata: "L2:AAAA".to_owned() };
+        let refused = lane_start(Some(&newer), Offset(0), Offset(10)).unwrap_err();
+        assert_eq!((refused.found, refused.known), (2, 1));
     }
 }

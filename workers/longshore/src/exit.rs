@@ -106,6 +106,7 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         | Reason::LedgerBroken
         | Reason::OffsetOutOfRange
         | Reason::MetadataBroken
+        | Reason::FormatNewer
         | Reason::BrokerTopicMissing
         | Reason::BrokerTopicUnfit
         | Reason::BrokerConfiguration => Exit::Configuration,

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use longshore_core::ledger::{Holdings, LedgerView, TRAILER_VERSION, Trailer};
+use longshore_core::format::{CHECKPOINT, Format, FormatError, TRAILER};
+use longshore_core::ledger::{Holdings, LedgerView, Trailer};
 use longshore_core::sink::WriterContext;
 use longshore_core::{Failure, Generation, Offset, Reason, RunSet, Sequence, WriterId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// A checkpoint is written each time so many segments were published (design section 4, rule 8).
 pub(crate) const EVERY_SEGMENTS: u64 = 64;
 /// So many checkpoints are kept: the newest, and those a recovery falls back to.
 pub(crate) const KEPT_CHECKPOINTS: usize = 4;
-/// The version of checkpoints written by this code. Version 1 listed held offsets and letters apart and is read as well.
-const VERSION: u32 = 2;
 
 /// Whose ledger it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +55,7 @@ impl Owner {
         sequence: Sequence,
         place: &dyn Display,
     ) -> Result<(), Failure> {
-        if trailer.version != TRAILER_VERSION {
-            return Err(broken(place, format!("trailer version {} is not known here", trailer.version)));
-        }
+        TRAILER.check(trailer.version).map_err(|error| unreadable(place, error))?;
         if trailer.sequence != sequence {
             return Err(broken(place, format!("its trailer says number {}", trailer.sequence)));
         }
@@ -123,6 +121,28 @@ impl Owner {
     }
 }
 
+/// What stands in a ledger cannot be read: it is damaged, or a newer version's.
+pub(crate) fn unreadable(place: impl Display, error: FormatError) -> Failure {
+    error.into_failure(place, Reason::LedgerBroken)
+}
+
+/// Reads an entry with a trailer in it. Both say their version, and are asked before anything else is read.
+pub(crate) fn entry<T: DeserializeOwned>(format: Format, json: &[u8]) -> Result<T, FormatError> {
+    #[derive(Deserialize)]
+    struct Within {
+        trailer: Said,
+    }
+    #[derive(Deserialize)]
+    struct Said {
+        version: u32,
+    }
+    format.check(Format::said(json)?)?;
+    if let Ok(Within { trailer: Said { version } }) = serde_json::from_slice(json) {
+        TRAILER.check(version)?;
+    }
+    format.read(json)
+}
+
 /// A ledger that cannot be read, or that does not fit its data.
 pub(crate) fn broken(place: impl Display, detail: impl Display) -> Failure {
     Failure::halt(Reason::LedgerBroken, format!("{place}: {detail}"))
@@ -130,8 +150,8 @@ pub(crate) fn broken(place: impl Display, detail: impl Display) -> Failure {
 
 /// The ledger folded, so that a recovery need not read every trailer since the beginning.
 ///
-/// A checkpoint is a help and never the truth: one that is damaged is passed over with a warning, and the trailers tell
-/// the same story.
+/// A checkpoint is a help and never the truth: one that is damaged, or a newer version's, is passed over with a warning that says which, and the
+/// trailers tell the same story.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Checkpoint {
@@ -142,7 +162,7 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     pub(crate) fn new(identity: Identity, view: LedgerView) -> Self {
-        Self { version: VERSION, identity, view }
+        Self { version: CHECKPOINT.version, identity, view }
     }
 
     /// As it is stored: one line of JSON, and its hash in a second line.
@@ -151,21 +171,26 @@ impl Checkpoint {
         Ok(format!("{json}\n{}\n", blake3::hash(json.as_bytes()).to_hex()))
     }
 
-    /// Reads the checkpoint of everything below `number`; none when it is damaged or not that.
-    pub(crate) fn parse(text: &str, number: Sequence) -> Option<Self> {
-        let (json, hash) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+    /// Reads the checkpoint of everything below `number`. Version 1 listed held offsets and letters apart.
+    pub(crate) fn parse(text: &str, number: Sequence) -> Result<Self, FormatError> {
+        let damaged = |words: &str| FormatError::Unreadable(words.to_owned());
+        let parts = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
+        let (json, hash) = parts.ok_or_else(|| damaged("it is cut"))?;
         if blake3::hash(json.as_bytes()).to_hex().as_str() != hash {
-            return None;
+            return Err(damaged("its checksum is wrong"));
         }
-        let checkpoint = match serde_json::from_str::<Self>(json) {
-            Ok(checkpoint) => checkpoint,
-            Err(_) => {
-                let FirstCheckpoint { version, identity, view } = serde_json::from_str(json).ok()?;
-                let current = if version == 1 { VERSION } else { version };
-                Self { version: current, identity, view: view.into() }
+        let checkpoint = match Format::said(json.as_bytes())? {
+            1 => {
+                let FirstCheckpoint { identity, view, .. } = CHECKPOINT.read(json.as_bytes())?;
+                Self::new(identity, view.into())
             }
+            _ => CHECKPOINT.read(json.as_bytes())?,
         };
-        (checkpoint.version == VERSION && checkpoint.view.next_sequence == number).then_some(checkpoint)
+        if checkpoint.view.next_sequence == number {
+            Ok(checkpoint)
+        } else {
+            Err(damaged("it is that of another number"))
+        }
     }
 }
 
@@ -173,7 +198,8 @@ impl Checkpoint {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FirstCheckpoint {
-    version: u32,
+    #[serde(rename = "version")]
+    _version: u32,
     identity: Identity,
     view: FirstView,
 }

@@ -65,7 +65,7 @@ impl<'a> Spring<'a> {
         let Some(topic) = self.topic else { return Ok(None) };
         let partition = self.partition.and_then(|value| value.try_into().ok()).map(i32::from_be_bytes);
         let offset = self.offset.and_then(|value| value.try_into().ok()).map(i64::from_be_bytes);
-        place(topic, partition, offset).ok_or(HeaderError(SPRING_PLACE)).map(Some)
+        place(topic, partition, offset).ok_or(HeaderError::Value(SPRING_PLACE)).map(Some)
     }
 }
 
@@ -104,7 +104,7 @@ impl<'a> Connect<'a> {
         let Some(topic) = self.topic else { return Ok(None) };
         let partition = self.partition.and_then(super::number);
         let offset = self.offset.and_then(super::number);
-        place(topic, partition, offset).ok_or(HeaderError(CONNECT_PLACE)).map(Some)
+        place(topic, partition, offset).ok_or(HeaderError::Value(CONNECT_PLACE)).map(Some)
     }
 }
 

@@ -97,6 +97,7 @@ pub struct LetterRef<'a> {
     omitted: Option<&'a [u8]>,
     omitted_rest: Option<&'a [u8]>,
     replayed: Option<&'a [u8]>,
+    contract: Option<&'a [u8]>,
     spring: Spring<'a>,
     connect: Connect<'a>,
 }
@@ -139,6 +140,7 @@ impl<'a> LetterRef<'a> {
             headers::OMITTED => &mut self.omitted,
             headers::OMITTED_REST => &mut self.omitted_rest,
             headers::REPLAYED => &mut self.replayed,
+            headers::CONTRACT => &mut self.contract,
             _ => return,
         };
         // A null value is a value that cannot be read, not an absent header.
@@ -165,8 +167,9 @@ impl<'a> LetterRef<'a> {
     pub fn place(&self) -> Result<Option<Place<'a>>, HeaderError> {
         match self.kind() {
             LetterKind::Longshore => {
+                self.contract.map_or(Ok(()), |contract| headers::refuse_newer(Some(contract)))?;
                 let text = self.origin.and_then(|value| std::str::from_utf8(value).ok());
-                text.and_then(Place::parse).ok_or(HeaderError(headers::ORIGIN)).map(Some)
+                text.and_then(Place::parse).ok_or(HeaderError::Value(headers::ORIGIN)).map(Some)
             }
             LetterKind::Spring => self.spring.place(),
             LetterKind::Connect => self.connect.place(),
@@ -180,7 +183,7 @@ impl<'a> LetterRef<'a> {
     /// [`HeaderError`] when the header cannot be read.
     pub fn replays(&self) -> Result<u32, HeaderError> {
         match (self.kind(), self.replays) {
-            (LetterKind::Longshore, Some(value)) => number(value).ok_or(HeaderError(headers::REPLAYS)),
+            (LetterKind::Longshore, Some(value)) => number(value).ok_or(HeaderError::Value(headers::REPLAYS)),
             _ => Ok(0),
         }
     }
@@ -295,7 +298,7 @@ fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
 }
 
 fn read<T: std::str::FromStr>(name: &'static str, value: Option<&[u8]>) -> Result<Option<T>, HeaderError> {
-    value.map(|value| number(value).ok_or(HeaderError(name))).transpose()
+    value.map(|value| number(value).ok_or(HeaderError::Value(name))).transpose()
 }
 
 #[cfg(test)]
@@ -355,11 +358,11 @@ mod tests {
         ] {
             let (_, mut list) = ours();
             list.push(header(name, value));
-            assert_eq!(letter(&list).headers(), Err(HeaderError(name)), "{name} {value:?}");
+            assert_eq!(letter(&list).headers(), Err(HeaderError::Value(name)), "{name} {value:?}");
         }
         let (_, mut list) = ours();
         list.push((headers::REPLAYS.as_bytes().to_vec(), None));
-        assert_eq!(letter(&list).replays(), Err(HeaderError(headers::REPLAYS)));
+        assert_eq!(letter(&list).replays(), Err(HeaderError::Value(headers::REPLAYS)));
     }
 
     #[test]

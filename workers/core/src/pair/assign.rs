@@ -2,7 +2,7 @@
 
 use crate::ledger::{LedgerMismatch, LedgerView};
 use crate::metadata::{Metadata, MetadataError, SinkMark};
-use crate::retry::OUTAGE;
+use crate::retry::{OUTAGE, lane_start};
 use crate::source::Assignment;
 use crate::{Class, Failure, Lane, Moment, Offset, Reason, RunSet, SinkIndex, WriterId};
 
@@ -172,6 +172,7 @@ struct Refusal {
 }
 
 fn read_metadata(assignment: &Assignment) -> Result<Metadata, Refusal> {
+    refuse_newer_lane(assignment)?;
     let Some(committed) = &assignment.committed else { return Ok(Metadata::default()) };
     if committed.offset > assignment.log_end {
         let (offset, end) = (committed.offset, assignment.log_end);
@@ -182,12 +183,19 @@ fn read_metadata(assignment: &Assignment) -> Result<Metadata, Refusal> {
     read.map_err(|error| {
         let (reason, beyond) = match error {
             MetadataError::BeyondEnd(offset) => (Reason::LedgerForeign, Some(offset.next())),
+            MetadataError::Newer(_) => (Reason::FormatNewer, None),
             MetadataError::Foreign
-            | MetadataError::Version
             | MetadataError::Damaged
             | MetadataError::Base(_)
             | MetadataError::Runs => (Reason::MetadataBroken, None),
         };
         Refusal { failure: Failure::halt(reason, error), beyond }
     })
+}
+
+/// Of the retry lane's commit only a newer version's is refused; what else is wrong with it makes the lane begin earlier.
+fn refuse_newer_lane(assignment: &Assignment) -> Result<(), Refusal> {
+    let Some(retry) = &assignment.retry else { return Ok(()) };
+    let start = lane_start(retry.committed.as_ref(), retry.log_start, retry.log_end);
+    start.map(drop).map_err(|newer| Refusal { failure: newer.into_failure(), beyond: None })
 }

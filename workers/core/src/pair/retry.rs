@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::metadata::Metadata;
 use crate::rules::Rule;
 use crate::source::RetryAssignment;
 use crate::tracker::{Ticket, Tracker};
@@ -80,7 +81,9 @@ pub(super) struct RetryLane {
 impl RetryLane {
     pub(super) fn new(epoch: Epoch, assignment: &RetryAssignment, repeats: bool) -> Self {
         let committed = assignment.committed.as_ref();
-        let (start, found) = crate::retry::lane_start(committed, assignment.log_start, assignment.log_end);
+        // A commit of a newer version is refused before the lane begins (`pair/assign.rs`).
+        let start = crate::retry::lane_start(committed, assignment.log_start, assignment.log_end);
+        let (start, found) = start.unwrap_or((assignment.log_start, Metadata::default()));
         Self {
             end: assignment.log_end,
             commits: Commits::new(

@@ -27,6 +27,7 @@ mod speed;
 mod spool;
 mod strays;
 mod suspects;
+mod versions;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {
     let seal = SealPolicy { bytes: 1 << 20, rows: 1000, age: Duration::from_secs(10) };

@@ -6,13 +6,14 @@
 use std::fs;
 use std::io;
 
+use longshore_core::format::FormatError;
 use longshore_core::ledger::LedgerView;
 use longshore_core::{Failure, Sequence, WriterId};
 
 use super::layout::Layout;
 use super::spool::{Spool, sync_folder};
 use crate::io::classify;
-use crate::pair_ledger::{Checkpoint, Identity, KEPT_CHECKPOINTS};
+use crate::pair_ledger::{Checkpoint, Identity, KEPT_CHECKPOINTS, unreadable};
 
 /// Writes the checkpoint of a view if there is none, and removes old ones.
 pub(super) fn write(
@@ -38,16 +39,32 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The newest checkpoint that can be read, with its owner; none without one.
-pub(super) fn newest(layout: &Layout) -> Result<Option<(Identity, LedgerView)>, Failure> {
+/// What the checkpoints tell.
+#[derive(Default)]
+pub(super) struct Newest {
+    /// The newest one that can be read, with its owner; none without one.
+    pub(super) read: Option<(Identity, LedgerView)>,
+    /// A newer version's that was passed over, and the first number that it does not tell of.
+    pub(super) passed: Option<(Failure, Sequence)>,
+}
+
+/// Reads the checkpoints from the newest one on, until one can be read.
+pub(super) fn newest(layout: &Layout) -> Result<Newest, Failure> {
     let fail = |error| classify("read", &layout.ledger, &error);
+    let mut newest = Newest::default();
     for number in numbers(layout).map_err(fail)? {
         let path = layout.checkpoint_file(number);
         match fs::read_to_string(&path) {
             Ok(text) => match Checkpoint::parse(&text, number) {
-                Some(checkpoint) => return Ok(Some((checkpoint.identity, checkpoint.view))),
-                None => {
-                    tracing::warn!(path = %path.display(), "checkpoint damaged, reading more trailers instead")
+                Ok(checkpoint) => {
+                    newest.read = Some((checkpoint.identity, checkpoint.view));
+                    return Ok(newest);
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "checkpoint passed over, reading more trailers instead");
+                    if newest.passed.is_none() && matches!(error, FormatError::Newer(_)) {
+                        newest.passed = Some((unreadable(path.display(), error), number));
+                    }
                 }
             },
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
@@ -56,7 +73,7 @@ pub(super) fn newest(layout: &Layout) -> Result<Option<(Identity, LedgerView)>, 
             Err(error) => return Err(classify("read", &path, &error)),
         }
     }
-    Ok(None)
+    Ok(newest)
 }
 
 /// The numbers of all checkpoints, newest first.

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use longshore_core::Failure;
+use longshore_core::format::FILES_ENTRY;
 use longshore_core::ledger::Trailer;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use super::spool::sync_folder;
 use crate::io::classify;
 use crate::pair_ledger;
 
-/// What an entry says.
+/// What an entry says. Version 1 does not name itself; a later one would.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
@@ -37,8 +38,8 @@ pub(super) fn read(path: &Path) -> Result<Option<Entry>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(classify("read", path, &error)),
     };
-    let entry = serde_json::from_slice(&bytes);
-    entry.map(Some).map_err(|error| broken(path, error))
+    let entry = pair_ledger::entry(FILES_ENTRY, &bytes);
+    entry.map(Some).map_err(|error| pair_ledger::unreadable(path.display(), error))
 }
 
 /// Gives published data its name if it has none yet, from staging, after its hash was checked.

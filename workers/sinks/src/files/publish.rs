@@ -13,6 +13,7 @@ use super::layout::Layout;
 use super::spool::{Spool, sync_folder};
 use super::trailer::{self, TrailerError};
 use crate::io::classify;
+use crate::pair_ledger::unreadable;
 
 /// What is published, beside its spool.
 pub(super) struct Job {
@@ -150,6 +151,7 @@ pub(super) fn read_compressed(
 fn trailer_failure(path: &std::path::Path, error: TrailerError) -> Failure {
     match error {
         TrailerError::Io(error) => classify("read", path, &error),
+        TrailerError::Format(error) => unreadable(path.display(), error),
         TrailerError::Broken(detail) => broken(path, detail),
     }
 }

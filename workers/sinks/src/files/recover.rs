@@ -22,7 +22,8 @@ pub(super) fn recover(layout: &Layout, owner: &Owner) -> Result<LedgerView, Fail
     let staging = |error| classify("clean", &layout.staging, &error);
     let leftovers = Leftovers::lock(&layout.staging).map_err(staging)?;
     let last = last_number(layout)?;
-    let mut view = match checkpoint::newest(layout)? {
+    let told = checkpoint::newest(layout)?;
+    let mut view = match told.read {
         Some((identity, view)) => {
             owner.check(&identity, &view.cluster, &view.topic_id, &layout.ledger.display())?;
             view
@@ -33,6 +34,10 @@ pub(super) fn recover(layout: &Layout, owner: &Owner) -> Result<LedgerView, Fail
         let place = layout.commit_file(view.next_sequence);
         owner.check_trailer(&trailer, view.next_sequence, &place.display())?;
         view.fold(&trailer);
+    }
+    // Files below a checkpoint may leave. What only a newer version's checkpoint tells of is neither missing nor damaged.
+    if let Some((newer, _)) = told.passed.filter(|(_, number)| *number > view.next_sequence) {
+        return Err(newer);
     }
     if let Some(last) = last.filter(|last| *last >= view.next_sequence) {
         let missing = layout.commit_file(view.next_sequence);

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use longshore_core::format::{FormatError, TRAILER};
 use longshore_core::ledger::Trailer;
 
 const FRAME_MAGIC: u32 = 0x184D_2A57;
@@ -27,6 +28,9 @@ pub(super) enum TrailerError {
     /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// What the trailer says cannot be read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The file is not one that was published whole.
     #[error("{0}")]
     Broken(String),
@@ -65,7 +69,7 @@ pub(super) fn read(file: &File) -> Result<Trailer, TrailerError> {
     if blake3::hash(json).as_bytes()[..HASH_BYTES] != tail[foot..foot + HASH_BYTES] {
         return Err(TrailerError::Broken("the trailer's checksum is wrong".into()));
     }
-    serde_json::from_slice(json).map_err(|error| TrailerError::Broken(error.to_string()))
+    Ok(TRAILER.read(json)?)
 }
 
 fn read_tail(file: &File, size: u64, wanted: u64) -> io::Result<Vec<u8>> {

@@ -3,16 +3,14 @@
 //! An entry's appearance is what publishes a segment. Its objects are uploaded before, under names that no reader looks at, and
 //! get their own names right after; whoever recovers the ledger finishes that for a writer that died between the two.
 
+use longshore_core::format::OBJECTS_ENTRY;
 use longshore_core::ledger::Trailer;
 use longshore_core::{Failure, WriterId};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
-use crate::pair_ledger::{Owner, broken};
-
-/// Written by this code. In version 1 names began at the root of the file system or bucket; it is read as well.
-const VERSION: u32 = 2;
+use crate::pair_ledger::{self, Owner, broken, unreadable};
 
 /// What an entry says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +40,7 @@ pub(super) struct Object {
 
 impl Entry {
     pub(super) fn new(trailer: Trailer, objects: Vec<Object>) -> Self {
-        Self { version: VERSION, trailer, objects }
+        Self { version: OBJECTS_ENTRY.version, trailer, objects }
     }
 
     /// An entry without rows that takes a number, so that no earlier writer of the pair publishes any more.
@@ -76,21 +74,12 @@ impl Entry {
 
     /// Reads what stands in an entry of the pair.
     pub(super) fn decode(bytes: &[u8], name: &Path, layout: &Layout) -> Result<Self, Failure> {
-        let versioned: Versioned = serde_json::from_slice(bytes).map_err(|error| broken(name, error))?;
-        if versioned.version > VERSION {
-            let words =
-                format!("entry version {} is a newer worker's, this one knows {VERSION}", versioned.version);
-            return Err(broken(name, words));
-        }
-        let mut entry: Self = serde_json::from_slice(bytes).map_err(|error| broken(name, error))?;
-        match entry.version {
-            VERSION => {}
-            1 => {
-                for object in &mut entry.objects {
-                    object.shorten(layout).ok_or_else(|| broken(name, object.elsewhere()))?;
-                }
+        let mut entry: Self =
+            pair_ledger::entry(OBJECTS_ENTRY, bytes).map_err(|error| unreadable(name, error))?;
+        if entry.version == 1 {
+            for object in &mut entry.objects {
+                object.shorten(layout).ok_or_else(|| broken(name, object.elsewhere()))?;
             }
-            other => return Err(broken(name, format!("entry version {other} is not known here"))),
         }
         Ok(entry)
     }
@@ -114,10 +103,4 @@ impl Object {
     fn elsewhere(&self) -> String {
         format!("its object {} was staged as {}, which is no place of this pair's", self.name, self.staged)
     }
-}
-
-/// What every version of an entry has.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
 }

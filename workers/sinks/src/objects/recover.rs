@@ -161,12 +161,15 @@ async fn newest_checkpoint(store: &Store, layout: &Layout, owner: &Owner) -> Res
         let Some(number) = number_of(name) else { continue };
         let bytes = store.get(name).await?;
         let text = bytes.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
-        match text.and_then(|text| Checkpoint::parse(text, number)) {
-            Some(Checkpoint { identity, view, .. }) => {
+        match text.map(|text| Checkpoint::parse(text, number)) {
+            Some(Ok(Checkpoint { identity, view, .. })) => {
                 owner.check(&identity, &view.cluster, &view.topic_id, name)?;
                 return Ok(view);
             }
-            None => tracing::warn!(%name, "checkpoint damaged or gone, reading more entries instead"),
+            Some(Err(error)) => {
+                tracing::warn!(%name, %error, "checkpoint passed over, reading more entries instead");
+            }
+            None => tracing::warn!(%name, "checkpoint gone or no text, reading more entries instead"),
         }
     }
     Ok(LedgerView::default())

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use longshore_core::format::OBJECTS_SHAPE;
 use longshore_core::{Failure, Reason};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
@@ -16,10 +17,8 @@ use super::layout::Layout;
 use super::older::{Looks, look};
 use super::store::Store;
 use super::{Format, ObjectsOptions, PartitionKind, Type};
-use crate::pair_ledger::broken;
+use crate::pair_ledger::{broken, unreadable};
 
-/// Written by this code.
-const VERSION: u32 = 1;
 /// So often others may add columns while one writer does.
 const MOST_TURNS: usize = 16;
 
@@ -53,7 +52,7 @@ impl Shape {
             }
         };
         let format = options.format.extension().to_owned();
-        Self { version: VERSION, format, partition: partition.collect(), columns }
+        Self { version: OBJECTS_SHAPE.version, format, partition: partition.collect(), columns }
     }
 
     /// Looks whether objects of this shape are one table with those that the topic has already. Notes nothing, since a worker that has
@@ -118,7 +117,12 @@ impl Shape {
             format!("{name}: {}", kind(*looks, ours))
         });
         let format = older.format.extension().to_owned();
-        let known = Self { version: VERSION, format, partition: folders.collect(), columns: older.columns };
+        let known = Self {
+            version: OBJECTS_SHAPE.version,
+            format,
+            partition: folders.collect(),
+            columns: older.columns,
+        };
         Ok(Some(self.over(&known, &older.name)?.unwrap_or(known)))
     }
 
@@ -153,12 +157,7 @@ impl Shape {
     }
 
     fn decode(bytes: &[u8], name: &Path) -> Result<Self, Failure> {
-        let shape: Self = serde_json::from_slice(bytes).map_err(|error| broken(name, error))?;
-        if shape.version == VERSION {
-            Ok(shape)
-        } else {
-            Err(broken(name, format!("version {} is not known here", shape.version)))
-        }
+        OBJECTS_SHAPE.read(bytes).map_err(|error| unreadable(name, error))
     }
 }
 

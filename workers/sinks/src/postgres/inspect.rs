@@ -15,7 +15,7 @@ use super::options::{PostgresOptions, Source, quoted};
 use super::schema::{CHECKPOINTS, LEDGER, PAIRS};
 use super::sqlstate::failure;
 use crate::inspect::{LastSegment, PairSummary, Passed, Verified};
-use crate::verify::Claim;
+use crate::verify::{Claim, read_as};
 
 /// What each pair's ledger says, in the order of generation, topic and partition. None while no worker has made the ledger's tables.
 ///
@@ -137,7 +137,7 @@ impl Pair {
         let ledger = Ledger::new(pipeline, Generation(self.generation), sink, &options.table);
         let (view, broken) = match ledger.recover(client, Owned { pair: self.id, epoch: 0 }).await {
             Ok(view) => (view, None),
-            Err(failure) if failure.reason == Reason::LedgerBroken => {
+            Err(failure) if matches!(failure.reason, Reason::LedgerBroken | Reason::FormatNewer) => {
                 (LedgerView::default(), Some(failure.detail().to_owned()))
             }
             Err(failure) => return Err(failure),
@@ -167,7 +167,7 @@ impl Pair {
             options.table.beside(LEDGER)
         );
         if let Some(row) = client.query_opt(text.as_str(), &[&self.id]).await.map_err(fail)?
-            && let Ok(claim) = serde_json::from_str::<Claim>(row.get(2))
+            && let Ok(claim) = read_as::<Claim>(row.get::<_, &str>(2).as_bytes(), 1)
         {
             summary.last = Some(LastSegment {
                 sequence: u64::try_from(row.get::<_, i64>(0)).unwrap_or(0),
@@ -189,7 +189,7 @@ impl Pair {
             number: row.get(0),
             epoch: row.get(1),
             writer: row.get(2),
-            claim: serde_json::from_str(row.get(3)).map_err(|error| error.to_string()),
+            claim: read_as(row.get::<_, &str>(3).as_bytes(), 1),
         };
         let rows = client.query(text.as_str(), &[&self.id]).await;
         Ok(rows.map_err(|error| failure("read the ledger", &error))?.into_iter().map(segment).collect())

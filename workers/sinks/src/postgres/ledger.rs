@@ -1,6 +1,7 @@
 //! A pair's ledger: claimed under a rising epoch, recovered, checkpointed, and asked what became of a number.
 
-use longshore_core::ledger::{LedgerView, TRAILER_VERSION, Trailer};
+use longshore_core::format::{POSTGRES_CHECKPOINT, TRAILER};
+use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::sink::WriterContext;
 use longshore_core::{Failure, Generation, Reason, Sequence, WriterId};
 use tokio_postgres::Client;
@@ -83,9 +84,7 @@ impl Ledger {
         let fail = |error| failure("read the ledger", &error);
         let text = format!("SELECT view FROM {} WHERE pair = $1", self.checkpoints);
         let mut view = match client.query_opt(text.as_str(), &[&claim.pair]).await.map_err(fail)? {
-            Some(row) => {
-                serde_json::from_str::<LedgerView>(row.get(0)).map_err(|error| broken("checkpoint", error))?
-            }
+            Some(row) => read_checkpoint(row.get(0))?,
             None => LedgerView::default(),
         };
         let text = format!(
@@ -197,11 +196,13 @@ fn json(trailer: &Trailer) -> String {
 }
 
 fn read(text: &str) -> Result<Trailer, Failure> {
-    let trailer: Trailer = serde_json::from_str(text).map_err(|error| broken("trailer", error))?;
-    if trailer.version != TRAILER_VERSION {
-        return Err(broken("trailer", format_args!("version {} is not known here", trailer.version)));
-    }
-    Ok(trailer)
+    TRAILER.read(text.as_bytes()).map_err(|error| error.into_failure("trailer", Reason::LedgerBroken))
+}
+
+/// A checkpoint says its version from the second one on.
+fn read_checkpoint(text: &str) -> Result<LedgerView, Failure> {
+    let view = POSTGRES_CHECKPOINT.read(text.as_bytes());
+    view.map_err(|error| error.into_failure("checkpoint", Reason::LedgerBroken))
 }
 
 fn broken(what: &str, detail: impl std::fmt::Display) -> Failure {

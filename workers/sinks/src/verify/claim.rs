@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{Finding, Problem, SinkFile};
 
@@ -173,7 +174,29 @@ pub(crate) fn claim_in_tail(tail: &[u8], size: u64) -> Result<Tail, String> {
     if blake3::hash(json).as_bytes()[..16] != foot[..16] {
         return Err("its checksum is wrong".into());
     }
-    serde_json::from_slice(json).map(|claim| Tail::Claim(Box::new(claim))).map_err(|error| error.to_string())
+    read_as(json, 1).map(|claim| Tail::Claim(Box::new(claim)))
+}
+
+/// Reads JSON of a form that is known up to a version, and of a trailer within it up to version 1. A newer one says so, whatever else it says.
+pub(crate) fn read_as<T: DeserializeOwned>(json: &[u8], known: u32) -> Result<T, String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Said {
+        version: u32,
+        trailer: Option<Within>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Within {
+        version: u32,
+    }
+    let Said { version, trailer } = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let within = trailer.unwrap_or_default().version;
+    if version > known || within > 1 {
+        let version = if version > known { version } else { within };
+        return Err(format!("a newer longshore wrote it, in version {version}: look at it with that one"));
+    }
+    serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
 fn read_entry(file: &SinkFile) -> Result<Claim, Finding> {
@@ -184,7 +207,7 @@ fn entry_of(file: &SinkFile) -> Result<Entry, Finding> {
     let path = file.ledger().join(format!("{:020}.entry", file.sequence));
     let unreadable = |words: String| Finding::of_file(&file.path, Problem::TrailerUnreadable(words));
     let json = fs::read(&path).map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
-    serde_json::from_slice(&json).map_err(|error| unreadable(error.to_string()))
+    read_as(&json, 1).map_err(unreadable)
 }
 
 /// Compares a plain file's content with what its ledger entry says. A zstd file's frames carry their own checksums.

@@ -15,7 +15,7 @@ use std::path::Path;
 use longshore_core::Origin;
 
 pub use self::claim::{Claim, read_claim};
-pub(crate) use self::claim::{Tail, claim_in_tail};
+pub(crate) use self::claim::{Tail, claim_in_tail, read_as};
 pub use self::finding::{Finding, Problem};
 pub use self::listing::{Listing, SinkFile, list};
 pub use self::rows::lines_of;

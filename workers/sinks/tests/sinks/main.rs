@@ -12,3 +12,4 @@ mod recovery;
 mod space;
 mod stdout;
 mod verify;
+mod versions;

@@ -4,12 +4,12 @@ use std::collections::btree_map;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::headers::CopyHeaders;
+use crate::headers::{CopyHeaders, HeaderError};
 use crate::pair::letters::Flying;
 use crate::pair::{Action, Pair, PairId, Phase, RetryPolicy, Tally};
 use crate::rules::Rule;
 use crate::scheduler::Entry;
-use crate::{Chunk, Failure, Moment, Offset, Reason, RecordRef};
+use crate::{Chunk, Class, Failure, Moment, Offset, Reason, RecordRef};
 
 use super::fetch::Why;
 use super::strays::{Proof, Standing};
@@ -113,11 +113,17 @@ impl Pair {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
+        // The one before it in the chunk may have halted the pair.
+        if self.phase != Phase::Running {
+            return;
+        }
         let Some(record) = RecordRef::new(chunk, index) else { return };
         let (offset, copy) = (chunk.offset(index), self.copy_at(&record, place, index, wall_ms, now));
         let Some(lane) = &mut self.own.retry else { return };
         match copy {
             Ok(copy) => self.sort_copy(copy.origin(), copy, actions),
+            // A newer worker's copy is no stray: whoever knows its headers has to take it from here.
+            Err(failure) if failure.class == Class::Halt => self.halt(failure, actions),
             Err(_) if record.is_left() => lane.fetch_of_topic(offset, offset, Why::Sort),
             Err(failure) => self.send(Flying::stray(record, failure, offset), actions),
         }
@@ -309,7 +315,10 @@ impl RetryLane {
 /// input partition is a stray.
 fn identify<'a>(record: &'a RecordRef, pair: &PairId) -> Result<CopyHeaders<'a>, Failure> {
     let headers = record.headers().map(|header| (header.name, header.value));
-    let decoded = CopyHeaders::decode(headers).map_err(|error| Failure::reject(Reason::RetryStray, error))?;
+    let decoded = CopyHeaders::decode(headers).map_err(|error| match error {
+        HeaderError::Newer(newer) => newer.into_failure(),
+        HeaderError::Value(_) => Failure::reject(Reason::RetryStray, error),
+    })?;
     let Some(headers) = decoded else {
         return Err(Failure::reject(Reason::RetryStray, "no longshore.origin among its headers"));
     };

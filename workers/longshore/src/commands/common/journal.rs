@@ -19,7 +19,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 const WORKER_BYTES: usize = 4 << 20;
 
 /// The journal as it is now; none when the topic does not exist. Where a worker is asked, without the letters that runs were asked to
-/// handle, and at most so large.
+/// handle, and at most so large. One with records of a newer version is refused: what was done with letters would be done again.
 pub(crate) fn read(
     options: &kafka::KafkaOptions,
     topic: &str,
@@ -46,7 +46,10 @@ pub(crate) fn read(
             return Err(unanswered(topic));
         }
     }
-    Ok(Some(journal))
+    match journal.newer {
+        Some(newer) => Err(newer.into_failure().at(topic).into()),
+        None => Ok(Some(journal)),
+    }
 }
 
 /// A broker that does not go on.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longshore_core::RunSet;
+use longshore_core::headers::HeaderError;
 use longshore_core::journal::Marks;
 use longshore_core::letter::{LetterRef, Place, Seen};
 use longshore_kafka::{ReadFrom, ReadUntil, Reader, RecordView};
@@ -91,7 +92,13 @@ impl Pass {
         record.headers(|name, value| letter.take(name, value));
         let (place, replays) = match (letter.place(), letter.replays()) {
             (Ok(place), Ok(replays)) => (place, replays),
-            _ => {
+            // Whose letter it is stands in words that are not known here; as one of its own it would be sent, or counted, twice.
+            (Err(HeaderError::Newer(newer)), _) => {
+                let at = format!("{topic}/{}/{}", record.partition(), record.offset());
+                self.ended = Some(newer.into_failure().at(&at).into());
+                return;
+            }
+            (Ok(_) | Err(HeaderError::Value(_)), _) => {
                 self.totals.unreadable += 1;
                 (None, 0)
             }

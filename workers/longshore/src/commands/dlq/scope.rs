@@ -85,7 +85,7 @@ impl Scope {
         let journal = journal::read(&self.options, &topic, output)?.unwrap_or_default();
         if journal.unreadable > 0 {
             output.note(format_args!(
-                "{} of {topic} cannot be read by this version and are left out",
+                "{} of {topic} cannot be read and are left out",
                 counted(journal.unreadable, "record")
             ));
         }

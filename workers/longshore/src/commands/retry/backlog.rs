@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use longshore_core::headers::LetterHeaders;
+use longshore_core::headers::{HeaderError, LetterHeaders};
 use longshore_core::letter::LetterRef;
 use longshore_core::pair::{Order, Position};
 use longshore_core::retry::lane_start;
-use longshore_core::{KeyHash, Offset, RunSet};
+use longshore_core::{Failure, KeyHash, Offset, RunSet};
 use longshore_kafka::{Admin, KafkaOptions, ReadFrom, ReadUntil, Reader, RecordView, retry_topic};
 use longshore_settings::Pipeline;
 
@@ -113,6 +113,8 @@ pub(crate) struct Backlog {
     /// Copies that the condition could not be evaluated for; they are not chosen.
     pub(crate) condition_failed: u64,
     pub(crate) condition_failures: Vec<String>,
+    /// There is a copy of a newer version, so which copy counts is not known here.
+    newer: Option<Failure>,
 }
 
 impl Backlog {
@@ -134,6 +136,9 @@ impl Backlog {
                 }
             };
             pass(&lanes.options, topic, from, output, &mut take)?;
+            if let Some(failure) = backlog.newer.take() {
+                return Err(failure.into());
+            }
         }
         backlog.arrange(lanes.ordered);
         Ok(backlog)
@@ -150,6 +155,11 @@ impl Backlog {
     ) {
         let mut letter = LetterRef::default();
         record.headers(|name, value| letter.take(name, value));
+        if let Err(HeaderError::Newer(newer)) = letter.place() {
+            let at = format!("{topic}/{}/{}", record.partition(), record.offset());
+            self.newer = Some(newer.into_failure().at(&at));
+            return;
+        }
         let Some(said) = copy_of(&letter, input, record.partition()) else {
             self.strays += 1;
             return;
@@ -249,17 +259,20 @@ fn begin(admin: &Admin, lanes: &Lanes, topic: &str) -> Result<Vec<LaneStart>, En
     // Commits first: what is committed meanwhile is only read once more.
     let commits = admin.commits(&lanes.group, topic)?;
     let places = admin.offsets(topic)?;
-    let begin = places.iter().filter_map(|place| {
+    let mut begin = Vec::new();
+    for place in &places {
         let commit = commits.iter().find(|commit| commit.partition == place.partition);
         let position = commit.and_then(|commit| {
             let metadata = commit.metadata.clone();
             commit.offset.map(|offset| Position { offset: Offset(offset), metadata })
         });
-        let (from, found) = lane_start(position.as_ref(), Offset(place.start), Offset(place.end));
-        let settled = found.settled;
-        (from.0 < place.end).then_some(LaneStart { partition: place.partition, from, settled })
-    });
-    Ok(begin.collect())
+        let start = lane_start(position.as_ref(), Offset(place.start), Offset(place.end));
+        let (from, found) = start.map_err(|newer| newer.into_failure().at(topic))?;
+        if from.0 < place.end {
+            begin.push(LaneStart { partition: place.partition, from, settled: found.settled });
+        }
+    }
+    Ok(begin)
 }
 
 /// Reads these partitions from these offsets to their present ends.

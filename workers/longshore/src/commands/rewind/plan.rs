@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use longshore_core::Offset;
-use longshore_core::metadata::Metadata;
+use longshore_core::metadata::{Metadata, MetadataError};
 use longshore_kafka::{Admin, PartitionOffsets};
 use longshore_settings::{Pipeline, PostgresMode, SinkEntry, SinkKind};
 use longshore_sinks::verify;
@@ -112,8 +112,11 @@ impl Plan {
                 let Some((commit, offset)) = commit.and_then(|commit| Some((commit, commit.offset?))) else {
                     continue;
                 };
-                // What cannot be read is written anew; a worker would halt at it.
+                // What cannot be read is written anew; a worker would halt at it. But of a newer version it may name a generation.
                 let metadata = Metadata::decode(&commit.metadata, Offset(offset), Offset(place.end));
+                if let Err(MetadataError::Newer(newer)) = metadata {
+                    return Err(newer.into_failure().at(topic).into());
+                }
                 let marks = metadata.unwrap_or_default().sinks;
                 committed = marks.iter().map(|mark| mark.generation.0).fold(committed, u32::max);
                 let wanted = wanted(admin, topic, &place, goal)?;

@@ -191,9 +191,11 @@ fn copies(
         commit.offset.map(|offset| Position { offset: Offset(offset), metadata: commit.metadata })
     });
     let place = places.iter().find(|place| place.partition == partition);
-    let (from, commit) = place.map_or((Offset(0), Default::default()), |place| {
-        lane_start(position.as_ref(), Offset(place.start), Offset(place.end))
-    });
+    let (from, commit) = match place {
+        None => Default::default(),
+        Some(place) => lane_start(position.as_ref(), Offset(place.start), Offset(place.end))
+            .map_err(|newer| newer.into_failure().at(&topic))?,
+    };
     of_origin(origin, &topic, options, admin, output, &mut |record, said| {
         let offset = Offset(record.offset());
         let copy = CopySeen {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{Layout, Source};
 use crate::objects::look::Listed;
 use crate::objects::store::Store;
-use crate::verify::{Claim, Tail, claim_in_tail};
+use crate::verify::{Claim, Tail, claim_in_tail, read_as};
 
 /// So many entries of a pair are asked for at once.
 const ENTRIES_AT_ONCE: usize = 16;
@@ -196,11 +196,6 @@ struct Entry {
 }
 
 #[derive(Deserialize)]
-struct Versioned {
-    version: u32,
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EntryObject {
     name: String,
@@ -211,12 +206,12 @@ struct EntryObject {
 
 async fn read_entry(store: &Store, pair: &Pair, listed: &Listed) -> Result<Result<Said, String>, Failure> {
     let Some(bytes) = store.get(&listed.name).await? else { return Ok(Err(gone())) };
-    let entry: Entry = match serde_json::from_slice(&bytes) {
+    let entry: Entry = match read_as(&bytes, 2) {
         Ok(entry) => entry,
-        Err(error) => return Ok(Err(unknown_version(&bytes).unwrap_or_else(|| error.to_string()))),
+        Err(words) => return Ok(Err(words)),
     };
-    if let Some(words) = unknown_version(&bytes) {
-        return Ok(Err(words));
+    if entry.version == 0 {
+        return Ok(Err("its version 0 never was".to_owned()));
     }
     let path = |name: &str| Path::parse(pair.here(entry.version, name)).map_err(|error| error.to_string());
     let object = |object: EntryObject| {
@@ -225,12 +220,6 @@ async fn read_entry(store: &Store, pair: &Pair, listed: &Listed) -> Result<Resul
     };
     let objects: Result<Vec<Object>, String> = entry.objects.into_iter().map(object).collect();
     Ok(objects.map(|objects| Said { claim: entry.trailer, objects }))
-}
-
-/// Says so of an entry of a version that is not read here, whatever else stands in it.
-fn unknown_version(bytes: &[u8]) -> Option<String> {
-    let version = serde_json::from_slice::<Versioned>(bytes).ok()?.version;
-    (!matches!(version, 1 | 2)).then(|| format!("its version {version} is not known here"))
 }
 
 async fn read_trailer(store: &Store, listed: &Listed) -> Result<Result<Said, String>, Failure> {
@@ -274,9 +263,9 @@ async fn read_plain_entry(
     listed: &Listed,
 ) -> Result<Result<Said, String>, Failure> {
     let Some(bytes) = store.get(&listed.name).await? else { return Ok(Err(gone())) };
-    let entry: PlainEntry = match serde_json::from_slice(&bytes) {
+    let entry: PlainEntry = match read_as(&bytes, 1) {
         Ok(entry) => entry,
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(words) => return Ok(Err(words)),
     };
     let data = pair.folder.clone().join(pair.topic.as_str()).join(pair.partition.to_string());
     let object = Object {
