@@ -19,6 +19,7 @@ const BY_TESTS: &[(Rule, &str)] = &[
     (Rule::RefusedKeyWaits, "behind_a_record_that_cannot_be_handed_over_its_key_waits_for_the_letter"),
     (Rule::StraysByName, "a_spare_copy_is_told_of_however_much_waits_before_it"),
     (Rule::StraysInherited, "what_an_owner_told_of_strays_the_next_ones_tell_again"),
+    (Rule::RetentionKeepsRuns, "a_lane_begins_where_its_commit_fits_the_log"),
     (Rule::ReplayOutranks, "a_replay_does_not_lend_its_number_to_a_next_copy_of_older_bytes"),
 ];
 

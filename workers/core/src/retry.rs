@@ -6,6 +6,7 @@ use crate::Offset;
 use crate::format::Newer;
 use crate::metadata::{Metadata, MetadataError};
 use crate::pair::Position;
+use crate::rules::Rule;
 
 /// Where the retry lane of a partition `[first, end)` begins, and what its commit says of copies beyond. What is wrong with the
 /// commit costs a second reading: the ledger and the ranks drop what is known. So a topic that was made again only moves the beginning.
@@ -32,6 +33,9 @@ pub fn lane_start(
             | MetadataError::BeyondEnd(_),
         ) => Metadata::default(),
     };
+    if committed.offset < first && !Rule::RetentionKeepsRuns.holds() {
+        return Ok((first, Metadata::default()));
+    }
     if committed.offset >= first {
         return Ok((committed.offset, metadata));
     }

@@ -68,6 +68,8 @@ pub enum Rule {
     EpochDoor,
     /// A segment tells as well of what it holds behind its span.
     AlsoTellsLate,
+    /// What a commit says of copies is believed behind retention as well.
+    RetentionKeepsRuns,
 }
 
 impl Rule {
@@ -106,12 +108,13 @@ impl Rule {
             Self::ReplayOutranks => "let the attempts of old bytes outrank a replay",
             Self::BehindLetterWaits => "go on behind a letter that is not decided",
             Self::EpochDoor => "remove the epoch check",
+            Self::RetentionKeepsRuns => "forget what a commit says of copies once retention passed it",
             Self::AlsoTellsLate => "leave out of the ledger what finished behind its span",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::ReadToEnd,
         Self::SkipWhatWaits,
         Self::ParkNewcomers,
@@ -144,6 +147,7 @@ impl Rule {
         Self::BehindLetterWaits,
         Self::EpochDoor,
         Self::AlsoTellsLate,
+        Self::RetentionKeepsRuns,
     ];
 
     /// Whether it holds.

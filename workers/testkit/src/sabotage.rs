@@ -225,7 +225,7 @@ fn trap_of(rule: Rule) -> &'static [u8] {
         Rule::LaterCopyCounts | Rule::ReplayOutranks => &[5],
         Rule::CoverOrigin | Rule::AlsoTellsLate => &[1],
         Rule::CompareCopies | Rule::AskBeyondEnd | Rule::CommitBehindStrays => &[19],
-        Rule::StraysByName | Rule::StraysInherited => &[3, 19],
+        Rule::StraysByName | Rule::StraysInherited | Rule::RetentionKeepsRuns => &[3, 19],
         _ => &[],
     }
 }
