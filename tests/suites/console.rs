@@ -4,8 +4,12 @@
 
 #[path = "console/api.rs"]
 mod api;
+#[path = "console/bounds.rs"]
+mod bounds;
 #[path = "console/page.rs"]
 mod page;
+#[path = "console/stopping.rs"]
+mod stopping;
 
 use std::net::SocketAddr;
 use std::time::Duration;

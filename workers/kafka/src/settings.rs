@@ -68,6 +68,12 @@ pub(crate) fn settings(
             consumer(&mut list, memory, group);
             // A reader of a range has to know that there is no more: behind the last record stand markers or gaps.
             list.push(("enable.partition.eof".to_owned(), "true".to_owned()));
+            if options.buffers.is_some() {
+                // The bound in bytes counts values alone: records that are headers and keys would be read ahead by the hundred thousand, whatever
+                // they take (I5). Whoever says how much a reader may hold gets one answer at a time, and the next one soon.
+                list.push(("queued.min.messages".to_owned(), "1".to_owned()));
+                list.push(("fetch.queue.backoff.ms".to_owned(), "5".to_owned()));
+            }
         }
         Role::Producer(_) => producer(&mut list, memory),
     }

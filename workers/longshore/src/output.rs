@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -27,7 +27,12 @@ pub(crate) struct Output {
 struct Kept {
     notes: Mutex<Vec<String>>,
     until: Option<Instant>,
+    /// Set when the worker stops, and nobody waits any more.
+    stop: Arc<AtomicBool>,
 }
+
+/// What somebody hears whose worker stops.
+pub(crate) const STOPPING: &str = "this worker stops; ask another one";
 
 /// The most messages that are kept, and the most letters of one.
 const KEPT_MAX: usize = 20;
@@ -52,9 +57,11 @@ impl Output {
         }
     }
 
-    /// For who asks a worker over HTTP: messages are kept instead of printed, and passes over topics end when their time is up.
-    pub(crate) fn kept(within: Option<Duration>) -> Self {
-        let kept = Kept { notes: Mutex::default(), until: within.map(|within| Instant::now() + within) };
+    /// For who asks a worker over HTTP: messages are kept instead of printed, and passes over topics end when their time is up, or the
+    /// worker stops.
+    pub(crate) fn kept(within: Option<Duration>, stop: Arc<AtomicBool>) -> Self {
+        let until = within.map(|within| Instant::now() + within);
+        let kept = Kept { notes: Mutex::default(), until, stop };
         Self {
             format: Format::Json,
             wanted: Colour::Never,
@@ -83,7 +90,24 @@ impl Output {
 
     /// Whether whoever asked waits no longer.
     pub(crate) fn time_is_up(&self) -> bool {
-        self.left().is_some_and(|left| left.is_zero())
+        self.is_stopping() || self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// Ends a pass over a topic that nobody waits for any more.
+    pub(crate) fn go_on(&self, topic: &str) -> Result<(), End> {
+        if self.is_stopping() {
+            return Err(End::new(Exit::Temporary, STOPPING));
+        }
+        if self.time_is_up() {
+            let words = "longer than one request may; ask the command `longshore`, which takes its time";
+            return Err(End::new(Exit::Temporary, format!("to read {topic} takes {words}")));
+        }
+        Ok(())
+    }
+
+    /// Whether the worker that was asked stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.stop.load(Ordering::Acquire))
     }
 
     /// The format that was asked for.

@@ -10,12 +10,18 @@ use super::Place;
 const BLOCK_BITS: u32 = 6;
 /// The most blocks that are kept, about 300 MB; what comes later is taken for new, and [`Seen::is_full`] says so.
 const BLOCKS_MAX: usize = 1 << 23;
+/// The most bytes that names of topics may take: whoever writes letters chooses what they name, and a pipeline has few inputs.
+const NAMES_MAX_BYTES: usize = 1 << 20;
+/// What a name takes beside its letters, bytes.
+const NAME_BYTES: usize = 48;
 
 /// Letters by identity: origin and replay number. Exact, and small where letters lie close together: 64 neighbours share one
 /// entry.
 #[derive(Debug)]
 pub struct Seen {
     topics: HashMap<Box<str>, u32, FixedState>,
+    /// What these take.
+    names_bytes: usize,
     streams: HashMap<(u32, i32, u32, u32), u32, FixedState>,
     blocks: HashMap<(u32, i64), u64, FixedState>,
     last: Option<Last>,
@@ -38,10 +44,12 @@ struct Last {
 }
 
 impl Seen {
-    /// Keeps at most so many blocks of 64 neighbours, which take about 36 bytes each, and as many topics and partitions.
+    /// Keeps at most so many blocks of 64 neighbours together with partitions of topics, which take about 50 bytes each while their table
+    /// grows, and a megabyte of topics' names.
     pub fn with_blocks(most: usize) -> Self {
         Self {
             topics: HashMap::default(),
+            names_bytes: 0,
             streams: HashMap::default(),
             blocks: HashMap::default(),
             last: None,
@@ -58,7 +66,7 @@ impl Seen {
         };
         let block = (stream, place.offset >> BLOCK_BITS);
         let bit = 1_u64 << (place.offset & ((1 << BLOCK_BITS) - 1));
-        if self.blocks.len() >= self.most && !self.blocks.contains_key(&block) {
+        if self.blocks.len() + self.streams.len() >= self.most && !self.blocks.contains_key(&block) {
             self.full = true;
             return true;
         }
@@ -82,21 +90,37 @@ impl Seen {
         {
             return Some(last.stream);
         }
-        if self.streams.len() >= self.most {
-            let known = self.topics.get(place.topic);
-            return known.and_then(|topic| {
-                self.streams.get(&(*topic, place.partition, place.index, replays)).copied()
-            });
-        }
-        let topics = self.topics.len() as u32;
+        // A stream that is new wants a block as well.
+        let room = self.blocks.len() + self.streams.len() + 1 < self.most;
         let topic = match self.topics.get(place.topic) {
             Some(topic) => *topic,
-            None => *self.topics.entry(place.topic.into()).or_insert(topics),
+            None if room => self.name(place.topic)?,
+            None => return None,
         };
-        let streams = self.streams.len() as u32;
-        let stream = *self.streams.entry((topic, place.partition, place.index, replays)).or_insert(streams);
+        let of_topic = (topic, place.partition, place.index, replays);
+        let stream = match self.streams.get(&of_topic) {
+            Some(stream) => *stream,
+            None if room => {
+                let stream = self.streams.len() as u32;
+                self.streams.insert(of_topic, stream);
+                stream
+            }
+            None => return None,
+        };
         self.last = Some(Last { topic: place.topic.into(), key, stream });
         Some(stream)
+    }
+
+    /// None when there is no room for another name.
+    fn name(&mut self, topic: &str) -> Option<u32> {
+        let bytes = topic.len() + NAME_BYTES;
+        if self.names_bytes + bytes > NAMES_MAX_BYTES {
+            return None;
+        }
+        self.names_bytes += bytes;
+        let number = self.topics.len() as u32;
+        self.topics.insert(topic.into(), number);
+        Some(number)
     }
 }
 
@@ -127,14 +151,28 @@ mod tests {
     /// Bad input: letters that name ever new topics. Guarantee: what is kept stays within its bound, and it says that it is full.
     #[test]
     fn what_is_kept_is_bounded() {
-        let mut seen = Seen::with_blocks(4);
+        let mut seen = Seen::with_blocks(8);
         for number in 0..1_000 {
             let topic = format!("forged-{number}");
             assert!(seen.insert(Place { topic: &topic, partition: 0, offset: number, index: 0 }, 0));
         }
-        assert!(
-            seen.is_full() && seen.blocks.len() <= 4 && seen.topics.len() <= 4 && seen.streams.len() <= 4
-        );
+        assert!(seen.is_full() && seen.blocks.len() + seen.streams.len() <= 8 && seen.topics.len() <= 4);
         assert!(!seen.insert(Place { topic: "forged-2", partition: 0, offset: 2, index: 0 }, 0));
+    }
+
+    /// Bad input: letters that name ever new topics by the longest names, while there is room for their blocks. Guarantee: the names stay
+    /// within their bytes, and what was met before is still known.
+    #[test]
+    fn names_are_bounded_by_their_bytes() {
+        let mut seen = Seen::default();
+        assert!(seen.insert(Place { topic: "orders", partition: 0, offset: 7, index: 0 }, 0));
+        for number in 0..100_000 {
+            let topic = format!("{number:0>249}");
+            assert!(seen.insert(Place { topic: &topic, partition: 0, offset: number, index: 0 }, 0));
+        }
+        let names: usize = seen.topics.keys().map(|name| name.len() + NAME_BYTES).sum();
+        assert!(seen.is_full() && names <= NAMES_MAX_BYTES, "{names}");
+        assert!(!seen.insert(Place { topic: "orders", partition: 0, offset: 7, index: 0 }, 0));
+        assert!(seen.insert(Place { topic: "orders", partition: 0, offset: 8, index: 0 }, 0));
     }
 }

@@ -1,6 +1,7 @@
 //! Looks at letters in threads of their own, one at a time, so that neither the worker's loop nor its memory feels them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
@@ -8,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::guard::Refused;
 use crate::exit::{End, Exit};
-use crate::output::Output;
+use crate::output::{Output, STOPPING};
 
 /// How long one look may take.
 pub(super) const TIME: Duration = Duration::from_secs(20);
@@ -19,29 +20,40 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How much the threads give way to the worker's own.
 const NICE: i32 = 10;
 
-/// The looks of one worker.
+/// The looks of one worker, and its replay; clones share them.
+#[derive(Clone)]
 pub(super) struct Errands {
     looks: Arc<Semaphore>,
     replays: Arc<Semaphore>,
+    /// Set when the worker stops: a replay ends in order and can be resumed, and nobody waits for a look any more.
+    pub(super) stop: Arc<AtomicBool>,
 }
 
 impl Default for Errands {
     fn default() -> Self {
-        Self { looks: Arc::new(Semaphore::new(1)), replays: Arc::new(Semaphore::new(1)) }
+        let one = || Arc::new(Semaphore::new(1));
+        Self { looks: one(), replays: one(), stop: Arc::default() }
     }
 }
 
 impl Errands {
+    /// Stops, and waits for the replay that goes on; false when it has not ended within that time. None begins afterwards.
+    pub(super) async fn ended(&self, within: Duration) -> bool {
+        self.stop.store(true, Ordering::Release);
+        tokio::time::timeout(within, self.replays.acquire()).await.is_ok()
+    }
+
     /// Runs a look, and gives what it found together with what was said on the way.
     pub(super) async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Output) -> Result<T, End> + Send + 'static,
     ) -> Result<(T, Vec<String>), Refused> {
         let turn = self.turn().await?;
+        let stop = Arc::clone(&self.stop);
         let (tell, told) = oneshot::channel();
         thread(move || {
             let began = Instant::now();
-            let output = Output::kept(Some(TIME));
+            let output = Output::kept(Some(TIME), stop);
             let found = look(&output).map(|found| (found, output.notes()));
             // Whoever asked may have gone.
             let _ = tell.send(found);
@@ -56,15 +68,19 @@ impl Errands {
         &self,
         replay: impl FnOnce(&Output, &mut dyn FnMut(Result<T, End>)) + Send + 'static,
     ) -> Result<T, Refused> {
+        if self.stop.load(Ordering::Acquire) {
+            return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, STOPPING));
+        }
         let sole = Arc::clone(&self.replays).try_acquire_owned().map_err(|_| {
             Refused::new(StatusCode::CONFLICT, "this worker sends a replay already; wait for its end")
         })?;
         let turn = self.turn().await?;
+        let stop = Arc::clone(&self.stop);
         let (tell, told) = oneshot::channel();
         thread(move || {
             let began = Instant::now();
             let mut tell = Some((tell, turn));
-            replay(&Output::kept(Some(TIME)), &mut |said| {
+            replay(&Output::kept(Some(TIME), stop), &mut |said| {
                 if let Some((tell, turn)) = tell.take() {
                     let _ = tell.send(said);
                     // The rest is the replay's: the next look need not wait for it.
@@ -132,4 +148,48 @@ fn refused(end: End) -> Refused {
         Exit::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Refused::new(code, end.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// Scenario: a worker stops while it sends a replay that takes its time to end; somebody asks for another one. Guarantee: the replay hears of
+    /// it and is waited for, and no other begins.
+    #[tokio::test]
+    async fn a_replay_is_waited_for() {
+        let errands = Errands::default();
+        let (heard, hears) = mpsc::channel();
+        let (go_on, held) = mpsc::channel::<()>();
+        let replay = move |output: &Output, tell: &mut dyn FnMut(Result<(), End>)| {
+            tell(Ok(()));
+            // Until the test lets it end.
+            let _ = held.recv();
+            heard.send(output.is_stopping()).unwrap();
+        };
+        errands.replay(replay).await.unwrap();
+        assert!(!errands.ended(SHORT).await, "it was not waited for");
+        let another = errands.replay(|_, tell| tell(Ok(()))).await;
+        assert_eq!(another.unwrap_err().code, StatusCode::SERVICE_UNAVAILABLE);
+        drop(go_on);
+        assert!(errands.ended(LONG).await);
+        assert_eq!(hears.recv_timeout(LONG), Ok(true));
+    }
+
+    /// Scenario: a worker stops while somebody looks at letters. Guarantee: the look ends at its next step, and says why.
+    #[test]
+    fn a_look_ends_with_its_worker() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let output = Output::kept(Some(LONG), Arc::clone(&stop));
+        assert!(output.go_on("t").is_ok());
+        stop.store(true, Ordering::Release);
+        assert_eq!(output.go_on("t").unwrap_err().message, STOPPING);
+        let late = Output::kept(Some(Duration::ZERO), Arc::default());
+        assert!(late.go_on("t").unwrap_err().message.contains("longer than one request"));
+    }
 }

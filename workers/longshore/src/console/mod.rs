@@ -17,7 +17,8 @@ mod replay;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
@@ -42,20 +43,38 @@ struct Console {
     options: KafkaOptions,
     guard: Guard,
     errands: Errands,
-    /// Set when the worker stops: a replay ends in order and can be resumed.
-    stop: Arc<AtomicBool>,
 }
 
-/// The console of a worker that listens on `address`; an empty router when the pipeline wants none. Ends replays at SIGTERM, so call it
-/// where tasks can be spawned.
-pub(crate) fn router(loaded: &Loaded, address: SocketAddr) -> Router {
+/// The replay that a worker sends for somebody at its console.
+pub(crate) struct Replay(Option<Errands>);
+
+impl Replay {
+    /// No console, and so no replay.
+    pub(crate) const NONE: Self = Self(None);
+
+    /// Ends it in order, and says so when it did not end in time: what it sent since it wrote to the journal last is then found by who goes
+    /// on with it.
+    pub(crate) async fn end(self, within: Duration) {
+        if let Some(errands) = self.0
+            && !errands.ended(within).await
+        {
+            tracing::warn!(
+                "the console's replay did not end in time; longshore dlq replay ls -c PIPELINE names it, and resume goes on"
+            );
+        }
+    }
+}
+
+/// The console of a worker that listens on `address`, and its replay; an empty router when the pipeline wants none. Ends replays at SIGTERM,
+/// so call it where tasks can be spawned.
+pub(crate) fn router(loaded: &Loaded, address: SocketAddr) -> (Router, Replay) {
     let pipeline = &loaded.pipeline;
     if !pipeline.http.console.enabled {
-        return Router::new();
+        return (Router::new(), Replay::NONE);
     }
     let options = KafkaOptions { buffers: Some(BUFFERS), ..connect::options(&pipeline.kafka) };
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
+    let errands = Errands::default();
+    let flag = Arc::clone(&errands.stop);
     let received = signals::received();
     tokio::spawn(async move {
         received.await;
@@ -66,8 +85,7 @@ pub(crate) fn router(loaded: &Loaded, address: SocketAddr) -> Router {
         pipeline: pipeline.clone(),
         version: loaded.fingerprint(),
         options,
-        errands: Errands::default(),
-        stop,
+        errands: errands.clone(),
     });
     let api = Router::new()
         .route("/api/console", get(letters::console))
@@ -81,5 +99,6 @@ pub(crate) fn router(loaded: &Loaded, address: SocketAddr) -> Router {
         .route("/api/replay", post(replay::start))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(Arc::clone(&console));
-    api.merge(assets::router()).layer(middleware::from_fn_with_state(console, guard::door))
+    let router = api.merge(assets::router()).layer(middleware::from_fn_with_state(console, guard::door));
+    (router, Replay(Some(errands)))
 }

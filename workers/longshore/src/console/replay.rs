@@ -131,7 +131,7 @@ pub(super) async fn start(
     let own = Arc::clone(&console);
     let replay = move |output: &Output, tell: &mut dyn FnMut(Result<Started, End>)| {
         let letters = Letters::of(&own.pipeline, &own.options);
-        letters.replay(&arguments, &plan, Arc::clone(&own.stop), output, tell);
+        letters.replay(&arguments, &plan, Arc::clone(&own.errands.stop), output, tell);
     };
     Ok(match console.errands.replay(replay).await? {
         Started::Run(run) => {

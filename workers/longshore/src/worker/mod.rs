@@ -15,7 +15,7 @@ mod traces;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_core::retry::OUTAGE;
 use longshore_core::source::SourceControl;
@@ -113,7 +113,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     // Before the console's replays listen for the same signals: one that came before the fleet looks is not lost.
     let stop = signals::stop();
     // Before the consumer, whose `client.id` tells the port.
-    let http_port = listen(loaded, &options, &status, &metrics, &budget).await?;
+    let (http_port, replay) = listen(loaded, &options, &status, &metrics, &budget).await?;
     let tracer = traces::of_worker(pipeline, &options, http_port, &metrics);
     let _spans = tracer.as_ref().map(|tracer| budget.charge_waiting(tracer.memory_bytes()));
     systemd::tell(Arc::clone(&status));
@@ -163,12 +163,18 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     if let Some(fails) = plan::rehearsal(pipeline) {
         tracing::warn!(fails, "rehearsal step in force: records fail on purpose");
     }
+    let stopped = std::cell::Cell::new(None);
     let asked = async {
         stop.await;
+        stopped.set(Some(Instant::now()));
         systemd::stopping();
     };
     let end = Fleet::run(fleet, parts, asked).await;
-    tokio::join!(topics.flush(FLUSH), traces::flush(tracer, FLUSH), traces::flush_metrics(export, FLUSH));
+    // It was told to stop when we were, and has as long as our own records had.
+    let since = stopped.get().map_or(Duration::ZERO, |at| at.elapsed());
+    let left = pipeline.limits.drain.get().saturating_sub(since).max(FLUSH);
+    let flushed = (topics.flush(FLUSH), traces::flush(tracer, FLUSH), traces::flush_metrics(export, FLUSH));
+    tokio::join!(flushed.0, flushed.1, flushed.2, replay.end(left));
     tell_repeats();
     ended(end)
 }
@@ -256,16 +262,16 @@ fn start(from: Start) -> kafka::StartPolicy {
     }
 }
 
-/// Opens the port of the pages and serves them; the port, none when the file wants no pages.
+/// Opens the port of the pages and serves them; the port, none when the file wants no pages, and the console's replay.
 async fn listen(
     loaded: &Loaded,
     options: &kafka::KafkaOptions,
     status: &Arc<Status>,
     metrics: &Metrics,
     budget: &Arc<Budget>,
-) -> Result<Option<u16>, End> {
+) -> Result<(Option<u16>, console::Replay), End> {
     let pipeline = &loaded.pipeline;
-    let Listen::At(address) = pipeline.http.listen else { return Ok(None) };
+    let Listen::At(address) = pipeline.http.listen else { return Ok((None, console::Replay::NONE)) };
     let taken = |error: std::io::Error| {
         let next = "choose another with `http.listen`, or `off`";
         End::new(Exit::Configuration, format!("cannot listen on {address}: {error}\n  next: {next}"))
@@ -291,9 +297,10 @@ async fn listen(
         scale,
         config: loaded.dump(DumpFormat::Yaml),
     };
-    http::serve(listener, pages, console::router(loaded, bound));
+    let (console, replay) = console::router(loaded, bound);
+    http::serve(listener, pages, console);
     tracing::info!(%bound, "status pages at /livez, /readyz, /lag, /fleet, /scale, /metrics");
-    Ok(Some(bound.port()))
+    Ok((Some(bound.port()), replay))
 }
 
 /// The exit code of an end.

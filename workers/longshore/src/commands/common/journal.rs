@@ -37,8 +37,9 @@ pub(crate) fn read(
             journal.apply(record.key(), record.value());
         }
     })? {
-        if output.in_worker() && (output.time_is_up() || journal.bytes() > WORKER_BYTES) {
-            let words = "more time or room than a worker has for it; ask the command `longshore`";
+        output.go_on(topic)?;
+        if output.in_worker() && journal.bytes() > WORKER_BYTES {
+            let words = "more room than a worker has for it; ask the command `longshore`";
             return Err(End::new(Exit::Temporary, format!("to read {topic} takes {words}")));
         }
         silent = if records == 0 { silent + LOOK } else { Duration::ZERO };

@@ -4,6 +4,7 @@
 pub(crate) mod answer;
 pub(crate) mod ask;
 pub(crate) mod choose;
+pub(crate) mod folder;
 pub(crate) mod found;
 pub(crate) mod identity;
 pub(crate) mod journal;

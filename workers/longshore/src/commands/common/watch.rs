@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::journal::{SILENCE, unanswered};
-use crate::exit::{End, Exit};
+use crate::exit::End;
 use crate::output::{Output, Progress};
 
 /// A pass that takes longer shows how far it is.
@@ -30,10 +30,7 @@ impl<'a> Watch<'a> {
 
     /// So many more records came.
     pub(crate) fn went_on(&mut self, records: u64) -> Result<(), End> {
-        if self.output.time_is_up() {
-            let words = "longer than one request may; ask the command `longshore`, which takes its time";
-            return Err(End::new(Exit::Temporary, format!("to read {} takes {words}", self.topic)));
-        }
+        self.output.go_on(self.topic)?;
         let now = Instant::now();
         if records > 0 {
             self.last = now;

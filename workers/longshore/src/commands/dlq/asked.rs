@@ -22,8 +22,10 @@ use crate::commands::common::found::State;
 use crate::commands::common::value::View;
 use crate::commands::common::{identity, words};
 use crate::exit::{End, Exit};
-use crate::output::Output;
+use crate::output::{Output, STOPPING};
 
+/// Why nothing is sent of a plan that took too long.
+const LATE: &str = "the plan took too long; ask the command `longshore`, which takes its time";
 /// The most groups of one answer.
 const GROUPS_SHOWN: usize = 200;
 /// The most letters of one list.
@@ -153,7 +155,7 @@ impl Letters {
         output: &Output,
         tell: impl FnOnce(Result<Started, End>),
     ) {
-        let sending = Output::kept(None);
+        let sending = Output::kept(None, Arc::clone(&stop));
         let begun = self.begin(arguments, plan, stop, output, &sending);
         let mut sender = match begun {
             Ok(Ok(sender)) => sender,
@@ -189,9 +191,8 @@ impl Letters {
         }
         // Whoever asked may have been told by now that nothing came.
         if output.time_is_up() {
-            let words =
-                "nothing was sent: the plan took too long; ask the command `longshore`, which takes its time";
-            return Err(End::new(Exit::Temporary, words));
+            let why = if output.is_stopping() { STOPPING } else { LATE };
+            return Err(End::new(Exit::Temporary, format!("nothing was sent: {why}")));
         }
         let mut run = planned.run(&self.scope, arguments);
         // The process has no user of its own to name.

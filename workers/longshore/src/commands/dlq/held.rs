@@ -8,6 +8,8 @@ use longshore_core::letter::Place;
 use longshore_settings::{Pipeline, SinkEntry, SinkKind};
 use longshore_sinks::verify::{list, read_claim};
 
+use crate::commands::common::folder::{self, Until};
+use crate::exit::End;
 use crate::output::Output;
 use crate::worker::ledgers::ledgers;
 
@@ -22,7 +24,7 @@ impl Held {
     /// held, sent all the same, is dropped by the worker.
     pub(super) fn of(pipeline: &Pipeline, output: &Output) -> Option<Self> {
         pipeline.sinks.iter().find_map(|sink| match &sink.kind {
-            SinkKind::Files(options) => Some(Self::in_folder(&options.path, pipeline)),
+            SinkKind::Files(options) => Some(Self::in_folder(&options.path, pipeline, sink, output)),
             SinkKind::Objects(_) | SinkKind::Postgres(_) => Some(Self::in_ledger(pipeline, sink, output)),
             SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
         })?
@@ -40,16 +42,28 @@ impl Held {
         Some(held)
     }
 
-    fn in_folder(folder: &Path, pipeline: &Pipeline) -> Option<Self> {
-        let listing = list(folder).ok().filter(|listing| !listing.files.is_empty())?;
+    fn in_folder(folder: &Path, pipeline: &Pipeline, sink: &SinkEntry, output: &Output) -> Option<Self> {
+        let (folder, generation) = (folder.to_path_buf(), pipeline.generation);
+        let read = folder::read(output.left(), move |until| Self::of_files(&folder, generation, until));
+        read.unwrap_or_else(|end| {
+            output.note(format_args!("what {} holds already is not known: {}", sink.name, end.message));
+            None
+        })
+    }
+
+    fn of_files(folder: &Path, generation: u32, until: &Until) -> Result<Option<Self>, End> {
+        let Some(listing) = list(folder).ok().filter(|listing| !listing.files.is_empty()) else {
+            return Ok(None);
+        };
         let mut held = Self::default();
-        for file in listing.files.iter().filter(|file| file.generation == pipeline.generation) {
+        for file in listing.files.iter().filter(|file| file.generation == generation) {
+            until.go_on()?;
             // A file that cannot be read is the worker's to judge; a letter sent once more is dropped there.
             let Ok(claim) = read_claim(file) else { continue };
             let runs = RunSet::collect(claim.runs());
             held.add((claim.topic, claim.partition), &runs);
         }
-        Some(held)
+        Ok(Some(held))
     }
 
     fn add(&mut self, pair: (String, i32), runs: &RunSet) {

@@ -22,7 +22,7 @@ pub(super) struct Scope {
     seen_blocks: Option<usize>,
 }
 
-/// Letters that are told apart from copies where a worker looks: 5 MB for 8 million that lie close together (I5).
+/// Letters that are told apart from copies where a worker looks: 8 MB for 8 million that lie close together (I5).
 const WORKER_BLOCKS: usize = 1 << 17;
 
 impl Scope {

@@ -1,6 +1,7 @@
 //! What is known about one record, gathered from where it can be.
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use longshore_core::headers::LetterHeaders;
 use longshore_core::journal::Run;
@@ -18,6 +19,7 @@ use longshore_sinks::verify::{self, SinkFile};
 
 use super::computed::{self, Computed};
 use super::record_at;
+use crate::commands::common::folder::{self, Until};
 use crate::commands::common::{journal, value};
 use crate::commands::retry::pass;
 use crate::exit::End;
@@ -238,24 +240,46 @@ fn sink_seen(
     output: &Output,
 ) -> Result<SinkSeen, End> {
     let files = match &sink.kind {
-        SinkKind::Files(options) if options.path.is_dir() => {
-            let listing = verify::list(&options.path)?;
-            let own = |file: &&SinkFile| {
-                file.topic == origin.topic.as_str() && file.partition == origin.partition.0
-            };
-            let mut seen = Vec::new();
-            for file in listing.files.iter().filter(own) {
-                seen.extend(file_seen(file, origin.offset.0)?);
-            }
-            Some(seen)
-        }
+        SinkKind::Files(options) => in_folder(sink, origin, &options.path, output)?,
         SinkKind::Objects(options) => in_ledger(sink, origin, pipeline, &options.url, output),
         SinkKind::Postgres(options) => {
             in_ledger(sink, origin, pipeline, &format!("table {}", options.table), output)
         }
-        SinkKind::Files(_) | SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
+        SinkKind::Topic(_) | SinkKind::Stdout(_) => None,
     };
     Ok(SinkSeen { name: sink.name.clone(), files })
+}
+
+/// None when there is no folder, or where a worker is asked it cannot be read.
+fn in_folder(
+    sink: &SinkEntry,
+    origin: &Origin,
+    folder: &Path,
+    output: &Output,
+) -> Result<Option<Vec<FileSeen>>, End> {
+    let (folder, origin) = (folder.to_path_buf(), origin.clone());
+    let read = folder::read(output.left(), move |until| of_files(&folder, &origin, until));
+    match read {
+        Err(end) if output.in_worker() => {
+            output.note(format_args!("what {} holds is not known: {}", sink.name, end.message));
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+fn of_files(folder: &Path, origin: &Origin, until: &Until) -> Result<Option<Vec<FileSeen>>, End> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let listing = verify::list(folder)?;
+    let own = |file: &&SinkFile| file.topic == origin.topic.as_str() && file.partition == origin.partition.0;
+    let mut seen = Vec::new();
+    for file in listing.files.iter().filter(own) {
+        until.go_on()?;
+        seen.extend(file_seen(file, origin.offset.0)?);
+    }
+    Ok(Some(seen))
 }
 
 /// None when the ledgers cannot be read.
@@ -308,6 +332,8 @@ fn file_seen(file: &SinkFile, offset: i64) -> Result<Option<FileSeen>, End> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     /// Bad input: more letters of one record than a worker tells. Guarantee: it keeps the newest, and the command all.
@@ -318,7 +344,7 @@ mod tests {
             (0..WORKER_KEPT + 5).for_each(|number| keep(&mut found, number, output));
             (found.len(), found[0])
         };
-        assert_eq!(of(&Output::kept(None)), (WORKER_KEPT, 5));
+        assert_eq!(of(&Output::kept(None, Arc::default())), (WORKER_KEPT, 5));
         assert_eq!(
             of(&Output::new(crate::cli::Format::Json, crate::cli::Colour::Never)),
             (WORKER_KEPT + 5, 0)
