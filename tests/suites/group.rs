@@ -2,6 +2,8 @@
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 #![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
 
+#[path = "group/batches.rs"]
+mod batches;
 #[path = "group/damaged.rs"]
 mod damaged;
 #[path = "group/joining.rs"]

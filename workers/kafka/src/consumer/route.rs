@@ -78,6 +78,7 @@ impl Poll<'_> {
             }
             pair.next = offset.next();
             copy(&message, &mut fill.builder);
+            copy_run(pair, here, &mut ahead, &mut fill.builder);
         }
         for mut fill in filling {
             self.flush(&mut fill);
@@ -211,6 +212,28 @@ impl Poll<'_> {
                 self.trouble(failure(code, &what));
             }
         }
+    }
+}
+
+/// Takes the small records of a partition that stand right behind one that was taken, so that its lane is not looked up for each.
+fn copy_run<'a>(
+    pair: &mut Pair,
+    here: (usize, i32),
+    ahead: &mut (impl Iterator<Item = MessageView<'a>> + Clone),
+    builder: &mut ChunkBuilder,
+) {
+    loop {
+        let mut rest = ahead.clone();
+        let Some(next) = rest.next() else { return };
+        let offset = Offset(next.offset());
+        let is_next =
+            next.code() == OK && (next.topic_mark(), next.partition()) == here && offset >= pair.next;
+        if !is_next || next.bytes() > LARGE_RECORD_BYTES {
+            return;
+        }
+        pair.next = offset.next();
+        copy(&next, builder);
+        *ahead = rest;
     }
 }
 
