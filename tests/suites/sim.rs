@@ -2,7 +2,7 @@
 //!
 //! `LONGSHORE_SIM_SEEDS=n` plays so many seeds and tells how far it is, `LONGSHORE_SIM_SEED=k` plays one and prints its story; `k` may be what a
 //! failure printed. `make sim` sets them.
-#![expect(clippy::unwrap_used, reason = "tests; clippy spares only test functions")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests; clippy spares only test functions")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -186,7 +186,7 @@ impl Coverage {
     }
 
     /// The pairs of one seed's topic together.
-    pub(crate) fn as_one_seed(mut self) -> Self {
+    pub(crate) fn one_seed(mut self) -> Self {
         self.seeds = 1;
         self.least = (self.events, self.rebalances, self.kills);
         self.states.iter_mut().for_each(|count| *count = (*count).min(1));

@@ -80,7 +80,7 @@ impl Fleet {
     pub(crate) fn coverage(self) -> Coverage {
         let mut all = Coverage::default();
         self.worlds.into_iter().for_each(|world| all.add(&world.seen.finish()));
-        all.as_one_seed()
+        all.one_seed()
     }
 
     fn count(&self, of: impl Fn(&Coverage) -> u64) -> u64 {
