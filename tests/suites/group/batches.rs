@@ -1,5 +1,5 @@
 //! Batches of librdkafka's against everything that happens to a partition while some of its records are in one: credit ends anywhere in
-//! it, a lane is sent elsewhere, a pair begins anew. And what stands beside the values, which is partly read without librdkafka.
+//! it, a lane is sent elsewhere, a pair begins anew. And every record is whole, with its headers or without.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

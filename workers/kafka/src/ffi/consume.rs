@@ -187,11 +187,7 @@ impl Messages {
     /// The batch.
     pub(crate) fn iter(&self) -> impl Iterator<Item = MessageView<'_>> + Clone {
         // SAFETY: the pointers are messages that live until `clear`, which needs `&mut self`.
-        let message = |pointer: &*mut sys::rd_kafka_message_t| unsafe { &**pointer };
-        self.pointers.iter().enumerate().map(move |(index, pointer)| MessageView {
-            message: message(pointer),
-            next: self.pointers.get(index + 1).map(message),
-        })
+        self.pointers.iter().map(|pointer| MessageView { message: unsafe { &**pointer } })
     }
 
     /// Lets the batch go.
@@ -217,23 +213,15 @@ impl Drop for Messages {
     }
 }
 
-/// How far behind a record's value the next record's key, or without one its value, begins when the first has no headers. In a batch
-/// of format v2 there are between them the count of headers (1 byte) and the next record's length (1 to 5), attributes (1), time (1
-/// to 10), offset (1 to 5), the key's length (1 to 5) and, without a key, the value's (1 to 5): Kafka's documentation of the message
-/// format, "Record". Nothing that has headers is nearer than the least of it, and no page is as short as the most.
-const NO_HEADERS_BETWEEN: std::ops::RangeInclusive<usize> = 6..=32;
-
 /// One record, or an error in a record's clothes.
 #[derive(Clone, Copy)]
 pub(crate) struct MessageView<'a> {
     message: &'a sys::rd_kafka_message_t,
-    /// What stands behind it in its batch of messages.
-    next: Option<&'a sys::rd_kafka_message_t>,
 }
 
 impl<'a> MessageView<'a> {
     pub(super) fn of(message: &'a sys::rd_kafka_message_t) -> Self {
-        Self { message, next: None }
+        Self { message }
     }
 
     /// [`OK`] for a record; otherwise the other methods tell which partition it is about, if any.
@@ -294,35 +282,9 @@ impl<'a> MessageView<'a> {
         unsafe { sys::rd_kafka_message_timestamp(self.message, &mut kind) }
     }
 
-    /// Whether it is seen without librdkafka that there are no headers; false says nothing. Librdkafka makes and frees a buffer to
-    /// find the count of 0 that stands behind most values, which is a good part of what reading a small record costs.
-    fn is_seen_bare(&self) -> bool {
-        let Some(next) = self.next else { return false };
-        let (value, length) = (self.message.payload.cast::<u8>(), self.message.len);
-        // An empty value's pointer is that of a constant.
-        if value.is_null() || length == 0 {
-            return false;
-        }
-        let end = value.wrapping_add(length);
-        let behind = if next.key_len > 0 { next.key } else { next.payload };
-        if !NO_HEADERS_BETWEEN.contains(&behind.addr().wrapping_sub(end.addr())) {
-            return false;
-        }
-        // SAFETY: the byte before `end` is the value's last, and `behind` is the first of another readable block less than a page
-        // above, so the page of `end` is that of one of them: it can be read. What it means: both lie in one answer to a fetch
-        // (librdkafka copies nothing out of it), where a value of format v2 is followed by its count of headers. Should the value be
-        // the last of its block nevertheless, its record has no such count (formats v0 and v1, or a broken record), and so for
-        // librdkafka no headers either: then zero is right and any other byte asks librdkafka. Volatile, since in that case it
-        // is nobody's byte or another block's.
-        unsafe { end.read_volatile() == 0 }
-    }
-
     /// Hands every header to `each`: name and value as bytes, since Kafka promises no UTF-8 (rdkafka's own reader
     /// panics on such a name).
     pub(crate) fn headers(&self, mut each: impl FnMut(&'a [u8], Option<&'a [u8]>)) {
-        if self.is_seen_bare() {
-            return;
-        }
         let mut headers = std::ptr::null_mut();
         // SAFETY: the message is alive and owns its headers, names are C strings, values are null or as long as said.
         unsafe {

@@ -74,7 +74,8 @@ async fn a_newer_trailer_or_entry_halts() {
         assert_eq!(std::fs::read(&file).unwrap(), left);
         assert!(judged(folder.path()).contains("a newer longshore wrote it"), "{}", judged(folder.path()));
 
-        let changes: [(&str, fn(Value, u32) -> Value); 2] = [
+        type Change = fn(Value, u32) -> Value;
+        let changes: [(&str, Change); 2] = [
             ("ledger entry of files", of_version),
             ("ledger trailer", |mut entry, found| {
                 entry["trailer"] = of_version(entry["trailer"].take(), found);
