@@ -252,7 +252,10 @@ impl Pair {
             let may_go = |entry: &Entry| match (entry.lane, entry.key) {
                 (_, None) => true,
                 (Lane::Input, Some(key)) => {
-                    entry.lettered || !lane.parking.diverts(key) || !Rule::DivertQueued.holds()
+                    entry.lettered
+                        || !lane.parking.diverts(key)
+                        || lane.stood_before(key, entry.offset)
+                        || !Rule::DivertQueued.holds()
                 }
                 (Lane::Retry, Some(key)) => {
                     entry.lettered || lane.parking.head(key) == Some(entry.offset) || !Rule::HeadOnly.holds()

@@ -133,7 +133,8 @@ impl Ownership {
     /// Records that count against the window: not those that wait in a segment, but letters, rows that no segment took
     /// yet, and rows that a sink without a ledger has not acknowledged.
     pub(super) fn window_records(&self) -> u64 {
-        let work = self.scheduler.queued() + self.scheduler.running_records();
+        let staying = self.retry.as_ref().map_or(0, |lane| lane.staying.len());
+        let work = self.scheduler.queued() + self.scheduler.running_records() + staying;
         let sinks: u64 = self.sinks.iter().map(SinkState::window_records).sum();
         work as u64 + self.letters.count() + sinks
     }
@@ -145,7 +146,8 @@ impl Ownership {
 
     /// Forgets all work, and lets go of the chunks that only this work needed.
     pub(super) fn cancel_work(&mut self) {
-        for entry in self.scheduler.clear() {
+        let staying = self.retry.as_mut().map(|lane| lane.staying.clear());
+        for entry in self.scheduler.clear().into_iter().chain(staying.into_iter().flatten()) {
             // What a copy holds stays with the lane's index.
             if entry.lane == Lane::Input {
                 self.chunks.release(entry.chunk, 1);

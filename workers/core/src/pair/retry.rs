@@ -29,6 +29,7 @@ mod later;
 mod leaves;
 mod parking;
 mod payloads;
+mod staying;
 mod strays;
 mod tries;
 
@@ -37,6 +38,7 @@ pub(super) use index::{Copy, CopyState, Index};
 use later::Later;
 pub(super) use parking::Parking;
 use payloads::Payloads;
+use staying::Staying;
 pub(super) use strays::Strays;
 
 /// The retry lane is granted so many bytes at once, where half of the window has room for them.
@@ -52,6 +54,8 @@ pub(super) struct RetryLane {
     pub(super) open: Ticket,
     pub(super) index: Index,
     pub(super) parking: Parking,
+    /// Records of the input lane that wait for the decision over a letter of their key.
+    pub(super) staying: Staying,
     /// The chunks of the copies that wait, in memory or elsewhere.
     pub(super) payloads: Payloads,
     /// Copies that just came and may be tried as soon as they are due.
@@ -96,6 +100,7 @@ impl RetryLane {
             open: Ticket::empty(epoch),
             index: Index::default(),
             parking: Parking::default(),
+            staying: Staying::default(),
             payloads: Payloads::default(),
             due_at_once: Vec::new(),
             fetches: Fetches::default(),

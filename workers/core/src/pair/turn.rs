@@ -12,6 +12,7 @@ impl Pair {
         }
         if matches!(self.phase, Phase::Running | Phase::Draining | Phase::Revoking) {
             self.start_input(actions);
+            self.wake_staying();
             self.post_again(now, actions);
             if self.phase == Phase::Running {
                 self.sort_passed(self.own.tracker.position(), actions);

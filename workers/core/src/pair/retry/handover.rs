@@ -8,7 +8,7 @@ use crate::pair::segments::{Behind, Doomed};
 use crate::pair::{Action, Destination, Pair};
 use crate::rules::Rule;
 use crate::scheduler::Entry;
-use crate::{Failure, Lane, Reason, RunSet};
+use crate::{Failure, Lane, Offset, Reason, RunSet};
 
 use super::{Copy, CopyState};
 
@@ -61,8 +61,11 @@ impl Pair {
         self.send(flying.instead_of(superseded), actions);
     }
 
-    /// A record of a key that waits in the retry lane follows it there untried.
+    /// A record of a key that waits in the retry lane follows it there untried; or stays, where nothing of its key does.
     pub(in crate::pair) fn follow(&mut self, entry: Entry, actions: &mut Vec<Action>) {
+        if self.may_stay(&entry, Offset(i64::MAX)) {
+            return self.stay(entry);
+        }
         let failure = Failure::retry(Reason::RetryParked, "an earlier record of its key waits for its retry");
         self.own.finish(&RunSet::of(entry.first, entry.offset.next()));
         self.hand_over(entry, entry.attempt.saturating_sub(1), failure, Duration::ZERO, actions);
@@ -82,6 +85,10 @@ impl Pair {
                 self.expect_no_copy(entry.offset);
                 let own = &mut self.own;
                 own.letters.waiting.remove_range(entry.first, entry.offset.next());
+                if flying.letter.failure.reason == Reason::RetryParked && self.may_stay(&entry, entry.offset)
+                {
+                    return self.take_back(entry);
+                }
                 let (behind, record) = (self.behind_refused(&entry), flying.letter.record);
                 self.decide(Doomed { entry, record, failure, behind, replays: 0 }, now, actions);
             }
@@ -106,14 +113,16 @@ impl Pair {
     }
 
     /// What stands behind a record whose copy the retry topic has refused: the record never had its last try, so another owner's might pass.
-    /// Its key stays parked where it has to wait.
+    /// Its key stays parked where it has to wait. Without a key, or where retries keep no order, nothing stands behind it.
     pub(super) fn behind_refused(&mut self, entry: &Entry) -> Behind {
-        if self.own.decides_apart() && Rule::RefusedKeyWaits.holds() {
+        let ordered = self.options.retry.is_some_and(|policy| policy.ordered);
+        let apart = self.own.decides_apart() && Rule::RefusedKeyWaits.holds();
+        let Some(lane) = &mut self.own.retry else { return Behind::Goes };
+        if let Some(key) = entry.key.filter(|_| ordered && apart) {
+            lane.parking.note_deciding(key, entry.offset);
             return Behind::Parked;
         }
-        if let Some(lane) = &mut self.own.retry {
-            lane.release_key(entry.offset, entry.key);
-        }
+        lane.release_key(entry.offset, entry.key);
         Behind::Goes
     }
 }

@@ -1,6 +1,8 @@
 //! Parked keys: while a record of a key waits in the retry lane, later ones of that key follow it there (design section 4,
 //! ordered retry). Counted are records, not copies: one whose copy is on its way stays where it stands.
 
+use std::collections::BTreeSet;
+
 use crate::{KeyHash, Offset};
 
 use super::leaves::{Keyed, Leaves};
@@ -10,6 +12,8 @@ use super::leaves::{Keyed, Leaves};
 pub(in crate::pair) struct Parking {
     records: Leaves<Parked>,
     keys: u64,
+    /// Those of them that have no copy, and whose letter is not decided for good.
+    deciding: BTreeSet<(KeyHash, Offset)>,
 }
 
 /// One parked record, in 16 bytes.
@@ -73,6 +77,18 @@ impl Parking {
         self.first(key).is_some_and(Parked::diverts)
     }
 
+    /// A parked record has no copy in the retry topic: its key waits for the decision over its letter alone.
+    pub(in crate::pair) fn note_deciding(&mut self, key: KeyHash, origin: Offset) {
+        self.deciding.insert((key, origin));
+    }
+
+    /// Whether all that is parked of a key below an offset is of that kind.
+    pub(in crate::pair) fn only_decides(&self, key: KeyHash, below: Offset) -> bool {
+        let parked = self.records.iter_from((key, Offset(i64::MIN)));
+        let mut before = parked.take_while(|parked| parked.key == key && parked.origin() < below);
+        before.all(|parked| self.deciding.contains(&(key, parked.origin())))
+    }
+
     /// The record that comes first.
     pub(in crate::pair) fn head(&self, key: KeyHash) -> Option<Offset> {
         self.first(key).map(Parked::origin)
@@ -114,6 +130,7 @@ impl Parking {
     pub(in crate::pair) fn release(&mut self, key: KeyHash, origin: Offset) -> Option<Offset> {
         let diverts = self.diverts(key);
         let removed = self.records.remove((key, origin)).is_some();
+        self.deciding.remove(&(key, origin));
         match self.first(key) {
             Some(next) => {
                 if diverts && !next.diverts() {

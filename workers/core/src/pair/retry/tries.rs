@@ -216,6 +216,7 @@ impl RetryLane {
 
     /// The next record of the key may be tried.
     pub(in crate::pair) fn release_key(&mut self, origin: Offset, key: Option<crate::KeyHash>) {
+        self.staying.note_released(key);
         if let Some(next) = key.and_then(|key| self.parking.release(key, origin)) {
             self.index.offer(next);
         }

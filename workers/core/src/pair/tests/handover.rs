@@ -217,27 +217,134 @@ fn behind_a_copy_that_cannot_be_carried_its_key_waits_for_the_letter() {
     }
 }
 
-/// Scenario: a record fails for now, its successor follows it, and the retry topic refuses the first one's copy for good; another of its
-/// key comes. No sink decides letters. Guarantee: that one goes on only when the letter is acknowledged (I3).
-#[test]
-fn behind_a_record_that_cannot_be_handed_over_its_key_waits_for_the_letter() {
+/// A record is too large for the retry topic, and so is all that follows it there; no sink decides letters. Record 0 has failed for now and
+/// record 1 was to follow it: both copies are refused. Returns the letter of record 0, which is on its way.
+fn too_large() -> (Hand, Letter) {
     let mut hand = Hand::new(PairOptions { sinks: vec![spec("topic", false)], ..with_retry(policy()) });
     assign(&mut hand, 0);
-    hand.receive(&[(0, "a")]);
-    hand.run(later);
-    let [copy] = &hand.letters()[..] else { panic!("one letter and no other") };
+    hand.receive(&[(0, "a"), (1, "a")]);
+    hand.run(|offset| if offset == 0 { later(0) } else { Verdict::Deferred });
+    let [copy, follows] = &hand.letters()[..] else { panic!("two letters and no other") };
+    assert_eq!(follows.failure.reason, Reason::RetryParked);
     refuse(&mut hand, copy.id);
     let [dead] = &hand.letters()[..] else { panic!("one letter and no other") };
-    assert_eq!(dead.to, Destination::DeadLetters);
-    hand.receive(&[(1, "a")]);
+    assert_eq!((dead.to, dead.origin), (Destination::DeadLetters, Some(Offset(0))));
+    refuse(&mut hand, follows.id);
+    (hand, dead.clone())
+}
+
+/// Scenario: a record of a hot key is too large for the retry topic, like all of its key: one stands behind it when it is refused, others come until
+/// its letter is acknowledged. Guarantee: they wait for that letter, since another run of the first one might pass (I3); none of them becomes a
+/// letter without a try (I1), and each is run once, in order; they count against the window meanwhile (I5).
+#[test]
+fn what_is_too_large_to_follow_stays_until_the_letter_is_decided() {
+    let (mut hand, dead) = too_large();
+    let before = hand.pair.in_flight_records();
+    hand.receive(&[(2, "a")]);
+    assert_eq!((hand.letters().len(), hand.pair.in_flight_records()), (0, before + 1));
+    hand.receive(&[(3, "b")]);
+    assert_eq!(run_all(&mut hand), [3], "another key goes on");
+    acknowledge(&mut hand, dead.id);
+    assert_eq!(run_all(&mut hand), [1, 2]);
+    let (letters, _) = finish(&mut hand);
+    assert_eq!((letters.len(), hand.rows, hand.pair.in_flight_records()), (0, 3, 0));
+    hand.receive(&[(4, "a")]);
+    assert_eq!(run_all(&mut hand), [4], "the key is free");
+}
+
+/// Scenario: the same, and the record behind the refused one fails as well when its turn comes. Guarantee: it had its try, so it is a letter, and
+/// what comes behind waits for that one.
+#[test]
+fn what_stayed_and_fails_is_a_letter_in_its_turn() {
+    let (mut hand, dead) = too_large();
+    acknowledge(&mut hand, dead.id);
+    hand.run(later);
+    let [copy] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!((copy.origin, copy.failure.reason), (Some(Offset(1)), Reason::StepFailed));
+    refuse(&mut hand, copy.id);
+    hand.receive(&[(2, "a")]);
     assert_eq!(run_all(&mut hand), [0; 0]);
-    let [follows] = &hand.letters()[..] else { panic!("one letter and no other") };
-    assert_eq!(follows.failure.reason, Reason::RetryParked);
-    acknowledge(&mut hand, follows.id);
-    copy_of(&mut hand, 0, "a", &headers(1, 0));
+    let [dead] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!((dead.to, dead.origin), (Destination::DeadLetters, Some(Offset(1))));
+    acknowledge(&mut hand, dead.id);
+    assert_eq!(run_all(&mut hand), [2]);
+}
+
+/// Scenario: behind the refused record one is too large to follow, and a small one behind that has followed, whose copy is read. Guarantee: the
+/// large one goes first when the letter is decided, then the copy (I3).
+#[test]
+fn what_stayed_goes_before_the_copies_behind_it() {
+    let mut hand = Hand::new(PairOptions { sinks: vec![spec("topic", false)], ..with_retry(policy()) });
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a"), (1, "a"), (2, "a")]);
+    hand.run(|offset| if offset == 0 { later(0) } else { Verdict::Deferred });
+    let [copy, large, small] = &hand.letters()[..] else { panic!("three letters and no other") };
+    acknowledge(&mut hand, small.id);
+    copy_of(&mut hand, 0, "a", &LetterHeaders { first_failed_ms: 0, ..headers(2, 0) });
+    refuse(&mut hand, copy.id);
+    let [dead] = &hand.letters()[..] else { panic!("one letter and no other") };
+    refuse(&mut hand, large.id);
     assert_eq!(run_all(&mut hand), [0; 0]);
     acknowledge(&mut hand, dead.id);
-    assert_eq!(run_all(&mut hand), [1]);
+    let mut order = run_all(&mut hand);
+    order.extend(run_all(&mut hand));
+    assert_eq!(order, [1, 2]);
+    assert_eq!(finish(&mut hand).0.len(), 0);
+}
+
+/// Scenario: a copy of the key waits in the retry topic for its time, and a record behind it is too large to follow. Guarantee: it is a letter:
+/// in memory it might wait for hours, and many of its kind would stop the partition (I9).
+#[test]
+fn what_is_too_large_to_follow_a_copy_that_waits_is_a_letter() {
+    let mut hand = Hand::new(PairOptions { sinks: vec![spec("topic", false)], ..with_retry(policy()) });
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a"), (1, "a")]);
+    hand.run(|offset| if offset == 0 { later(0) } else { Verdict::Deferred });
+    let [copy, follows] = &hand.letters()[..] else { panic!("two letters and no other") };
+    acknowledge(&mut hand, copy.id);
+    refuse(&mut hand, follows.id);
+    let [dead] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!((dead.to, dead.origin), (Destination::DeadLetters, Some(Offset(1))));
+}
+
+/// Scenario: the pair is taken away while a record stays, and while the answer that would make another one stay is on its way. Guarantee: nothing waits
+/// for them; the commit does not pass them, so the next owner reads them again (I4).
+#[test]
+fn a_revoke_does_not_wait_for_what_stays() {
+    let mut hand = Hand::new(PairOptions { sinks: vec![spec("topic", false)], ..with_retry(policy()) });
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a"), (1, "a"), (2, "a")]);
+    hand.run(|offset| if offset == 0 { later(0) } else { Verdict::Deferred });
+    let [copy, first, second] = &hand.letters()[..] else { panic!("three letters and no other") };
+    refuse(&mut hand, copy.id);
+    let [dead] = &hand.letters()[..] else { panic!("one letter and no other") };
+    refuse(&mut hand, first.id);
+    hand.tell(Event::Revoke);
+    refuse(&mut hand, second.id);
+    assert_eq!(hand.released(), None, "the letter has no answer");
+    acknowledge(&mut hand, dead.id);
+    let position = hand.released().expect("released").expect("something was settled");
+    assert_eq!((position.offset, hand.pair.in_flight_bytes()), (Offset(1), 0));
+}
+
+/// Scenario: retries keep no order, one of two sinks decides letters, and the retry topic refuses a copy. Guarantee: nothing waits for the letter, so
+/// the open segment is not sealed for it.
+#[test]
+fn where_retries_keep_no_order_a_refused_copy_seals_nothing() {
+    for ordered in [false, true] {
+        let sinks = vec![spec("files", true), spec("topic", false)];
+        let options = PairOptions { sinks, ..with_retry(RetryPolicy { ordered, ..policy() }) };
+        let mut hand = Hand::new(options);
+        assign(&mut hand, 0);
+        let (epoch, sink, ledger) = (Epoch(1), SinkIndex(1), Ok(LedgerView::default()));
+        hand.tell(Event::Recovered { epoch, sink, ledger });
+        hand.mark_taken();
+        hand.receive(&[(0, "a")]);
+        hand.run(later);
+        let [copy] = &hand.letters()[..] else { panic!("one letter and no other") };
+        refuse(&mut hand, copy.id);
+        assert_eq!(hand.trailers().len(), usize::from(ordered), "ordered: {ordered}");
+    }
 }
 
 /// Scenario: the ledger that decides letters holds a record, the other one lacks it when its owner dies; the next owner runs it again and its last
