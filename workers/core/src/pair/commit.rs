@@ -3,7 +3,7 @@
 use crate::metadata::{Encoded, Metadata, SinkMark};
 use crate::retry::OUTAGE;
 use crate::rules::Rule;
-use crate::{Lane, Moment, Offset, RunSet};
+use crate::{Lane, Moment, Offset, RunSet, SinkMask};
 
 use super::retry::RetryLane;
 use super::{Action, CommitResult, Pair, Phase, Position};
@@ -146,17 +146,18 @@ impl Commits {
 
 impl RetryLane {
     /// The lane's watermark with its metadata, of at most so many bytes.
-    fn position_to_commit(&self, bytes: usize) -> (Offset, Encoded) {
+    fn position_to_commit(&mut self, bytes: usize) -> (Offset, Encoded) {
         let offset = self.tracker.watermark();
         let settled = self.tracker.settled_beyond(offset);
         let strays = self.strays.to_be_told().intersection(&settled);
-        let mut metadata = Metadata { settled, strays, ..Metadata::default() };
-        let told = self.strays.told().intersection(&metadata.strays);
+        let mut metadata = Metadata { settled, strays: strays.clone(), ..Metadata::default() };
+        let told = self.strays.told().intersection(&strays);
         let unnamed = (!Rule::StraysByName.holds()).then(|| std::mem::take(&mut metadata.strays));
         let mut encoded = metadata.encode_within(offset, bytes, &told);
         if let Some(unnamed) = unnamed {
             encoded.strays = encoded.kept.intersection(&unnamed);
         }
+        self.strays.note_room(&strays, &encoded.strays);
         let lowest = self.open.spans().first();
         crate::invariant!(
             I4,
@@ -258,7 +259,9 @@ impl Pair {
     fn position_to_commit(&self, clean: bool) -> (Offset, Encoded) {
         let own = &self.own;
         let before = own.commits.acknowledged();
-        let bound = own.retry.as_ref().and_then(|lane| lane.commit_bound(own.tracker.position()));
+        let all = own.all_sinks();
+        let held = |origin| all != SinkMask::NONE && own.held_by(origin) == all;
+        let bound = own.retry.as_ref().and_then(|lane| lane.commit_bound(own.tracker.position(), held));
         let watermark = own.tracker.watermark();
         let offset = bound.map_or(watermark, |bound| watermark.min(bound.max(before)));
         let marks = own.sinks.iter().zip(&self.options.sinks).filter(|(sink, _)| sink.ledger);

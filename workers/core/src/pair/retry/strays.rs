@@ -108,6 +108,8 @@ pub(in crate::pair) struct Strays {
     found: BTreeSet<(Offset, Offset)>,
     /// Those that a commit tells of beyond its offset, also one of an owner before: each later one has to tell of them as well.
     told: RunSet,
+    /// The last commit had no room for all of them.
+    crowded: bool,
 }
 
 /// What is known of a copy when it is read.
@@ -151,7 +153,12 @@ impl Strays {
         // In the runs that it was told in: single offsets of them would take the room of many.
         self.told.union(strays);
         self.told.forget_below(below);
-        self.found.len() < before
+        self.found.len() < before || self.crowded
+    }
+
+    /// A commit that has to tell of these tells of those.
+    pub(in crate::pair) fn note_room(&mut self, wanted: &RunSet, told: &RunSet) {
+        self.crowded = wanted.intersection(told) != *wanted;
     }
 
     /// The strays that a commit has to tell of before anything else where they are settled: the input's commit waits for it, and copies of what
@@ -184,11 +191,19 @@ impl RetryLane {
 
     /// The input's commit must not pass this offset: a copy that names it is not shown to be a record's, or is a stray that
     /// the next owner would read again. `position` is where the input lane stands.
-    pub(in crate::pair) fn commit_bound(&self, position: Offset) -> Option<Offset> {
+    ///
+    /// Where the retry lane's commit has no room for all strays, those are passed whose records every sink has `held`: the ledgers drop them. Copies of
+    /// what comes behind wait for the input's commit, and hold back the retry lane's; where both waited for room, none would come.
+    pub(in crate::pair) fn commit_bound(
+        &self,
+        position: Offset,
+        held: impl Fn(Offset) -> bool,
+    ) -> Option<Offset> {
         if !Rule::CommitBehindStrays.holds() {
             return None;
         }
-        let found = self.strays.found.first().map(|(origin, _)| *origin);
+        let mut found = self.strays.found.iter().map(|(origin, _)| *origin);
+        let found = found.find(|origin| !(self.strays.crowded && held(*origin)));
         let aside = self.strays.aside.range((position, Offset(i64::MIN))..).next().map(|((o, _), _)| *o);
         let unmet = if position <= self.strays.unmet { self.index.first_from(position) } else { None };
         [found, aside, unmet].into_iter().flatten().min()

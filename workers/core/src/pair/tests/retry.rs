@@ -39,7 +39,12 @@ pub(super) fn assign_behind(hand: &mut Hand, input: Position, retry: Position) {
     assign_at(hand, [Some(input), Some(retry)], [1_000_000; 2], ledger);
 }
 
-fn assign_at(hand: &mut Hand, committed: [Option<Position>; 2], ends: [i64; 2], ledger: LedgerView) {
+pub(super) fn assign_at(
+    hand: &mut Hand,
+    committed: [Option<Position>; 2],
+    ends: [i64; 2],
+    ledger: LedgerView,
+) {
     let topic = TopicName::new("in.p.retry");
     let ([committed, committed_copies], log_start) = (committed, Offset(0));
     let retry = RetryAssignment { topic, committed: committed_copies, log_start, log_end: Offset(ends[1]) };

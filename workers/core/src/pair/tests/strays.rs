@@ -1,7 +1,7 @@
 //! Copies that name a record which is not theirs.
 
 use super::retry::{
-    acknowledge, assign, assign_behind, at_work, commits_of, copy_of, headers, policy, with_retry,
+    acknowledge, assign, assign_at, assign_behind, at_work, commits_of, copy_of, headers, policy, with_retry,
 };
 use super::*;
 use crate::headers::LetterHeaders;
@@ -319,6 +319,11 @@ fn pass_with_a_spare_copy(hand: &mut Hand, record: i64, place: i64) -> [Position
     hand.receive(&[(record, "a")]);
     hand.run(to_first);
     copy_of(hand, place, "a", &headers(record, 0));
+    commit_all(hand)
+}
+
+/// Publishes and commits whatever waits; returns the last commits of both lanes.
+fn commit_all(hand: &mut Hand) -> [Position; 2] {
     let mut last = [None, None];
     for _ in 0..4 {
         for (sink, trailer) in hand.trailers() {
@@ -375,4 +380,40 @@ fn what_an_owner_told_of_strays_the_next_ones_tell_again() {
             Metadata { clean: true, sinks: found.sinks, settled: found.settled, ..Metadata::default() };
         before = Some([Position { metadata: marks.encode(input.offset).text, ..input }, retry]);
     }
+}
+
+/// Scenario: 2,000 spare copies of records that are in the ledger, each between two copies that wait, so that the retry lane's commit has no room to tell
+/// of all. Guarantee (I6): the input's commit goes on, and so do the copies that wait for it; the next owner drops the spare copies that it was not
+/// told of, since the ledger holds their records (I1, I2).
+#[test]
+fn more_strays_than_a_commit_has_room_for_do_not_stop_it() {
+    const SPARE: i64 = 2_000;
+    let hour = Duration::from_secs(3_600);
+    let policy = RetryPolicy { cap: hour, waiting: 10_000, parked: 10_000, span: 1_000_000, ..policy() };
+    let mut hand = Hand::new(with_retry(policy));
+    assign(&mut hand, 0);
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(4_000) });
+    let waits = LetterHeaders { replays: 1, not_before_ms: Some(i64::MAX), ..headers(0, 0) };
+    for n in 0..SPARE {
+        hand.receive(&[(4_000 + n, "a")]);
+        hand.run(to_first);
+        copy_of(&mut hand, 2 * n, "a", &headers(4_000 + n, 0));
+        let waits = LetterHeaders { origin: headers(n, 0).origin, ..waits.clone() };
+        copy_of(&mut hand, 2 * n + 1, &format!("k{n}"), &waits);
+    }
+    let [input, retry] = commit_all(&mut hand);
+    let places: Vec<i64> = (0..SPARE).map(|n| 2 * n).collect();
+    let known = told(&retry, &places);
+    assert!((1_000..1_900).contains(&known.len()), "{}", known.len());
+    assert_eq!(input.offset, Offset(4_000 + SPARE));
+
+    let mut ledger = LedgerView { next_sequence: crate::Sequence(1_000_000), ..LedgerView::default() };
+    ledger.holdings.add(&RunSet::of(Offset(4_000), Offset(4_000 + SPARE)), &Default::default());
+    let mut next = Hand::new(with_retry(policy));
+    assign_at(&mut next, [Some(input), Some(retry.clone())], [10_000, 2 * SPARE], ledger);
+    for n in (0..SPARE).filter(|n| 2 * n >= retry.offset.0) {
+        copy_of(&mut next, 2 * n, "a", &headers(4_000 + n, 0));
+    }
+    assert!(next.pair.is_running(), "{:?}", next.pair.halted());
+    assert_eq!((at_work(&mut next), next.pair.waiting().0, next.letters().len()), (Vec::new(), 0, 0));
 }
