@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Targets share one build folder and one terminal.
 .NOTPARALLEL:
-.PHONY: help demo build test check bench faults sim mutants clouds sbom setup clean
+.PHONY: help demo build test check bench faults sim mutants fuzz clouds sbom setup clean
 
 help: ## this list
 	@echo 'Longshore: a crew of Kafka workers. Usage: make TARGET'
@@ -19,11 +19,13 @@ build: ## everything once, tests included, so that no feature set is built twice
 test: ## set up, build, all unit tests and suites (SUITES="walls broker" for some)
 	@scripts/test.sh $(SUITES)
 
-check: ## formatting, clippy and documentation, warnings denied; what comes into the build
+check: ## formatting, clippy and documentation, warnings denied; what comes into the build; five seconds of each fuzz target
 	@scripts/setup.sh build
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps
+	@SECONDS_EACH=5 scripts/fuzz.sh
 	@# 75: advisories cannot be had here, as its last line says; all else is well.
 	@scripts/supply.sh || { status=$$?; [[ $$status -eq 75 ]] || exit $$status; }
 
@@ -42,6 +44,9 @@ mutants: ## the machine with one line changed at a time: what no test notices (F
 
 clouds: ## Google's and Azure's stores: their features alone, and the sink's behaviour over Azure's emulator
 	@scripts/clouds.sh
+
+fuzz: ## fuzz targets, a minute each (SECONDS=600, TARGET="json avro"), with a table
+	@SECONDS_EACH="$(or $(SECONDS),60)" TARGETS="$(TARGET)" scripts/fuzz.sh
 
 sbom: ## what is in the command, as CycloneDX (target/sbom)
 	@scripts/supply.sh sbom

@@ -223,7 +223,7 @@ fn planted_names_are_found() {
     }
 }
 
-/// Scenario: tests are renamed or moved. Guarantee: what SECURITY.md names as shown is shown by something that exists.
+/// Scenario: tests and fuzz targets are renamed or moved. Guarantee: what SECURITY.md names as shown is shown by something that exists.
 #[test]
 fn what_the_threat_model_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -238,6 +238,12 @@ fn what_the_threat_model_names_exists() {
         let before = source.split(&format!("fn {name}(")).next().filter(|before| before.len() < source.len());
         let marks = before.map(|before| before.rsplit("\n\n").next().unwrap_or_default());
         assert!(marks.is_some_and(|marks| marks.contains("test]")), "{file} has no test {name}");
+    }
+    let targets = text.split("fuzz target").skip(1).filter_map(|rest| rest.split(['|', '\n', '.']).next());
+    let targets: BTreeSet<&str> = targets.flat_map(|rest| rest.split('`').skip(1).step_by(2)).collect();
+    assert!(targets.len() > 7, "{targets:?}");
+    for target in targets {
+        assert!(root.join(format!("tests/fuzz/targets/{target}.rs")).exists(), "no fuzz target {target}");
     }
 }
 
