@@ -10,16 +10,16 @@ help: ## this list
 	@echo 'Longshore: a crew of Kafka workers. Usage: make TARGET'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: build ## broker, two pipelines, workers, a kill -9, and the account (ARGS="..." goes to `longshore dev`)
+demo: build ## broker, workers, a kill -9, the account (ARGS= for `longshore dev`)
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/longshore" dev $(ARGS)
 
-build: ## everything once, tests included, so that no feature set is built twice
+build: ## everything once, tests included: no feature set is built twice
 	@scripts/build.sh
 
-test: ## set up, build, all unit tests and suites (SUITES="walls broker" for some)
+test: ## set up, build, all unit tests and suites (SUITES="walls broker")
 	@scripts/test.sh $(SUITES)
 
-check: ## formatting, clippy and documentation, warnings denied; what comes into the build; five seconds of each fuzz target
+check: ## format, clippy, docs, what comes into the build, 5 s of each fuzzer
 	@scripts/setup.sh build
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
@@ -29,23 +29,23 @@ check: ## formatting, clippy and documentation, warnings denied; what comes into
 	@# 75: advisories cannot be had here, as its last line says; all else is well.
 	@scripts/supply.sh || { status=$$?; [[ $$status -eq 75 ]] || exit $$status; }
 
-bench: ## rooflines and our worker on a real broker, release build (ARGS="--quick", "--micro": in memory)
+bench: ## rooflines and our worker, release build (ARGS="--quick", "--micro")
 	@scripts/setup.sh test
 	@scripts/bench.sh $(ARGS)
 
-faults: ## the long form of the fault suite: each named crash point at least 20 times
+faults: ## the fault suite's long form: each crash point at least 20 times
 	@LONGSHORE_FAULTS=full scripts/test.sh faults
 
-sim: ## simulated fleets with a table at the end (SEEDS=1000000 for a night; SEED=k plays one and tells its story)
+sim: ## simulated fleets with a table (SEEDS=1000000; SEED=k tells a story)
 	@scripts/sim.sh "$(SEEDS)" "$(SEED)"
 
-mutants: ## the machine with one line changed at a time: what no test notices (FILES="tracker.rs runs.rs", all of core by default: days)
+mutants: ## core, one line changed at a time (FILES="tracker.rs"; all: days)
 	@scripts/mutants.sh $(FILES)
 
-clouds: ## Google's and Azure's stores: their features alone, and the sink's behaviour over Azure's emulator
+clouds: ## Google's and Azure's stores: their features, and Azure's emulator
 	@scripts/clouds.sh
 
-fuzz: ## fuzz targets, a minute each (SECONDS=600, TARGET="json avro"), with a table
+fuzz: ## fuzz targets with a table, a minute each (SECONDS=600, TARGET="json")
 	@SECONDS_EACH="$(or $(SECONDS),60)" TARGETS="$(TARGET)" scripts/fuzz.sh
 
 sbom: ## what is in the command, as CycloneDX (target/sbom)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Changes one line of core at a time and runs its unit tests and a few hundred seeds of the simulation: a mutant that nothing notices is missed.
+# Changes one line of core at a time and runs its unit tests and a thousand seeds of the simulation: a mutant that nothing notices is missed.
 #
 #     scripts/mutants.sh [FILE...]        paths below workers/core/src; all of them by default, which takes days of one core
 #
