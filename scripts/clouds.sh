@@ -12,13 +12,13 @@ check() {
     local features
     for features in objects gcp azure gcp,azure; do
         echo "== $features"
-        CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/clouds cargo check --package longshore-sinks --no-default-features --features "$features"
+        CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/clouds cargo check --locked --package longshore-sinks --no-default-features --features "$features"
     done
 }
 
 azurite() {
     scripts/tools.sh azurite >/dev/null
-    cargo test --workspace --test behaviour -- azure --ignored
+    cargo test --locked --workspace --test behaviour -- azure --ignored
 }
 
 case ${1:-all} in

@@ -85,6 +85,27 @@ async fn what_is_not_new_goes_the_way_by_which_offsets_decide() {
     }
 }
 
+/// Scenario: a person takes the unique index away while a worker, whose segments went straight into the table, goes on: with a key that is there, and with
+/// new ones. Guarantee (I2): nothing more is written, the worker halts as with a merge, and goes on when the index is back.
+#[tokio::test]
+async fn without_its_index_nothing_goes_straight() {
+    let Some(server) = shared_postgres() else { return };
+    server.database("straight-index");
+    server.sql("straight-index", TABLE);
+    let sink = sink(upsert(server, "straight-index", &["id", "name"], &["id"]));
+    let mut writer = writer(&sink, 1);
+    writer.recover().await.unwrap();
+    assert_eq!(publish(&mut *writer, &trailer(0, 1, 0..1), &[(0, 1, Some("a"))]).await, []);
+    server.sql("straight-index", "alter table t drop constraint t_pkey");
+    seal(&mut *writer, &[(1, "1\tb\t1\t0\tf"), (2, "2\tc\t2\t0\tf")]).await;
+    let failure = writer.publish(&trailer(1, 1, 1..3)).await.unwrap_err();
+    assert_eq!(failure.class, longshore_core::Class::Halt, "{failure:?}");
+    assert_eq!(server.rows("straight-index", ROWS), ["1|a|0|f"]);
+    server.sql("straight-index", "alter table t add primary key (id)");
+    assert_eq!(refused(writer.publish(&trailer(1, 1, 1..3)).await.unwrap()), []);
+    assert_eq!(server.rows("straight-index", ROWS), ["1|b|1|f", "2|c|2|f"]);
+}
+
 /// Scenario: the answer to the commit of a straight segment is lost, and the runtime publishes it again.
 /// Guarantee (I2): it is found in the ledger, and its rows are there once.
 #[tokio::test]

@@ -16,7 +16,7 @@ pub(super) const SEEDS: u64 = 30_000;
 /// `LONGSHORE_RULE_OFF=NAME cargo test --package longshore-core --features rules-off`.
 const BY_TESTS: &[(Rule, &str)] = &[
     (Rule::CoverOrigin, "a_copy_is_committed_behind_its_origin_alone"),
-    (Rule::RefusedKeyWaits, "behind_a_record_that_cannot_be_handed_over_its_key_waits_for_the_letter"),
+    (Rule::RefusedKeyWaits, "what_is_too_large_to_follow_stays_until_the_letter_is_decided"),
     (Rule::StraysByName, "a_spare_copy_is_told_of_however_much_waits_before_it"),
     (Rule::StraysInherited, "what_an_owner_told_of_strays_the_next_ones_tell_again"),
     (Rule::RetentionKeepsRuns, "a_lane_begins_where_its_commit_fits_the_log"),

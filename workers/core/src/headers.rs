@@ -340,10 +340,16 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn of(headers: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Result<Self, HeaderError> {
         let mut found = Self::default();
+        let mut unreadable = None;
         for (name, value) in headers {
-            found.take(name, value)?;
+            match found.take(name, value) {
+                Ok(()) => {}
+                Err(newer @ HeaderError::Newer(_)) => return Err(newer),
+                // A newer contract may be why, and stand behind it.
+                Err(error) => unreadable = unreadable.or(Some(error)),
+            }
         }
-        Ok(found)
+        unreadable.map_or(Ok(found), Err)
     }
 
     fn take(&mut self, name: &[u8], value: Option<&'a [u8]>) -> Result<(), HeaderError> {

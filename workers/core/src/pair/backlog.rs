@@ -17,8 +17,9 @@ impl Pair {
     pub fn unfinished(&self) -> u64 {
         let scheduler = &self.own.scheduler;
         let at_work = (scheduler.queued() + scheduler.running_records()) as u64;
-        let copies = self.own.retry.as_ref().map_or(0, |lane| lane.at_work);
-        at_work.saturating_sub(copies)
+        let (copies, stay) =
+            self.own.retry.as_ref().map_or((0, 0), |lane| (lane.at_work, lane.staying.len() as u64));
+        at_work.saturating_sub(copies) + stay
     }
 
     /// The timestamp of the first record of the input lane that was received and is not through the steps, milliseconds since 1970; none

@@ -68,10 +68,11 @@ pub(super) fn complete(layout: &Layout, entry: &Entry) -> Result<(), Failure> {
         Err(error) => return Err(classify("read", &staging, &error)),
     }
     match std::fs::hard_link(&staging, &data) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(classify("link", &data, &error));
-        }
-        Ok(()) | Err(_) => {}
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        // Or in between now, and it took the staging file away.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && data.exists() => {}
+        Err(error) => return Err(classify("link", &data, &error)),
     }
     sync_folder(&layout.data)
 }

@@ -19,12 +19,19 @@ pub(super) enum Kind {
     Time,
     /// `bytea`: the bytes of whatever it is, so a text of letters and one that is no text are the same kind of value.
     Bytes,
-    /// An array: a list is one. Of `json` or `jsonb` every element is JSON.
-    Array {
-        /// Whether the elements are JSON.
-        json: bool,
-    },
+    /// An array: a list is one, and each element is written as a column of its kind is.
+    Array(Element),
     /// Anything else: the text as it is.
+    Plain,
+}
+
+/// What an array's elements ask; each as the [`Kind`] of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Element {
+    /// A list in a list is JSON too.
+    Json,
+    Time,
+    Bytes,
     Plain,
 }
 
@@ -135,14 +142,20 @@ fn write(value: &Value, kind: Kind, out: &mut Vec<u8>) -> Result<(), Failure> {
         },
         (Value::Int(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
         (Value::UInt(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
-        (Value::Array(values), Kind::Array { json }) => {
+        (Value::Array(values), Kind::Array(of)) => {
             let mut literal = Vec::new();
-            array(values, json, &mut literal)?;
+            array(values, of, &mut literal)?;
             escape(&literal, out);
         }
-        (Value::Text(text), Kind::Plain | Kind::Array { .. }) => text_of(text, out)?,
-        (Value::Text(text), Kind::Bytes) => hex(text.as_bytes(), out),
-        (Value::Bytes(bytes), Kind::Plain | Kind::Time | Kind::Bytes | Kind::Array { .. }) => hex(bytes, out),
+        (Value::Text(text), Kind::Plain | Kind::Array(_)) => text_of(text, out)?,
+        (Value::Text(text), Kind::Bytes) => {
+            out.push(b'\\');
+            hex(text.as_bytes(), out);
+        }
+        (Value::Bytes(bytes), Kind::Plain | Kind::Time | Kind::Bytes | Kind::Array(_)) => {
+            out.push(b'\\');
+            hex(bytes, out);
+        }
         (
             Value::Float(_)
             | Value::Number(_)
@@ -155,6 +168,7 @@ fn write(value: &Value, kind: Kind, out: &mut Vec<u8>) -> Result<(), Failure> {
             let mut json = Vec::new();
             value.write_json(&mut json).map_err(|error| Failure::reject(Reason::EncodeValue, error))?;
             if kind == Kind::Bytes {
+                out.push(b'\\');
                 hex(&json, out);
                 return Ok(());
             }
@@ -169,7 +183,7 @@ fn write(value: &Value, kind: Kind, out: &mut Vec<u8>) -> Result<(), Failure> {
 
 /// A list as an array's literal (<https://www.postgresql.org/docs/current/arrays.html>): elements between braces, everything but null in quotes.
 /// A list in a list is one more dimension.
-fn array(values: &[Value], json: bool, out: &mut Vec<u8>) -> Result<(), Failure> {
+fn array(values: &[Value], of: Element, out: &mut Vec<u8>) -> Result<(), Failure> {
     out.push(b'{');
     for (place, value) in values.iter().enumerate() {
         if place > 0 {
@@ -177,9 +191,7 @@ fn array(values: &[Value], json: bool, out: &mut Vec<u8>) -> Result<(), Failure>
         }
         match value {
             Value::Null => out.extend_from_slice(b"NULL"),
-            Value::Array(inner) if !json => array(inner, json, out)?,
-            Value::Text(text) if !json && text.as_bytes().contains(&0) => return Err(no_zero()),
-            Value::Text(text) if !json => element(text.as_bytes(), out),
+            Value::Array(inner) if of != Element::Json => array(inner, of, out)?,
             Value::Bool(_)
             | Value::Int(_)
             | Value::UInt(_)
@@ -188,18 +200,56 @@ fn array(values: &[Value], json: bool, out: &mut Vec<u8>) -> Result<(), Failure>
             | Value::Text(_)
             | Value::Bytes(_)
             | Value::Array(_)
-            | Value::Object(_) => {
-                let mut text = Vec::new();
-                value.write_json(&mut text).map_err(|error| Failure::reject(Reason::EncodeValue, error))?;
-                if has_escaped_zero(&text) {
-                    return Err(no_zero());
-                }
-                element(&text, out);
-            }
+            | Value::Object(_) => element(&element_text(value, of)?, out),
         }
     }
     out.push(b'}');
     Ok(())
+}
+
+/// An element's text, before quotes: what a column of its kind would read.
+fn element_text(value: &Value, of: Element) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    let since = |number: i128, text: &mut Vec<u8>| time(since_1970(number), text);
+    match (value, of) {
+        (Value::Int(number), Element::Time) => since(i128::from(*number), &mut text),
+        (Value::UInt(number), Element::Time) => since(i128::from(*number), &mut text),
+        (Value::Text(said), Element::Bytes) => hex(said.as_bytes(), &mut text),
+        (Value::Bytes(bytes), Element::Time | Element::Bytes | Element::Plain) => hex(bytes, &mut text),
+        (Value::Text(said), Element::Time | Element::Plain) => {
+            if said.as_bytes().contains(&0) {
+                return Err(no_zero());
+            }
+            match said.parse::<i64>() {
+                Ok(number) if of == Element::Time => since(i128::from(number), &mut text),
+                Ok(_) | Err(_) => text.extend_from_slice(said.as_bytes()),
+            }
+        }
+        (
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::UInt(_)
+            | Value::Float(_)
+            | Value::Number(_)
+            | Value::Text(_)
+            | Value::Bytes(_)
+            | Value::Array(_)
+            | Value::Object(_),
+            _,
+        ) => {
+            let mut json = Vec::new();
+            value.write_json(&mut json).map_err(|error| Failure::reject(Reason::EncodeValue, error))?;
+            if of == Element::Bytes {
+                hex(&json, &mut text);
+            } else if has_escaped_zero(&json) {
+                return Err(no_zero());
+            } else {
+                text = json;
+            }
+        }
+    }
+    Ok(text)
 }
 
 /// An array's element in quotes.
@@ -242,7 +292,7 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
 /// `bytea` in its hex form, its backslash escaped.
 fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend_from_slice(b"\\\\x");
+    out.extend_from_slice(b"\\x");
     for byte in bytes {
         out.push(DIGITS[usize::from(byte >> 4)]);
         out.push(DIGITS[usize::from(byte & 15)]);
@@ -278,7 +328,7 @@ fn time(nanos: i128, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    const ARRAY: Kind = Kind::Array { json: false };
+    const ARRAY: Kind = Kind::Array(Element::Plain);
 
     fn list(texts: &[&str]) -> Value {
         Value::Array(texts.iter().map(|text| Value::from(*text)).collect())
@@ -319,8 +369,22 @@ mod tests {
             (Value::from("{1,2}"), ARRAY, "{1,2}"),
             (
                 Value::Array(vec![list(&["a"]), Value::from("b")]),
-                Kind::Array { json: true },
+                Kind::Array(Element::Json),
                 r#"{"[\\"a\\"]","\\"b\\""}"#,
+            ),
+            (
+                Value::Array(vec![Value::Bytes(Box::from([0, 255])), Value::from("\\x41"), Value::Int(1)]),
+                Kind::Array(Element::Bytes),
+                r#"{"\\\\x00ff","\\\\x5c783431","\\\\x31"}"#,
+            ),
+            (
+                Value::Array(vec![
+                    Value::Int(20_240_101),
+                    list(&["-1"]),
+                    Value::from("2026-01-31T00:00:00Z"),
+                ]),
+                Kind::Array(Element::Time),
+                r#"{"1970-01-01 05:37:20.101000000+00",{"1969-12-31 23:59:59.999000000+00"},"2026-01-31T00:00:00Z"}"#,
             ),
             (Value::Int(0), Kind::Time, "1970-01-01 00:00:00.000000000+00"),
             (Value::from("1700000000123456789"), Kind::Time, "2023-11-14 22:13:20.123456789+00"),
@@ -341,7 +405,7 @@ mod tests {
             (Value::from("\0"), Kind::Json),
             (Value::Array(vec![Value::from("\0")]), Kind::Plain),
             (list(&["\0"]), ARRAY),
-            (list(&["\0"]), Kind::Array { json: true }),
+            (list(&["\0"]), Kind::Array(Element::Json)),
         ] {
             let failure = write(&value, kind, &mut Vec::new()).unwrap_err();
             assert_eq!(failure.reason, Reason::EncodeValue);

@@ -4,7 +4,7 @@ use longshore_core::{Failure, Reason};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
-use super::encode::Kind;
+use super::encode::{Element, Kind};
 use super::options::{Column, PostgresOptions, Source, Table};
 use super::sqlstate::failure;
 
@@ -302,8 +302,10 @@ impl Findings {
             "json" | "jsonb" => Kind::Json,
             "timestamp with time zone" | "timestamp without time zone" => Kind::Time,
             "bytea" => Kind::Bytes,
-            "json[]" | "jsonb[]" => Kind::Array { json: true },
-            array if array.ends_with("[]") => Kind::Array { json: false },
+            "json[]" | "jsonb[]" => Kind::Array(Element::Json),
+            "timestamp with time zone[]" | "timestamp without time zone[]" => Kind::Array(Element::Time),
+            "bytea[]" => Kind::Array(Element::Bytes),
+            array if array.ends_with("[]") => Kind::Array(Element::Plain),
             _ => Kind::Plain,
         }
     }

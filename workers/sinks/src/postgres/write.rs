@@ -45,6 +45,8 @@ pub(super) struct Write {
 struct Merge {
     /// Copies lines straight into the target.
     straight: String,
+    /// Does nothing, and fails where the target has no unique index over the key any more, as a merge would.
+    arbiter: String,
     /// Makes the temporary table, once for a session. Behind a pooler one of an earlier client may be there.
     stage: String,
     /// The names of the columns, in the order of the temporary table.
@@ -115,7 +117,15 @@ impl Write {
     ) -> Result<bool, tokio_postgres::Error> {
         match &self.merge {
             Some(_) if lines.is_empty() => Ok(true),
-            Some(merge) => Ok(copy_marked(lease, &merge.straight, claim, &lines).await? == Some(rows)),
+            Some(merge) => {
+                if copy_marked(lease, &merge.straight, claim, &lines).await? != Some(rows) {
+                    return Ok(false);
+                }
+                // Behind the copy, whose lock on the table keeps its indexes until the commit.
+                let statement = lease.statement(&merge.arbiter).await?;
+                lease.client().execute(&statement, &[]).await?;
+                Ok(true)
+            }
             None => Ok(false),
         }
     }
@@ -204,6 +214,7 @@ impl Statements<'_> {
     fn merge(&self, names: Vec<String>) -> Merge {
         Merge {
             straight: self.straight(),
+            arbiter: self.arbiter(),
             stage: self.stage(),
             names,
             table: self.table.clone(),
@@ -215,6 +226,15 @@ impl Statements<'_> {
 
     fn straight(&self) -> String {
         format!("COPY {} ({}, _pair, _offset, _deleted) FROM STDIN", self.table, self.names.join(", "))
+    }
+
+    fn arbiter(&self) -> String {
+        let key: Vec<&str> = self.key.iter().map(|at| self.names[*at].as_str()).collect();
+        let (table, key) = (&self.table, key.join(", "));
+        // Planned and not run: no trigger of the table sees it.
+        format!(
+            "EXPLAIN INSERT INTO {table} ({key}) SELECT {key} FROM {table} WHERE false ON CONFLICT ({key}) DO NOTHING"
+        )
     }
 
     fn stage(&self) -> String {

@@ -192,7 +192,8 @@ impl RetryLane {
     /// The input's commit must not pass this offset: a copy that names it is not shown to be a record's, or is a stray that
     /// the next owner would read again. `position` is where the input lane stands.
     ///
-    /// Where the retry lane's commit has no room for all strays, those are passed whose records every sink has `held`: the ledgers drop them. Copies of
+    /// Where the retry lane's commit has no room for all strays, those are passed that are settled and whose records every sink has `held`: the
+    /// ledgers drop them. Copies of
     /// what comes behind wait for the input's commit, and hold back the retry lane's; where both waited for room, none would come.
     pub(in crate::pair) fn commit_bound(
         &self,
@@ -202,8 +203,10 @@ impl RetryLane {
         if !Rule::CommitBehindStrays.holds() {
             return None;
         }
-        let mut found = self.strays.found.iter().map(|(origin, _)| *origin);
-        let found = found.find(|origin| !(self.strays.crowded && held(*origin)));
+        // A stray that holds another record is that record's last trace until its letter is acknowledged.
+        let passes = |origin, copy| self.strays.crowded && held(origin) && !self.open.spans().contains(copy);
+        let mut found = self.strays.found.iter();
+        let found = found.find(|(origin, copy)| !passes(*origin, *copy)).map(|(origin, _)| *origin);
         let aside = self.strays.aside.range((position, Offset(i64::MIN))..).next().map(|((o, _), _)| *o);
         let unmet = if position <= self.strays.unmet { self.index.first_from(position) } else { None };
         [found, aside, unmet].into_iter().flatten().min()

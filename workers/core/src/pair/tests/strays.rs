@@ -382,12 +382,11 @@ fn what_an_owner_told_of_strays_the_next_ones_tell_again() {
     }
 }
 
-/// Scenario: 2,000 spare copies of records that are in the ledger, each between two copies that wait, so that the retry lane's commit has no room to tell
-/// of all. Guarantee (I6): the input's commit goes on, and so do the copies that wait for it; the next owner drops the spare copies that it was not
-/// told of, since the ledger holds their records (I1, I2).
-#[test]
-fn more_strays_than_a_commit_has_room_for_do_not_stop_it() {
-    const SPARE: i64 = 2_000;
+/// So many spare copies that the retry lane's commit has no room to tell of all.
+const SPARE: i64 = 2_000;
+
+/// A pair with [`SPARE`] spare copies of records that are in the ledger, those from 4,000 on, each between two copies that wait.
+fn with_crowded_strays() -> (Hand, RetryPolicy) {
     let hour = Duration::from_secs(3_600);
     let policy = RetryPolicy { cap: hour, waiting: 10_000, parked: 10_000, span: 1_000_000, ..policy() };
     let mut hand = Hand::new(with_retry(policy));
@@ -401,6 +400,30 @@ fn more_strays_than_a_commit_has_room_for_do_not_stop_it() {
         let waits = LetterHeaders { origin: headers(n, 0).origin, ..waits.clone() };
         copy_of(&mut hand, 2 * n + 1, &format!("k{n}"), &waits);
     }
+    (hand, policy)
+}
+
+/// Scenario: among as many a copy holds another record than the one that it names, which is in the ledger, and its letter is on its way. Guarantee (I1):
+/// the input's commit waits for the letter; without it the next owner would take the copy for one of that record and drop it.
+#[test]
+fn a_stray_among_too_many_is_passed_when_its_letter_is_there() {
+    let (mut hand, _) = with_crowded_strays();
+    let record = 4_000 + SPARE;
+    copy_of(&mut hand, 2 * SPARE, "other", &headers(record, 1));
+    hand.receive(&[(record, "a")]);
+    let letter = stray(&mut hand);
+    hand.run(to_first);
+    assert_eq!(commit_all(&mut hand)[0].offset, Offset(record));
+    acknowledge(&mut hand, letter.id);
+    assert_eq!(commit_all(&mut hand)[0].offset, Offset(record + 1));
+}
+
+/// Scenario: 2,000 spare copies of records that are in the ledger, each between two copies that wait, so that the retry lane's commit has no room to tell
+/// of all. Guarantee (I6): the input's commit goes on, and so do the copies that wait for it; the next owner drops the spare copies that it was not
+/// told of, since the ledger holds their records (I1, I2).
+#[test]
+fn more_strays_than_a_commit_has_room_for_do_not_stop_it() {
+    let (mut hand, policy) = with_crowded_strays();
     let [input, retry] = commit_all(&mut hand);
     let places: Vec<i64> = (0..SPARE).map(|n| 2 * n).collect();
     let known = told(&retry, &places);
