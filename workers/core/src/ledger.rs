@@ -251,4 +251,51 @@ mod tests {
         (assignment.cluster, assignment.topic_id) = (String::new(), String::new());
         assert_eq!(view.check(&assignment, None), Ok(()), "asked of a broker without ids");
     }
+
+    /// Bad input: offsets that there are not, and a span that ends before it begins. Guarantee: such a trailer is not sound, and one at the edge of
+    /// what there is is.
+    #[test]
+    fn a_trailer_of_offsets_that_there_are_not_is_not_sound() {
+        let of = |covers: (i64, i64), dead: &[i64]| Trailer {
+            covers: (Offset(covers.0), Offset(covers.1)),
+            dead: dead.iter().map(|offset| (Offset(*offset), 0)).collect(),
+            ..trailer(0, 1)
+        };
+        for sound in [of((0, 0), &[]), of((7, 7), &[0]), of((0, i64::MAX), &[i64::MAX - 1])] {
+            assert!(sound.is_sound(), "{sound:?}");
+        }
+        for bad in [
+            of((-1, 5), &[]),
+            of((-5, -1), &[]),
+            of((5, 4), &[]),
+            of((0, 5), &[-1]),
+            of((0, 5), &[1, i64::MAX]),
+        ] {
+            assert!(!bad.is_sound(), "{bad:?}");
+        }
+    }
+
+    /// Scenario: the log ends where the ledger does, and before. Guarantee: the first is this pair's ledger; the second is one of another log.
+    #[test]
+    fn what_lies_beyond_the_log_is_another_logs() {
+        let mut view = LedgerView::default();
+        view.fold(&trailer(0, 1));
+        let check = |end| {
+            let assignment = Assignment {
+                pair: PairId::new("in", 0),
+                epoch: Epoch(1),
+                committed: None,
+                start: Offset(0),
+                log_start: Offset(0),
+                log_end: Offset(end),
+                cluster: String::new(),
+                topic_id: String::new(),
+                partitions: 1,
+                retry: None,
+            };
+            view.check(&assignment, None)
+        };
+        assert_eq!((view.end(), check(5)), (Some(Offset(5)), Ok(())));
+        assert_eq!(check(4), Err(LedgerMismatch::BeyondEnd { held: Offset(5), log_end: Offset(4) }));
+    }
 }

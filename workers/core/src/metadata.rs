@@ -434,24 +434,40 @@ mod tests {
         }
     }
 
+    /// Guarantee: each mark travels, alone and with all others.
     #[test]
     fn marks_for_careful_mode_travel() {
         let trying = vec![
             Trying { lane: Lane::Retry, offset: Offset(77), tries: 2 },
             Trying { lane: Lane::Input, offset: Offset(5), tries: 1 },
         ];
-        let metadata = Metadata {
+        let (copies, none) = (Some((Offset(7), Offset(70_000))), Metadata::default());
+        let whole = Metadata {
             clean: true,
-            trying,
+            trying: trying.clone(),
             takeovers: 2,
             careful: 77_000,
-            copies: Some((Offset(7), Offset(70_000))),
+            copies,
             waiting: 300,
             held: true,
-            ..Metadata::default()
+            ..none.clone()
         };
-        let text = metadata.encode(Offset(3)).text;
-        assert_eq!(Metadata::decode(&text, Offset(3), Offset(100)), Ok(metadata));
+        let alone = [
+            Metadata { clean: true, ..none.clone() },
+            Metadata { trying, ..none.clone() },
+            Metadata { takeovers: 1, ..none.clone() },
+            Metadata { careful: 1, ..none.clone() },
+            Metadata { copies, ..none.clone() },
+            Metadata { waiting: 1, ..none.clone() },
+            Metadata { held: true, ..none.clone() },
+        ];
+        let text = |metadata: &Metadata| metadata.encode(Offset(3)).text;
+        for metadata in alone.iter().chain([&whole, &none]) {
+            assert_eq!(Metadata::decode(&text(metadata), Offset(3), Offset(100)).as_ref(), Ok(metadata));
+        }
+        // What is not there takes no room: flags have their bit, and all else is longer than nothing.
+        let longer = alone.iter().filter(|metadata| text(metadata).len() > text(&none).len()).count();
+        assert_eq!(longer, alone.len() - 2);
     }
 
     #[test]
@@ -460,6 +476,23 @@ mod tests {
         let encoded =
             Metadata { sinks: sinks(16), settled: runs.clone(), ..Metadata::default() }.encode(Offset(0));
         assert_eq!(encoded.kept, runs);
+    }
+
+    /// Scenario: a text longer than a broker takes by default, and right but for that. Guarantee: it is not read (I5).
+    #[test]
+    fn what_is_longer_than_any_commit_is_refused() {
+        let settled = RunSet::collect((1..3_000).map(|number| (10 * number, 10 * number + 1)).collect());
+        let metadata = Metadata { settled, ..Metadata::default() };
+        for (bytes, read) in [(METADATA_BYTES, true), (2 * METADATA_BYTES, false)] {
+            let text = metadata.encode_within(Offset(0), bytes, &RunSet::default()).text;
+            assert_eq!(text.len() > METADATA_BYTES, !read);
+            assert_eq!(
+                Metadata::decode(&text, Offset(0), Offset(1 << 40)).is_ok(),
+                read,
+                "{} bytes",
+                text.len()
+            );
+        }
     }
 
     proptest! {

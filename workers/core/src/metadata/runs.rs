@@ -99,3 +99,80 @@ pub(super) fn decode_bits(body: &[u8], base: Offset) -> Result<RunSet, MetadataE
     }
     Ok(runs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Offset = Offset(100);
+
+    /// Twenty runs whose distances and lengths take one to three bytes each.
+    fn runs() -> RunSet {
+        let (mut runs, mut at) = (Vec::new(), BASE.0);
+        for number in 0..20 {
+            let first = at + [1, 200, 20_000][number % 3];
+            at = first + [1, 300][number % 2];
+            runs.push((first, at));
+        }
+        RunSet::collect(runs)
+    }
+
+    fn fit(runs: &RunSet, before: &RunSet, room: usize) -> RunSet {
+        let fitting = pairs_that_fit(runs, before, BASE, room);
+        assert!(fitting.body.len() <= room, "{} bytes in {room}", fitting.body.len());
+        assert_eq!(decode_pairs(&fitting.body, BASE), Ok(fitting.kept.clone()));
+        fitting.kept
+    }
+
+    fn first_of(runs: &RunSet, count: usize) -> RunSet {
+        RunSet::collect(runs.iter().take(count).map(|(first, end)| (first.0, end.0)).collect())
+    }
+
+    /// Guarantee: room is used to its last byte: as many runs as fit are told, from the first on, and one byte less is one run less.
+    #[test]
+    fn pairs_fill_the_room() {
+        let (runs, none) = (runs(), RunSet::default());
+        for count in 0..=20 {
+            let some = first_of(&runs, count);
+            let bytes = pairs_that_fit(&some, &none, BASE, 4_096).body.len();
+            assert_eq!(fit(&runs, &none, bytes), some);
+            assert_eq!(fit(&runs, &none, bytes.saturating_sub(1)), first_of(&runs, count.saturating_sub(1)));
+        }
+    }
+
+    /// Guarantee: what goes before others is told however far it is, while it fits by itself, and what room it leaves the others have; it is cut
+    /// where it does not fit.
+    #[test]
+    fn what_goes_before_others_leaves_them_the_rest() {
+        let runs = runs();
+        let last = runs.iter().last().unwrap();
+        let far = RunSet::of(last.0, last.1);
+        let far_bytes = pairs_that_fit(&far, &RunSet::default(), BASE, 4_096).body.len();
+        for room in far_bytes..=pairs_that_fit(&runs, &RunSet::default(), BASE, 4_096).body.len() {
+            let kept = fit(&runs, &far, room);
+            assert!(kept.contains(last.0), "{room}: {kept:?}");
+            let mut near = kept.clone();
+            near.subtract(&far);
+            assert_eq!(near, fit(&runs, &RunSet::default(), room - far_bytes), "{room}");
+        }
+        // The first run's room is known to the byte, and free again once it is told.
+        for room in 0..80 {
+            let kept = fit(&runs, &RunSet::default(), room);
+            assert_eq!(fit(&runs, &first_of(&runs, 1), room), kept, "{room}");
+            assert_eq!(fit(&runs, &runs, room), kept, "{room}: all of them go before others");
+        }
+    }
+
+    /// Bad input: a run that touches what is before it, an empty one, one without its end, one past the end of numbers. Guarantee: none is
+    /// believed.
+    #[test]
+    fn runs_that_nobody_writes_are_refused() {
+        assert_eq!(decode_pairs(&[1, 1, 1, 1], BASE), Ok(RunSet::collect(vec![(101, 102), (103, 104)])));
+        let most = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        for bad in [&[0, 1][..], &[1, 0], &[1, 1, 0, 1], &[1, 1, 1, 0], &[1], &[&most[..], &[1]].concat()] {
+            assert!(decode_pairs(bad, BASE).is_err(), "{bad:?}");
+        }
+        assert_eq!(decode_bits(&[0b110], BASE), Ok(RunSet::of(Offset(101), Offset(103))));
+        assert!(decode_bits(&[0b11], BASE).is_err());
+    }
+}

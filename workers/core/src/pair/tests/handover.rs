@@ -235,7 +235,7 @@ fn too_large() -> (Hand, Letter) {
 
 /// Scenario: a record of a hot key is too large for the retry topic, like all of its key: one stands behind it when it is refused, others come until
 /// its letter is acknowledged. Guarantee: they wait for that letter, since another run of the first one might pass (I3); none of them becomes a
-/// letter without a try (I1), and each is run once, in order; they count against the window meanwhile (I5).
+/// letter without a try (I1), and each is run once, in order; they count against the window meanwhile (I5), and as lag.
 #[test]
 fn what_is_too_large_to_follow_stays_until_the_letter_is_decided() {
     let (mut hand, dead) = too_large();
@@ -244,8 +244,11 @@ fn what_is_too_large_to_follow_stays_until_the_letter_is_decided() {
     assert_eq!((hand.letters().len(), hand.pair.in_flight_records()), (0, before + 1));
     hand.receive(&[(3, "b")]);
     assert_eq!(run_all(&mut hand), [3], "another key goes on");
+    let lag = |hand: &Hand| (hand.pair.unfinished(), hand.pair.backlog(Offset(6)));
+    assert_eq!(lag(&hand), (2, 2 + 2), "1 and 2 stay, 4 and 5 are not read");
     acknowledge(&mut hand, dead.id);
     assert_eq!(run_all(&mut hand), [1, 2]);
+    assert_eq!(lag(&hand), (0, 2));
     let (letters, _) = finish(&mut hand);
     assert_eq!((letters.len(), hand.rows, hand.pair.in_flight_records()), (0, 3, 0));
     hand.receive(&[(4, "a")]);
