@@ -17,6 +17,8 @@ mod joining;
 mod killing;
 #[path = "e2e/lag.rs"]
 mod lag;
+#[path = "e2e/latency.rs"]
+mod latency;
 #[path = "e2e/ledger.rs"]
 mod ledger;
 #[path = "e2e/log_shapes.rs"]

@@ -34,6 +34,17 @@ impl Compression {
     }
 }
 
+/// What counts for records on their way to the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Latency {
+    /// How many of them go through: one waits up to 10 ms for others that are sent with it.
+    #[default]
+    Normal,
+    /// How soon each of them is there: it is sent at once.
+    Low,
+}
+
 /// Why Longshore owns a setting of librdkafka, so that the `client:` section may not set it; none when it may.
 pub fn owned(setting: &str) -> Option<&'static str> {
     OWNED_SETTINGS.iter().find(|(name, _)| *name == setting).map(|(_, why)| *why)

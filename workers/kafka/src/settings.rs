@@ -267,6 +267,8 @@ fn misconfigured(detail: impl std::fmt::Display) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use longshore_core::client::Latency;
+
     use super::*;
     use crate::options::{Scalar, Secret};
     use crate::producer::ProducerTuning;
@@ -311,6 +313,29 @@ mod tests {
         }
         assert!(value(&producer, "message.max.bytes").is_some());
         assert!(value(&producer, "queue.buffering.max.kbytes").is_some());
+    }
+
+    /// Guarantee: with low latency nothing lingers, all else a producer is told stays, and a consumer is told nothing else: the broker answers
+    /// it as soon as there is a record.
+    #[test]
+    fn low_latency_changes_how_long_records_linger_alone() {
+        let (options, memory) = (KafkaOptions::plain("a:1"), ClientMemory::default());
+        let producer = |latency| {
+            let tuning = ProducerTuning::of(latency);
+            settings(&options, &memory, Role::Producer(&tuning)).unwrap()
+        };
+        let (normal, mut low) = (producer(Latency::Normal), producer(Latency::Low));
+        assert_eq!(value(&normal, "linger.ms").as_deref(), Some("10"));
+        assert_eq!(value(&low, "linger.ms").as_deref(), Some("0"));
+        let linger = low.iter_mut().find(|(name, _)| name == "linger.ms").unwrap();
+        linger.1 = "10".to_owned();
+        assert_eq!(low, normal);
+        let member = settings(&options, &memory, Role::Member { group: "g", http_port: None }).unwrap();
+        assert_eq!(
+            value(&member, "fetch.min.bytes"),
+            None,
+            "librdkafka's own is 1, so nothing waits for more"
+        );
     }
 
     /// Scenario: the pipeline file lets its topic sinks send records of 50 MB. Guarantee: the consumer, which refuses to be made

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_core::client::Compression;
+use longshore_core::client::{Compression, Latency};
 
 /// How records are gathered before they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,18 @@ pub struct ProducerTuning {
     pub batch_bytes: u32,
     /// How a batch is packed.
     pub compression: Compression,
+}
+
+impl ProducerTuning {
+    /// That of a worker whose pipeline file says `kafka.latency`. Without linger what comes while a request is on its way still goes out
+    /// together, so that batches grow with the rate.
+    pub fn of(latency: Latency) -> Self {
+        let usual = Self::default();
+        match latency {
+            Latency::Normal => usual,
+            Latency::Low => Self { linger: Duration::ZERO, ..usual },
+        }
+    }
 }
 
 impl Default for ProducerTuning {

@@ -89,6 +89,7 @@ mod tests {
                 tls: Some(file::TlsOptions { key_password: password(), ..file::TlsOptions::default() }),
             },
             group_protocol: file::GroupProtocol::Classic,
+            latency: longshore_settings::Latency::default(),
         };
         let options = options(&from);
         assert!(!format!("{options:?} {from:?}").contains("hunter2"));

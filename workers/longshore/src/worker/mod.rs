@@ -101,7 +101,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let options = connect::options(&pipeline.kafka);
     let memory = MemoryShares::of(pipeline.limits.memory.get());
     let client = client_memory(&memory);
-    let topics = topics::Topics::new(&options, &client);
+    let topics = topics::Topics::new(&options, &client, pipeline.kafka.latency);
     let built = plan::build(pipeline, &loaded.fingerprint(), &topics)?;
     topics::check(pipeline, &options).await?;
 

@@ -10,7 +10,7 @@ use longshore_core::sink::{Block, Encode, Row, Sink};
 use longshore_core::{BoxFuture, Failure, Item};
 use longshore_kafka as kafka;
 use longshore_runtime::LetterSink;
-use longshore_settings::{Compression, Pipeline, SinkEntry, SinkKind};
+use longshore_settings::{Compression, Latency, Pipeline, SinkEntry, SinkKind};
 use longshore_telemetry::Metrics;
 
 use super::plan::TopicSinks;
@@ -21,12 +21,13 @@ use crate::exit::{End, Exit};
 pub(crate) struct Topics {
     options: kafka::KafkaOptions,
     memory: kafka::ClientMemory,
+    latency: Latency,
     producers: Mutex<HashMap<&'static str, kafka::Producer>>,
 }
 
 impl Topics {
-    pub(crate) fn new(options: &kafka::KafkaOptions, memory: &kafka::ClientMemory) -> Self {
-        Self { options: options.clone(), memory: *memory, producers: Mutex::default() }
+    pub(crate) fn new(options: &kafka::KafkaOptions, memory: &kafka::ClientMemory, latency: Latency) -> Self {
+        Self { options: options.clone(), memory: *memory, latency, producers: Mutex::default() }
     }
 
     /// Where dead letters go; they are few and share the default producer.
@@ -60,7 +61,7 @@ impl Topics {
         if let Some(producer) = producers.get(compression.word()) {
             return Ok(producer.clone());
         }
-        let tuning = kafka::ProducerTuning { compression, ..kafka::ProducerTuning::default() };
+        let tuning = kafka::ProducerTuning { compression, ..kafka::ProducerTuning::of(self.latency) };
         let producer = kafka::Producer::new(&self.options, &self.memory, &tuning)?;
         producers.insert(compression.word(), producer.clone());
         Ok(producer)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use longshore_core::client::Latency;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -25,6 +26,9 @@ pub struct KafkaOptions {
     /// Which group protocol the brokers and we speak.
     #[serde(default)]
     pub group_protocol: GroupProtocol,
+    /// What counts for records on their way to the broker: how many go through, or how soon each is there.
+    #[serde(default)]
+    pub latency: Latency,
 }
 
 /// The group protocol.

@@ -32,7 +32,7 @@ pub use input::{InputOptions, Start};
 pub use kafka::KafkaOptions;
 pub(crate) use limits::DEADLINE_FORMAT;
 pub use limits::{Deadline, LimitOptions};
-pub use longshore_core::client::Compression;
+pub use longshore_core::client::{Compression, Latency};
 pub use objects::{
     OBJECTS_OWN_COLUMNS, ObjectsColumn, ObjectsColumns, ObjectsFormat, ObjectsPartition,
     ObjectsPartitionKind, ObjectsPlace, ObjectsRoll, ObjectsRows, ObjectsSinkOptions, ObjectsStore,

@@ -1,9 +1,10 @@
 //! The broker's address, credentials that fit together, and client settings that are ours.
 
-use longshore_core::client::owned;
+use longshore_core::client::{Latency, owned};
 
 use super::{Context, at};
-use crate::model::kafka::{Mechanism, SaslOptions, SecurityOptions};
+use crate::model::SinkKind;
+use crate::model::kafka::{KafkaOptions, Mechanism, SaslOptions, SecurityOptions};
 use crate::report::Code;
 
 pub(crate) fn check(context: &mut Context<'_>) {
@@ -17,7 +18,34 @@ pub(crate) fn check(context: &mut Context<'_>) {
         finding.place = context.sources.key(&path);
         context.push(finding);
     }
+    latency(context, kafka);
     security(context, &kafka.security);
+}
+
+/// librdkafka's names for how long a record waits for others.
+const LINGERS: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
+
+/// `low` is refused where it would change nothing, and where the file says the opposite elsewhere.
+fn latency(context: &mut Context<'_>, kafka: &KafkaOptions) {
+    if kafka.latency != Latency::Low {
+        return;
+    }
+    let path = at(["kafka", "latency"]);
+    let to_topics = |entry: &crate::model::SinkEntry| matches!(entry.kind, SinkKind::Topic(_));
+    // A sink that could not be read may be a topic; it has a finding of its own.
+    if context.parts.sinks.iter().all(|entry| entry.as_ref().is_some_and(|entry| !to_topics(entry))) {
+        let message = "`low` is about records on their way to a topic, and no sink is one";
+        let finding = context.find(Code::Conflict, &path, message);
+        context
+            .push(finding.help("how soon rows are seen in a file, an object or a table is its `roll.age`"));
+    }
+    for name in LINGERS.into_iter().filter(|name| kafka.client.contains_key(*name)) {
+        let place = at(["kafka", "client", name]);
+        let message = format!("`{name}` says how long records wait, and `latency: low` that none does");
+        let mut finding = context.find(Code::Conflict, &place, message);
+        finding.place = context.sources.key(&place);
+        context.push(finding.help("leave one of them out"));
+    }
 }
 
 fn addresses(context: &mut Context<'_>, brokers: &str) {
