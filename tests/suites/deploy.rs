@@ -327,16 +327,43 @@ fn kustomize_has_what_render_writes() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Guarantee: hadolint has nothing to say about the image's recipe, and it ends in a user by its number.
+/// Guarantee: hadolint has nothing to say about the image's recipe, and it ends in a user by its number; the base has the toolchain that the
+/// workspace is built with.
 #[test]
 fn the_image_is_built_by_the_book() {
     let recipe = root("deploy/Dockerfile");
     let text = fs::read_to_string(&recipe).unwrap();
     let last = text.rsplit("\nFROM ").next().unwrap();
     assert!(last.contains("\nUSER 65532:65532\n") && last.contains("\nSTOPSIGNAL SIGTERM\n"), "{last}");
+    let toolchain = fs::read_to_string(root("rust-toolchain.toml")).unwrap();
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap();
+    let base = format!("\nARG RUST=docker.io/library/rust:{}-slim-bookworm\n", channel.trim_matches('"'));
+    assert!(text.contains(&base), "{base}");
     let Some(hadolint) = tool("hadolint") else { return };
     let output = Command::new(hadolint).arg("--failure-threshold=info").arg(recipe).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Scenario: a folder of what the recipe copies, which the ignore file lets through. Guarantee: cargo finds the whole workspace in it, and no
+/// toolchain file, for which rustup would fetch parts that the image does not need.
+#[test]
+fn the_image_is_built_of_what_is_copied() {
+    let text = fs::read_to_string(root("deploy/Dockerfile")).unwrap();
+    let let_through = fs::read_to_string(root("deploy/Dockerfile.dockerignore")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let copies =
+        text.lines().filter(|line| !line.contains("--from=")).filter_map(|line| line.strip_prefix("COPY "));
+    for source in copies.flat_map(|copy| copy.rsplit_once(' ').unwrap().0.split(' ')) {
+        assert!(let_through.lines().any(|line| line == format!("!{source}")), "{source} is ignored");
+        std::os::unix::fs::symlink(root(source).canonicalize().unwrap(), folder.path().join(source)).unwrap();
+    }
+    assert!(!folder.path().join("rust-toolchain.toml").exists());
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version=1", "--offline", "--locked"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Scenario: a fleet that goes to zero and begins at the end of the log. Guarantee: people hear what brokers forget; nobody else does.
