@@ -22,7 +22,7 @@ pub(crate) use consume::{Change, MessageView, Messages};
 pub(crate) use describe::{BrokerFound, GroupFound, GroupKind, GroupState, MemberFound, Operation, Rule};
 pub(crate) use list::{Entry, PartitionList};
 pub(crate) use pages::purge_at_once;
-pub use pages::{ALLOCATOR, Allocator};
+pub use pages::{ALLOCATOR, Allocator, keep_freed};
 #[cfg(test)]
 pub(crate) use produce::murmur2_partition;
 pub(crate) use produce::{Delivery, Outgoing, Topic};

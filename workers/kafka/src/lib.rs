@@ -24,7 +24,7 @@ pub use admin::{
 };
 pub use consumer::{PollThread, SourceHandle, SourceOptions, StartError, StartPolicy};
 pub use embedded::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS, REFUSED_COMMANDS};
-pub use ffi::{ALLOCATOR, Allocator};
+pub use ffi::{ALLOCATOR, Allocator, keep_freed};
 pub use letters::Letters;
 pub use memory::ClientMemory;
 pub use names::{dead_letter_topic, default_group, http_port, journal_topic, retry_topic};

@@ -29,12 +29,18 @@ const STEP_BYTES: usize = 16 * 1024;
 const PAGE_ALIGNMENT: usize = 4096;
 /// Freed blocks that are kept for the next allocation of the same size, by whichever thread: fresh pages cost more than copying a
 /// payload does.
-const KEPT_BLOCKS: usize = 32;
+const KEPT_BLOCKS: usize = 128;
 
-/// The most bytes that are kept: a few batches' payloads.
+/// So many bytes are kept whatever is in use: a few batches' payloads.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept { blocks: [None; KEPT_BLOCKS], count: 0, bytes: 0 });
+static KEPT: Mutex<Kept> = Mutex::new(Kept::EMPTY);
+
+/// Keeps freed blocks while they and those in use are no more than so many bytes together: what a worker may hold of payloads anyway (I5). Records that
+/// settle together free their payloads together, by tens of MiB, and the next batches take the pages.
+pub fn keep_freed(bytes: usize) {
+    kept(|kept| kept.share_bytes = bytes);
+}
 
 /// The process's allocator; also librdkafka's, through mimalloc's feature `override`: librdkafka allocates per record, on one
 /// thread what another frees.
@@ -65,7 +71,10 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for LargeApart<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_apart(layout) {
             let size = mapped_size(layout.size());
-            return kept(|kept| kept.take(size)).map_or_else(|| map(size), NonNull::as_ptr);
+            if let Some(pointer) = kept(|kept| kept.take(size)) {
+                return pointer.as_ptr();
+            }
+            return map(size);
         }
         // SAFETY: the caller's promises are those of the inner allocator.
         unsafe { self.0.alloc(layout) }
@@ -86,12 +95,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for LargeApart<A> {
         }
         let Some(pointer) = NonNull::new(pointer) else { return };
         let block = Block { pointer, size: mapped_size(layout.size()) };
-        let mut surplus = kept(|kept| kept.put(block));
-        while let Some(block) = surplus {
-            // SAFETY: the block was mapped with this size, its user gave it up, and it is not kept.
-            unsafe { unmap(block) };
-            surplus = kept(Kept::surplus);
-        }
+        let_go(kept(|kept| kept.put(block)));
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -133,6 +137,10 @@ struct Kept {
     blocks: [Option<Block>; KEPT_BLOCKS],
     count: usize,
     bytes: usize,
+    /// What users have.
+    used_bytes: usize,
+    /// See [`keep_freed`].
+    share_bytes: usize,
 }
 
 /// The lock is never held while memory is allocated or given back.
@@ -141,15 +149,21 @@ fn kept<R>(work: impl FnOnce(&mut Kept) -> R) -> R {
 }
 
 impl Kept {
+    const EMPTY: Self =
+        Self { blocks: [None; KEPT_BLOCKS], count: 0, bytes: 0, used_bytes: 0, share_bytes: 0 };
+
     /// The block of this very size that was freed last: its pages are the warmest.
     fn take(&mut self, size: usize) -> Option<NonNull<u8>> {
         let fits = |block: &Option<Block>| block.is_some_and(|block| block.size == size);
         let at = self.blocks[..self.count].iter().rposition(fits)?;
-        self.remove(at).map(|block| block.pointer)
+        let block = self.remove(at)?;
+        self.used_bytes += size;
+        Some(block.pointer)
     }
 
-    /// Keeps a block; returns one that is not to be kept, if any.
+    /// Keeps a block that its user gives up; returns one that is not to be kept, if any.
     fn put(&mut self, block: Block) -> Option<Block> {
+        self.used_bytes -= block.size;
         if block.size > KEPT_BYTES {
             return Some(block);
         }
@@ -162,7 +176,14 @@ impl Kept {
 
     /// The oldest block while there are too many bytes.
     fn surplus(&mut self) -> Option<Block> {
-        if self.bytes > KEPT_BYTES { self.remove(0) } else { None }
+        let room = self.share_bytes.saturating_sub(self.used_bytes).max(KEPT_BYTES);
+        if self.bytes > room { self.remove(0) } else { None }
+    }
+
+    /// Counts a fresh block of a user's; returns one that is no longer to be kept, if any.
+    fn fresh(&mut self, size: usize) -> Option<Block> {
+        self.used_bytes += size;
+        self.surplus()
     }
 
     fn remove(&mut self, at: usize) -> Option<Block> {
@@ -179,8 +200,20 @@ impl Kept {
 fn map(size: usize) -> *mut u8 {
     let access = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: the system chooses a place where nothing is mapped.
-    unsafe { mmap_anonymous(null_mut(), size, access, MapFlags::PRIVATE) }
-        .map_or(null_mut(), |pointer| pointer.cast())
+    let Ok(pointer) = (unsafe { mmap_anonymous(null_mut(), size, access, MapFlags::PRIVATE) }) else {
+        return null_mut();
+    };
+    let_go(kept(|kept| kept.fresh(size)));
+    pointer.cast()
+}
+
+/// Unmaps what is not kept, and what that leaves too much of.
+fn let_go(mut surplus: Option<Block>) {
+    while let Some(block) = surplus {
+        // SAFETY: the block was kept, or its user gave it up, and now nobody has it.
+        unsafe { unmap(block) };
+        surplus = kept(Kept::surplus);
+    }
 }
 
 /// # Safety
@@ -197,8 +230,12 @@ unsafe fn unmap(block: Block) {
 unsafe fn remap(pointer: *mut u8, old: usize, new: usize) -> *mut u8 {
     use rustix::mm::{MremapFlags, mremap};
     // SAFETY: by this function's contract.
-    unsafe { mremap(pointer.cast(), old, new, MremapFlags::MAYMOVE) }
-        .map_or(null_mut(), |pointer| pointer.cast())
+    let Ok(pointer) = (unsafe { mremap(pointer.cast(), old, new, MremapFlags::MAYMOVE) }) else {
+        return null_mut();
+    };
+    kept(|kept| kept.used_bytes -= old);
+    let_go(kept(|kept| kept.fresh(new)));
+    pointer.cast()
 }
 
 /// Gives the whole pages inside a large payload back. They read as zeros afterwards.
@@ -363,14 +400,19 @@ mod tests {
         });
     }
 
+    /// A block that nobody maps, and its number again.
+    fn block(number: usize, size: usize) -> Block {
+        let pointer = std::ptr::without_provenance_mut(number * 64 * MIB);
+        Block { pointer: NonNull::new(pointer).unwrap(), size }
+    }
+
+    fn number(block: Option<Block>) -> Option<usize> {
+        block.map(|block| block.pointer.addr().get() / 64 / MIB)
+    }
+
     #[test]
     fn what_is_kept_is_bounded_and_the_oldest_goes_first() {
-        let block = |number: usize, size| Block {
-            pointer: NonNull::new(std::ptr::without_provenance_mut(number * 64 * MIB)).unwrap(),
-            size,
-        };
-        let number = |block: Option<Block>| block.map(|block| block.pointer.addr().get() / 64 / MIB);
-        let mut kept = Kept { blocks: [None; KEPT_BLOCKS], count: 0, bytes: 0 };
+        let mut kept = Kept { used_bytes: 64 * MIB, ..Kept::EMPTY };
         assert_eq!(number(kept.put(block(1, KEPT_BYTES + STEP_BYTES))), Some(1), "too large to keep");
         for at in 2..=5 {
             assert_eq!(number(kept.put(block(at, MIB))), None);
@@ -385,6 +427,22 @@ mod tests {
             kept.put(block(at, STEP_BYTES));
         }
         assert_eq!((kept.count, kept.bytes), (KEPT_BLOCKS, KEPT_BLOCKS * STEP_BYTES));
+    }
+
+    /// Scenario: a worker's share for payloads is 20 MiB, of which 12 are in use. Guarantee: what is freed is kept as long as both fit the share, and goes
+    /// as soon as users take more (I5).
+    #[test]
+    fn what_is_kept_and_what_is_used_fit_the_share() {
+        let mut kept = Kept { share_bytes: 20 * MIB, ..Kept::EMPTY };
+        assert!((0..20).all(|_| kept.fresh(MIB).is_none()));
+        assert!((1..=8).all(|at| kept.put(block(at, MIB)).is_none()), "12 in use, 8 kept");
+        assert_eq!(kept.take(MIB).map(|pointer| pointer.addr().get()), Some(8 * 64 * MIB));
+        assert_eq!((kept.used_bytes, kept.bytes), (13 * MIB, 7 * MIB));
+        assert_eq!(number(kept.fresh(2 * MIB)), Some(1), "15 in use, 5 may be kept");
+        assert_eq!(number(kept.surplus()), Some(2));
+        assert_eq!(number(kept.surplus()), None);
+        assert_eq!(number(kept.fresh(90 * MIB)), Some(3), "a few batches' are kept whatever is in use");
+        assert_eq!((number(kept.surplus()), kept.bytes), (None, KEPT_BYTES));
     }
 
     #[test]

@@ -101,6 +101,7 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let options = connect::options(&pipeline.kafka);
     let memory = MemoryShares::of(pipeline.limits.memory.get());
     let client = client_memory(&memory);
+    kafka::keep_freed(usize::try_from(memory.intake).unwrap_or(usize::MAX));
     let topics = topics::Topics::new(&options, &client, pipeline.kafka.latency);
     let built = plan::build(pipeline, &loaded.fingerprint(), &topics)?;
     topics::check(pipeline, &options).await?;
