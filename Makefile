@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Targets share one build folder and one terminal.
 .NOTPARALLEL:
-.PHONY: help demo build test check bench faults sim mutants fuzz clouds sbom setup clean
+.PHONY: help demo build test check bench faults sim mutants fuzz clouds sbom image setup clean
 
 help: ## this list
 	@echo 'Longshore: a crew of Kafka workers. Usage: make TARGET'
@@ -50,6 +50,9 @@ fuzz: ## fuzz targets with a table, a minute each (SECONDS=600, TARGET="json")
 
 sbom: ## what is in the command, as CycloneDX (target/sbom)
 	@scripts/supply.sh sbom
+
+image: ## the container image, by Docker, Podman or Buildah (TAG=name:tag)
+	@scripts/image.sh $(TAG)
 
 setup: ## install what build and tests need, or print the command that does
 	@scripts/setup.sh test
