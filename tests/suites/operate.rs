@@ -9,6 +9,8 @@ mod doctor;
 mod fleet;
 #[path = "operate/grpc.rs"]
 mod grpc;
+#[path = "operate/instructions.rs"]
+mod instructions;
 #[path = "operate/loglines.rs"]
 mod loglines;
 #[path = "operate/metrics.rs"]
