@@ -1,14 +1,16 @@
 //! Ledgers in a sink's folder, which whoever may write there can alter: trailers of files, entries beside plain files, checkpoints.
 //!
 //! The first byte chooses what the bytes are: a trailer's JSON, which gets its frame and its checksum here; the end of a file as it is; an
-//! entry; a checkpoint, which gets its hash. A writer recovers from it, and the reader that judges sinks, which shares no code with the writer,
-//! reads the same.
+//! entry; a checkpoint, which gets its hash; the numbers of a trailer that is made up, so that its lists meet each other. A writer recovers from
+//! it, and the reader that judges sinks, which shares no code with the writer, reads the same.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use arbitrary::Unstructured;
 use longshore_core::ledger::LedgerView;
 use longshore_core::sink::{Sink, WriterContext};
 use longshore_core::source::Assignment;
@@ -16,6 +18,9 @@ use longshore_core::{Class, Epoch, Failure, Generation, Offset, PairId, Sequence
 use longshore_sinks::files::Format;
 use longshore_sinks::verify::{self, Claim};
 use longshore_sinks::{FilesOptions, FilesSink};
+
+/// How many kinds of bytes there are.
+const CHOICES: u8 = 5;
 
 struct Folders {
     root: tempfile::TempDir,
@@ -25,7 +30,7 @@ struct Folders {
 static FOLDERS: LazyLock<Folders> = LazyLock::new(|| {
     let root = tempfile::tempdir().expect("a folder for sinks");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    for choice in 0..4 {
+    for choice in 0..CHOICES {
         let folder = root.path().join(choice.to_string()).join("g0001");
         fs::create_dir_all(folder.join("logs.raw/3")).expect("a folder for files");
         fs::create_dir_all(folder.join("_ledger/logs.raw/3")).expect("a folder for ledgers");
@@ -36,7 +41,7 @@ static FOLDERS: LazyLock<Folders> = LazyLock::new(|| {
 /// See the module.
 pub fn run(data: &[u8]) {
     let Some((choice, data)) = data.split_first() else { return };
-    let choice = choice % 4;
+    let choice = choice % CHOICES;
     let root = FOLDERS.root.path().join(choice.to_string());
     let (files, ledger) = (root.join("g0001/logs.raw/3"), root.join("g0001/_ledger/logs.raw/3"));
     let format = match choice {
@@ -48,16 +53,21 @@ pub fn run(data: &[u8]) {
             put(ledger.join(format!("{:020}.entry", 0)), data);
             Format::Jsonl
         }
-        _ => {
+        3 => {
             let text = [data, b"\n", blake3::hash(data).to_hex().as_bytes(), b"\n"].concat();
             put(ledger.join(format!("{:020}.checkpoint", 64)), &text)
+        }
+        _ => {
+            let Ok(trailer) = made(&mut Unstructured::new(data)) else { return };
+            put(files.join(format!("{:020}.jsonl.zst", 0)), &framed(trailer.as_bytes()))
         }
     };
     let recovered = recovered(&root, format);
     if let Ok(view) = &recovered {
         sound(view);
     }
-    let claim = (choice < 3).then(|| claimed(&root)).flatten();
+    let claim = (choice != 3).then(|| claimed(&root)).flatten();
+    assert!(choice != 4 || recovered.is_ok() && claim.is_some(), "a sound trailer is refused: {recovered:?}");
     if let (Ok(view), Some(claim)) = (&recovered, &claim) {
         same(view, claim);
     }
@@ -75,6 +85,35 @@ fn framed(json: &[u8]) -> Vec<u8> {
     let head = [0x184D_2A57_u32.to_le_bytes(), (size + 28).to_le_bytes()].concat();
     let foot = [&blake3::hash(json).as_bytes()[..16], &size.to_le_bytes(), b"LSTRAIL1"].concat();
     [&head[..], json, &foot[..]].concat()
+}
+
+/// A sound trailer of few offsets, as JSON.
+fn made(from: &mut Unstructured<'_>) -> arbitrary::Result<String> {
+    let first: i64 = from.int_in_range(0..=40)?;
+    let covers = (first, first + from.int_in_range(0..=40)?);
+    let (except, also) = (runs(from)?, runs(from)?);
+    let mut dead = BTreeMap::new();
+    for _ in 0..from.int_in_range(0..=3)? {
+        dead.insert(from.int_in_range(0..=80_i64)?.to_string(), from.int_in_range(0..=3_u32)?);
+    }
+    let trailer = serde_json::json!({
+        "version": 1, "pipeline": "p", "generation": 1, "cluster": "c", "topic": "logs.raw", "topic_id": "t",
+        "partition": 3, "partitions": 8, "sequence": 0, "writer": format!("{:032x}", 7),
+        "covers": covers, "except": except, "also": also, "dead": dead, "rows": 0, "filtered": {},
+    });
+    Ok(trailer.to_string())
+}
+
+/// Rising runs that do not touch.
+fn runs(from: &mut Unstructured<'_>) -> arbitrary::Result<Vec<(i64, i64)>> {
+    let (mut runs, mut at) = (Vec::new(), 0);
+    for _ in 0..from.int_in_range(0..=3)? {
+        let first = at + from.int_in_range(0..=20)?;
+        let end = first + from.int_in_range(1..=10)?;
+        runs.push((first, end));
+        at = end + 1;
+    }
+    Ok(runs)
 }
 
 fn recovered(root: &Path, format: Format) -> Result<LedgerView, Failure> {

@@ -30,9 +30,10 @@ pub fn run(data: &[u8]) {
         }
     };
     assert_eq!(unpack(&packed, compression, &LIMITS).expect("ours").as_ref(), plain.as_slice());
-    // Cut at any place it is damaged, and nothing of it is quoted.
+    // Cut at any place it is damaged and no shorter payload, and nothing of it is quoted.
     let cut = usize::from(*choice) % packed.len();
-    if let Err(failure) = unpack(&packed[..cut], compression, &LIMITS) {
-        crate::judge(&failure);
+    match unpack(&packed[..cut], compression, &LIMITS) {
+        Ok(bytes) => panic!("{cut} of {} bytes are {} bytes", packed.len(), bytes.len()),
+        Err(failure) => crate::judge(&failure),
     }
 }
