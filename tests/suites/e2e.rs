@@ -23,6 +23,8 @@ mod latency;
 mod ledger;
 #[path = "e2e/log_shapes.rs"]
 mod log_shapes;
+#[path = "e2e/newer.rs"]
+mod newer;
 #[path = "e2e/own_topics.rs"]
 mod own_topics;
 #[path = "e2e/partitions.rs"]

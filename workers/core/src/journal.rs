@@ -13,7 +13,7 @@
 //! block, every second offset of [`BLOCK_OFFSETS`], is below 512 KiB.
 //!
 //! Other keys are counted and left alone. A version that this code does not know is noted: whoever reads the journal then has to refuse it, since what
-//! was done with which letters is not known.
+//! was done with which letters is not known. A later record of the same key takes its place in that as well, as compaction would sooner or later.
 
 mod marks;
 mod run;
@@ -71,6 +71,14 @@ impl Key {
         bytes.starts_with(b"selected/")
     }
 
+    /// The bytes of its names.
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Run(id) => id.len(),
+            Self::Selected(key) | Self::Handled(key) => key.run.len() + key.topic.len(),
+        }
+    }
+
     /// Reads a key; none for what is not ours.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (word, rest) = std::str::from_utf8(bytes).ok()?.split_once('/')?;
@@ -110,8 +118,8 @@ pub struct Journal {
     handled: BTreeMap<String, Marks>,
     /// Records that this code could not read, or that are not the journal's.
     pub unreadable: u64,
-    /// There is a record of a newer version: what it says of letters is not known here, so nothing may be done with any.
-    pub newer: Option<Newer>,
+    /// The keys whose last record is of a newer version.
+    newer: BTreeMap<Key, Newer>,
 }
 
 impl Journal {
@@ -121,40 +129,47 @@ impl Journal {
             self.unreadable += 1;
             return;
         };
-        let read = match key {
+        let read = match &key {
             Key::Run(id) => self.apply_run(id, value),
-            Key::Selected(key) => apply_block(&mut self.selected, &key, value),
-            Key::Handled(key) => apply_block(&mut self.handled, &key, value),
+            Key::Selected(key) => apply_block(&mut self.selected, key, value),
+            Key::Handled(key) => apply_block(&mut self.handled, key, value),
         };
         match read {
-            Ok(()) => {}
-            Err(FormatError::Newer(newer)) => self.newer = Some(newer),
+            Ok(()) => drop(self.newer.remove(&key)),
+            Err(FormatError::Newer(newer)) => drop(self.newer.insert(key, newer)),
             Err(FormatError::Unreadable(_)) => self.unreadable += 1,
         }
     }
 
-    fn apply_run(&mut self, id: String, value: Option<&[u8]>) -> Result<(), FormatError> {
+    fn apply_run(&mut self, id: &str, value: Option<&[u8]>) -> Result<(), FormatError> {
         match value {
             None => {
-                self.runs.remove(&id);
-                self.run_bytes.remove(&id);
+                self.runs.remove(id);
+                self.run_bytes.remove(id);
             }
             Some(value) => {
                 let run: Run = JOURNAL.read(value)?;
                 if run.id != id {
                     return Err(FormatError::Unreadable(format!("the run {} under the key of {id}", run.id)));
                 }
-                self.run_bytes.insert(id.clone(), value.len());
-                self.runs.insert(id, run);
+                self.run_bytes.insert(id.to_owned(), value.len());
+                self.runs.insert(id.to_owned(), run);
             }
         }
         Ok(())
     }
 
+    /// Some when there is a record of a newer version: what it says of letters is not known here, so nothing may be done with any.
+    pub fn newer(&self) -> Option<Newer> {
+        self.newer.values().next().copied()
+    }
+
     /// How many bytes it takes in memory, about.
     pub fn bytes(&self) -> usize {
         let marks = self.selected.iter().chain(&self.handled).map(|(id, marks)| id.len() + marks.bytes());
-        marks.chain(self.run_bytes.iter().map(|(id, bytes)| 3 * id.len() + bytes)).sum()
+        let runs = self.run_bytes.iter().map(|(id, bytes)| 3 * id.len() + bytes);
+        let newer = self.newer.keys().map(|key| size_of::<(Key, Newer)>() + key.text_bytes());
+        marks.chain(runs).chain(newer).sum()
     }
 
     /// Letters that any run has handled.
@@ -295,6 +310,29 @@ mod tests {
         journal.apply(Some(key), Some(br#"{"version":0,"runs":[[0,5]]}"#));
         journal.apply(Some(key), Some(br#"{"version":1,"runs":[[0,50000]]}"#));
         journal.apply(Some(b"run/r"), Some(br#"{"version":1}"#));
-        assert_eq!((journal.unreadable, journal.newer, journal.all_handled().len()), (6, None, 0));
+        assert_eq!((journal.unreadable, journal.newer(), journal.all_handled().len()), (6, None, 0));
+    }
+
+    /// Scenario: a newer version writes a run and its blocks; of each key a record of this version follows, or its end. Guarantee: the journal is
+    /// refused for as long as one key is the newer version's, whatever is written under others, and read when none is; what is told of
+    /// in between counts in its bytes (I5).
+    #[test]
+    fn a_newer_record_counts_until_its_key_is_written_over() {
+        let mut journal = Journal::default();
+        let keys = ["run/r", "selected/r/t.dlq/0/0", "handled/r/t.dlq/0/0"];
+        for key in keys {
+            journal.apply(Some(key.as_bytes()), Some(br#"{"version":2,"more":1}"#));
+        }
+        assert!(journal.bytes() >= 3 * size_of::<(Key, Newer)>(), "{}", journal.bytes());
+        let block = br#"{"version":1,"runs":[[0,5]]}"#;
+        journal.apply(Some(b"handled/r/t.dlq/0/0"), Some(br#"{"version":0}"#));
+        for (key, value) in
+            [("handled/r/t.dlq/0/0", Some(&block[..])), ("selected/r/t.dlq/0/0", None), ("run/r", None)]
+        {
+            assert_eq!(journal.newer(), Some(JOURNAL.newer(2)), "before {key}");
+            journal.apply(Some(key.as_bytes()), value);
+            journal.apply(Some(b"handled/other/t.dlq/0/0"), Some(block));
+        }
+        assert_eq!((journal.newer(), journal.unreadable, journal.all_handled().len()), (None, 1, 5));
     }
 }

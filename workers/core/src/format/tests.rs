@@ -13,8 +13,8 @@ fn read(format: Format, version: u32) -> Result<(), Newer> {
     let journal = |key: &str, value: String| {
         let mut journal = Journal::default();
         journal.apply(Some(key.as_bytes()), Some(value.as_bytes()));
-        assert!(journal.runs.is_empty() && (journal.newer.is_none() || journal.unreadable == 0));
-        journal.newer.map_or(Ok(()), Err)
+        assert!(journal.runs.is_empty() && (journal.newer().is_none() || journal.unreadable == 0));
+        journal.newer().map_or(Ok(()), Err)
     };
     match format {
         COMMIT_METADATA => match Metadata::decode(&format!("L{version}:AAAA"), Offset(0), Offset(1)) {

@@ -47,7 +47,7 @@ pub(crate) fn read(
             return Err(unanswered(topic));
         }
     }
-    match journal.newer {
+    match journal.newer() {
         Some(newer) => Err(newer.into_failure().at(topic).into()),
         None => Ok(Some(journal)),
     }
