@@ -15,6 +15,8 @@ mod instructions;
 mod loglines;
 #[path = "operate/metrics.rs"]
 mod metrics;
+#[path = "operate/otlp.rs"]
+mod otlp;
 #[path = "operate/prometheus.rs"]
 mod prometheus;
 #[path = "operate/rollout.rs"]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -11,9 +12,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ports::free_port;
+use super::report;
 use super::tools::tool;
 use super::wait::wait_until;
-use super::{http, report};
 
 /// A Collector that is not there within this never will be.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +27,7 @@ const GUARD: &str =
 #[derive(Debug)]
 pub struct Collector {
     folder: TempDir,
+    scheme: &'static str,
     port: u16,
     grpc_port: u16,
     guard: Child,
@@ -38,12 +40,38 @@ impl Collector {
     /// When it does not start, and with `CI` set when it cannot be had.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_at(free_port())
+    }
+
+    /// The same, with HTTP on this port.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_at(port: u16) -> Option<Self> {
+        Self::listening(port, "http", "")
+    }
+
+    /// One that speaks TLS, as `collector.pem` of `tests/certificates`, and only with whom `authority.pem` signed.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_with_tls() -> Option<Self> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/certificates");
+        let tls = format!(
+            ", tls: {{ cert_file: \"{folder}/collector.pem\", key_file: \"{folder}/collector.key\", client_ca_file: \"{folder}/authority.pem\" }}"
+        );
+        Self::listening(free_port(), "https", &tls)
+    }
+
+    fn listening(port: u16, scheme: &'static str, tls: &str) -> Option<Self> {
         let program = tool("collector")?;
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder for a Collector: {error}"));
-        let (port, grpc_port) = (free_port(), free_port());
+        let grpc_port = free_port();
         let config = folder.path().join("config.yaml");
         let text = format!(
-            "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: \"127.0.0.1:{port}\" }}, grpc: {{ endpoint: \"127.0.0.1:{grpc_port}\" }} }} }} }}\n\
+            "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: \"127.0.0.1:{port}\"{tls} }}, grpc: {{ endpoint: \"127.0.0.1:{grpc_port}\"{tls} }} }} }} }}\n\
              exporters:\n  file/spans: {{ path: \"{folder}/spans.json\", flush_interval: 100ms }}\n  file/metrics: {{ path: \"{folder}/metrics.json\", flush_interval: 100ms }}\n\
              service:\n  telemetry: {{ metrics: {{ level: none }} }}\n  pipelines:\n    traces: {{ receivers: [otlp], exporters: [file/spans] }}\n    metrics: {{ receivers: [otlp], exporters: [file/metrics] }}\n",
             folder = folder.path().display()
@@ -56,9 +84,8 @@ impl Collector {
         let errors = log.try_clone().map_or_else(|_| Stdio::null(), Stdio::from);
         command.stdin(Stdio::piped()).stdout(log).stderr(errors).process_group(0);
         let guard = command.spawn().unwrap_or_else(|error| panic!("the Collector: {error}"));
-        let collector = Self { folder, port, grpc_port, guard };
-        let address = ([127, 0, 0, 1], port).into();
-        wait_until("the Collector answers", PATIENCE, || http::get(address, "/").is_some());
+        let collector = Self { folder, scheme, port, grpc_port, guard };
+        wait_until("the Collector listens", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let version = program.parent().and_then(std::path::Path::file_name).unwrap_or_default();
         report::used(&version.to_string_lossy());
         Some(collector)
@@ -67,13 +94,13 @@ impl Collector {
     /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is to say.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// The same for `OTEL_EXPORTER_OTLP_PROTOCOL=grpc`.
     #[must_use]
     pub fn grpc_endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.grpc_port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.grpc_port)
     }
 
     /// The spans that arrived until now, as its file has them.

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use tokio::runtime::Runtime;
 
-use super::told;
+use super::{ANSWER_BYTES, Again, Refusal, Rejected, not_answered, told};
 use crate::trace::{TraceError, plain};
 
 /// Makes calls, one at a time.
@@ -21,7 +21,7 @@ pub(super) struct Unary {
 
 impl Unary {
     /// Not inside of another runtime.
-    pub(super) fn new(timeout: Duration) -> Result<Self, TraceError> {
+    pub(super) fn new(client: reqwest::ClientBuilder) -> Result<Self, TraceError> {
         // A thread of its own answers the pings of the Collector also between two calls.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -29,37 +29,45 @@ impl Unary {
             .enable_all()
             .build();
         let runtime = runtime.map_err(|error| TraceError::new(format!("cannot start a thread: {error}")))?;
-        let client = reqwest::Client::builder().http2_prior_knowledge().timeout(timeout).build();
+        let client = client.http2_prior_knowledge().build();
         let client = client.map_err(|error| TraceError::new(told(&error.without_url())))?;
         Ok(Self { runtime, client })
     }
 
-    /// Sends a message and waits for its status; blocks.
+    /// Sends a message and waits for its status, at most so long; blocks.
     pub(super) fn call(
         &self,
         method: Url,
         mut headers: HeaderMap,
         message: &[u8],
         packed: bool,
-    ) -> Result<(), String> {
+        within: Duration,
+    ) -> Result<Rejected, Refusal> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
         if packed {
             headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
         }
-        let request = self.client.post(method).headers(headers).body(framed(message, packed));
+        let request = self.client.post(method).headers(headers).timeout(within).body(framed(message, packed));
         self.runtime.block_on(async {
-            let answer = request.send().await.map_err(|error| told(&error.without_url()))?;
+            let answer = request.send().await.map_err(not_answered)?;
             if !answer.status().is_success() {
-                return Err(format!("the Collector answered {}", answer.status()));
+                return Err(Refusal::of_answer(answer.status(), answer.headers()));
             }
             let (head, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
-            if let Some(status) = status(&head.headers) {
-                return status;
+            if let Some(ended) = status(&head.headers) {
+                return ended.map(|()| Rejected::default());
             }
-            let body = body.collect().await.map_err(|error| told(&error.without_url()))?;
-            let status = body.trailers().and_then(status);
-            status.unwrap_or_else(|| Err("the Collector does not answer as gRPC does".to_owned()))
+            let body = Limited::new(body, ANSWER_BYTES as usize).collect().await;
+            let body = body.map_err(|error| Refusal { words: told(&*error), again: Again::Soon })?;
+            let ended = body.trailers().and_then(status);
+            // The prefix of a message is five bytes: whether it is packed, which nobody asked for, and its length.
+            let said = body.to_bytes();
+            let silent = || {
+                let words = "the Collector does not answer as gRPC does".to_owned();
+                Err(Refusal { words, again: Again::Never })
+            };
+            ended.unwrap_or_else(silent).map(|()| Rejected::read(said.get(5..).unwrap_or_default()))
         })
     }
 }
@@ -75,14 +83,15 @@ fn framed(message: &[u8], packed: bool) -> Vec<u8> {
 }
 
 /// What headers or trailers say, if they say anything.
-fn status(headers: &HeaderMap) -> Option<Result<(), String>> {
+fn status(headers: &HeaderMap) -> Option<Result<(), Refusal>> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let code = text("grpc-status")?;
     if code == "0" {
         return Some(Ok(()));
     }
     let words = plain(text("grpc-message").unwrap_or_default());
-    Some(Err(format!("the Collector answered with gRPC status {code}: {words}")))
+    let words = format!("the Collector answered with gRPC status {code}: {words}");
+    Some(Err(Refusal { words, again: Again::of_code(code) }))
 }
 
 #[cfg(test)]
@@ -101,9 +110,11 @@ mod tests {
         assert_eq!(status(&headers), None);
         headers.insert("grpc-status", HeaderValue::from_static("0"));
         assert_eq!(status(&headers), Some(Ok(())));
-        headers.insert("grpc-status", HeaderValue::from_static("14"));
         headers.insert("grpc-message", HeaderValue::from_static("away"));
-        let words = "the Collector answered with gRPC status 14: away".to_owned();
-        assert_eq!(status(&headers), Some(Err(words)));
+        for (code, again) in [("14", Again::Soon), ("8", Again::Never), ("16", Again::Never)] {
+            headers.insert("grpc-status", HeaderValue::from_static(code));
+            let words = format!("the Collector answered with gRPC status {code}: away");
+            assert_eq!(status(&headers), Some(Err(Refusal { words, again })));
+        }
     }
 }

@@ -1,179 +1,49 @@
-//! OTLP (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>): where to by the standard variables, and a request that is the same
-//! each time but for its body. The exporters' own crate would go three times over a span before it is sent, which is most of what a traced
-//! record costs (docs/benchmarks.md).
+//! OTLP (<https://opentelemetry.io/docs/specs/otlp/>): a request that is the same each time but for its body, tried again where the
+//! Collector says that this helps. The exporters' own crate would go three times over a span before it is sent, which is most of what a
+//! traced record costs (docs/benchmarks.md).
 
 #[cfg(feature = "otlp-grpc")]
 mod grpc;
+mod target;
+mod tries;
+mod trust;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
 use reqwest::Url;
 use reqwest::blocking::Client;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+pub(crate) use self::target::{Protocol, Signal, Target, millis, set};
+use self::tries::{Again, Waits, chance};
+pub(crate) use self::tries::{Refusal, Stop};
 use crate::trace::{TraceError, plain};
 
-/// The standard's default.
-const TIMEOUT_MS: u64 = 10_000;
-/// What a time in a variable is at least and at most.
-const LEAST_MS: u64 = 100;
-const MOST_MS: u64 = 3_600_000;
+/// The most of an answer that is read.
+const ANSWER_BYTES: u64 = 64 * 1024;
 
-/// What is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// Spans.
-    Traces,
-    /// Metrics.
-    Metrics,
+/// What the Collector did not take of a body that it took, also where that is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    /// Spans, or values of metrics.
+    pub(crate) items: usize,
+    /// Why, without credentials.
+    pub(crate) words: String,
 }
 
-impl Signal {
-    /// As variables name it.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Traces => "TRACES",
-            Self::Metrics => "METRICS",
-        }
+impl Rejected {
+    /// Of the message that both signals' answers are: the fields have the same numbers and types. What cannot be read is an answer without words.
+    fn read(answer: &[u8]) -> Self {
+        let read = ExportTraceServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
+        let Some(partial) = read else { return Self::default() };
+        Self { items: partial.rejected_spans.try_into().unwrap_or(0), words: plain(&partial.error_message) }
     }
-
-    /// What is asked for at the address of all signals.
-    fn path(self, protocol: Protocol) -> &'static str {
-        match (self, protocol) {
-            (Self::Traces, Protocol::Http) => "/v1/traces",
-            (Self::Metrics, Protocol::Http) => "/v1/metrics",
-            (Self::Traces, Protocol::Grpc) => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            (Self::Metrics, Protocol::Grpc) => {
-                "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-            }
-        }
-    }
-}
-
-/// `OTEL_EXPORTER_OTLP_PROTOCOL`, of what can be spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    /// `http/protobuf`, the default.
-    Http,
-    /// `grpc`, in builds with the feature `otlp-grpc`.
-    Grpc,
-}
-
-impl Protocol {
-    /// None for one that this build does not speak, which is remarked on: sent to another's port by the wrong one, nothing would arrive.
-    pub(crate) fn read(
-        signal: Signal,
-        get: &impl Fn(&str) -> Option<String>,
-        remarks: &mut Vec<String>,
-    ) -> Option<Self> {
-        let own = format!("OTEL_EXPORTER_OTLP_{}_PROTOCOL", signal.word());
-        let said = set(get, &own).or_else(|| set(get, "OTEL_EXPORTER_OTLP_PROTOCOL"));
-        let http = "set it to http/protobuf, and the endpoint to the Collector's port 4318";
-        let why = match said.as_deref() {
-            None | Some("http/protobuf") => return Some(Self::Http),
-            Some("grpc") if cfg!(feature = "otlp-grpc") => return Some(Self::Grpc),
-            Some("grpc") => {
-                format!("this build does not speak it; next: {http}, or build with --features otlp-grpc")
-            }
-            Some(_) => format!("not known here; next: {http}"),
-        };
-        let lost = match signal {
-            Signal::Traces => "no spans",
-            Signal::Metrics => "no metrics are sent",
-        };
-        remarks.push(format!("OTEL_EXPORTER_OTLP_PROTOCOL={}: {lost}: {why}", said.unwrap_or_default()));
-        None
-    }
-
-    fn endpoint(self) -> &'static str {
-        match self {
-            Self::Http => "http://localhost:4318",
-            Self::Grpc => "http://localhost:4317",
-        }
-    }
-}
-
-/// A variable; an empty one is an unset one, by the specification.
-pub(crate) fn set(get: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
-    get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-}
-
-/// Where something is sent, and how.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Target {
-    pub(crate) protocol: Protocol,
-    pub(crate) endpoint: String,
-    /// Names and values; they may be credentials.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) timeout: Duration,
-    pub(crate) gzip: bool,
-}
-
-impl Target {
-    /// Reads `OTEL_EXPORTER_OTLP_*`; a variable of the signal's own goes first.
-    pub(crate) fn read(
-        signal: Signal,
-        protocol: Protocol,
-        get: &impl Fn(&str) -> Option<String>,
-        remarks: &mut Vec<String>,
-    ) -> Self {
-        let own = |name: &str| set(get, &format!("OTEL_EXPORTER_OTLP_{}_{name}", signal.word()));
-        let either = |name: &str| own(name).or_else(|| set(get, &format!("OTEL_EXPORTER_OTLP_{name}")));
-        let at = |address: String| format!("{}{}", address.trim_end_matches('/'), signal.path(protocol));
-        let common =
-            || set(get, "OTEL_EXPORTER_OTLP_ENDPOINT").unwrap_or_else(|| protocol.endpoint().to_owned());
-        let endpoint = match (own("ENDPOINT"), protocol) {
-            (Some(whole), Protocol::Http) => whole,
-            (Some(address), Protocol::Grpc) => at(address),
-            (None, _) => at(common()),
-        };
-        Self {
-            protocol,
-            endpoint,
-            timeout: millis("OTEL_EXPORTER_OTLP_TIMEOUT", either("TIMEOUT"), TIMEOUT_MS, remarks),
-            headers: either("HEADERS").map(|text| headers(&text)).unwrap_or_default(),
-            gzip: either("COMPRESSION").is_some_and(|name| name == "gzip"),
-        }
-    }
-}
-
-/// A time in a variable, within bounds; what is not taken as it stands is remarked on.
-pub(crate) fn millis(name: &str, value: Option<String>, default: u64, remarks: &mut Vec<String>) -> Duration {
-    let Some(text) = value else { return Duration::from_millis(default) };
-    let taken = text.parse().unwrap_or(default).clamp(LEAST_MS, MOST_MS);
-    if text.parse() != Ok(taken) {
-        remarks.push(format!("{name}={text}: not from {LEAST_MS} to {MOST_MS}, so {taken}"));
-    }
-    Duration::from_millis(taken)
-}
-
-/// `name=value,name=value`, with what is special encoded as in an address.
-fn headers(text: &str) -> Vec<(String, String)> {
-    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name.trim().to_owned(), decoded(value.trim()))).collect()
-}
-
-/// `%20` as a space, and so on; what is no such code stays.
-fn decoded(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((first, behind)) = rest.split_first() {
-        let digits = behind.get(..2).filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
-        let code = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(code) => {
-                bytes.push(code);
-                rest = &behind[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Sends bodies to a target.
@@ -183,6 +53,8 @@ pub(crate) struct Post {
     endpoint: Url,
     headers: HeaderMap,
     gzip: bool,
+    timeout: Duration,
+    stop: Stop,
 }
 
 #[derive(Debug)]
@@ -193,12 +65,13 @@ enum Way {
 }
 
 impl Way {
-    fn to(target: &Target) -> Result<Self, TraceError> {
+    fn to(target: &Target, endpoint: &Url) -> Result<Self, TraceError> {
+        let client = trust::client_to(target, endpoint)?;
         #[cfg(feature = "otlp-grpc")]
         if target.protocol == Protocol::Grpc {
-            return grpc::Unary::new(target.timeout).map(Self::Grpc);
+            return grpc::Unary::new(client).map(Self::Grpc);
         }
-        let client = Client::builder().timeout(target.timeout).build();
+        let client = reqwest::blocking::ClientBuilder::from(client).build();
         Ok(Self::Http(client.map_err(|error| TraceError::new(told(&error.without_url())))?))
     }
 }
@@ -208,7 +81,7 @@ impl Post {
     /// The values of variables are not quoted in errors, since they may hold credentials (I10).
     ///
     /// # Errors
-    /// When what a variable says is no address or no header.
+    /// When what a variable says is no address or no header, or its file is none of certificates.
     pub(crate) fn to(target: &Target) -> Result<Self, TraceError> {
         let refused = |name: &str, like: &str| {
             TraceError::new(format!("the value of {name} cannot be used; it is like {like}"))
@@ -226,33 +99,75 @@ impl Post {
             value.set_sensitive(true);
             headers.append(name, value);
         }
-        Ok(Self { way: Way::to(target)?, endpoint, headers, gzip: target.gzip })
+        let (gzip, timeout, stop) = (target.gzip, target.timeout, Stop::default());
+        Ok(Self { way: Way::to(target, &endpoint)?, endpoint, headers, gzip, timeout, stop })
     }
 
-    /// Sends a body and waits for the answer; blocks.
+    /// What ends the waits of [`Self::send`].
+    pub(crate) fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Sends a body until the Collector takes it, says that it never will, or the time is over; blocks.
     ///
     /// # Errors
     /// Why it was not taken, in words without credentials.
-    pub(crate) fn send(&self, body: Vec<u8>) -> Result<(), String> {
-        let body = if self.gzip { packed(&body).map_err(|error| error.to_string())? } else { body };
-        match &self.way {
-            Way::Http(client) => self.send_by_http(client, body),
-            #[cfg(feature = "otlp-grpc")]
-            Way::Grpc(unary) => unary.call(self.endpoint.clone(), self.headers.clone(), &body, self.gzip),
+    pub(crate) fn send(&self, body: Vec<u8>) -> Result<Rejected, String> {
+        let body = self.packed(body)?;
+        let mut waits = Waits::new(self.timeout);
+        loop {
+            let Refusal { words, again } = match self.try_once(body.clone(), waits.left()) {
+                Ok(rejected) => return Ok(rejected),
+                Err(refusal) => refusal,
+            };
+            match waits.after(again, chance()) {
+                Some(wait) if !self.stop.comes_within(wait) => {}
+                Some(_) | None => return Err(words),
+            }
         }
     }
 
-    fn send_by_http(&self, client: &Client, body: Vec<u8>) -> Result<(), String> {
+    /// The same with one try.
+    pub(crate) fn send_once(&self, body: Vec<u8>) -> Result<Rejected, String> {
+        self.try_once(self.packed(body)?, self.timeout).map_err(|refusal| refusal.words)
+    }
+
+    fn packed(&self, body: Vec<u8>) -> Result<Bytes, String> {
+        let body = if self.gzip { packed(&body).map_err(|error| error.to_string())? } else { body };
+        Ok(body.into())
+    }
+
+    fn try_once(&self, body: Bytes, within: Duration) -> Result<Rejected, Refusal> {
+        match &self.way {
+            Way::Http(client) => self.try_by_http(client, body, within),
+            #[cfg(feature = "otlp-grpc")]
+            Way::Grpc(unary) => {
+                unary.call(self.endpoint.clone(), self.headers.clone(), &body, self.gzip, within)
+            }
+        }
+    }
+
+    fn try_by_http(&self, client: &Client, body: Bytes, within: Duration) -> Result<Rejected, Refusal> {
         let mut headers = self.headers.clone();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         if self.gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        let request = client.post(self.endpoint.clone()).headers(headers);
-        let answer = request.body(body).send().map_err(|error| told(&error.without_url()))?;
-        let status = answer.status();
-        if status.is_success() { Ok(()) } else { Err(format!("the Collector answered {status}")) }
+        let request = client.post(self.endpoint.clone()).headers(headers).timeout(within);
+        let answer = request.body(body).send().map_err(not_answered)?;
+        if !answer.status().is_success() {
+            return Err(Refusal::of_answer(answer.status(), answer.headers()));
+        }
+        let mut said = Vec::new();
+        // It took the body: that its words cannot be read changes nothing.
+        let _ = answer.take(ANSWER_BYTES).read_to_end(&mut said);
+        Ok(Rejected::read(&said))
     }
+}
+
+/// It could not be asked, or said nothing: that may pass.
+fn not_answered(error: reqwest::Error) -> Refusal {
+    Refusal { words: told(&error.without_url()), again: Again::Soon }
 }
 
 /// An error and what is behind it, since the first words alone say nothing.
@@ -273,63 +188,118 @@ fn packed(body: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Instant;
+
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+
     use super::*;
 
-    fn read(signal: Signal, variables: &[(&str, &str)]) -> (Target, Vec<String>) {
+    fn read(signal: Signal, variables: &[(&str, &str)]) -> Target {
         let find = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        let mut remarks = Vec::new();
-        (Target::read(signal, Protocol::Http, &find, &mut remarks), remarks)
+        Target::read(signal, Protocol::Http, &find, &mut Vec::new())
     }
 
-    #[test]
-    fn a_target_is_read() {
-        let (target, remarks) = read(Signal::Traces, &[]);
-        assert_eq!(target.endpoint, "http://localhost:4318/v1/traces");
-        assert!(remarks.is_empty() && !target.gzip && target.headers.is_empty(), "{remarks:?}");
-        assert_eq!(target.timeout, Duration::from_secs(10));
-        let common = [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/"),
-            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m/x"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x=%,b=2"),
-            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"),
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
-        ];
-        let ((traces, remarks), (metrics, _)) =
-            (read(Signal::Traces, &common), read(Signal::Metrics, &common));
-        assert_eq!((traces.endpoint.as_str(), traces.gzip), ("http://c:4318/v1/traces", true));
-        assert_eq!((metrics.endpoint.as_str(), metrics.gzip), ("http://m/x", false));
-        assert_eq!((traces.timeout, remarks.len()), (Duration::from_millis(100), 1));
-        let wanted =
-            [("authorization".to_owned(), "Bearer x=%".to_owned()), ("b".to_owned(), "2".to_owned())];
-        assert_eq!(traces.headers, wanted);
+    /// A Collector that gives these answers, one for each connection, and tells of the requests' first lines.
+    fn collector(answers: Vec<Vec<u8>>) -> (Target, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let head = request(&mut stream);
+                let _ = tell.send(head.lines().next().unwrap_or_default().to_owned());
+                stream.write_all(&answer).unwrap();
+            }
+        });
+        (read(Signal::Traces, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]), told)
     }
 
-    /// Guarantee: gRPC goes to its own port and method; a build that does not speak it says what to do instead.
-    #[test]
-    fn grpc_is_spoken_or_refused_with_words() {
-        let grpc = |name: &str| (name == "OTEL_EXPORTER_OTLP_PROTOCOL").then(|| "grpc".to_owned());
-        let mut remarks = Vec::new();
-        let spoken = Protocol::read(Signal::Traces, &grpc, &mut remarks);
-        if cfg!(feature = "otlp-grpc") {
-            assert_eq!((spoken, remarks.len()), (Some(Protocol::Grpc), 0));
-        } else {
-            assert_eq!((spoken, remarks.len()), (None, 1));
-            assert!(
-                remarks[0].contains("http/protobuf") && remarks[0].contains("--features otlp-grpc"),
-                "{remarks:?}"
-            );
+    /// Reads a request and gives its head.
+    fn request(stream: &mut TcpStream) -> String {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
+            head.push(byte[0]);
         }
-        let target = |get: &dyn Fn(&str) -> Option<String>| {
-            Target::read(Signal::Metrics, Protocol::Grpc, &get, &mut Vec::new()).endpoint
-        };
-        let method = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
-        assert_eq!(target(&|_: &str| None), format!("http://localhost:4317{method}"));
-        let own =
-            |name: &str| (name == "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").then(|| "http://m:1/".to_owned());
-        assert_eq!(target(&own), format!("http://m:1{method}"));
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.unwrap().parse().unwrap()];
+        stream.read_exact(&mut body).unwrap();
+        head
+    }
+
+    /// A Collector that takes the first body but for so many of its spans.
+    pub(crate) fn rejecting(spans: i64) -> Target {
+        collector(vec![answer("200 OK", "", &partial(spans))]).0
+    }
+
+    fn partial(rejected_spans: i64) -> Vec<u8> {
+        let partial = ExportTracePartialSuccess { rejected_spans, error_message: "too old\nx".to_owned() };
+        ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec()
+    }
+
+    fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+        let head = format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    }
+
+    /// Scenario: the Collector is busy, then closes without a word, then takes the body. Guarantee: it comes a third time, not before the
+    /// Collector wants it.
+    #[test]
+    fn what_passes_is_waited_for() {
+        let busy = answer("503 Service Unavailable", "retry-after: 1\r\n", b"");
+        let (target, asked) = collector(vec![busy, Vec::new(), answer("200 OK", "", b"")]);
+        let post = Post::to(&target).unwrap();
+        let began = Instant::now();
+        assert_eq!(post.send(b"body".to_vec()), Ok(Rejected::default()));
+        assert_eq!(asked.iter().collect::<Vec<_>>(), ["post /v1/traces http/1.1"; 3]);
+        assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
+    }
+
+    /// Guarantee: what will never be taken is sent once, and so is what a probe sends; at the end of a process nobody waits.
+    #[test]
+    fn what_does_not_pass_is_not_waited_for() {
+        let busy = || answer("503 Service Unavailable", "retry-after: 9\r\n", b"");
+        let (target, asked) = collector(vec![answer("400 Bad Request", "", b""), busy(), busy()]);
+        let post = Post::to(&target).unwrap();
+        let began = Instant::now();
+        let words = |code| Err(format!("the Collector answered {code}"));
+        assert_eq!(post.send(b"body".to_vec()), words("400 Bad Request"));
+        assert_eq!(post.send_once(b"body".to_vec()), words("503 Service Unavailable"));
+        post.stop().now();
+        assert_eq!(post.send(b"body".to_vec()), words("503 Service Unavailable"));
+        assert_eq!((asked.iter().count(), began.elapsed() < Duration::from_secs(5)), (3, true));
+    }
+
+    /// Guarantee: what was taken in part is not sent again, and how much was not is known.
+    #[test]
+    fn what_is_taken_in_part_is_told() {
+        let (target, asked) = collector(vec![answer("200 OK", "", &partial(2)), answer("200 OK", "", b"{}")]);
+        let post = Post::to(&target).unwrap();
+        let rejected = Rejected { items: 2, words: "too old x".to_owned() };
+        assert_eq!(post.send(b"body".to_vec()), Ok(rejected));
+        assert_eq!(post.send(b"body".to_vec()), Ok(Rejected::default()), "words that nobody can read");
+        assert_eq!(asked.iter().count(), 2);
+    }
+
+    /// Guarantee (I10): headers with credentials go to no other place than the one that the variables name.
+    #[test]
+    fn a_redirect_is_not_followed() {
+        let (other, visited) = collector(vec![answer("200 OK", "", b"")]);
+        let moved = format!("location: {}\r\n", other.endpoint);
+        let (target, _asked) = collector(vec![answer("307 Temporary Redirect", &moved, b"")]);
+        let post = Post::to(&target).unwrap();
+        let words = Err("the Collector answered 307 Temporary Redirect".to_owned());
+        assert_eq!(post.send(b"body".to_vec()), words);
+        assert!(visited.try_recv().is_err());
     }
 
     /// Guarantee (I10): what a variable says is in no error.
@@ -339,8 +309,33 @@ mod tests {
             (("OTEL_EXPORTER_OTLP_ENDPOINT", "user:secret@collector"), "OTEL_EXPORTER_OTLP_ENDPOINT"),
             (("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret%0A"), "OTEL_EXPORTER_OTLP_HEADERS"),
         ] {
-            let error = Post::to(&read(Signal::Traces, &[variable]).0).unwrap_err().to_string();
+            let error = Post::to(&read(Signal::Traces, &[variable])).unwrap_err().to_string();
             assert!(error.contains(name) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    /// Guarantee: a file that is not there or not what it is to be is told by its variable; half of an identity is none.
+    #[cfg(feature = "tls")]
+    #[test]
+    fn files_of_certificates_are_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file.pem");
+        std::fs::write(&file, "no certificate").unwrap();
+        let file = file.to_str().unwrap();
+        for (variables, words) in [
+            (&[("OTEL_EXPORTER_OTLP_CERTIFICATE", "/not/there")][..], "CERTIFICATE: No such file"),
+            (&[("OTEL_EXPORTER_OTLP_CERTIFICATE", file)], "CERTIFICATE has no certificate as PEM"),
+            (&[("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", file)], "go together"),
+            (
+                &[("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", file), ("OTEL_EXPORTER_OTLP_CLIENT_KEY", file)],
+                "PKCS #8",
+            ),
+        ] {
+            let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318")];
+            let error = Post::to(&read(Signal::Traces, &[&endpoint, variables].concat())).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            let plain = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")];
+            assert!(Post::to(&read(Signal::Traces, &[&plain, variables].concat())).is_ok(), "not used");
         }
     }
 }

@@ -17,7 +17,7 @@ use super::room::Room;
 use super::spans::bytes_of;
 use super::wire;
 use crate::metrics::{SpanLoss, SpanMetrics};
-use crate::otlp::{Post, Target};
+use crate::otlp::{Post, Rejected, Stop, Target};
 
 /// How often lost spans are told in the log.
 const TELL_EVERY_S: u64 = 60;
@@ -38,6 +38,7 @@ pub struct Ended {
 pub(super) struct Outlet {
     processor: BatchSpanProcessor,
     gate: Arc<Gate>,
+    stop: Stop,
 }
 
 impl Outlet {
@@ -53,17 +54,18 @@ impl Outlet {
         let making = std::thread::Builder::new().spawn(move || Post::to(&target));
         let made = making.map_err(|error| TraceError::new(format!("cannot start a thread: {error}")))?.join();
         let post = made.map_err(|_| TraceError::new("the client of the Collector cannot be made"))??;
-        Ok(Self::to(Otlp { post, resource: resource.clone() }, resource, queue, most_bytes, metrics))
+        let (stop, gate) = (post.stop(), Gate::new(queue.spans, most_bytes, metrics));
+        let exporter = Otlp { post, resource: resource.clone(), gate: Arc::clone(&gate) };
+        Ok(Self::to(exporter, stop, gate, resource, queue))
     }
 
     fn to<E: SpanExporter + 'static>(
         exporter: E,
+        stop: Stop,
+        gate: Arc<Gate>,
         resource: &Resource,
         queue: &Queue,
-        most_bytes: u64,
-        metrics: SpanMetrics,
     ) -> Self {
-        let gate = Arc::new(Gate::new(queue.spans, most_bytes, metrics));
         let counted = Counted { exporter, gate: Arc::clone(&gate) };
         let config = BatchConfigBuilder::default()
             .with_max_queue_size(queue.spans)
@@ -71,7 +73,7 @@ impl Outlet {
             .with_scheduled_delay(queue.delay);
         let mut processor = BatchSpanProcessor::builder(counted).with_batch_config(config.build()).build();
         processor.set_resource(resource);
-        Self { processor, gate }
+        Self { processor, gate, stop }
     }
 
     /// Sends a span when its batch is full, or a moment later.
@@ -86,8 +88,9 @@ impl Outlet {
         self.gate.lose(SpanLoss::Full, spans, QUEUE_FULL);
     }
 
-    /// Sends what waits, at most so long. That the SDK says it went well means that it is through, not that anything arrived.
+    /// Sends what waits, with one try each, at most so long. That the SDK says it went well means that it is through, not that anything arrived.
     pub(super) fn close(&self, deadline: Duration) -> Ended {
+        self.stop.now();
         let through = self.processor.shutdown_with_timeout(deadline).is_ok();
         let gate = &self.gate;
         let left = || gate.waiting.load(Ordering::Relaxed) + gate.under_way.load(Ordering::Relaxed);
@@ -105,6 +108,8 @@ struct Gate {
     waiting: AtomicUsize,
     /// With the exporter.
     under_way: AtomicUsize,
+    /// Of these, what a Collector that took the others did not take.
+    rejected: AtomicUsize,
     most: usize,
     /// What spans take until the exporter is done with them.
     room: Arc<Room>,
@@ -118,10 +123,11 @@ struct Gate {
 }
 
 impl Gate {
-    fn new(most: usize, most_bytes: u64, metrics: SpanMetrics) -> Self {
-        Self {
+    fn new(most: usize, most_bytes: u64, metrics: SpanMetrics) -> Arc<Self> {
+        Arc::new(Self {
             waiting: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
+            rejected: AtomicUsize::new(0),
             most,
             room: Room::new(most_bytes),
             metrics,
@@ -129,7 +135,7 @@ impl Gate {
             began: Instant::now(),
             quiet_until_s: AtomicU64::new(0),
             untold: AtomicUsize::new(0),
-        }
+        })
     }
 
     fn enter(&self, bytes: u64) -> bool {
@@ -166,11 +172,16 @@ impl Gate {
 struct Otlp {
     post: Post,
     resource: Resource,
+    gate: Arc<Gate>,
 }
 
 impl SpanExporter for Otlp {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.post.send(wire::request(&self.resource, &batch)).map_err(OTelSdkError::InternalFailure)
+        let rejected = self.post.send(wire::request(&self.resource, &batch));
+        let Rejected { items, words } = rejected.map_err(OTelSdkError::InternalFailure)?;
+        self.gate.rejected.store(items.min(batch.len()), Ordering::Relaxed);
+        self.gate.lose(SpanLoss::Export, items.min(batch.len()), &words);
+        Ok(())
     }
 }
 
@@ -189,8 +200,9 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
         let exported = self.exporter.export(batch).await;
         self.gate.under_way.store(0, Ordering::Relaxed);
         self.gate.room.leave(bytes);
+        let rejected = self.gate.rejected.swap(0, Ordering::Relaxed);
         match &exported {
-            Ok(()) => self.gate.metrics.exported(spans),
+            Ok(()) => self.gate.metrics.exported(spans - rejected),
             Err(OTelSdkError::InternalFailure(words)) => {
                 self.gate.lose(SpanLoss::Export, spans, &plain(words));
             }
@@ -266,13 +278,8 @@ mod tests {
     }
 
     fn outlet(exporter: Slow, most_bytes: u64, metrics: &Metrics) -> Outlet {
-        Outlet::to(
-            exporter,
-            &Resource::builder_empty().build(),
-            &Queue::default(),
-            most_bytes,
-            metrics.spans(),
-        )
+        let gate = Gate::new(Queue::default().spans, most_bytes, metrics.spans());
+        Outlet::to(exporter, Stop::default(), gate, &Resource::builder_empty().build(), &Queue::default())
     }
 
     /// Scenario: the Collector does not answer, and spans come that are far larger than usual ones. Guarantee (I5): what waits is bounded
@@ -328,6 +335,19 @@ mod tests {
         let full = count("longshore_spans_dropped_total{cause=\"queue_full\"}");
         assert_eq!(full, 5_512 - first - queue);
         assert_eq!(count("longshore_spans_exported_total"), queue);
+    }
+
+    /// Scenario: the Collector takes some spans of a batch and says how many it did not. Guarantee: those are lost, the others exported.
+    #[test]
+    fn what_is_taken_in_part_is_counted_in_part() {
+        let metrics = Metrics::new("x");
+        let target = crate::otlp::tests::rejecting(2);
+        let (nothing, queue) = (Resource::builder_empty().build(), Queue::default());
+        let outlet = Outlet::open(&nothing, target, &queue, 1 << 20, metrics.spans()).unwrap();
+        (0..5).for_each(|_| outlet.take(spans::tests::span()));
+        assert_eq!(outlet.close(Duration::from_secs(30)), Ended { unsent: 0, lost: 2 });
+        let text = metrics.render();
+        assert!(text.contains("\nlongshore_spans_exported_total 3\n"), "{text}");
     }
 
     /// Scenario: the process ends while the Collector does not answer. Guarantee: the end waits no longer than its deadline, and what

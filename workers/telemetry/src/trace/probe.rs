@@ -27,6 +27,6 @@ pub fn probe(switch: Switch) -> Probe {
 
 fn send(target: &Target) -> Result<bool, TraceError> {
     let nothing = wire::request(&Resource::builder_empty().build(), &[]);
-    Post::to(target)?.send(nothing).map_err(TraceError)?;
+    Post::to(target)?.send_once(nothing).map_err(TraceError)?;
     Ok(true)
 }

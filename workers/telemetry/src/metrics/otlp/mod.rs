@@ -14,7 +14,7 @@ use prost::Message;
 use self::environment::Wanted;
 use self::request::{Times, request};
 use super::Metrics;
-use crate::otlp::Post;
+use crate::otlp::{Post, Rejected, Stop};
 use crate::trace::{TraceError, resource_attributes};
 
 /// How often failures are told in the log.
@@ -24,6 +24,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct MetricsExport {
     stop: Sender<()>,
+    stop_waits: Stop,
     stopped: Receiver<()>,
 }
 
@@ -52,18 +53,19 @@ impl MetricsExport {
                 Ok(post) => post,
                 Err(error) => return drop(begun.send(Err(error))),
             };
-            let _ = begun.send(Ok(()));
+            let _ = begun.send(Ok(post.stop()));
             let exporter = Exporter { post, resource, version, began_ns: now_ns(), metrics };
             exporter.run(&asked, interval);
         };
         let thread = std::thread::Builder::new().name("longshore-otlp".to_owned());
         thread.spawn(run).map_err(|error| TraceError::new(format!("cannot start a thread: {error}")))?;
-        begins.recv().map_err(|_| TraceError::new("the client of the Collector cannot be made"))??;
-        Ok(Some(Self { stop, stopped }))
+        let begun = begins.recv().map_err(|_| TraceError::new("the client of the Collector cannot be made"));
+        Ok(Some(Self { stop, stop_waits: begun??, stopped }))
     }
 
-    /// Sends the last values, at most so long, and ends; blocks. False when that took too long.
+    /// Sends the last values, with one try, at most so long, and ends; blocks. False when that took too long.
     pub fn stop(self, deadline: Duration) -> bool {
+        self.stop_waits.now();
         drop(self.stop);
         matches!(self.stopped.recv_timeout(deadline), Err(RecvTimeoutError::Disconnected))
     }
@@ -99,7 +101,10 @@ impl Exporter {
     fn send(&self) -> Result<(), String> {
         let times = Times { began_ns: self.began_ns, now_ns: now_ns() };
         let body = request(&self.metrics.render(), &self.resource, &self.version, times).encode_to_vec();
-        self.post.send(body)
+        match self.post.send(body)? {
+            Rejected { items: 0, .. } => Ok(()),
+            Rejected { items, words } => Err(format!("{items} values were not taken: {words}")),
+        }
     }
 }
 
