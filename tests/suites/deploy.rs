@@ -9,6 +9,8 @@ mod image;
 mod judge;
 #[path = "deploy/render.rs"]
 mod render;
+#[path = "deploy/scaler.rs"]
+mod scaler;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -375,79 +377,6 @@ fn a_fleet_that_forgets_where_it_was_is_warned_of() {
     assert!(
         !render(POSTGRES, &zero[..2]).said.contains(words) && !render(OBJECTS, &zero).said.contains(words)
     );
-}
-
-/// Scenario: KEDA asks a process of its own. Guarantee: one pod that no selector of the workers finds, reached where KEDA is told to ask, with
-/// what it needs of the brokers and nothing of the sinks; the API server knows every field.
-#[test]
-fn a_scaler_stands_beside_the_fleet() {
-    let arguments =
-        ["--overlay", "keda", "--scale-to-zero", "--scaler", "-n", "logs", "--set", "scale.max=6"];
-    let rendered = render(POSTGRES, &arguments);
-    conform(&rendered.yaml);
-    let of = |kind: &str| -> Vec<&Value> {
-        rendered.manifests.iter().filter(|manifest| manifest["kind"] == kind).collect()
-    };
-    let (deployments, services, policies) = (of("Deployment"), of("Service"), of("NetworkPolicy"));
-    assert_eq!((deployments.len(), services.len(), policies.len()), (2, 2, 2));
-    let scaler = deployments[1];
-    let labels = scaler["spec"]["template"]["metadata"]["labels"].as_object().unwrap();
-    let finds = |selector: &Value| {
-        selector.as_object().unwrap().iter().all(|(name, value)| labels.get(name) == Some(value))
-    };
-    let workers = [
-        &deployments[0]["spec"]["selector"]["matchLabels"],
-        &services[0]["spec"]["selector"],
-        &policies[0]["spec"]["podSelector"]["matchLabels"],
-        &of("PodDisruptionBudget")[0]["spec"]["selector"]["matchLabels"],
-        &of("PodMonitor")[0]["spec"]["selector"]["matchLabels"],
-    ];
-    assert!(workers.iter().all(|selector| !finds(selector)), "{labels:?}");
-    let own = [
-        &scaler["spec"]["selector"]["matchLabels"],
-        &services[1]["spec"]["selector"],
-        &policies[1]["spec"]["podSelector"]["matchLabels"],
-    ];
-    assert!(own.iter().all(|selector| finds(selector)), "{labels:?}");
-
-    let container = &scaler["spec"]["template"]["spec"]["containers"][0];
-    let given: Vec<&str> =
-        container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
-    assert_eq!(
-        given,
-        ["scaler", "/etc/longshore/pipeline.yaml", "--set", "scale.max=6", "--listen", "0.0.0.0:9090"]
-    );
-    assert_eq!(scaler["spec"]["replicas"], 1);
-    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
-    let mounted: Vec<&str> = container["volumeMounts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|mount| mount["mountPath"].as_str().unwrap())
-        .collect();
-    assert!(
-        mounted.contains(&"/etc/longshore") && mounted.iter().any(|path| path.starts_with("/run/secrets")),
-        "{mounted:?}"
-    );
-    let out = policies[1]["spec"]["egress"].to_string();
-    assert!(out.contains("9093") && !out.contains("6432"), "{out}");
-
-    let triggers = &of("ScaledObject")[0]["spec"]["triggers"];
-    assert_eq!(triggers[0]["type"], "external");
-    let name = services[1]["metadata"]["name"].as_str().unwrap();
-    assert_eq!(triggers[0]["metadata"]["scalerAddress"], format!("{name}.logs.svc:9090"));
-    assert_eq!(services[1]["spec"]["ports"][0]["port"], 9090);
-    // The scaler itself sees what waits while no pod is there.
-    assert!(!triggers.to_string().contains(".retry"), "{triggers}");
-    let alone = render_with(POSTGRES, &["--scaler"], &[]).refused(64);
-    assert!(alone.contains("--overlay keda"), "{alone}");
-
-    // Each manifest has a file of its own.
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out");
-    render_with(POSTGRES, &[&arguments[..], &["--out", out.to_str().unwrap()]].concat(), &[])
-        .rendered_files();
-    assert_eq!(fs::read_dir(&out).unwrap().count(), rendered.manifests.len() + 1);
 }
 
 /// Guarantee: variables for spans reach the container, their endpoint the NetworkPolicy, and no credential a manifest (I10).

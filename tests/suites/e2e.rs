@@ -45,6 +45,8 @@ mod said;
 mod scale;
 #[path = "e2e/scaler.rs"]
 mod scaler;
+#[path = "e2e/scaler_tls.rs"]
+mod scaler_tls;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/service.rs"]

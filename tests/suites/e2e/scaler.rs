@@ -85,15 +85,21 @@ impl Client {
         })
     }
 
-    /// The next word of a stream, which begins here.
-    fn first_word(&mut self) -> IsActive {
-        let path = "/externalscaler.ExternalScaler/StreamIsActive".parse().unwrap();
+    /// The first word of a stream, which begins here and goes on.
+    fn first_word<A>(&mut self, method: &str) -> A
+    where
+        A: prost::Message + std::fmt::Debug + Default + Send + Sync + 'static,
+    {
+        let path = format!("/externalscaler.ExternalScaler/{method}").parse().unwrap();
         self.runtime.block_on(async {
             self.grpc.ready().await.unwrap();
-            let codec = ProstCodec::<ScaledObjectRef, IsActive>::default();
+            let codec = ProstCodec::<ScaledObjectRef, A>::default();
             let answer = self.grpc.server_streaming(Request::new(object()), path, codec).await.unwrap();
-            let mut words: Streaming<IsActive> = answer.into_inner();
-            tokio::time::timeout(PATIENCE, words.message()).await.unwrap().unwrap().unwrap()
+            let mut words: Streaming<A> = answer.into_inner();
+            let word = tokio::time::timeout(PATIENCE, words.message()).await.unwrap().unwrap().unwrap();
+            let next = tokio::time::timeout(Duration::from_millis(500), words.message()).await;
+            assert!(next.is_err(), "the stream has ended, or says more than is new: {next:?}");
+            word
         })
     }
 }
@@ -115,7 +121,7 @@ pub(crate) fn asked(at: SocketAddr) -> Option<(u16, serde_json::Value)> {
 }
 
 /// Where the scaler listens, by what it says.
-fn address(scaler: &Longshore) -> SocketAddr {
+pub(crate) fn address(scaler: &Longshore) -> SocketAddr {
     wait_for("the scaler listens", PATIENCE, || {
         let said = scaler.stderr();
         said.split("bound=").nth(1)?.split_whitespace().next()?.parse().ok()
@@ -123,7 +129,7 @@ fn address(scaler: &Longshore) -> SocketAddr {
 }
 
 /// Scenario: a fleet at zero without anything to do; KEDA asks. Then a backlog comes, with nobody there to see it. Guarantee: unavailable until the group was looked
-/// at for long enough; then inactive and zero; then active and one at least; HTTP says the same; a method that is not there is unimplemented.
+/// at for long enough; then inactive and zero; then active and one at least; HTTP says the same; the metric is told at once to whoever listens, and the stream stays; a method that is not there is unimplemented.
 #[test]
 fn keda_is_answered_while_the_fleet_is_at_zero() {
     let Some(broker) = shared_broker() else { return };
@@ -142,8 +148,9 @@ fn keda_is_answered_while_the_fleet_is_at_zero() {
     let question = || Metrics { object: Some(object()), name: spec.name.clone() };
     let none: Specs = client.ask("GetMetrics", question()).unwrap();
     assert_eq!((none.specs[0].name.as_str(), none.specs[0].target), (spec.name.as_str(), 0));
-    assert!(!client.first_word().result);
-    let unknown = client.ask::<_, Specs>("StreamMetricSpec", object()).unwrap_err();
+    assert!(!client.first_word::<IsActive>("StreamIsActive").result);
+    assert_eq!(client.first_word::<Specs>("StreamMetricSpec"), specs);
+    let unknown = client.ask::<_, Specs>("GetWhatIsNotThere", object()).unwrap_err();
     assert_eq!(unknown.code(), Code::Unimplemented, "{unknown}");
 
     let records: Vec<Record> = (0..500).map(|n| Record::new(&format!("k{n}"), "{\"n\":1}")).collect();

@@ -213,9 +213,16 @@ pub(crate) struct Health {
 pub(crate) struct Scaler {
     /// The pipeline file.
     pub(crate) pipeline: PathBuf,
-    /// Where KEDA's external scaler (gRPC, plaintext) and /scale (HTTP) are served.
+    /// Where KEDA's external scaler (gRPC) and /scale (HTTP) are served.
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
     pub(crate) listen: std::net::SocketAddr,
+    /// A certificate (PEM, with those between it and the authority), for both over TLS.
+    /// The files may be replaced at any time.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// Its key (PEM, without a password).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
 }

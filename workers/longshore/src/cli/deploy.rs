@@ -82,6 +82,10 @@ pub(crate) struct DeployRender {
     /// also while no pod is there; without it any pod does.
     #[arg(long)]
     pub(crate) scaler: bool,
+    /// With --scaler: the Secret with tls.crt, tls.key and ca.crt, as cert-manager makes
+    /// it; KEDA then asks over TLS.
+    #[arg(long, value_name = "SECRET", requires = "scaler")]
+    pub(crate) scaler_tls: Option<String>,
     /// A variable for spans and metrics, such as
     /// OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318; as often as needed.
     #[arg(long, value_name = "OTEL_NAME=VALUE")]

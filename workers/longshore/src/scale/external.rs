@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
-use futures::stream::{self, BoxStream};
+use futures::stream::{self, BoxStream, StreamExt};
 use tonic::Status;
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic_prost::ProstCodec;
@@ -76,13 +76,13 @@ struct ExternalScaler {
     watch: Watch,
 }
 
-/// The service's methods as routes. What is not here is answered with 404, which is gRPC's "unimplemented": KEDA asks for `StreamMetricSpec`,
-/// and asks us for the specification instead.
+/// The service's methods as routes. What is not here is answered with 404, which is gRPC's "unimplemented".
 pub(crate) fn routes(watch: Watch) -> Router {
     Router::new()
         .route("/externalscaler.ExternalScaler/IsActive", post(is_active))
         .route("/externalscaler.ExternalScaler/StreamIsActive", post(stream_is_active))
         .route("/externalscaler.ExternalScaler/GetMetricSpec", post(metric_spec))
+        .route("/externalscaler.ExternalScaler/StreamMetricSpec", post(stream_metric_spec))
         .route("/externalscaler.ExternalScaler/GetMetrics", post(metrics))
         .with_state(ExternalScaler { watch })
 }
@@ -93,12 +93,16 @@ async fn is_active(State(own): State<ExternalScaler>, request: Request) -> Respo
 }
 
 async fn stream_is_active(State(own): State<ExternalScaler>, request: Request) -> Response {
-    grpc().server_streaming(Stream(own), request).await.map(Body::new)
+    grpc().server_streaming(Activity(own), request).await.map(Body::new)
 }
 
 async fn metric_spec(request: Request) -> Response {
     let method = Once(|_: ScaledObjectRef| Ok(ExternalScaler::spec()));
     grpc().unary(method, request).await.map(Body::new)
+}
+
+async fn stream_metric_spec(request: Request) -> Response {
+    grpc().server_streaming(Specification, request).await.map(Body::new)
 }
 
 async fn metrics(State(own): State<ExternalScaler>, request: Request) -> Response {
@@ -123,6 +127,13 @@ impl ExternalScaler {
     fn spec() -> GetMetricSpecResponse {
         let spec = MetricSpec { metric_name: METRIC.to_owned(), target_size: 1, target_size_float: 1.0 };
         GetMetricSpecResponse { metric_specs: vec![spec] }
+    }
+
+    /// The same at once, and then nothing for ever: it never changes. An autoscaler that was made while no scaler answered lacks this metric, and
+    /// KEDA asks for it again only when somebody changes the ScaledObject; but this stream it opens again and again, and mends the autoscaler.
+    fn told_spec() -> BoxStream<'static, Result<GetMetricSpecResponse, Status>> {
+        let once = stream::once(ready(Ok(Self::spec())));
+        Box::pin(once.chain(stream::pending()))
     }
 
     fn metrics(&self, request: &GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
@@ -176,16 +187,29 @@ impl<Q, A, F: Fn(Q) -> Result<A, Status>> UnaryService<Q> for Once<F> {
     }
 }
 
-/// A method that goes on answering.
-struct Stream(ExternalScaler);
+/// Whether pods are wanted, for as long as somebody listens.
+struct Activity(ExternalScaler);
 
-impl ServerStreamingService<ScaledObjectRef> for Stream {
+impl ServerStreamingService<ScaledObjectRef> for Activity {
     type Response = IsActiveResponse;
     type ResponseStream = BoxStream<'static, Result<IsActiveResponse, Status>>;
     type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, _: tonic::Request<ScaledObjectRef>) -> Self::Future {
         ready(Ok(tonic::Response::new(self.0.clone().activity())))
+    }
+}
+
+/// What the metric is.
+struct Specification;
+
+impl ServerStreamingService<ScaledObjectRef> for Specification {
+    type Response = GetMetricSpecResponse;
+    type ResponseStream = BoxStream<'static, Result<GetMetricSpecResponse, Status>>;
+    type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, _: tonic::Request<ScaledObjectRef>) -> Self::Future {
+        ready(Ok(tonic::Response::new(ExternalScaler::told_spec())))
     }
 }
 

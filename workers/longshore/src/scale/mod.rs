@@ -5,6 +5,8 @@
 
 pub(crate) mod external;
 pub(crate) mod page;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 mod watch;
 
 use longshore_core::scale::Answer;

@@ -258,15 +258,21 @@ fn pages(plan: &Plan) -> Value {
     })
 }
 
-/// A process of its own does; it says as well whether there is anything to do at all.
+/// A process of its own does; it says as well whether there is anything to do at all. By `external` alone KEDA learns the metric when it makes the
+/// autoscaler and never again: applied together with the scaler, which is not there yet, the fleet would be left with the backstop.
 fn external(plan: &Plan) -> Value {
-    let address = format!("{}.{}.svc:{}", scaler::name(plan), plan.namespace, scaler::PORT);
-    json!({
+    let address = format!("{}:{}", scaler::host(plan), scaler::PORT);
+    let mut trigger = json!({
         "metadata": { "scalerAddress": address },
         "metricType": "AverageValue",
         "name": "time-to-drain",
-        "type": "external",
-    })
+        "type": "external-push",
+    });
+    if plan.scaler_tls.is_some() {
+        trigger["metadata"]["enableTLS"] = json!("true");
+        trigger["authenticationRef"] = json!({ "name": scaler::name(plan) });
+    }
+    trigger
 }
 
 fn kafka(plan: &Plan, scaling: &Scaling, access: &Access, name: &str, topic: &str, threshold: u64) -> Value {
@@ -308,10 +314,14 @@ fn trigger_authentication(plan: &Plan, access: &Access) -> Value {
     if !access.config.is_empty() {
         spec["configMapTargetRef"] = json!(targets(&access.config, &plan.config_name()));
     }
+    authentication(&plan.metadata(&authentication_name(plan)), &spec)
+}
+
+pub(super) fn authentication(metadata: &Value, spec: &Value) -> Value {
     json!({
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "TriggerAuthentication",
-        "metadata": plan.metadata(&authentication_name(plan)),
+        "metadata": metadata,
         "spec": spec,
     })
 }

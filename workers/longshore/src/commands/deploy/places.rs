@@ -39,7 +39,7 @@ const TAKEN: &[&str] = &[
 /// What the names of volumes with configuration and secrets begin with.
 const FILES: &str = "files-";
 /// Owner and group may read.
-const READ_ONLY: u32 = 0o440;
+pub(super) const READ_ONLY: u32 = 0o440;
 
 /// Mounts and volumes of a pod.
 #[derive(Default)]

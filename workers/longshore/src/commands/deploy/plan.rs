@@ -14,7 +14,7 @@ use super::network::Targets;
 use super::places::Places;
 use super::secrets::{ACCOUNT, Secrets, account, stores_by_role};
 use super::spans::Spans;
-use super::{CONFIG_FOLDER, names};
+use super::{CONFIG_FOLDER, names, scaler};
 use crate::cli::deploy::{DeployRender, Overlay};
 use crate::exit::{End, Exit};
 use crate::worker::stop_within;
@@ -48,6 +48,8 @@ pub(super) struct Plan {
     pub(super) places: Places,
     pub(super) targets: Targets,
     pub(super) scaling: Option<Scaling>,
+    /// The Secret of the scaler's certificate.
+    pub(super) scaler_tls: Option<String>,
     /// What a person should know, for standard error.
     pub(super) notes: Vec<String>,
 }
@@ -79,6 +81,9 @@ impl Plan {
             Overlay::Plain => None,
             Overlay::Keda => Some(Scaling::of(arguments, loaded, &secrets, &mut config, &mut notes)?),
         };
+        let scaler_tls =
+            arguments.scaler_tls.as_deref().map(|secret| names::theirs("scaler-tls", secret)).transpose()?;
+        notes.extend(scaler_tls.map(|secret| scaler::certificate_note(secret, &name, &namespace)));
         let service_account =
             arguments.service_account.as_deref().map(|account| names::theirs("service-account", account));
         let port = port(pipeline);
@@ -93,6 +98,7 @@ impl Plan {
                 && stores_by_role(pipeline).any(|store| store == ObjectsStore::Azure),
             service_account: service_account.transpose()?.map(str::to_owned),
             arguments: command(&["run", "-c"], &arguments.overrides.set),
+            scaler_tls: scaler_tls.map(str::to_owned),
             replicas: (arguments.overlay == Overlay::Plain).then_some(arguments.replicas),
             image: names::image(&arguments.image)?.to_owned(),
             pipeline: names::label_value(&pipeline.pipeline),

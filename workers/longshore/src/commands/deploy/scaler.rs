@@ -2,15 +2,39 @@
 
 use serde_json::{Value, json};
 
+use super::places::READ_ONLY;
 use super::plan::{Plan, command};
-use super::{WORK_FOLDER, network, workload};
+use super::{WORK_FOLDER, keda, network, workload};
 
 /// Its port, for KEDA's gRPC and for `/scale`.
 pub(super) const PORT: u16 = 9090;
+/// Where its certificate lies in a container; no pipeline names files there.
+const CERTIFICATE_FOLDER: &str = "/etc/longshore-scaler-tls";
 
 /// Its name, which is that of everything of it.
 pub(super) fn name(plan: &Plan) -> String {
-    format!("{}-scaler", plan.name)
+    name_of(&plan.name)
+}
+
+fn name_of(fleet: &str) -> String {
+    format!("{fleet}-scaler")
+}
+
+/// Where KEDA finds it, and the name that its certificate has to have.
+pub(super) fn host(plan: &Plan) -> String {
+    host_of(&plan.name, &plan.namespace)
+}
+
+fn host_of(fleet: &str, namespace: &str) -> String {
+    format!("{}.{namespace}.svc", name_of(fleet))
+}
+
+/// What a person has to make for TLS.
+pub(super) fn certificate_note(secret: &str, fleet: &str, namespace: &str) -> String {
+    format!(
+        "the Secret {secret} is yours to make, with tls.crt and tls.key for the name {}, and the authority's ca.crt",
+        host_of(fleet, namespace)
+    )
 }
 
 /// Whether a manifest is one of the scaler's.
@@ -20,10 +44,17 @@ pub(super) fn is_of(manifest: &Value) -> bool {
 
 pub(super) fn manifests(plan: &Plan, with_policy: bool) -> Vec<Value> {
     let mut manifests = vec![deployment(plan), service(plan)];
+    manifests.extend(plan.scaler_tls.as_ref().map(|secret| authentication(plan, secret)));
     if with_policy {
         manifests.push(network::scaler_policy(plan, metadata(plan), &selector(plan), PORT));
     }
     manifests
+}
+
+/// Whom KEDA takes the scaler's certificate from; the key stays the scaler's.
+fn authentication(plan: &Plan, secret: &str) -> Value {
+    let authority = json!({ "key": "ca.crt", "name": secret, "parameter": "caCert" });
+    keda::authentication(&metadata(plan), &json!({ "secretTargetRef": [authority] }))
 }
 
 /// No worker's: their budgets and policies must not count it.
@@ -44,10 +75,23 @@ fn metadata(plan: &Plan) -> Value {
 
 /// One pod: it remembers the rates that it has seen, and two would each remember their own.
 fn deployment(plan: &Plan) -> Value {
-    let (mounts, volumes) = plan.places.read_only();
+    let (mut mounts, mut volumes) = plan.places.read_only();
     let listen = format!("0.0.0.0:{PORT}");
     let mut arguments = command(&["scaler"], &plan.sets);
     arguments.extend(["--listen".to_owned(), listen]);
+    let (mut alive, mut ready) = (workload::probe("/livez", 10, 3), workload::probe("/livez", 5, 2));
+    if let Some(secret) = &plan.scaler_tls {
+        for (argument, file) in [("--tls-certificate", "tls.crt"), ("--tls-key", "tls.key")] {
+            arguments.extend([argument.to_owned(), format!("{CERTIFICATE_FOLDER}/{file}")]);
+        }
+        mounts.push(json!({ "mountPath": CERTIFICATE_FOLDER, "name": "certificate", "readOnly": true }));
+        let secret = json!({ "defaultMode": READ_ONLY, "secretName": secret });
+        volumes.push(json!({ "name": "certificate", "secret": secret }));
+        // A kubelet asks whoever answers, whatever the certificate's name.
+        for probe in [&mut alive, &mut ready] {
+            probe["httpGet"]["scheme"] = json!("HTTPS");
+        }
+    }
     // Of a worker's variables all but where it listens, which is an argument here.
     let environment: Vec<&Value> =
         plan.environment.iter().filter(|variable| variable["name"] != "LONGSHORE_HTTP__LISTEN").collect();
@@ -56,10 +100,10 @@ fn deployment(plan: &Plan) -> Value {
         "env": environment,
         "image": plan.image,
         "imagePullPolicy": "IfNotPresent",
-        "livenessProbe": workload::probe("/livez", 10, 3),
+        "livenessProbe": alive,
         "name": "longshore",
         "ports": [{ "containerPort": PORT, "name": "http", "protocol": "TCP" }],
-        "readinessProbe": workload::probe("/livez", 5, 2),
+        "readinessProbe": ready,
         "resources": { "limits": { "memory": "128Mi" }, "requests": { "cpu": "50m", "memory": "128Mi" } },
         "securityContext": {
             "allowPrivilegeEscalation": false,
