@@ -87,6 +87,7 @@ fn a_disk_of_a_pod_is_refused() {
     let shared: Vec<&Value> = mounts.iter().filter(|mount| mount["name"] == "shared").collect();
     assert_eq!(shared.len(), 1);
     assert_eq!(shared[0]["mountPath"], "/var/lib/longshore");
+    assert!(rendered.said.contains("the claim shared is yours to make"), "{}", rendered.said);
 }
 
 /// Guarantee: what cannot run in pods, or would show a secret, is refused with words that help (I10).
@@ -155,6 +156,8 @@ fn each_cloud_gets_its_own() {
     assert!(reached(&google, "169.254.169.254/32") && reached(&google, "169.254.169.252/32"));
     assert!(!label(&google) && google.said.contains("tls-vendored,gcp"), "{}", google.said);
     assert_eq!(google.pod()["serviceAccountName"], "writer");
+    // Without it no pod is made at all, and only a ReplicaSet's events tell.
+    assert!(google.said.contains("kubectl create serviceaccount writer -n default"), "{}", google.said);
 
     let known = render_with(&azure(), &role, &[account]).rendered();
     assert_eq!(keys(&known), ["AZURE_STORAGE_ACCOUNT_KEY"]);
@@ -286,6 +289,24 @@ fn a_pod_gets_what_the_file_names() {
     let lag = &rendered.one("ScaledObject")["spec"]["triggers"][1];
     assert_eq!(lag["metadata"]["bootstrapServers"], "kafka-0:9193");
     rendered.checked(&[("BROKERS", "kafka-0:9193"), ("DB_PASSWORD", "x")]);
+}
+
+/// Scenario: a pipeline is changed, and rendered for another autoscaler. Guarantee: what pods read has another name for other contents, so that pods of
+/// both versions start with their own; and the same name for the same.
+#[test]
+fn what_pods_read_has_the_name_of_its_contents() {
+    let name =
+        |rendered: &Rendered| rendered.one("ConfigMap")["metadata"]["name"].as_str().unwrap().to_owned();
+    let changed = OBJECTS.replace("archive/logs", "archive/other");
+    let (one, other) = (name(&render(OBJECTS, &[])), name(&render(&changed, &[])));
+    assert!(one.starts_with("longshore-archive-config-") && other.starts_with("longshore-archive-config-"));
+    assert_ne!(one, other);
+    assert_eq!(one, name(&render(OBJECTS, &["--overlay", "keda", "--replicas", "3"])));
+    // KEDA's user name stands in it too.
+    let keda = render(POSTGRES, &["--overlay", "keda"]);
+    assert_ne!(name(&keda), name(&render(POSTGRES, &[])));
+    let authentication = keda.one("TriggerAuthentication")["spec"]["configMapTargetRef"][0]["name"].clone();
+    assert_eq!(authentication, name(&keda));
 }
 
 /// Guarantee: base and overlays of `deploy/kustomize` are what `deploy render` writes of their sample (`UPDATE_EXPECT=1` writes them anew), and

@@ -90,7 +90,12 @@ fn ports_and_probes(rendered: &Rendered) {
     {
         assert_eq!(container[probe]["httpGet"], json!({ "path": path, "port": "http" }), "{probe}");
     }
-    let service = &rendered.one("Service")["spec"]["ports"][0];
+    let service = &rendered.one("Service")["spec"];
+    assert_eq!(
+        service["sessionAffinity"], "ClientIP",
+        "each new connection of KEDA would ask a worker that knows nothing yet"
+    );
+    let service = &service["ports"][0];
     assert_eq!((service["port"].as_u64(), service["targetPort"].as_str()), (Some(number), Some("http")));
     let policy = &rendered.one("NetworkPolicy")["spec"];
     assert_eq!(policy["ingress"], json!([{ "ports": [{ "port": number, "protocol": "TCP" }] }]));
@@ -142,6 +147,13 @@ fn folders(rendered: &Rendered) {
     }
     assert!(paths.contains("/tmp") && paths.contains("/etc/longshore"), "{paths:?}");
     assert_eq!(rendered.container()["args"][2], "/etc/longshore/pipeline.yaml");
+    let config = &rendered.one("ConfigMap")["metadata"]["name"];
+    let named =
+        volumes.iter().flat_map(|volume| volume["projected"]["sources"].as_array().into_iter().flatten());
+    let named: Vec<&Value> =
+        named.map(|source| &source["configMap"]["name"]).filter(|name| !name.is_null()).collect();
+    assert!(!named.is_empty() && named.iter().all(|name| *name == config), "{config}: {named:?}");
+    assert_eq!(rendered.one("ConfigMap")["immutable"], true);
     let mut keys = BTreeSet::new();
     for volume in volumes {
         for source in volume["projected"]["sources"].as_array().into_iter().flatten() {

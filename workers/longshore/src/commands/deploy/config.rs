@@ -67,6 +67,12 @@ impl Config {
         self.data.insert(key.to_owned(), value.to_owned());
     }
 
+    /// Its name, another one for other contents: a pod that starts again in the middle of a rollout finds what it was made with, and so does one that
+    /// `kubectl rollout undo` brings back.
+    pub(super) fn name(&self, fleet: &str) -> String {
+        format!("{fleet}-config-{}", &self.checksum()[..8])
+    }
+
     /// Changes whenever anything in it does.
     pub(super) fn checksum(&self) -> String {
         let mut hasher = blake3::Hasher::new();
@@ -89,5 +95,7 @@ pub(super) fn config_map(plan: &Plan) -> Value {
         "kind": "ConfigMap",
         "metadata": plan.metadata(&plan.config_name()),
         "data": plan.config.data,
+        // Nobody changes what pods have read, and kubelets need not watch it.
+        "immutable": true,
     })
 }

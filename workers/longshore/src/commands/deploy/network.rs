@@ -81,6 +81,8 @@ pub(super) fn service(plan: &Plan) -> Value {
         "spec": {
             "ports": [{ "name": "http", "port": plan.port, "protocol": "TCP", "targetPort": "http" }],
             "selector": plan.selector(),
+            // A worker knows its fleet only some time after it was asked first, and KEDA connects anew after each failure: so it comes back to whom it asked.
+            "sessionAffinity": "ClientIP",
             "type": "ClusterIP",
         },
     })

@@ -60,12 +60,12 @@ impl Places {
         pipeline: &Pipeline,
         config: &Config,
         secrets: &Secrets,
-        name: &str,
+        config_name: &str,
     ) -> Result<Self, End> {
         let mut places = Self::default();
         let files = config.files.iter().map(|(path, key)| (path.clone(), File::Config(key.clone())));
         let hidden = secrets.files().map(|(path, key)| (path.to_path_buf(), File::Secret(key.to_owned())));
-        places.projected(files.chain(hidden).collect(), name, &secrets.name)?;
+        places.projected(files.chain(hidden).collect(), config_name, &secrets.name)?;
         places.scratch(pipeline)?;
         places.shared(arguments, pipeline)?;
         Ok(places)
@@ -78,6 +78,15 @@ impl Places {
         (of(&self.mounts), of(&self.volumes))
     }
 
+    /// What a person has to make for the shared volume.
+    pub(super) fn claim_note(&self, namespace: &str) -> Option<String> {
+        let claim =
+            self.volumes.iter().find_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
+        claim.map(|claim| {
+            format!("the claim {claim} is yours to make, in the namespace {namespace}, with ReadWriteMany")
+        })
+    }
+
     fn mount(&mut self, volume: &str, path: &Path, more: Value) {
         let mut mount = json!({ "mountPath": path.to_string_lossy(), "name": volume });
         if let (Some(mount), Value::Object(more)) = (mount.as_object_mut(), more) {
@@ -87,7 +96,7 @@ impl Places {
     }
 
     /// One volume for each folder; what lies below another folder is in that one's, since no folder can be made inside of it.
-    fn projected(&mut self, files: Vec<(PathBuf, File)>, name: &str, secret: &str) -> Result<(), End> {
+    fn projected(&mut self, files: Vec<(PathBuf, File)>, config: &str, secret: &str) -> Result<(), End> {
         let parent = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_path_buf();
         let mut folders: Vec<PathBuf> = files.iter().map(|(path, _)| parent(path)).collect();
         folders.sort();
@@ -117,7 +126,7 @@ impl Places {
             let (open, hidden) = (of(false), of(true));
             let mut sources = Vec::new();
             if !open.is_empty() {
-                sources.push(json!({ "configMap": { "items": open, "name": format!("{name}-config") } }));
+                sources.push(json!({ "configMap": { "items": open, "name": config } }));
             }
             if !hidden.is_empty() {
                 sources.push(json!({ "secret": { "items": hidden, "name": secret } }));

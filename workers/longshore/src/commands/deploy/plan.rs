@@ -71,16 +71,19 @@ impl Plan {
         }
         let secrets = Secrets::of(loaded, &arguments.overrides.set, secret)?;
         let mut config = Config::read(&arguments.pipeline, pipeline)?;
-        let places = Places::of(arguments, pipeline, &config, &secrets, &name)?;
         let spans = Spans::of(&arguments.otel)?;
         let targets = Targets::of(pipeline, &spans.ports)?;
         let mut notes = secrets.notes(&namespace);
+        notes.extend(arguments.service_account.as_deref().map(|account| account_note(account, &namespace)));
         notes.extend(local_brokers(&pipeline.kafka.brokers));
         notes.extend(features(pipeline));
         let scaling = match arguments.overlay {
             Overlay::Plain => None,
             Overlay::Keda => Some(Scaling::of(arguments, loaded, &secrets, &mut config, &mut notes)?),
         };
+        // Its name tells what is in it, and KEDA's part of it is there only now.
+        let places = Places::of(arguments, pipeline, &config, &secrets, &config.name(&name))?;
+        notes.extend(places.claim_note(&namespace));
         let scaler_tls =
             arguments.scaler_tls.as_deref().map(|secret| names::theirs("scaler-tls", secret)).transpose()?;
         notes.extend(scaler_tls.map(|secret| scaler::certificate_note(secret, &name, &namespace)));
@@ -140,7 +143,7 @@ impl Plan {
 
     /// The name of the ConfigMap.
     pub(super) fn config_name(&self) -> String {
-        format!("{}-config", self.name)
+        self.config.name(&self.name)
     }
 }
 
@@ -224,6 +227,13 @@ fn features(pipeline: &Pipeline) -> Option<String> {
             "the image needs more than it has by itself; build it with\n  --build-arg FEATURES=objects,postgres,tls-vendored{wanted}"
         )
     })
+}
+
+/// Without its account Kubernetes makes no pod, and says so in the events of a ReplicaSet alone.
+fn account_note(account: &str, namespace: &str) -> String {
+    format!(
+        "the ServiceAccount {account} is yours to make, with the annotation of its cloud:\n  kubectl create serviceaccount {account} -n {namespace}"
+    )
 }
 
 /// A pod's own address is never a broker's.
