@@ -85,7 +85,7 @@ impl Drop for Container {
         if std::thread::panicking() {
             println!("{}", self.engine.run(&["logs", &self.name]).1);
         }
-        self.engine.run(&["rm", "--force", &self.name]);
+        self.engine.run(&["rm", "--force", "--volumes", &self.name]);
     }
 }
 
@@ -169,7 +169,9 @@ fn start(container: &Container, rig: &Rig) {
     let (volume, file) = (format!("{folder}:{folder}"), rig.file().display().to_string());
     let authorities = format!("{folder}/authorities.pem:/etc/ssl/certs/ca-certificates.crt:ro");
     let mine = ["run", "--detach", "--name", name, "--network=host", "--env", &listen];
-    let mounted = ["--volume", &volume, "--volume", &authorities];
+    // A volume that the engine makes belongs to whom the image's folder belongs to; the spool is there, as `deploy/compose.yaml` has it.
+    let spool = ["--volume=/var/lib/longshore", "--env=LONGSHORE_LIMITS__SPOOL_FOLDER=/var/lib/longshore"];
+    let mounted = ["--volume", &volume, "--volume", &authorities].into_iter().chain(spool);
     let worker = [TAG, "run", "-c", &file];
     let settings = rig.settings.iter().flat_map(|setting| ["--set", setting]);
     let arguments: Vec<&str> =
