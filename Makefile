@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Targets share one build folder and one terminal.
 .NOTPARALLEL:
-.PHONY: help demo build test check bench faults sim mutants fuzz clouds sbom image setup clean
+.PHONY: help demo build test check bench faults soak sim mutants fuzz clouds sbom image setup clean
 
 help: ## this list
 	@echo 'Longshore: a crew of Kafka workers. Usage: make TARGET'
@@ -35,6 +35,9 @@ bench: ## rooflines and our worker, release build (ARGS="--quick", "--micro")
 
 faults: ## the fault suite's long form: each crash point at least 20 times
 	@LONGSHORE_FAULTS=full scripts/test.sh faults
+
+soak: ## load and kills for MINUTES=10: what must not grow, with slopes
+	@scripts/soak.sh $(MINUTES)
 
 sim: ## simulated fleets with a table (SEEDS=1000000; SEED=k tells a story)
 	@scripts/sim.sh "$(SEEDS)" "$(SEED)"

@@ -16,6 +16,8 @@ mod points;
 mod replay_points;
 #[path = "faults/retry_storm.rs"]
 mod retry_storm;
+#[path = "faults/soak.rs"]
+mod soak;
 #[path = "faults/storm.rs"]
 mod storm;
 

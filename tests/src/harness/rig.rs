@@ -274,7 +274,10 @@ impl Rig {
             self.sinks.as_deref().unwrap_or(&files)
         );
         let path = self.folder.path().join("pipeline.yaml");
-        fs::write(&path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        // In one step: a worker that was started before this one may be reading it.
+        let aside = path.with_extension("new");
+        let written = fs::write(&aside, text).and_then(|()| fs::rename(&aside, &path));
+        written.unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
         path
     }
 }
