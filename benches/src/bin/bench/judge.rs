@@ -78,12 +78,10 @@ pub(crate) fn rows(results: &Results, group: Group) -> Vec<Row> {
         rows.extend(rate_row(workload, samples));
         rows.extend(workload.cpu_goal.and_then(|goal| cpu_row(workload, samples, goal)));
     }
-    match group {
-        Group::Engine => rows.extend(memory_row(results)),
-        Group::Failure | Group::Sinks | Group::Tracing => {
-            let of_group = results.comparisons.iter().filter(|comparison| comparison.group == group);
-            rows.extend(of_group.filter_map(comparison_row));
-        }
+    let of_group = results.comparisons.iter().filter(|comparison| comparison.group == group);
+    rows.extend(of_group.filter_map(comparison_row));
+    if group == Group::Engine {
+        rows.extend(memory_row(results));
     }
     rows
 }

@@ -68,6 +68,15 @@ pub(crate) struct Pace {
     pub(crate) measured: Duration,
     /// So many of the 1,000 keys count.
     pub(crate) healthy: u64,
+    /// How long the open loop's own records wait for others, in milliseconds.
+    pub(crate) linger_ms: u64,
+}
+
+/// From when a record was due to be sent to when what came of it was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
 }
 
 /// Runs the programs.
@@ -125,10 +134,10 @@ impl<'a> Rooflines<'a> {
         Ok(Measure { records, wall: Duration::from_secs_f64(seconds.parse()?), cost })
     }
 
-    /// The 99th percentile of the time from when a record of a healthy key was due to when it was read again.
-    pub(crate) fn latency(&self, from: &str, to: &str, pace: &Pace) -> anyhow::Result<Duration> {
+    /// The times of healthy keys' records.
+    pub(crate) fn latency(&self, from: &str, to: &str, pace: &Pace) -> anyhow::Result<Waits> {
         let consumer = "group.id=bench-latency,enable.auto.commit=false,fetch.wait.max.ms=10,check.crcs=true";
-        let producer = PRODUCER.join(",").replace("linger.ms=10", "linger.ms=1");
+        let producer = PRODUCER.join(",").replace("linger.ms=10", &format!("linger.ms={}", pace.linger_ms));
         let mut command = Command::new(self.programs.join("latency"));
         command.args([&self.cluster.bootstrap(), consumer, &producer, from, to]);
         let seconds = pace.warm_up + pace.measured;
@@ -136,8 +145,11 @@ impl<'a> Rooflines<'a> {
             [pace.rate, seconds.as_secs(), pace.warm_up.as_secs(), pace.healthy].map(|n| n.to_string()),
         );
         let (output, _) = self.run("latency", command)?;
-        let micros = output.split_whitespace().nth(2).context("`latency` printed no figure")?;
-        Ok(Duration::from_micros(micros.parse()?))
+        let figure = |at: usize| -> anyhow::Result<Duration> {
+            let micros = output.split_whitespace().nth(at).context("`latency` printed no figure")?;
+            Ok(Duration::from_micros(micros.parse()?))
+        };
+        Ok(Waits { p50: figure(1)?, p99: figure(2)? })
     }
 
     fn performance(&self, settings: &[&str]) -> Command {

@@ -10,7 +10,7 @@ use crate::bare;
 use crate::cluster::{Cluster, Contents};
 use crate::collector;
 use crate::judge::Goal;
-use crate::latency::{self, Latency};
+use crate::latency::Latency;
 use crate::letters::Letters;
 use crate::options::Options;
 use crate::process::Cost;
@@ -132,15 +132,13 @@ impl Bench<'_> {
                 Letters { cluster: self.cluster, rooflines: &self.rooflines, workers: &self.workers };
             letters.measure(contents, round)?.into_iter().for_each(|found| compare(results, found, round));
         }
-        if self.options.wants_of(Group::Failure, latency::NAME) {
-            let latency = Latency {
-                cluster: self.cluster,
-                rooflines: &self.rooflines,
-                workers: &self.workers,
-                options: self.options,
-            };
-            compare(results, latency.measure(round)?, round);
-        }
+        let latency = Latency {
+            cluster: self.cluster,
+            rooflines: &self.rooflines,
+            workers: &self.workers,
+            options: self.options,
+        };
+        latency.measure(round)?.into_iter().for_each(|found| compare(results, found, round));
         self.produce(round, results)
     }
 

@@ -164,9 +164,10 @@ impl<'a> Workers<'a> {
         let group = format!("bench.{}.{round}", workload.name);
         let output = format!("bench.out.{}.{round}", workload.name);
         let text = format!(
-            "pipeline: {name}\nkind: logs\nkafka: {{ brokers: \"{}\" }}\ninput: {{ topics: [{}], order: {}, group: {group} \
+            "pipeline: {name}\nkind: logs\nkafka: {{ brokers: \"{}\", latency: {} }}\ninput: {{ topics: [{}], order: {}, group: {group} \
              }}\nsteps: {}\nsinks: [{}]\nfailure: {}\nhttp: {{ listen: \"{page}\" }}\n",
             self.cluster.bootstrap(),
+            workload.latency,
             workload.input.topic,
             workload.order,
             workload.steps,

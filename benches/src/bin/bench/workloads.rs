@@ -119,6 +119,8 @@ pub(crate) struct Workload {
     pub(crate) failure: &'static str,
     /// The share of the records that is traced, as `OTEL_TRACES_SAMPLER_ARG` has it; none without tracing.
     pub(crate) traced: Option<&'static str>,
+    /// `kafka.latency`; `low` wants a topic as sink.
+    pub(crate) latency: &'static str,
     pub(crate) bound: Bound,
     pub(crate) proof: Proof,
     /// Of the bound's rate.
@@ -136,6 +138,7 @@ const DROP: Workload = Workload {
     sink: "{ stdout: {} }",
     failure: "{}",
     traced: None,
+    latency: "normal",
     bound: Bound::Consume,
     proof: Proof::AllFiltered,
     goal: 1.0,
@@ -230,8 +233,25 @@ pub(crate) const PACED: Workload = Workload {
 /// The same, but of the records of the others a tenth fails once, and what comes later of their keys waits behind them.
 pub(crate) const PACED_FAILING: Workload = Workload {
     name: "failing-p99",
+    input: Input { topic: "bench.paced.failing", ..LETTERS },
     steps: "[{ fail: { ratio: 10%, times: 1, when: 'key >= \"key-0500\"' } }]",
     ..PACED
+};
+
+/// The same where it is the way of one record that is measured.
+pub(crate) const PACED_NORMAL: Workload = Workload {
+    name: "latency-normal",
+    input: Input { topic: "bench.paced.normal", ..LETTERS },
+    group: Group::Engine,
+    failure: "{}",
+    ..PACED
+};
+/// And every record is sent as soon as it is there.
+pub(crate) const PACED_LOW: Workload = Workload {
+    name: "latency-low",
+    input: Input { topic: "bench.paced.low", ..LETTERS },
+    latency: "low",
+    ..PACED_NORMAL
 };
 
 /// All that are measured by their rate.
