@@ -3,7 +3,8 @@
  *     topic create BROKERS TOPIC PARTITIONS
  *     topic delete BROKERS TOPIC...
  *     topic fill BROKERS PRODUCER_SETTINGS TOPIC COUNT KIND KEYS
- *         KIND: bytes:N or json; KEYS: 1,000 of them, random or in turn; prints "COUNT BYTES SUM"
+ *         KIND: bytes:N or json; KEYS: random or turn, 1,000 of them, or as many as stand behind a colon (random:1000000);
+ *         prints "COUNT BYTES SUM"
  *     topic sum BROKERS TOPIC [FIELD]                            prints "COUNT BYTES SUM"
  *     topic committed BROKERS GROUP TOPIC PARTITIONS             prints "COMMITTED END", each the sum of all partitions
  *
@@ -72,7 +73,11 @@ static void delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void *o
         ++*(long *)opaque;
 }
 
-static void fill(const char *brokers, const char *settings, const char *name, long count, const char *kind, int in_turn) {
+static void fill(const char *brokers, const char *settings, const char *name, long count, const char *kind,
+                 const char *order) {
+        int in_turn = strncmp(order, "turn", 4) == 0;
+        const char *told = strchr(order, ':');
+        long keys = told ? atol(told + 1) : KEYS;
         static char value[1 << 20];
         long confirmed = 0;
         uint64_t bytes = 0, sum = 0;
@@ -83,8 +88,8 @@ static void fill(const char *brokers, const char *settings, const char *name, lo
         rd_kafka_t *producer = client(RD_KAFKA_PRODUCER, conf);
         rd_kafka_topic_t *topic = rd_kafka_topic_new(producer, name, NULL);
         for (long number = 0; number < count; number++) {
-                char key[16];
-                long chosen = in_turn ? number % KEYS : (long)(next_random() % KEYS);
+                char key[32];
+                long chosen = in_turn ? number % keys : (long)(next_random() % (uint64_t)keys);
                 int key_size = snprintf(key, sizeof(key), "key-%04ld", chosen);
                 size_t size = length;
                 if (length == 0)
@@ -240,7 +245,7 @@ int main(int argc, char **argv) {
         else if (strcmp(command, "delete") == 0 && argc > 3)
                 delete(argv[2], argv + 3, argc - 3);
         else if (strcmp(command, "fill") == 0 && argc == 8)
-                fill(argv[2], argv[3], argv[4], atol(argv[5]), argv[6], strcmp(argv[7], "turn") == 0);
+                fill(argv[2], argv[3], argv[4], atol(argv[5]), argv[6], argv[7]);
         else if (strcmp(command, "sum") == 0 && (argc == 4 || argc == 5))
                 sum(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
         else if (strcmp(command, "committed") == 0 && argc == 6)

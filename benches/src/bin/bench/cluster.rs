@@ -8,8 +8,9 @@ use longshore_broker::{BrokerOptions, Jit, JvmBroker, Progress, Versions};
 
 use crate::options::Options;
 use crate::report;
+use crate::workloads::Input;
 
-/// Partitions of every topic.
+/// Partitions of every topic that does not say another number.
 pub(crate) const PARTITIONS: u32 = 8;
 
 /// What a topic holds, as the `topic` program tells it.
@@ -72,7 +73,12 @@ impl Cluster {
 
     /// Makes a topic.
     pub(crate) fn create(&self, topic: &str) -> anyhow::Result<()> {
-        self.tool(&["create", &self.bootstrap(), topic, &PARTITIONS.to_string()]).map(drop)
+        self.create_with(topic, PARTITIONS)
+    }
+
+    /// Makes a topic with so many partitions.
+    pub(crate) fn create_with(&self, topic: &str, partitions: u32) -> anyhow::Result<()> {
+        self.tool(&["create", &self.bootstrap(), topic, &partitions.to_string()]).map(drop)
     }
 
     /// Removes a topic.
@@ -80,15 +86,10 @@ impl Cluster {
         self.tool(&["delete", &self.bootstrap(), topic]).map(drop)
     }
 
-    /// Fills a topic.
-    pub(crate) fn fill(
-        &self,
-        topic: &str,
-        records: u64,
-        kind: &str,
-        keys: &str,
-        codec: &str,
-    ) -> anyhow::Result<Contents> {
+    /// Makes a topic and fills it with so many records.
+    pub(crate) fn fill(&self, input: &Input, records: u64) -> anyhow::Result<Contents> {
+        let Input { topic, kind, keys, codec, partitions, .. } = *input;
+        self.create_with(topic, partitions)?;
         let settings = format!(
             "compression.type={codec},linger.ms=20,batch.size=262144,batch.num.messages=100000,acks=all,\
              enable.idempotence=true,partitioner=murmur2_random,queue.buffering.max.messages=500000"
@@ -113,8 +114,9 @@ impl Cluster {
     }
 
     /// The sums of a group's committed offsets and of the topic's ends.
-    pub(crate) fn committed(&self, group: &str, topic: &str) -> anyhow::Result<(u64, u64)> {
-        let answer = self.tool(&["committed", &self.bootstrap(), group, topic, &PARTITIONS.to_string()])?;
+    pub(crate) fn committed(&self, group: &str, input: &Input) -> anyhow::Result<(u64, u64)> {
+        let partitions = input.partitions.to_string();
+        let answer = self.tool(&["committed", &self.bootstrap(), group, input.topic, &partitions])?;
         let [committed, end] = figures(&answer)?;
         Ok((committed, end))
     }

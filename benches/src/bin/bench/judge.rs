@@ -2,12 +2,16 @@
 
 use crate::rounds::{Comparison, Results, Sample};
 use crate::statistics::Spread;
-use crate::workloads::{Group, Workload};
+use crate::workloads::{ALIKE, Alike, Group, Workload};
 
 /// `limits.memory` when a pipeline file does not set it, in bytes.
 const BUDGET_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
 /// How much of it may be used.
 const BUDGET_GOAL: f64 = 1.15;
+/// How much of the rate has to stay with 256 times the partitions, or 1,000 times the keys.
+const RATE_KEPT: f64 = 0.9;
+/// How much of the peak may come with 1,000 times the keys: runs differ by so much anyway.
+const MEMORY_KEPT: f64 = 1.15;
 /// A roofline may take so many times the processor time that the design measured.
 const ROOFLINE_TOLERANCE: f64 = 1.3;
 
@@ -80,8 +84,10 @@ pub(crate) fn rows(results: &Results, group: Group) -> Vec<Row> {
     }
     let of_group = results.comparisons.iter().filter(|comparison| comparison.group == group);
     rows.extend(of_group.filter_map(comparison_row));
-    if group == Group::Engine {
-        rows.extend(memory_row(results));
+    match group {
+        Group::Engine => rows.extend(memory_row(results)),
+        Group::Scale => rows.extend(ALIKE.iter().flat_map(|alike| alike_rows(results, alike))),
+        Group::Failure | Group::Sinks | Group::Tracing => {}
     }
     rows
 }
@@ -127,6 +133,33 @@ fn cpu_row(workload: &Workload, samples: &[Sample], goal: f64) -> Option<Row> {
         cpu: None,
         peak_mib: None,
     })
+}
+
+/// Ours with much against ours with little, of the same rounds: rate, and memory where it may not grow.
+fn alike_rows(results: &Results, alike: &Alike) -> Vec<Row> {
+    let of = |name: &str| {
+        let found = results.workloads.iter().find(|(workload, _)| workload.name == name);
+        found.map_or(&[][..], |(_, samples)| samples.as_slice())
+    };
+    let pairs: Vec<_> = of(alike.small).iter().zip(of(alike.large)).collect();
+    let row = |name: String, unit: &str, goal: Goal, figure: &dyn Fn(&Sample) -> f64| {
+        Some(Row {
+            name,
+            bound_name: format!("{} {unit}", alike.small),
+            bound: median(pairs.iter().map(|(small, _)| figure(small)))?,
+            ours: median(pairs.iter().map(|(_, large)| figure(large)))?,
+            ratio: Spread::of(pairs.iter().map(|(small, large)| figure(large) / figure(small)))?,
+            goal,
+            cpu: None,
+            peak_mib: None,
+        })
+    };
+    let rate =
+        row(alike.name.to_owned(), "k/s", Goal::AtLeast(RATE_KEPT), &|sample| sample.ours.rate() / 1e3);
+    let memory = row(format!("{}, MiB", alike.name), "MiB", Goal::AtMost(MEMORY_KEPT), &|sample| {
+        mebibytes(sample.ours.cost.peak_bytes)
+    });
+    rate.into_iter().chain(memory.filter(|_| alike.memory)).collect()
 }
 
 /// The highest peak of the table's runs against the budget that every run had.

@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// A tenth of the records and one round: to see that everything works. The figures mean little.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only these workloads or tables (engine, failure, sinks, tracing), by their names with commas between. A table of the page is
+    /// Only these workloads or tables (engine, failure, sinks, tracing, scale), by their names with commas between. A table of the page is
     /// replaced only when the whole of it was measured.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,

@@ -101,7 +101,7 @@ pub(crate) fn section(
         Group::Engine => {
             let _ = write!(section, "\n```text\n{}\n```\n", roofline_table(check).trim_end());
         }
-        Group::Failure | Group::Sinks | Group::Tracing => {}
+        Group::Failure | Group::Sinks | Group::Tracing | Group::Scale => {}
     }
     section
 }

@@ -93,14 +93,14 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn fill(&self, needed: &[Input]) -> anyhow::Result<Inputs> {
         let mut inputs = Inputs::new();
-        for &Input { topic, records, kind, keys, codec } in needed {
+        for input in needed {
+            let &Input { topic, records, kind, codec, .. } = input;
             if inputs.contains_key(topic) {
                 continue;
             }
             let records = self.options.scaled(records);
             report::line(&format!("fill  {topic}: {records} records, {kind}, {codec}"));
-            self.cluster.create(topic)?;
-            inputs.insert(topic, self.cluster.fill(topic, records, kind, keys, codec)?);
+            inputs.insert(topic, self.cluster.fill(input, records)?);
         }
         Ok(inputs)
     }

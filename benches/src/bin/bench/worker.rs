@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::cluster::{Cluster, Contents, PARTITIONS};
+use crate::cluster::{Cluster, Contents};
 use crate::process::Running;
 use crate::rooflines::Measure;
 use crate::workloads::{Proof, Workload};
@@ -51,7 +51,8 @@ impl<'a> Workers<'a> {
     fn apply(&self, run: &Run<'_>) -> anyhow::Result<()> {
         let mut command = Command::new(&self.binary);
         command.args(["topics", "apply"]).arg(&run.pipeline);
-        let output = command.args(["--partitions", &PARTITIONS.to_string(), "--replicas", "1"]).output()?;
+        let partitions = run.workload.input.partitions.to_string();
+        let output = command.args(["--partitions", &partitions, "--replicas", "1"]).output()?;
         ensure!(
             output.status.success(),
             "longshore topics apply: {}",
@@ -133,7 +134,7 @@ impl<'a> Workers<'a> {
 
     /// Committed is the end, and the output holds what it must.
     fn prove(&self, run: &Run<'_>, contents: Contents) -> anyhow::Result<()> {
-        let (committed, end) = self.cluster.committed(&run.group, run.workload.input.topic)?;
+        let (committed, end) = self.cluster.committed(&run.group, &run.workload.input)?;
         ensure!(committed == end && end == contents.records, "committed {committed}, end {end}");
         match run.workload.proof {
             Proof::AllFiltered => {}
@@ -234,7 +235,7 @@ impl Run<'_> {
     /// Waits until it owns all partitions.
     pub(crate) fn ready(&self, process: &mut Running) -> anyhow::Result<()> {
         let began = Instant::now();
-        while self.progress().unwrap_or_default().pairs < PARTITIONS as usize {
+        while self.progress().unwrap_or_default().pairs < self.workload.input.partitions as usize {
             process.must_live()?;
             ensure!(began.elapsed() < STALLED, "not all partitions were assigned");
             std::thread::sleep(LOOK);

@@ -1,5 +1,7 @@
 //! What is measured, against what, and how good it has to be (`measure.md` of the design, section Goals).
 
+use crate::cluster::PARTITIONS;
+
 /// A topic that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Input {
@@ -8,25 +10,37 @@ pub(crate) struct Input {
     pub(crate) records: u64,
     /// What `topic fill` makes.
     pub(crate) kind: &'static str,
-    /// In which order the 1,000 keys come.
+    /// In which order the keys come, and how many there are when it is not 1,000: `random`, `turn`, `random:N`.
     pub(crate) keys: &'static str,
     pub(crate) codec: &'static str,
+    pub(crate) partitions: u32,
 }
 
 /// 100-byte records without compression: what a record costs beside its bytes.
-pub(crate) const SMALL: Input =
-    Input { topic: "bench.small", records: 4_000_000, kind: "bytes:100", keys: "random", codec: "none" };
+pub(crate) const SMALL: Input = Input {
+    topic: "bench.small",
+    records: 4_000_000,
+    kind: "bytes:100",
+    keys: "random",
+    codec: "none",
+    partitions: PARTITIONS,
+};
 /// 1 KB of log text.
 pub(crate) const LARGE: Input =
-    Input { topic: "bench.large", records: 1_500_000, kind: "bytes:1024", keys: "random", codec: "lz4" };
+    Input { topic: "bench.large", records: 1_500_000, kind: "bytes:1024", codec: "lz4", ..SMALL };
 /// JSON logs of about 300 bytes, half of them of level debug.
 pub(crate) const JSON: Input =
-    Input { topic: "bench.json", records: 1_500_000, kind: "json", keys: "random", codec: "lz4" };
+    Input { topic: "bench.json", records: 1_500_000, kind: "json", codec: "lz4", ..SMALL };
 /// Every key as often as every other, so that all of them have work until the end.
-const WAIT_1: Input =
-    Input { topic: "bench.wait1", records: 500_000, kind: "bytes:100", keys: "turn", codec: "none" };
+const WAIT_1: Input = Input { topic: "bench.wait1", records: 500_000, keys: "turn", ..SMALL };
 const WAIT_10: Input = Input { topic: "bench.wait10", records: 300_000, ..WAIT_1 };
 const WAIT_100: Input = Input { topic: "bench.wait100", records: 50_000, ..WAIT_1 };
+
+/// All in one partition, and in many.
+const ONE_PARTITION: Input = Input { topic: "bench.parts1", partitions: 1, ..SMALL };
+const MANY_PARTITIONS: Input = Input { topic: "bench.parts256", partitions: 256, ..SMALL };
+/// A thousand times as many keys.
+const MANY_KEYS: Input = Input { topic: "bench.keys1m", keys: "random:1000000", ..SMALL };
 
 /// What becomes letters, and what comes in at a fixed rate.
 pub(crate) const LETTERS: Input = Input { topic: "bench.letters", records: 1_000_000, ..JSON };
@@ -89,10 +103,12 @@ pub(crate) enum Group {
     Sinks,
     /// What spans cost.
     Tracing,
+    /// Many partitions, many keys.
+    Scale,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 4] = [Self::Engine, Self::Failure, Self::Sinks, Self::Tracing];
+    pub(crate) const ALL: [Self; 5] = [Self::Engine, Self::Failure, Self::Sinks, Self::Tracing, Self::Scale];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -100,6 +116,7 @@ impl Group {
             Self::Failure => "failure",
             Self::Sinks => "sinks",
             Self::Tracing => "tracing",
+            Self::Scale => "scale",
         }
     }
 }
@@ -206,6 +223,11 @@ const fn traced(
     }
 }
 
+/// Records are dropped without work, of topics that differ in one thing alone.
+const fn scale(name: &'static str, input: Input, order: &'static str, goal: f64) -> Workload {
+    Workload { name, group: Group::Scale, input, order, goal, cpu_goal: None, ..DROP }
+}
+
 /// Every record becomes a letter; the breaker must not stop that.
 pub(crate) const REJECT: Workload = Workload {
     name: "letters",
@@ -255,7 +277,7 @@ pub(crate) const PACED_LOW: Workload = Workload {
 };
 
 /// All that are measured by their rate.
-pub(crate) const ALL: [Workload; 13] = [
+pub(crate) const ALL: [Workload; 17] = [
     DROP,
     Workload { name: "drop-1kb", input: LARGE, ..DROP },
     Workload {
@@ -300,4 +322,23 @@ pub(crate) const ALL: [Workload; 13] = [
     traced("trace-off", "clean-off", None, (0.97, Some(1.03))),
     traced("trace-1pct", "clean-1-in-100", Some("0.01"), (0.97, Some(1.03))),
     traced("trace-all", "clean-all", Some("1"), (0.5, None)),
+    scale("parts-1", ONE_PARTITION, "none", 1.0),
+    scale("parts-256", MANY_PARTITIONS, "none", 1.0),
+    scale("keys-1k", SMALL, "key", 0.6),
+    scale("keys-1m", MANY_KEYS, "key", 0.6),
+];
+
+/// Two rows of the scale's table that are to be alike.
+pub(crate) struct Alike {
+    pub(crate) name: &'static str,
+    pub(crate) small: &'static str,
+    pub(crate) large: &'static str,
+    /// Whether memory too has to stay what it is.
+    pub(crate) memory: bool,
+}
+
+/// From 1 to 256 partitions a pair each is held, so that memory may grow; keys are nothing that is held.
+pub(crate) const ALIKE: [Alike; 2] = [
+    Alike { name: "256 for 1", small: "parts-1", large: "parts-256", memory: false },
+    Alike { name: "1m for 1k", small: "keys-1k", large: "keys-1m", memory: true },
 ];
