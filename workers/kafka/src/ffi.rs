@@ -15,6 +15,8 @@ mod describe;
 mod list;
 mod pages;
 mod produce;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+mod steady;
 
 pub(crate) use admin::NewTopic;
 pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound, Watermarks};
