@@ -344,7 +344,9 @@ fn copy_of(
     let wait = headers.not_before_ms.map_or(Duration::ZERO, until).min(policy.cap);
     let age_ms = if record.landed_ms() < 0 { 0 } else { wall_ms.saturating_sub(record.landed_ms()).max(0) };
     let age = Duration::from_millis(age_ms as u64);
-    let failing_ms = wall_ms.saturating_sub(headers.first_failed_ms).max(0) as u64;
+    // By our clock and by the broker's, whichever says less: one of them that jumps ahead gives up no record before its time.
+    let known_ms = if record.landed_ms() < 0 { wall_ms } else { wall_ms.min(record.landed_ms()) };
+    let failing_ms = known_ms.saturating_sub(headers.first_failed_ms).max(0) as u64;
     let last = headers.first_failed_ms > 0
         && policy.max_age.is_some_and(|most| Duration::from_millis(failing_ms).saturating_add(wait) >= most);
     let stale = now.after(policy.carry_age.saturating_sub(age));

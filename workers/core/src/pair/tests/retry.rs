@@ -78,10 +78,15 @@ pub(super) fn headers(origin: i64, attempt: u32) -> LetterHeaders {
 
 /// Gives the lane one copy.
 fn copy(hand: &mut Hand, place: i64, key: &str, headers: &[(&str, &str)]) {
+    copy_seen_at(hand, place, key, headers, WALL_MS);
+}
+
+/// The same when the worker's clock shows this time.
+fn copy_seen_at(hand: &mut Hand, place: i64, key: &str, headers: &[(&str, &str)], wall_ms: i64) {
     let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, hand.pair.epoch());
     chunk.record(Offset(place), WALL_MS, Some(key.as_bytes()), Some(b"value"));
     headers.iter().for_each(|(name, value)| chunk.header(name.as_bytes(), Some(value.as_bytes())));
-    hand.tell(Event::CopiesRead { chunk: chunk.build(None), wall_ms: WALL_MS });
+    hand.tell(Event::CopiesRead { chunk: chunk.build(None), wall_ms });
 }
 
 pub(super) fn copy_of(hand: &mut Hand, place: i64, key: &str, headers: &LetterHeaders) {
@@ -369,6 +374,26 @@ fn a_record_that_failed_for_too_long_becomes_a_letter() {
     let letters = hand.letters();
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].to, letters[0].attempts), (Destination::DeadLetters, 2));
+}
+
+/// Scenario: a record has failed for ten seconds, by the broker's clock, when the worker's clock jumps an hour ahead; `max_age` is a minute.
+/// Guarantee: it is tried again for its minute.
+#[test]
+fn a_clock_that_jumps_ahead_gives_nothing_up() {
+    let mut hand = Hand::new(with_retry(RetryPolicy { max_age: Some(Duration::from_secs(60)), ..policy() }));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a")]);
+    hand.run(later);
+    let letters = hand.letters();
+    acknowledge(&mut hand, letters[0].id);
+    let encoded = LetterHeaders { first_failed_ms: WALL_MS - 10_000, ..headers(0, 1) }.encode();
+    let list: Vec<_> = encoded.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    copy_seen_at(&mut hand, 0, "a", &list, WALL_MS + 3_600_000);
+    hand.run(later);
+    hand.pass(Duration::from_secs(10));
+    let letters = hand.letters();
+    assert_eq!(letters.len(), 1);
+    assert!(matches!(letters[0].to, Destination::Retry { .. }), "{:?}", letters[0].to);
 }
 
 /// Scenario: the retry topic refuses a record for its size. Guarantee: it is a dead letter instead, and its key is free.
