@@ -95,6 +95,9 @@ fn defaults(memory: &ClientMemory, role: &Role<'_>) -> Settings {
     // A broker that comes back is tried again soon, and never in a busy loop.
     set("reconnect.backoff.ms", "100".to_owned());
     set("reconnect.backoff.max.ms", "3000".to_owned());
+    // A peer that is gone without a word, as when a firewall has forgotten a connection, shows by its silence alone. The default of a minute
+    // is how long nothing would be fetched or written then; this is as long as the default session.
+    set("socket.timeout.ms", "10000".to_owned());
     // New partitions are seen within 30 s instead of 5 minutes.
     set("topic.metadata.refresh.interval.ms", "30000".to_owned());
     match role {
@@ -119,6 +122,8 @@ fn defaults(memory: &ClientMemory, role: &Role<'_>) -> Settings {
             set("compression.type", tuning.compression.word().to_owned());
             // The full-size record of an input gets our headers on top; the broker judges what is too large.
             set("message.max.bytes", MESSAGE_MAX_BYTES.to_string());
+            // Below `socket.timeout.ms`: a broker whose followers are slow says so, instead of being taken for gone.
+            set("request.timeout.ms", "9000".to_owned());
             // A missing topic is known after this instead of 30 s.
             set("topic.metadata.propagation.max.ms", "10000".to_owned());
         }
@@ -301,6 +306,7 @@ mod tests {
             ("fetch.queue.backoff.ms", "50"),
             ("enable.auto.offset.store", "false"),
             ("session.timeout.ms", "10000"),
+            ("socket.timeout.ms", "10000"),
         ] {
             assert_eq!(value(&member, name).as_deref(), Some(wanted), "{name}");
         }
