@@ -209,6 +209,10 @@ fn scaling(rendered: &Rendered) {
     }
     // A fallback is activity to KEDA: with no pod there is nobody to ask, and it would start one for ever.
     assert_eq!(spec["fallback"].is_null(), to_zero);
+    // KEDA's webhook warns of these where the autoscaler alone looks.
+    for field in ["cooldownPeriod", "pollingInterval"] {
+        assert_eq!(spec[field].is_null(), !to_zero, "{field}");
+    }
     let environment = rendered.container()["env"].as_array().unwrap();
     let told = environment
         .iter()

@@ -63,6 +63,8 @@ fn a_scaler_stands_beside_the_fleet() {
     assert!(out.contains("9093") && !out.contains("6432"), "{out}");
 
     let triggers = &of("ScaledObject")[0]["spec"]["triggers"];
+    // Somebody has to wake a fleet at zero while the scaler is away.
+    assert_eq!(triggers[1]["type"], "kafka");
     // Its streams: with `external` an autoscaler that is made before the scaler answers never gets the metric.
     assert_eq!(triggers[0]["type"], "external-push");
     let name = services[1]["metadata"]["name"].as_str().unwrap();
@@ -115,12 +117,19 @@ fn a_scaler_is_asked_over_tls() {
         "a worker has the scaler's key"
     );
 
-    let trigger = &of("ScaledObject", "longshore-table")["spec"]["triggers"][0];
+    let triggers = &of("ScaledObject", "longshore-table")["spec"]["triggers"];
+    // With a second trigger KEDA takes the scaler's metric out of the autoscaler when the scaler does not answer for a while.
+    assert_eq!(triggers.as_array().unwrap().len(), 1, "{triggers}");
+    let trigger = &triggers[0];
     assert_eq!(trigger["metadata"]["enableTLS"], "true");
     let authentication = of("TriggerAuthentication", trigger["authenticationRef"]["name"].as_str().unwrap());
     let authority =
         serde_json::json!([{ "key": "ca.crt", "name": "scaler-certificate", "parameter": "caCert" }]);
     assert_eq!(authentication["spec"]["secretTargetRef"], authority);
+    // KEDA opens its streams with what it finds as it first sees the ScaledObject.
+    let order: Vec<&str> = rendered.manifests.iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    let first = order.iter().position(|kind| *kind == "ScaledObject").unwrap();
+    assert!(!order[first..].contains(&"TriggerAuthentication"), "{order:?}");
     let host = trigger["metadata"]["scalerAddress"].as_str().unwrap().split(':').next().unwrap();
     assert!(
         rendered.said.contains(host) && rendered.said.contains("scaler-certificate"),
@@ -133,5 +142,7 @@ fn a_scaler_is_asked_over_tls() {
     render_with(POSTGRES, &[&arguments[..], &["--out", out.to_str().unwrap()]].concat(), &[])
         .rendered_files();
     assert_eq!(fs::read_dir(&out).unwrap().count(), rendered.manifests.len() + 1);
+    let list = fs::read_to_string(out.join("kustomization.yaml")).unwrap();
+    assert!(list.contains("order: fifo"), "kustomize would sort them by its own order: {list}");
     assert!(render_with(POSTGRES, &["--scaler-tls", "x"], &[]).refused(64).contains("--scaler"));
 }

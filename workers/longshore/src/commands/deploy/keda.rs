@@ -101,6 +101,12 @@ impl Scaling {
             scaler: arguments.scaler,
         })
     }
+
+    /// How KEDA looks at the brokers itself, where it is to. While the scaler does not answer and another trigger does, KEDA 2.21 makes the autoscaler anew
+    /// without the scaler's metric, and with a fleet that never goes to zero it need not find back; with one trigger alone it leaves the autoscaler as it is.
+    fn backstop(&self) -> Option<&Access> {
+        self.access.as_ref().filter(|_| !self.scaler || self.least == 0)
+    }
 }
 
 /// Whether the last pod goes as well.
@@ -180,24 +186,18 @@ impl Access {
 
 pub(super) fn manifests(plan: &Plan) -> Vec<Value> {
     let Some(scaling) = &plan.scaling else { return Vec::new() };
-    let mut manifests = vec![scaled_object(plan, scaling)];
-    manifests.extend(
-        scaling
-            .access
-            .as_ref()
-            .filter(|access| !access.is_open())
-            .map(|access| trigger_authentication(plan, access)),
-    );
-    manifests
+    let access = scaling.backstop().filter(|access| !access.is_open());
+    let authentication = access.map(|access| trigger_authentication(plan, access));
+    // A stream to the scaler is opened with what KEDA finds as it first sees the ScaledObject, and with nothing else from then on.
+    let certificate = plan.scaler_tls.as_ref().map(|secret| scaler::authentication(plan, secret));
+    authentication.into_iter().chain(certificate).chain([scaled_object(plan, scaling)]).collect()
 }
 
 fn scaled_object(plan: &Plan, scaling: &Scaling) -> Value {
     let mut spec = json!({
         "advanced": { "horizontalPodAutoscalerConfig": { "behavior": behavior(scaling) } },
-        "cooldownPeriod": COOLDOWN_SECONDS,
         "maxReplicaCount": scaling.most,
         "minReplicaCount": scaling.least,
-        "pollingInterval": LOOK_SECONDS,
         "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": plan.name },
         "triggers": triggers(plan, scaling),
     });
@@ -209,6 +209,10 @@ fn scaled_object(plan: &Plan, scaling: &Scaling) -> Value {
             "failureThreshold": FAILURES,
             "replicas": scaling.least,
         });
+    } else {
+        // Without a way to zero it is the autoscaler that looks, and KEDA warns of either.
+        spec["cooldownPeriod"] = json!(COOLDOWN_SECONDS);
+        spec["pollingInterval"] = json!(LOOK_SECONDS);
     }
     json!({
         "apiVersion": "keda.sh/v1alpha1",
@@ -236,7 +240,7 @@ fn behavior(scaling: &Scaling) -> Value {
 
 fn triggers(plan: &Plan, scaling: &Scaling) -> Vec<Value> {
     let mut triggers = vec![if scaling.scaler { external(plan) } else { pages(plan) }];
-    let Some(access) = &scaling.access else { return triggers };
+    let Some(access) = scaling.backstop() else { return triggers };
     let inputs = scaling.inputs.iter().map(|topic| (topic, scaling.backstop_lag));
     let waking =
         scaling.retries.iter().filter(|_| scaling.least == 0 && !scaling.scaler).map(|topic| (topic, NEVER));

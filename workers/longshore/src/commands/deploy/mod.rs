@@ -102,7 +102,13 @@ fn write(folder: &Path, manifests: &[Value], output: &Output) -> Result<(), End>
     };
     fs::create_dir_all(folder).map_err(|error| refused(folder, error))?;
     let names: Vec<String> = manifests.iter().map(file_name).collect();
-    let kustomization = json!({ "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": names });
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": names,
+        // In this order, which has a reason where KEDA is concerned.
+        "sortOptions": { "order": "fifo" },
+    });
     let last = ("kustomization.yaml".to_owned(), &kustomization);
     for (name, manifest) in names.iter().cloned().zip(manifests).chain([last]) {
         let path = folder.join(name);

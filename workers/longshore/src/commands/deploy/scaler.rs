@@ -32,7 +32,7 @@ fn host_of(fleet: &str, namespace: &str) -> String {
 /// What a person has to make for TLS.
 pub(super) fn certificate_note(secret: &str, fleet: &str, namespace: &str) -> String {
     format!(
-        "the Secret {secret} is yours to make, with tls.crt and tls.key for the name {}, and the authority's ca.crt",
+        "the Secret {secret} is yours to make, before the rest is applied, with tls.crt and tls.key for the name {}, and the authority's ca.crt",
         host_of(fleet, namespace)
     )
 }
@@ -44,7 +44,6 @@ pub(super) fn is_of(manifest: &Value) -> bool {
 
 pub(super) fn manifests(plan: &Plan, with_policy: bool) -> Vec<Value> {
     let mut manifests = vec![deployment(plan), service(plan)];
-    manifests.extend(plan.scaler_tls.as_ref().map(|secret| authentication(plan, secret)));
     if with_policy {
         manifests.push(network::scaler_policy(plan, metadata(plan), &selector(plan), PORT));
     }
@@ -52,7 +51,7 @@ pub(super) fn manifests(plan: &Plan, with_policy: bool) -> Vec<Value> {
 }
 
 /// Whom KEDA takes the scaler's certificate from; the key stays the scaler's.
-fn authentication(plan: &Plan, secret: &str) -> Value {
+pub(super) fn authentication(plan: &Plan, secret: &str) -> Value {
     let authority = json!({ "key": "ca.crt", "name": secret, "parameter": "caCert" });
     keda::authentication(&metadata(plan), &json!({ "secretTargetRef": [authority] }))
 }
