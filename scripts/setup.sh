@@ -42,6 +42,8 @@ find_missing() {
     have jq || test_packages+=(jq)
     have zstd || test_packages+=(zstd)
     have valgrind || test_packages+=(valgrind)
+    # A worker whose clock jumps.
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || test_packages+=(faketime)
     # Go, for the S3 server of the tests, is too old in most systems' packages: scripts/tools.sh says where to get it.
     python3 -c 'import venv, ensurepip' 2>/dev/null || test_packages+=(python3-venv)
     # The console is looked at in a real browser, which Node.js drives.

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 logs=${CARGO_TARGET_DIR:-target}/test-logs
 passed=0 failed=0 skipped=0
 phases=()
+figures=()
 running=
 guard=
 # Minutes after which a suite that does not end has failed: several times what the longest takes, and the long form has hours.
@@ -93,7 +94,8 @@ tests() {
     passed=$((passed + $(sum passed "$name") - skips))
     failed=$((failed + failures))
     skipped=$((skipped + skips))
-    sort "$LONGSHORE_TEST_REPORT" | uniq -c | sed "s/^ *\([0-9]*\) \([a-z]*\)\t/$name: \2 (\1x) /"
+    figures+=("$LONGSHORE_TEST_REPORT")
+    sed '/^figure/d' "$LONGSHORE_TEST_REPORT" | sort | uniq -c | sed "s/^ *\([0-9]*\) \([a-z]*\)\t/$name: \2 (\1x) /"
 }
 
 suites() {
@@ -111,7 +113,18 @@ crate_tests() {
     done
 }
 
+# What was measured, beside what is promised of it.
+table() {
+    [[ ${#figures[@]} -gt 0 ]] || return 0
+    local rows
+    rows=$(cat "${figures[@]}" | grep '^figure' | cut -f 2- | sort || true)
+    [[ -n $rows ]] || return 0
+    printf '\n== figures\n'
+    awk -F '\t' '{ printf "%-46s %-44s %s\n", $1, $2, $3 }' <<<"$rows"
+}
+
 finish() {
+    table
     printf '\n== phases\n'
     printf '%s\n' "${phases[@]}"
     printf 'total        %2d min %02d s\n\n' $((SECONDS / 60)) $((SECONDS % 60))

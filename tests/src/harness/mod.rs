@@ -3,6 +3,7 @@
 pub mod account;
 pub mod azurite;
 pub mod broker;
+pub mod cage;
 pub mod collector;
 pub mod faulty;
 pub mod files;
@@ -18,6 +19,7 @@ pub mod rig;
 pub mod store;
 mod tools;
 pub mod wait;
+pub mod wire;
 pub mod witness;
 
 pub use account::Account;
@@ -30,4 +32,5 @@ pub use ports::free_port;
 pub use rig::{Rig, Worker};
 pub use tools::tool;
 pub use wait::{wait_for, wait_until};
+pub use wire::Wire;
 pub use witness::{Record, Seen, Witness};

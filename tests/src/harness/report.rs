@@ -18,6 +18,13 @@ pub fn skipped(why: &str) {
     append("skipped", &format!("{test}: {why}"));
 }
 
+/// Notes what was measured and what is promised of it: a row of the table that `make test` and `make faults` end with.
+#[expect(clippy::print_stdout, reason = "test output")]
+pub fn figure(what: &str, found: &str, promised: &str) {
+    println!("{what}: {found} ({promised})");
+    append("figure", &format!("{what}\t{found}\t{promised}"));
+}
+
 /// One line in one write, so that lines of several threads and processes do not mix.
 fn append(kind: &str, text: &str) {
     let Some(path) = std::env::var_os("LONGSHORE_TEST_REPORT") else { return };

@@ -201,6 +201,15 @@ impl Witness {
         found.map_or(0, |found| found.partitions().len() as i32)
     }
 
+    /// Of all partitions of a topic the least number of replicas that are in sync; none while nobody can tell.
+    #[must_use]
+    pub fn least_in_sync(&self, topic: &str) -> Option<usize> {
+        let metadata = self.consumer("witness").fetch_metadata(Some(topic), PATIENCE).ok()?;
+        let found =
+            metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none())?;
+        found.partitions().iter().map(|partition| partition.isr().len()).min()
+    }
+
     /// The offset behind the last one of each partition, transaction markers included.
     ///
     /// # Panics
@@ -221,17 +230,37 @@ impl Witness {
     /// When the broker does not answer.
     #[must_use]
     pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, Committed> {
+        let found = self.ask_committed(group, topic, self.partitions(topic));
+        found.unwrap_or_else(|error| panic!("committed offsets of {group}: {error}"))
+    }
+
+    /// The same of so many partitions; none while the group's coordinator cannot be asked.
+    #[must_use]
+    pub fn try_committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: usize,
+    ) -> Option<BTreeMap<i32, Committed>> {
+        self.ask_committed(group, topic, i32::try_from(partitions).unwrap_or(i32::MAX)).ok()
+    }
+
+    fn ask_committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: i32,
+    ) -> Result<BTreeMap<i32, Committed>, KafkaError> {
         let mut asked = TopicPartitionList::new();
-        asked.add_partition_range(topic, 0, self.partitions(topic) - 1);
-        let found = self.consumer(group).committed_offsets(asked, PATIENCE);
-        let found = found.unwrap_or_else(|error| panic!("committed offsets of {group}: {error}"));
+        asked.add_partition_range(topic, 0, partitions - 1);
+        let found = self.consumer(group).committed_offsets(asked, PATIENCE)?;
         let of = |entry: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match entry.offset() {
             Offset::Offset(offset) => {
                 Some((entry.partition(), Committed { offset, metadata: entry.metadata().to_owned() }))
             }
             _ => None,
         };
-        found.elements().iter().filter_map(of).collect()
+        Ok(found.elements().iter().filter_map(of).collect())
     }
 
     /// Commits for a group without members, as another tool would.
@@ -285,6 +314,10 @@ impl Witness {
             match consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => seen.push(found(&message)),
                 Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                // A broker that a test took away: the others are asked.
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+                ))) => {}
                 Some(Err(error)) => panic!("reading {topic}: {error}"),
                 None => {}
             }

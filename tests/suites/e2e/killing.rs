@@ -18,17 +18,6 @@ fn exposed(worker: &mut Worker) -> (f64, i64) {
     (received, worker.pairs().iter().map(uncommitted).sum())
 }
 
-/// What a worker had received and not committed of the partitions that it let go in order: a second crash with a partition has its
-/// records tried one at a time, and then many have not begun.
-fn let_go(worker: &Worker) -> i64 {
-    let said = worker.process.stderr();
-    let number = |line: &str, name: &str| -> Option<i64> {
-        line.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse().ok()
-    };
-    let released = said.lines().filter(|line| line.contains(": released "));
-    released.filter_map(|line| Some(number(line, "received=")? - number(line, "commit=")?)).sum()
-}
-
 /// Scenario: three workers; one after the other is killed while it owns partitions, and replaced.
 /// Guarantee: I1 to I4 hold; after each kill nothing is committed that has no place; what is read again is no more than
 /// what the workers had received and not committed of the partitions that they lost.
@@ -46,14 +35,14 @@ fn killed_workers_lose_and_double_nothing() {
         let (known, open) = exposed(&mut victim);
         victim.process.kill9();
         received += known;
-        exposure += open + let_go(&victim);
+        exposure += open + victim.let_go();
         Account::take(&rig).assert_sound();
         crew.push(rig.working());
     }
     let published = flow.stop();
     rig.wait_drained(Duration::from_secs(60), &crew.iter().collect::<Vec<_>>());
     received += crew.iter_mut().map(|worker| worker.metric(RECEIVED)).sum::<f64>();
-    exposure += crew.iter().map(let_go).sum::<i64>();
+    exposure += crew.iter().map(Worker::let_go).sum::<i64>();
     let read_again = received - published as f64;
     assert!(read_again <= exposure as f64, "{read_again} records were read again, {exposure} were open");
     crew.into_iter().for_each(|worker| worker.stop());

@@ -50,6 +50,7 @@ fn section(broker: &JvmBroker, listener: Listener, mechanism: &str, password: &s
         Listener::Tls => tls,
         Listener::SaslPlain | Listener::SaslScram | Listener::SaslToken => sasl,
         Listener::SaslTls => format!("{sasl}, {tls}"),
+        Listener::Detour(_) => String::new(),
     };
     format!("{{ brokers: \"{}\", security: {{ {security} }} }}", broker.bootstrap_of(listener))
 }

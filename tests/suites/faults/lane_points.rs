@@ -13,12 +13,12 @@ use longshore_tests::harness::{Account, Flow, Record, Rig, Seen, wait_until};
 use super::{broker, is_full};
 
 /// A point, and how often a worker comes by it in a few seconds, about.
-type Point = (&'static str, usize);
+pub(super) type Point = (&'static str, usize);
 
 /// Where a copy is left behind that the next owner has to find. The other points take a worker up to a minute to come by.
 const SHORT: [Point; 3] = [("handover.after", 300), ("park.after", 20), ("again.after", 300)];
 
-const LONG: [Point; 12] = [
+pub(super) const LONG: [Point; 12] = [
     ("handover.before", 300),
     ("handover.after", 300),
     ("park.before", 20),
@@ -43,7 +43,7 @@ fn plan() -> (&'static [Point], usize) {
 
 /// Quiet ones are filtered, shaky ones fail twice, doomed ones always. The shaky ones are many and soon through, so that a doomed
 /// one, which waits for seconds, comes to lie far behind the end of the retry topic; few records stand behind it.
-fn record(number: u64) -> Record {
+pub(super) fn record(number: u64) -> Record {
     let level = if number.is_multiple_of(5) { "debug" } else { "info" };
     let (shaky, doomed) = (number % 5 == 3, number % 97 == 50);
     let text =
@@ -51,7 +51,7 @@ fn record(number: u64) -> Record {
     Record::new(&format!("key-{}", number % 997), text)
 }
 
-fn fate(seen: &Seen) -> Fate {
+pub(super) fn fate(seen: &Seen) -> Fate {
     let value = value(seen);
     match (&value["level"], &value["doomed"]) {
         (level, _) if level == "debug" => Fate::Filtered,
@@ -72,8 +72,8 @@ fn passes((_, few_seconds): Point, random: &mut Random) -> usize {
 
 /// A hundred copies behind the end one is carried forward already, and doomed records wait long enough for that; no wait is spent in
 /// the worker.
-fn rig(bootstrap: &str) -> Rig {
-    Rig::new(bootstrap, "lane-points")
+pub(super) fn rig(bootstrap: &str, name: &str) -> Rig {
+    Rig::new(bootstrap, name)
         .steps(
             "
   - parse: { format: json }
@@ -107,7 +107,7 @@ fn shuffled(points: &[Point], random: &mut Random) -> Vec<Point> {
 #[test]
 fn deaths_in_the_retry_lane_lose_and_double_nothing() {
     let Some(broker) = broker() else { return };
-    let rig = rig(&broker.bootstrap());
+    let rig = rig(&broker.bootstrap(), "lane-points");
     let flow = Flow::start(&rig.witness, &rig.topic, PER_SECOND, record);
     let mut random = Random::new(2);
     let (points, rounds) = plan();

@@ -289,6 +289,10 @@ fn check(options: &BrokerOptions) -> Result<(), BrokerError> {
     if !matches!(options.brokers, 1 | 3) {
         return Err(BrokerError::Options(format!("a cluster has 1 or 3 nodes, not {}", options.brokers)));
     }
+    if options.brokers > 1 && options.listeners.iter().any(|listener| matches!(listener, Listener::Detour(_)))
+    {
+        return Err(BrokerError::Options("a detour leads to one node".to_owned()));
+    }
     let mut listeners = options.listeners.clone();
     listeners.sort_unstable();
     listeners.dedup();

@@ -19,12 +19,14 @@ impl Listener {
             Self::SaslScram => "SASLSCRAM",
             Self::SaslTls => "SASLTLS",
             Self::SaslToken => "SASLTOKEN",
+            Self::Detour(_) => "DETOUR",
         }
     }
 
     fn protocol(self) -> &'static str {
         match self {
             Self::Tls => "SSL",
+            Self::Detour(_) => "PLAINTEXT",
             Self::SaslPlain | Self::SaslScram | Self::SaslToken => "SASL_PLAINTEXT",
             Self::SaslTls => "SASL_SSL",
         }
@@ -39,7 +41,7 @@ impl Listener {
         const PLAIN: &str = "PLAIN";
         const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
         match self {
-            Self::Tls => &[],
+            Self::Tls | Self::Detour(_) => &[],
             Self::SaslPlain => &[PLAIN],
             Self::SaslScram => &SCRAM,
             Self::SaslTls => &[PLAIN, SCRAM[0], SCRAM[1]],
@@ -100,15 +102,17 @@ fn identity(own: &mut BTreeMap<String, String>, node: u32, nodes: &[Ports], log_
 }
 
 fn listeners(own: &mut BTreeMap<String, String>, ports: &Ports) {
-    let mut advertised = vec![format!("PLAINTEXT://127.0.0.1:{}", ports.plaintext)];
+    let mut bound = vec![format!("PLAINTEXT://127.0.0.1:{}", ports.plaintext)];
+    let mut advertised = bound.clone();
     let mut protocols = vec!["PLAINTEXT:PLAINTEXT".to_owned(), "CONTROLLER:PLAINTEXT".to_owned()];
     for (listener, port) in &ports.listeners {
-        advertised.push(format!("{}://127.0.0.1:{port}", listener.name()));
+        bound.push(format!("{}://127.0.0.1:{port}", listener.name()));
+        let told = if let Listener::Detour(other) = listener { other } else { port };
+        advertised.push(format!("{}://127.0.0.1:{told}", listener.name()));
         protocols.push(format!("{}:{}", listener.name(), listener.protocol()));
     }
-    let advertised = advertised.join(",");
-    set(own, "listeners", format!("{advertised},CONTROLLER://127.0.0.1:{}", ports.controller));
-    set(own, "advertised.listeners", advertised);
+    set(own, "listeners", format!("{},CONTROLLER://127.0.0.1:{}", bound.join(","), ports.controller));
+    set(own, "advertised.listeners", advertised.join(","));
     set(own, "listener.security.protocol.map", protocols.join(","));
 }
 
@@ -200,6 +204,20 @@ mod tests {
         let text = server_properties(1, &[ports(100, &[])], Path::new("/data"), &options, None);
         let last = text.lines().rfind(|line| line.starts_with("group.initial.rebalance.delay.ms="));
         assert_eq!(last, Some("group.initial.rebalance.delay.ms=3000"));
+    }
+
+    #[test]
+    fn a_detour_is_advertised_elsewhere_than_it_listens() {
+        let listeners = vec![Listener::Detour(900)];
+        let nodes = [ports(100, &listeners)];
+        let options = BrokerOptions { listeners, ..BrokerOptions::default() };
+        let text = server_properties(1, &nodes, Path::new("/data"), &options, None);
+        for line in [
+            "listeners=PLAINTEXT://127.0.0.1:100,DETOUR://127.0.0.1:102,CONTROLLER://127.0.0.1:101",
+            "advertised.listeners=PLAINTEXT://127.0.0.1:100,DETOUR://127.0.0.1:900",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]

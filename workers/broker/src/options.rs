@@ -73,6 +73,9 @@ pub enum Listener {
     SaslTls,
     /// SASL/OAUTHBEARER over plaintext: tokens without a signature (`alg: none`), whose claim `sub` names the user.
     SaslToken,
+    /// Plaintext, and advertised under this port of 127.0.0.1: clients are sent to whatever listens there, which passes on what it
+    /// likes. For clusters of one node.
+    Detour(u16),
 }
 
 /// The JVM's compiler.
