@@ -73,13 +73,23 @@ fn a_newer_journal_is_refused_until_it_is_written_over() {
     assert!(said.err.contains("1 open letter"), "{}", said.err);
 }
 
-/// Scenario: a letter of a newer contract. Guarantee: as whose they count is not known, so commands end where they meet one; only who asks to
+/// Scenario: a letter and a copy of a newer contract. Guarantee: as whose they count is not known, so commands end where they meet one; only who asks to
 /// see the letter itself sees it, with the sentence where its origin would stand.
 #[test]
-fn letters_of_a_newer_contract_are_refused() {
+fn letters_and_copies_of_a_newer_contract_are_refused() {
     let Some((rig, file)) = rig("e2e-newer-contract") else { return };
-    rig.witness.publish(&rig.letter_topic(), &[of_contract(&rig, "2")]);
-    is_refused(&["dlq", "ls", "-c", &file], "header contract of version 2");
+    for topic in [rig.letter_topic(), rig.retry_topic()] {
+        rig.witness.publish(&topic, &[of_contract(&rig, "2")]);
+    }
+    for arguments in [
+        &["dlq", "ls", "-c", &file][..],
+        &["dlq", "replay", "-c", &file, "--yes"],
+        &["retry", "ls", "-c", &file],
+        &["retry", "now", "-c", &file, "--yes"],
+    ] {
+        is_refused(arguments, "header contract of version 2");
+    }
+    assert_eq!(rig.witness.ends(&rig.topic), [2], "something was sent");
     let shown = longshore(&["dlq", "show", "-c", &file, &format!("{}/0/0", rig.letter_topic())]).well();
     assert!(shown.out.contains("header contract of version 2"), "{}", shown.out);
 }
