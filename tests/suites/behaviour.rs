@@ -52,6 +52,7 @@ macro_rules! behaves {
                 crash::a_dropped_call_leaves_nothing,
                 rivals::a_zombie_writes_nothing,
                 rivals::of_racing_owners_one_wins_each_number,
+                rivals::of_two_segments_of_one_number_one_is_held,
                 rivals::readers_see_whole_segments,
                 size::many_segments_are_recovered,
                 size::an_open_segment_keeps_to_its_memory,

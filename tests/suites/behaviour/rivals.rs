@@ -68,6 +68,25 @@ pub(crate) async fn of_racing_owners_one_wins_each_number<F: Fixture>(fixture: F
     judge(&fixture, won.len() as i64 * 3, &[], &[]).await;
 }
 
+/// Scenario: two workers have read the same ledger and publish different segments under its next number at the same moment, twenty times.
+/// Guarantee (I1, I2, I8): one of the two is held, with its own rows and all of them; of the other nothing is there.
+pub(crate) async fn of_two_segments_of_one_number_one_is_held<F: Fixture>(fixture: F) {
+    let sinks = [fixture.sink(), fixture.sink()];
+    let mut end = 0;
+    for round in 0..20 {
+        let mut first = Owner::take_over(&sinks[0], 2 * round + 1).await;
+        let mut second = Owner::take_over(&sinks[1], 2 * round + 2).await;
+        let (few, many) = (first.fill(end..end + 3).await, second.fill(end..end + 5).await);
+        let (first, second) = tokio::join!(first.publish(&few), second.publish(&many));
+        match (is_held(&first), is_held(&second)) {
+            (true, false) => end += 3,
+            (false, true) => end += 5,
+            both => panic!("held: {both:?}"),
+        }
+    }
+    judge(&fixture, end, &[], &[]).await;
+}
+
 /// Scenario: somebody reads the place all the time while a worker publishes fifteen segments of forty rows.
 /// Guarantee: every reader sees whole segments, and no row twice. (A listing that runs beside a writer may miss a segment.)
 pub(crate) async fn readers_see_whole_segments<F: Fixture>(fixture: F) {
