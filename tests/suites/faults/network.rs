@@ -13,8 +13,8 @@ use longshore_tests::harness::{Account, Flow, Rig, Worker};
 use super::progress::Mark;
 use super::{broker, is_full, wire};
 
-/// Below the default of 10 s, which `socket.timeout.ms` keeps here: what a half-open connection costs counts in full.
-const SESSION: Duration = Duration::from_secs(8);
+/// The default.
+const SESSION: Duration = Duration::from_secs(10);
 /// What the promise allows.
 const MOST: Duration = Duration::from_secs(2 * SESSION.as_secs());
 /// How late each way is.
@@ -44,7 +44,7 @@ const TROUBLES: [Trouble; 6] = [
 /// shorter and longer ones.
 fn spells() -> &'static [Duration] {
     const LONG: [Duration; 4] =
-        [Duration::from_secs(9), Duration::from_secs(1), Duration::from_secs(20), Duration::from_secs(45)];
+        [Duration::from_secs(11), Duration::from_secs(1), Duration::from_secs(20), Duration::from_secs(45)];
     if is_full() { &LONG } else { &LONG[..1] }
 }
 

@@ -23,8 +23,8 @@ pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound, Water
 pub(crate) use consume::{Change, MessageView, Messages};
 pub(crate) use describe::{BrokerFound, GroupFound, GroupKind, GroupState, MemberFound, Operation, Rule};
 pub(crate) use list::{Entry, PartitionList};
-pub(crate) use pages::purge_at_once;
 pub use pages::{ALLOCATOR, Allocator, keep_freed};
+pub(crate) use pages::{bound_freed, purge_at_once};
 #[cfg(test)]
 pub(crate) use produce::murmur2_partition;
 pub(crate) use produce::{Delivery, Outgoing, Topic};

@@ -88,6 +88,7 @@ impl Poll<'_> {
         let enough = if self.squeeze.on { budget.limit() / 8 } else { 0 };
         let squeezed = budget.available() <= enough || self.gate.holds_back();
         self.squeeze.on = squeezed;
+        crate::ffi::bound_freed(budget.available());
         budget.note_full(squeezed);
         let (used_bytes, budget_bytes) = (budget.used(), budget.limit());
         let large_records_waiting = self.gate.waiting();

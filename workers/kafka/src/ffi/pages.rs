@@ -9,7 +9,7 @@
 //! - Rust's large blocks are mapped apart ([`LargeApart`]): unmapped or taken again by whichever thread.
 //! - The pages of a large payload of librdkafka's go back before librdkafka frees it ([`give_back`]).
 //! - The thread that reads answers looks after what others have freed with each large one ([`tidy_up`]).
-//! - While records are so large that few of them fit the budget, nothing that is free is kept at all ([`purge_at_once`]).
+//! - While records are so large that few of them fit the budget, mimalloc keeps nothing that is free ([`purge_at_once`]).
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
@@ -40,6 +40,12 @@ static KEPT: Mutex<Kept> = Mutex::new(Kept::EMPTY);
 /// settle together free their payloads together, by tens of MiB, and the next batches take the pages.
 pub fn keep_freed(bytes: usize) {
     kept(|kept| kept.share_bytes = bytes);
+}
+
+/// Keeps no more freed blocks than this, whatever fits the share: what the budget has free, as records that are no large blocks count there alone.
+pub(crate) fn bound_freed(bytes: u64) {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let_go(kept(|kept| kept.bound(bytes)));
 }
 
 /// The process's allocator; also librdkafka's, through mimalloc's feature `override`: librdkafka allocates per record, on one
@@ -141,6 +147,8 @@ struct Kept {
     used_bytes: usize,
     /// See [`keep_freed`].
     share_bytes: usize,
+    /// See [`bound_freed`].
+    most_bytes: usize,
 }
 
 /// The lock is never held while memory is allocated or given back.
@@ -149,8 +157,14 @@ fn kept<R>(work: impl FnOnce(&mut Kept) -> R) -> R {
 }
 
 impl Kept {
-    const EMPTY: Self =
-        Self { blocks: [None; KEPT_BLOCKS], count: 0, bytes: 0, used_bytes: 0, share_bytes: 0 };
+    const EMPTY: Self = Self {
+        blocks: [None; KEPT_BLOCKS],
+        count: 0,
+        bytes: 0,
+        used_bytes: 0,
+        share_bytes: 0,
+        most_bytes: usize::MAX,
+    };
 
     /// The block of this very size that was freed last: its pages are the warmest.
     fn take(&mut self, size: usize) -> Option<NonNull<u8>> {
@@ -176,8 +190,14 @@ impl Kept {
 
     /// The oldest block while there are too many bytes.
     fn surplus(&mut self) -> Option<Block> {
-        let room = self.share_bytes.saturating_sub(self.used_bytes).max(KEPT_BYTES);
+        let room = self.share_bytes.saturating_sub(self.used_bytes).min(self.most_bytes).max(KEPT_BYTES);
         if self.bytes > room { self.remove(0) } else { None }
+    }
+
+    /// Bounds what is kept; returns a block that is no longer to be kept, if any.
+    fn bound(&mut self, bytes: usize) -> Option<Block> {
+        self.most_bytes = bytes;
+        self.surplus()
     }
 
     /// Counts a fresh block of a user's; returns one that is no longer to be kept, if any.
@@ -443,6 +463,18 @@ mod tests {
         assert_eq!(number(kept.surplus()), None);
         assert_eq!(number(kept.fresh(90 * MIB)), Some(3), "a few batches' are kept whatever is in use");
         assert_eq!((number(kept.surplus()), kept.bytes), (None, KEPT_BYTES));
+    }
+
+    /// Scenario: a share is free of large blocks, and small records fill the budget. Guarantee: what is kept goes as far as the budget has no room (I5).
+    #[test]
+    fn what_is_kept_fits_what_the_budget_has_free() {
+        let mut kept = Kept { share_bytes: 20 * MIB, used_bytes: 10 * MIB, ..Kept::EMPTY };
+        assert!((1..=10).all(|at| kept.put(block(at, MIB)).is_none()));
+        assert_eq!(number(kept.bound(9 * MIB)), Some(1));
+        assert_eq!((number(kept.surplus()), kept.bytes), (None, 9 * MIB));
+        assert_eq!(number(kept.bound(0)), Some(2));
+        while kept.surplus().is_some() {}
+        assert_eq!(kept.bytes, KEPT_BYTES, "a few batches' are kept whatever is in use");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_openssl::SslStream;
 
 /// How long a client may take to shake hands.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(3);
 /// Handshakes at once; who comes beyond them waits in the system's queue.
 const HANDSHAKES_MAX: usize = 32;
 /// What is spoken, as TLS lists it (RFC 7301): gRPC insists on the first, probes speak the second.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use tokio::runtime::Runtime;
@@ -59,7 +59,11 @@ impl Unary {
                 return ended.map(|()| Rejected::default());
             }
             let body = Limited::new(body, ANSWER_BYTES as usize).collect().await;
-            let body = body.map_err(|error| Refusal { words: told(&*error), again: Again::Soon })?;
+            let body = body.map_err(|error| {
+                // More words than anybody reads will be more the next time too.
+                let again = if error.is::<LengthLimitError>() { Again::Never } else { Again::Soon };
+                Refusal { words: told(&*error), again }
+            })?;
             let ended = body.trailers().and_then(status);
             // The prefix of a message is five bytes: whether it is packed, which nobody asked for, and its length.
             let said = body.to_bytes();

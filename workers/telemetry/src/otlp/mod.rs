@@ -115,13 +115,15 @@ impl Post {
     pub(crate) fn send(&self, body: Vec<u8>) -> Result<Rejected, String> {
         let body = self.packed(body)?;
         let mut waits = Waits::new(self.timeout);
+        let mut last = self.stop.comes_within(Duration::ZERO);
         loop {
             let Refusal { words, again } = match self.try_once(body.clone(), waits.left()) {
                 Ok(rejected) => return Ok(rejected),
                 Err(refusal) => refusal,
             };
             match waits.after(again, chance()) {
-                Some(wait) if !self.stop.comes_within(wait) => {}
+                // What waits at the end has one more try.
+                Some(wait) if !last => last = self.stop.comes_within(wait),
                 Some(_) | None => return Err(words),
             }
         }
