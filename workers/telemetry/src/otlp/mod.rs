@@ -281,6 +281,22 @@ pub(crate) mod tests {
         assert_eq!((asked.iter().count(), began.elapsed() < Duration::from_secs(5)), (3, true));
     }
 
+    /// Scenario: a body waits for its next try when the process ends. Guarantee: it has that try at once.
+    #[test]
+    fn what_waits_at_the_end_is_tried_at_once() {
+        let busy = answer("503 Service Unavailable", "retry-after: 9\r\n", b"");
+        let (target, asked) = collector(vec![busy, answer("200 OK", "", b"")]);
+        let post = Post::to(&target).unwrap();
+        let (stop, began) = (post.stop(), Instant::now());
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(|| post.send(b"body".to_vec()));
+            asked.recv().unwrap();
+            stop.now();
+            assert_eq!(sent.join().unwrap(), Ok(Rejected::default()));
+        });
+        assert_eq!((asked.iter().count(), began.elapsed() < Duration::from_secs(5)), (1, true));
+    }
+
     /// Guarantee: what was taken in part is not sent again, and how much was not is known.
     #[test]
     fn what_is_taken_in_part_is_told() {
