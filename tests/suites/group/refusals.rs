@@ -19,6 +19,9 @@ use longshore_kafka::{
 use longshore_tests::harness::rig::LETTER_SETTINGS;
 use longshore_tests::harness::{Witness, shared_broker};
 
+/// The time of day that headers say, milliseconds.
+const NOW_MS: i64 = 1_700_000_000_000;
+
 fn producer(bootstrap: &str) -> Producer {
     // All of a test's records go out as one batch.
     let tuning = ProducerTuning { linger: Duration::from_millis(500), ..ProducerTuning::default() };
@@ -169,7 +172,7 @@ fn a_letter_keeps_its_payload_beside_one_that_is_too_large() {
             trace: None,
         };
         let together: Vec<Letter> = rows[45..56].iter().map(letter).collect();
-        assert!(letters.send(&together).await.iter().all(Result::is_ok));
+        assert!(letters.send(&together, NOW_MS).await.iter().all(Result::is_ok));
     });
     let mut sizes: Vec<_> = witness
         .read("in.refusals.dlq")
@@ -217,7 +220,7 @@ fn letters_of_two_topics_are_answered_at_their_places() {
     let mut first = 0;
     for call in calls {
         let some: Vec<Letter> = (first..first + call).map(letter).collect();
-        let answers = wait(letters.send(&some));
+        let answers = wait(letters.send(&some, NOW_MS));
         assert_eq!(answers.len(), call);
         for (n, answer) in (first..).zip(answers) {
             let refused = answer.err().map(|failure| (failure.class, failure.reason));

@@ -288,6 +288,8 @@ pub struct CopyHeaders<'a> {
     pub not_before_ms: Option<i64>,
     /// When it failed first, milliseconds.
     pub first_failed_ms: i64,
+    /// When it failed last, milliseconds, by the same clock as `not_before_ms`.
+    pub last_failed_ms: i64,
 }
 
 impl<'a> CopyHeaders<'a> {
@@ -299,13 +301,15 @@ impl<'a> CopyHeaders<'a> {
         headers: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) -> Result<Option<Self>, HeaderError> {
         let found = Found::of(headers)?;
+        let first_failed_ms = found.first_failed_ms.unwrap_or(0);
         Ok(found.origin.map(|origin| Self {
             origin,
             origin_timestamp_ms: found.origin_timestamp_ms.unwrap_or(-1),
             attempt: found.attempt.unwrap_or(0),
             replays: found.replays.unwrap_or(0),
             not_before_ms: found.not_before_ms,
-            first_failed_ms: found.first_failed_ms.unwrap_or(0),
+            first_failed_ms,
+            last_failed_ms: found.last_failed_ms.unwrap_or(first_failed_ms),
         }))
     }
 }

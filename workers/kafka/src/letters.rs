@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use longshore_core::headers::{CopyHeaders, HeaderText, LetterHeaders, OMITTED, OMITTED_REST, is_kept};
 use longshore_core::pair::{Destination, Letter};
@@ -44,7 +44,7 @@ impl Letters {
         dead_letter_topic(input, &self.pipeline)
     }
 
-    /// Sends letters, of one topic in one batch; ready when the broker has answered for all of them, to the answers in their order. A
+    /// Sends letters, of one topic in one batch, whose headers say that it is `now_ms` (milliseconds since 1970); ready when the broker has answered for all of them, to the answers in their order. A
     /// payload that the dead-letter topic does not accept is left out and `longshore.omitted` says so, and so are key and own headers that are
     /// too large by themselves, or one record could stop its partition (I9); the record stays findable by its origin.
     ///
@@ -52,9 +52,9 @@ impl Letters {
     ///
     /// A failure is what the broker said; the offset must not be settled then. Class Reject says that the retry topic does not
     /// accept the record.
-    pub async fn send(&self, letters: &[Letter]) -> Vec<Result<(), Failure>> {
+    pub async fn send(&self, letters: &[Letter], now_ms: i64) -> Vec<Result<(), Failure>> {
         let mut answers: Vec<Result<(), Failure>> = letters.iter().map(|_| Ok(())).collect();
-        let (all, now_ms): (Vec<usize>, _) = ((0..letters.len()).collect(), now_ms());
+        let all: Vec<usize> = (0..letters.len()).collect();
         self.send_some(letters, &all, Form::Whole, now_ms, &mut answers).await;
         let large = |place: &usize, answers: &[_]| is_too_large(&letters[*place], &answers[*place]);
         let too_large: Vec<usize> = all.into_iter().filter(|place| large(place, &answers)).collect();
@@ -360,9 +360,4 @@ fn until_made_again(failure: Failure) -> Failure {
         }
         Class::Halt | Class::Retry { .. } | Class::Reject => failure,
     }
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

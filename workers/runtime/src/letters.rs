@@ -9,17 +9,19 @@ use longshore_core::pair::{Destination, Letter, LetterId};
 use longshore_core::{BoxFuture, Class, Failure, Reason};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::clock;
 use crate::crash;
 use crate::mailbox::Input;
 use crate::trouble::{Pause, Pauses};
 
 /// Keeps dead letters; the binary adapts the Kafka producer to it.
 pub trait LetterSink: Send + Sync {
-    /// Resolves when all of these letters are answered for, to the answers in their order.
+    /// Resolves when all of these letters are answered for, to the answers in their order. `wall_ms` is the time of day for their headers,
+    /// milliseconds since 1970, of the clock by which the worker will read them.
     ///
     /// A failure of class Retry is tried again with backoff for as long as the pair is ours; class Reject and Halt go to the
     /// pair.
-    fn send<'a>(&'a self, letters: &'a [Letter]) -> BoxFuture<'a, Vec<Result<(), Failure>>>;
+    fn send<'a>(&'a self, letters: &'a [Letter], wall_ms: i64) -> BoxFuture<'a, Vec<Result<(), Failure>>>;
 
     /// Why letters are not acknowledged at the moment, as far as the sink knows.
     fn trouble(&self) -> Option<Failure> {
@@ -195,7 +197,8 @@ fn unanswered(what: &str, patience: Duration) -> Failure {
 /// A panic in the sink is a defect of ours, not of the letters.
 async fn send_once(sink: &dyn LetterSink, letters: &[Letter]) -> Vec<Result<(), Failure>> {
     letters.iter().for_each(|letter| crash::at(crash::around(letter).0));
-    let sent = AssertUnwindSafe(async move { sink.send(letters).await }).catch_unwind().await;
+    let sent =
+        AssertUnwindSafe(async move { sink.send(letters, clock::wall_ms()).await }).catch_unwind().await;
     let Ok(results) = sent else {
         let panicked = || Err(Failure::halt(Reason::Internal, "the letter sink panicked"));
         return letters.iter().map(|_| panicked()).collect();

@@ -17,6 +17,9 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::support::{Source, futures_wait, kafka, producer};
 
+/// The time of day that headers say, milliseconds.
+const NOW_MS: i64 = 1_700_000_000_000;
+
 fn record(headers: &[(&[u8], Option<&[u8]>)]) -> RecordRef {
     let mut builder = ChunkBuilder::new(PairId::new("in", 1), Lane::Input, Epoch(1));
     builder.record(Offset(7), 1234, Some(b"key"), Some(b"{not json"));
@@ -247,7 +250,7 @@ fn letters_keep_the_record_and_say_why() {
         replays: 0,
         trace: None,
     };
-    assert_eq!(futures_wait(letters.send(&[letter])), [Ok(())]);
+    assert_eq!(futures_wait(letters.send(&[letter], NOW_MS)), [Ok(())]);
     let (partition, found, headers) = read_one(&broker, "in.logs.dlq");
     assert_eq!(partition, 1);
     assert_eq!((found.key(), found.value()), (Some(b"key".as_slice()), Some(b"{not json".as_slice())));
@@ -285,7 +288,7 @@ fn a_value_that_a_letter_lends_is_sent_again_and_let_go_of() {
     };
     let fatal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER];
     broker.fail_requests(RDKafkaApiKey::Produce, &fatal).unwrap();
-    assert_eq!(futures_wait(letters.send(&[letter(1), letter(2)])), [Ok(()), Ok(())]);
+    assert_eq!(futures_wait(letters.send(&[letter(1), letter(2)], NOW_MS)), [Ok(()), Ok(())]);
     let (partition, found, _) = read_one(&broker, "in.logs.retry");
     assert_eq!((partition, found.value()), (1, Some(value.as_slice())));
     let began = std::time::Instant::now();
@@ -310,7 +313,7 @@ fn a_letter_without_its_partition_is_not_settled() {
         replays: 0,
         trace: None,
     };
-    let failure = futures_wait(letters.send(&[letter])).remove(0).unwrap_err();
+    let failure = futures_wait(letters.send(&[letter], NOW_MS)).remove(0).unwrap_err();
     // It may be made again, so the letter is worth another try.
     assert!(matches!(failure.class, Class::Retry { scope: Scope::Target, .. }), "{failure:?}");
     assert_eq!(failure.reason, Reason::BrokerTopicMissing);

@@ -120,10 +120,10 @@ impl Letters {
 }
 
 impl LetterSink for Letters {
-    fn send<'a>(&'a self, letters: &'a [Letter]) -> BoxFuture<'a, Vec<Result<(), Failure>>> {
+    fn send<'a>(&'a self, letters: &'a [Letter], wall_ms: i64) -> BoxFuture<'a, Vec<Result<(), Failure>>> {
         Box::pin(async move {
             let began = Instant::now();
-            let answers = self.letters.send(letters).await;
+            let answers = self.letters.send(letters, wall_ms).await;
             self.tell(letters, &answers, began.elapsed());
             answers
         })

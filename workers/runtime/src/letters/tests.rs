@@ -25,7 +25,7 @@ impl Scripted {
 }
 
 impl LetterSink for Scripted {
-    fn send<'a>(&'a self, letters: &'a [Letter]) -> BoxFuture<'a, Vec<Result<(), Failure>>> {
+    fn send<'a>(&'a self, letters: &'a [Letter], _: i64) -> BoxFuture<'a, Vec<Result<(), Failure>>> {
         Box::pin(async move {
             self.given.lock().unwrap().push(letters.iter().map(|letter| letter.id.0).collect());
             self.answers.lock().unwrap().pop_front().expect("one call more than there are answers")

@@ -167,7 +167,7 @@ impl MemoryLetters {
 }
 
 impl LetterSink for MemoryLetters {
-    fn send<'a>(&'a self, letters: &'a [Letter]) -> BoxFuture<'a, Vec<Result<(), Failure>>> {
+    fn send<'a>(&'a self, letters: &'a [Letter], _: i64) -> BoxFuture<'a, Vec<Result<(), Failure>>> {
         Box::pin(async move {
             self.asked.fetch_add(letters.len(), Ordering::SeqCst);
             while self.silent.load(Ordering::SeqCst) {

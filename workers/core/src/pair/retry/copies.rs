@@ -331,7 +331,8 @@ fn identify<'a>(record: &'a RecordRef, pair: &PairId) -> Result<CopyHeaders<'a>,
     Ok(headers)
 }
 
-/// A copy with its times, on the pair's clock. A time far ahead is clipped (rule 7), whatever it says.
+/// A copy with its times, on the pair's clock. Nothing waits longer than was planned when its record failed, nor than the cap: a time far ahead
+/// is clipped (rule 7), whatever it says.
 fn copy_of(
     policy: &RetryPolicy,
     record: &RecordRef,
@@ -340,15 +341,17 @@ fn copy_of(
     wall_ms: i64,
     now: Moment,
 ) -> Copy {
-    let until = |ms: i64| Duration::from_millis(u64::try_from(ms.saturating_sub(wall_ms)).unwrap_or(0));
-    let wait = headers.not_before_ms.map_or(Duration::ZERO, until).min(policy.cap);
-    let age_ms = if record.landed_ms() < 0 { 0 } else { wall_ms.saturating_sub(record.landed_ms()).max(0) };
-    let age = Duration::from_millis(age_ms as u64);
-    // By our clock and by the broker's, whichever says less: one of them that jumps ahead gives up no record before its time.
-    let known_ms = if record.landed_ms() < 0 { wall_ms } else { wall_ms.min(record.landed_ms()) };
-    let failing_ms = known_ms.saturating_sub(headers.first_failed_ms).max(0) as u64;
-    let last = headers.first_failed_ms > 0
-        && policy.max_age.is_some_and(|most| Duration::from_millis(failing_ms).saturating_add(wait) >= most);
+    let length = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let until = |due: i64| length(due.saturating_sub(wall_ms));
+    let planned_ms = headers.not_before_ms.map_or(0, |due| due.saturating_sub(headers.last_failed_ms).max(0));
+    let wait = headers.not_before_ms.map_or(Duration::ZERO, until).min(length(planned_ms)).min(policy.cap);
+    let landed_ms = if record.landed_ms() < 0 { wall_ms } else { record.landed_ms() };
+    let age = length(wall_ms.saturating_sub(landed_ms));
+    // How long it has failed when this try is due by its plan, so that all owners judge a copy alike and no outage uses up its tries. By the
+    // worker's clock and by the broker's, whichever says less: one of them that is ahead gives up no record before its time.
+    let due_ms = landed_ms.saturating_add(planned_ms).min(headers.not_before_ms.unwrap_or(i64::MAX));
+    let failing = length(due_ms.saturating_sub(headers.first_failed_ms));
+    let last = headers.first_failed_ms > 0 && policy.max_age.is_some_and(|most| failing >= most);
     let stale = now.after(policy.carry_age.saturating_sub(age));
     let copy = Copy::new(Offset(headers.origin.offset), offset, headers.attempt, headers.replays);
     copy.timed(now, wait, stale).proven(Proof::of(record, headers.replays)).as_last(last)

@@ -376,24 +376,66 @@ fn a_record_that_failed_for_too_long_becomes_a_letter() {
     assert_eq!((letters[0].to, letters[0].attempts), (Destination::DeadLetters, 2));
 }
 
-/// Scenario: a record has failed for ten seconds, by the broker's clock, when the worker's clock jumps an hour ahead; `max_age` is a minute.
-/// Guarantee: it is tried again for its minute.
-#[test]
-fn a_clock_that_jumps_ahead_gives_nothing_up() {
-    let mut hand = Hand::new(with_retry(RetryPolicy { max_age: Some(Duration::from_secs(60)), ..policy() }));
+/// Whether a copy that landed when its record had failed for `failing_ms`, and is due `planned_ms` later, is tried for the last time by a worker
+/// that reads it when its clock says `seen_ms` more; `max_age` is a minute.
+fn is_last_try(failing_ms: i64, planned_ms: i64, seen_ms: i64) -> bool {
+    let minute = Some(Duration::from_secs(60));
+    let mut hand = Hand::new(with_retry(RetryPolicy { max_age: minute, cap: minute.unwrap(), ..policy() }));
     assign(&mut hand, 0);
     hand.receive(&[(0, "a")]);
     hand.run(later);
     let letters = hand.letters();
     acknowledge(&mut hand, letters[0].id);
-    let encoded = LetterHeaders { first_failed_ms: WALL_MS - 10_000, ..headers(0, 1) }.encode();
+    let not_before_ms = (planned_ms > 0).then_some(WALL_MS + planned_ms);
+    let copy = LetterHeaders { first_failed_ms: WALL_MS - failing_ms, not_before_ms, ..headers(0, 1) };
+    let encoded = copy.encode();
     let list: Vec<_> = encoded.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    copy_seen_at(&mut hand, 0, "a", &list, WALL_MS + 3_600_000);
+    copy_seen_at(&mut hand, 0, "a", &list, WALL_MS + seen_ms);
+    hand.pass(Duration::from_secs(60));
     hand.run(later);
     hand.pass(Duration::from_secs(10));
+    // Another try is a copy at once; a letter waits until its segment has decided it.
+    !hand.letters().iter().any(|letter| matches!(letter.to, Destination::Retry { .. }))
+}
+
+/// Scenario: a record has failed for some seconds, by the broker's clock, when the worker's clock jumps an hour ahead; `max_age` is a minute.
+/// Guarantee: it is tried again for its minute.
+#[test]
+fn a_clock_that_jumps_ahead_gives_nothing_up() {
+    assert!(!is_last_try(10_000, 0, 3_600_000));
+    assert!(is_last_try(60_000, 0, 3_600_000));
+}
+
+/// Scenario: owners read one copy as soon as it landed, and an hour later, behind an outage. Guarantee: to both it is the last try or it is not, by
+/// when it was due: an outage uses up no tries.
+#[test]
+fn all_owners_judge_the_age_of_a_copy_alike() {
+    for seen_ms in [-3_600_000, 0, 20_000, 3_600_000] {
+        assert!(is_last_try(40_000, 20_000, seen_ms), "seen at {seen_ms}");
+        assert!(!is_last_try(39_999, 20_000, seen_ms), "seen at {seen_ms}");
+    }
+}
+
+/// Scenario: a copy is due in two seconds; the clock of who reads it is an hour behind that of who wrote it. Guarantee: it is tried after the two
+/// seconds, though the cap is a minute.
+#[test]
+fn a_copy_waits_no_longer_than_was_planned() {
+    let minute = Duration::from_secs(60);
+    let mut hand = Hand::new(with_retry(RetryPolicy { cap: minute, ..policy() }));
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a")]);
+    hand.run(later);
     let letters = hand.letters();
-    assert_eq!(letters.len(), 1);
-    assert!(matches!(letters[0].to, Destination::Retry { .. }), "{:?}", letters[0].to);
+    acknowledge(&mut hand, letters[0].id);
+    let encoded = LetterHeaders { not_before_ms: Some(WALL_MS + 2_000), ..headers(0, 1) }.encode();
+    let list: Vec<_> = encoded.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    copy_seen_at(&mut hand, 0, "a", &list, WALL_MS - 3_600_000);
+    hand.pass(Duration::from_millis(1_990));
+    hand.run(to_first);
+    assert_eq!(hand.rows, 0);
+    hand.pass(Duration::from_millis(20));
+    hand.run(to_first);
+    assert_eq!(hand.rows, 1);
 }
 
 /// Scenario: the retry topic refuses a record for its size. Guarantee: it is a dead letter instead, and its key is free.
