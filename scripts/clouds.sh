@@ -7,6 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+scripts/setup.sh build
+
 # A folder of its own: here features are those of one package, and what is built for the whole workspace has all of them.
 check() {
     local features

@@ -16,6 +16,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# The toolchain may not be there yet.
+scripts/setup.sh build >&2
 seconds=${SECONDS_EACH:-60}
 work=${CARGO_TARGET_DIR:-target}/fuzz
 triple=$(rustc -vV | sed -n 's/^host: //p')
@@ -32,7 +34,6 @@ done
 
 build() {
     local tool
-    scripts/setup.sh build
     tool=$(scripts/tools.sh fuzz)
     # A target that does not exist yet is built as well; nothing to do takes a second.
     "$tool" build --fuzz-dir tests/fuzz --target-dir "$work" --sanitizer none
