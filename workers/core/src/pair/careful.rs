@@ -265,3 +265,108 @@ impl Pair {
         offset > assignment.committed.as_ref().map_or(assignment.start, |position| position.offset)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Lane;
+
+    /// What an owner minds that begins after so many others in a row have crashed; the window is ten records.
+    fn after(crashes: u32) -> Careful {
+        let found = Metadata { takeovers: crashes.saturating_sub(1), careful: 5, ..Metadata::default() };
+        Careful::new(&found, crashes == 0, 10, Offset(0), true)
+    }
+
+    fn trial(noted: bool) -> Trial {
+        Trial { first: Offset(3), end: Offset(5), until: Some(Moment::default()), noted }
+    }
+
+    /// Guarantee: without a crash all copies may be tried; after one those of a range that is noted, none before it is chosen and noted; and alone, those that
+    /// stand before one of them as well, up to a bound.
+    #[test]
+    fn copies_are_tried_by_range_after_a_crash() {
+        assert!(matches!(after(0).tryable(), Tryable::All));
+        for crashes in [1, 2] {
+            let mut careful = after(crashes);
+            assert!(matches!(careful.tryable(), Tryable::None), "none is chosen");
+            careful.trial = Some(trial(false));
+            assert!(matches!(careful.tryable(), Tryable::None), "the broker has no note");
+            careful.trial = Some(trial(true));
+            for (heads, more) in [(0, true), (suspects::MOST - 1, true), (suspects::MOST, false)] {
+                careful.heads = heads;
+                let alone = matches!(careful.tryable(), Tryable::Of(due) if due.heads);
+                assert_eq!(alone, more && crashes == 2, "{crashes} {heads}");
+            }
+            assert!(matches!(careful.tryable(), Tryable::Of(_)));
+        }
+    }
+
+    /// Guarantee: nothing runs before the broker has the count; what is exonerated has nothing to tell, and runs.
+    #[test]
+    fn the_count_is_told_before_anything_runs() {
+        let mut careful = after(1);
+        assert!(careful.is_to_be_told() && !careful.is_known() && careful.counts());
+        careful.acknowledged();
+        assert!(!careful.is_known(), "that was another commit");
+        careful.told();
+        careful.acknowledged();
+        assert!(!careful.is_to_be_told() && careful.is_known());
+        let mut careful = after(2);
+        assert!(careful.is_on());
+        careful.exonerate();
+        assert!(!careful.is_to_be_told() && careful.is_known() && !careful.counts());
+    }
+
+    /// Guarantee: the records that a crashed owner can have taken in end where as many were taken in as it could take, and stay there.
+    #[test]
+    fn suspects_end_where_a_window_ends() {
+        let mut careful = after(1);
+        for (records, position, end) in [(9, 9, None), (1, 10, Some(10)), (20, 30, Some(10))] {
+            careful.took(records, Offset(position));
+            assert_eq!(careful.end, end.map(Offset));
+        }
+        assert_eq!((careful.intake(false), careful.intake(true)), (0, u64::MAX));
+        assert_eq!(
+            (after(1).intake(false), after(0).intake(false), after(2).intake(false)),
+            (10, u64::MAX, u64::MAX)
+        );
+    }
+
+    /// Guarantee: the next owner is told of the crashes until all that may have caused them is through, of the input's records until the watermark moved, and
+    /// of nothing by an owner that lets go in good order.
+    #[test]
+    fn the_next_owner_is_told_who_is_suspected() {
+        let told = |crashes, lane_past, moved, clean| {
+            let mut careful = after(crashes);
+            careful.lane_past = lane_past;
+            careful.trial = Some(trial(true));
+            let mut metadata = Metadata::default();
+            careful.mark(&mut metadata, moved, clean);
+            assert_eq!(metadata.clean, clean);
+            (metadata.takeovers, metadata.careful, metadata.copies.is_some())
+        };
+        for (lane_past, moved) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(told(0, lane_past, moved, false), (0, 0, false), "there was no crash");
+            assert_eq!(told(1, lane_past, moved, true), (0, 0, false), "in good order");
+            assert_eq!(told(2, lane_past, moved, false), (2, 5, true));
+            assert_eq!(told(2, lane_past, moved, true), (2, 5, true), "the culprit is not known");
+        }
+        assert_eq!(told(1, false, false, false), (1, 10, true));
+        assert_eq!(told(1, true, false, false), (1, 10, true));
+        assert_eq!(told(1, false, true, false), (1, 0, true));
+        assert_eq!(told(1, true, true, false), (0, 0, false));
+    }
+
+    /// Scenario: an owner lets go while a record is tried alone, or dies. Guarantee: that try counts in the second case alone.
+    #[test]
+    fn a_try_that_is_cancelled_does_not_count() {
+        let mut careful = after(2);
+        careful.notes = vec![Trying { lane: Lane::Input, offset: Offset(7), tries: 2 }];
+        for (trying, clean, tries) in [(true, true, 1), (true, false, 2), (false, true, 2)] {
+            careful.trying = trying;
+            let mut metadata = Metadata::default();
+            careful.mark(&mut metadata, false, clean);
+            assert_eq!(metadata.trying[0].tries, tries, "{trying} {clean}");
+        }
+    }
+}

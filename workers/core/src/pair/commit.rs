@@ -446,4 +446,28 @@ mod tests {
         answer(&mut commits);
         assert_eq!(commits.repeating(), Some(0));
     }
+
+    /// Scenario: a pair is let go of before it has done anything, when something behind its first offset is settled, and when its watermark has moved; its
+    /// commits have no answer, or one that says nothing, or the broker has them. Guarantee: the last position goes with the release unless the broker has
+    /// just that.
+    #[test]
+    fn the_last_position_is_what_the_broker_does_not_have() {
+        let at = |offset: i64, metadata: &str| Position { offset: Offset(offset), metadata: metadata.into() };
+        let mut commits = Commits::new(None, Offset(3), &RunSet::default(), false);
+        assert_eq!(commits.last(at(3, "")), None, "nothing was done");
+        assert_eq!(commits.last(at(4, "")), Some(at(4, "")));
+        commits.note_settled(1);
+        assert_eq!(commits.last(at(3, "runs")), Some(at(3, "runs")), "something behind is settled");
+        send(&mut commits, 4, RunSet::default());
+        assert_eq!(commits.last(at(4, "")), Some(at(4, "")), "it has no answer");
+        commits.flying = None;
+        assert_eq!(commits.last(at(4, "")), Some(at(4, "")), "its answer said nothing");
+        send(&mut commits, 4, RunSet::default());
+        answer(&mut commits);
+        assert_eq!(commits.last(at(4, "")), None);
+        assert_eq!(commits.last(at(4, "runs")), Some(at(4, "runs")));
+        assert_eq!(commits.last(at(5, "")), Some(at(5, "")));
+        send(&mut commits, 5, RunSet::default());
+        assert_eq!(commits.last(at(4, "")), Some(at(4, "")), "the one on its way may come later");
+    }
 }

@@ -242,6 +242,9 @@ mod tests {
         assert_eq!(breaker.count(&POLICY, (1_000, 0), at(0)), None);
         assert_eq!(breaker.count(&POLICY, (0, 10), at(59)), None);
         assert_eq!(breaker.count(&POLICY, (0, 1), at(70)), Some((11, 11)));
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.count(&POLICY, (11, 89), at(0)), None);
+        assert_eq!(breaker.count(&POLICY, (0, 21), at(1)), Some((110, 121)), "nine of ten");
     }
 
     /// Guarantee: an open breaker sends one record at a time, waits longer after each that is rejected (30 s at most), and makes a
@@ -284,5 +287,15 @@ mod tests {
             assert_eq!(breaker.judge(&POLICY, 8, 0, at(1_000)), size == 8);
         }
         assert!(!breaker.is_open());
+    }
+
+    /// Scenario: a sink refuses rows of records that passed the steps over some time. Guarantee: the latest ones did not pass after all, and no others.
+    #[test]
+    fn refused_rows_take_back_what_passed_last() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.count(&POLICY, (5, 0), at(0)), None);
+        assert_eq!(breaker.count(&POLICY, (5, 0), at(10)), None);
+        breaker.turned(7);
+        assert_eq!(breaker.count(&POLICY, (0, 27), at(20)), Some((27, 30)));
     }
 }

@@ -243,3 +243,23 @@ impl Pair {
         self.own.sinks.get_mut(usize::from(sink.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: a lane that reads to its end is granted anew when half of its records or half of its bytes are used up, from what came on.
+    #[test]
+    fn half_of_a_grant_is_used_before_the_next() {
+        let mut grants = Grants::default();
+        assert_eq!(grants.top_up(100, 1_000), Some((100, 1_000)));
+        grants.received(49, 0);
+        assert_eq!(grants.top_up(100, 1_000), None);
+        grants.received(1, 0);
+        assert_eq!(grants.top_up(100, 1_000), Some((150, 1_000)));
+        grants.received(0, 499);
+        assert_eq!(grants.top_up(100, 1_000), None);
+        grants.received(0, 1);
+        assert_eq!(grants.top_up(100, 1_000), Some((150, 1_500)));
+    }
+}

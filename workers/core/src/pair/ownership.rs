@@ -339,3 +339,19 @@ impl Random {
         z ^ (z >> 31)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: the numbers are SplitMix64's, as its authors' program gives them for the seed 0; both halves of a writer's number count.
+    #[test]
+    fn waits_are_spread_by_the_writer() {
+        let first = |writer: u128| Random::seeded(WriterId(writer)).next();
+        let mut random = Random::seeded(WriterId(5 << 64 | 5));
+        let numbers = [random.next(), random.next(), random.next()];
+        assert_eq!(numbers, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+        assert_eq!(first(1 << 64), first(1));
+        assert_ne!(first(1), numbers[0]);
+    }
+}

@@ -305,3 +305,6 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

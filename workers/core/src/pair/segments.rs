@@ -443,3 +443,30 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SinkMask;
+
+    fn sent(offset: i64, replays: u32) -> Sent {
+        let (first, key, held) = (Offset(offset), None, SinkMask::NONE);
+        let lane = Lane::Retry;
+        let entry =
+            Entry { first, offset: first, lane, key, chunk: 0, index: 0, held, attempt: 1, lettered: false };
+        Sent { entry, replays }
+    }
+
+    /// Guarantee: a segment has what it finished of either lane, and the dead letters that it is to decide; it tells the replay numbers of rows that have one.
+    #[test]
+    fn a_segment_knows_what_waits_in_it() {
+        let one = |offset| RunSet::of(Offset(offset), Offset(offset + 1));
+        let (finished, retried, doomed) = (one(1), one(3), one(5));
+        let segment =
+            Segment { finished, retried, doomed, sent: vec![sent(3, 0), sent(4, 2)], ..Segment::default() };
+        let had: Vec<i64> = (0..7).filter(|at| segment.has_of((Offset(*at), Offset(at + 1)))).collect();
+        assert_eq!(had, [1, 3, 5]);
+        assert_eq!(segment.replayed(), [(Offset(4), 2)].into());
+        assert_eq!(segment.of_retry_lane(), 2);
+    }
+}

@@ -48,7 +48,7 @@ pub(super) struct Due {
     end: Offset,
     until: Moment,
     /// One that is behind another of its key, which lies before the range, stands for that one.
-    heads: bool,
+    pub(super) heads: bool,
 }
 
 impl Due {

@@ -15,18 +15,26 @@ use super::*;
 
 mod backlog;
 mod careful;
+mod carry;
+mod commits;
 mod ends;
+mod fetching;
 mod flood;
 mod gaps;
 mod generations;
 mod handover;
+mod holds;
+mod intake;
 mod refusals;
 mod replays;
 mod retry;
 mod speed;
 mod spool;
+mod status;
 mod strays;
 mod suspects;
+mod tallies;
+mod unmet;
 mod versions;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {

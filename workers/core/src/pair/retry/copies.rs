@@ -356,3 +356,68 @@ fn copy_of(
     let copy = Copy::new(Offset(headers.origin.offset), offset, headers.attempt, headers.replays);
     copy.timed(now, wait, stale).proven(Proof::of(record, headers.replays)).as_last(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::headers::LetterHeaders;
+    use crate::{ChunkBuilder, Epoch, Lane, Origin, Partition, TopicName};
+
+    const WALL_MS: i64 = 1_700_000_000_000;
+    const NOW: Moment = Moment(Duration::from_secs(1_000));
+
+    /// A copy that the broker took at `landed_ms` and whose record failed first at `first_failed_ms`; both live for a minute.
+    fn read(landed_ms: i64, first_failed_ms: i64) -> Copy {
+        let minute = Duration::from_secs(60);
+        let policy = RetryPolicy {
+            ordered: true,
+            in_place: Duration::ZERO,
+            cap: minute,
+            max_age: Some(minute),
+            waiting: 1,
+            parked: 1,
+            span: 1,
+            carry_age: minute,
+        };
+        let origin =
+            Origin { topic: TopicName::new("in"), partition: Partition(0), offset: Offset(3), index: 0 };
+        let failure = Failure::retry(Reason::StepFailed, "later");
+        let told =
+            LetterHeaders { first_failed_ms, ..LetterHeaders::failed(origin, 5, &failure, "p v", WALL_MS) };
+        let pair = PairId::new("in", 0);
+        let mut chunk = ChunkBuilder::new(pair.clone(), Lane::Retry, Epoch(1));
+        chunk.record(Offset(0), landed_ms, None, Some(b"value"));
+        let told = told.encode();
+        told.iter().for_each(|(name, value)| chunk.header(name.as_bytes(), Some(value.as_bytes())));
+        let record = RecordRef::new(&chunk.build(None), 0).unwrap();
+        let headers = identify(&record, &pair).unwrap();
+        copy_of(&policy, &record, Offset(0), &headers, WALL_MS, NOW)
+    }
+
+    /// Guarantee: a copy is carried forward at the age that the broker tells of it, and from now on where it tells none.
+    #[test]
+    fn a_copy_is_as_old_as_the_broker_says() {
+        let stale_in = |landed_ms| {
+            let copy = read(landed_ms, WALL_MS);
+            (0..=60).find(|after| copy.is_stale(NOW.after(Duration::from_secs(*after))))
+        };
+        assert_eq!(stale_in(WALL_MS), Some(60));
+        assert_eq!(stale_in(WALL_MS - 40_000), Some(20));
+        assert_eq!(stale_in(WALL_MS + 40_000), Some(60), "its clock is ahead");
+        assert_eq!(stale_in(0), Some(0), "the first moment that there is");
+        assert_eq!(stale_in(-1), Some(60), "no time");
+    }
+
+    /// Guarantee: a record has its last try when it has failed for as long as it may by the broker's clock and ours, or by ours alone where the broker tells
+    /// no time, or never where nobody tells when it failed first.
+    #[test]
+    fn a_record_is_given_up_by_the_clock_that_says_less() {
+        let minute_ago = WALL_MS - 60_000;
+        assert!(read(WALL_MS, minute_ago).is_last());
+        assert!(!read(WALL_MS, minute_ago + 1).is_last());
+        assert!(!read(WALL_MS - 1, minute_ago).is_last());
+        assert!(read(-1, minute_ago).is_last());
+        assert!(!read(0, minute_ago).is_last(), "the broker's clock stands at its beginning");
+        assert!(!read(WALL_MS, 0).is_last());
+    }
+}

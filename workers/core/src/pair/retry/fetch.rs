@@ -417,3 +417,76 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::RetryAssignment;
+    use crate::{Epoch, TopicName};
+
+    const STRAY: Why = Why::Stray("holds another record");
+
+    fn want(why: Why, bytes: u64) -> Want {
+        Want { origin: Offset(1), why, bytes }
+    }
+
+    fn copy(offset: i64) -> Copy {
+        Copy::new(Offset(1), Offset(offset), 1, 0)
+    }
+
+    /// Guarantee: what is wanted counts once, for what it is wanted last, until it is taken; and of the spool with its bytes.
+    #[test]
+    fn what_is_wanted_counts_until_it_is_taken() {
+        let mut fetches = Fetches::default();
+        let told = |fetches: &Fetches| (fetches.len(), fetches.carries(), fetches.awaits_strays());
+        assert_eq!(told(&fetches), (0, false, false));
+        fetches.note(Offset(7), want(Why::Carry, 0), true);
+        assert_eq!(told(&fetches), (1, true, false));
+        fetches.note(Offset(7), want(STRAY, 0), true);
+        assert_eq!(told(&fetches), (1, false, true));
+        fetches.ask_spool(SpoolId(1), &copy(8), want(Why::Carry, 10));
+        fetches.ask_spool(SpoolId(2), &copy(9), want(Why::Try, 5));
+        assert_eq!((told(&fetches), fetches.spool_bytes), ((3, true, true), 15));
+        assert!(fetches.take(Offset(7)).is_some() && fetches.take(Offset(7)).is_none());
+        assert_eq!(told(&fetches), (2, true, false));
+        assert!(fetches.take(Offset(8)).is_some() && fetches.contains(Offset(9)));
+        assert_eq!((told(&fetches), fetches.spool_bytes), ((1, false, false), 5));
+    }
+
+    /// Scenario: the lane went back to an offset. Guarantee: it is there when a chunk comes that has it, whatever came before it; a chunk from behind it
+    /// tells that it was passed over; once there, the lane has read to the end of what came last.
+    #[test]
+    fn the_lane_is_back_when_what_it_went_for_came() {
+        let came = |chunks: &[(i64, i64)]| {
+            let mut fetches = Fetches::default();
+            fetches.go_back(Offset(10), 0, Moment::default(), &mut Vec::new());
+            chunks.iter().for_each(|(first, end)| fetches.came_by(Offset(*first), Offset(*end)));
+            fetches.reading.map(|reading| (reading.to, reading.passed))
+        };
+        assert_eq!(came(&[(5, 10)]), Some((None, false)), "it ends before");
+        assert_eq!(came(&[(5, 11)]), Some((Some(Offset(11)), false)));
+        assert_eq!(came(&[(10, 12), (12, 15)]), Some((Some(Offset(15)), false)));
+        assert_eq!(came(&[(11, 12)]), Some((None, true)), "it begins behind");
+    }
+
+    /// Guarantee: what is due waits for room where it was found to, or where the lane would be sent back for it, has not been, and there is none.
+    #[test]
+    fn what_is_wanted_of_the_topic_waits_for_room_until_the_lane_goes() {
+        let topic = TopicName::new("in.p.retry");
+        let end = Offset(0);
+        let assignment = RetryAssignment { topic, committed: None, log_start: end, log_end: end };
+        let mut lane = RetryLane::new(Epoch(1), &assignment, false);
+        let window = Window { records: 10, bytes: 80 };
+        assert!(!lane.waits_for_room(window));
+        lane.fetches.note(Offset(7), want(Why::Try, 0), true);
+        assert!(!lane.waits_for_room(window), "there is room");
+        lane.at_work = 2;
+        lane.fetches.ask_spool(SpoolId(1), &copy(8), want(Why::Try, 10));
+        assert!(lane.waits_for_room(window));
+        assert_eq!(lane.in_work(), 3);
+        lane.fetches.go_back(Offset(7), 0, Moment::default(), &mut Vec::new());
+        assert!(!lane.waits_for_room(window), "it is on its way");
+        lane.fetches.starved = true;
+        assert!(lane.waits_for_room(window));
+    }
+}

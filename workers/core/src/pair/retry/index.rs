@@ -407,6 +407,40 @@ mod tests {
         assert!(measured.iter().all(|bytes| *bytes <= Index::ENTRY_BYTES as f64), "{measured:?}");
     }
 
+    fn due_in(origin: i64, wait: Duration) -> Copy {
+        Copy::new(Offset(origin), Offset(0), 1, 0).timed(Moment::default(), wait, Moment::default())
+    }
+
+    /// Guarantee: a copy is due when its wait is over and not before; what is said of it twice stays true.
+    #[test]
+    fn a_copy_is_due_when_its_wait_is_over() {
+        let second = Duration::from_secs(1);
+        let copy = due_in(1, second).keyed(Some(KeyHash(7))).keyed(Some(KeyHash(7)));
+        assert!(!copy.is_due(Moment::default()) && copy.is_due(Moment(second)));
+        assert!(due_in(1, Duration::ZERO).is_due(Moment::default()));
+        assert_eq!(Copy::key(&copy), Some(KeyHash(7)));
+        assert!(copy.as_last(true).as_last(true).is_last() && !copy.as_last(true).as_last(false).is_last());
+    }
+
+    /// Scenario: copies are due before the input lane has passed their records. Guarantee: each is taken as soon as the lane has, none before; what is gone by
+    /// then is waited for by nobody.
+    #[test]
+    fn what_is_due_waits_for_the_input() {
+        let mut index = Index::default();
+        for origin in [5, 7, 9] {
+            index.insert(due_in(origin, Duration::ZERO));
+            index.offer(Offset(origin));
+        }
+        assert_eq!((index.first_from(Offset(6)), index.first_from(Offset(10))), (Some(Offset(7)), None));
+        let now = Moment::default();
+        assert!(!index.awaits_input());
+        assert_eq!((index.take_due(now, Offset(5)), index.awaits_input()), (None, true));
+        assert_eq!(index.take_due(now, Offset(6)), Some(Offset(5)));
+        assert_eq!((index.take_due(now, Offset(7)), index.awaits_input()), (None, true));
+        index.remove(Offset(7));
+        assert_eq!((index.take_due(now, Offset(10)), index.awaits_input()), (Some(Offset(9)), false));
+    }
+
     /// Scenario: copies of one record replace each other, each due long after. Guarantee: their times do not pile up.
     #[test]
     fn times_of_copies_that_are_gone_do_not_pile_up() {

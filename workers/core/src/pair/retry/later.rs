@@ -119,3 +119,24 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::RetryAssignment;
+    use crate::{Epoch, TopicName};
+
+    /// Guarantee: a refused record is remembered until it waits for no sink.
+    #[test]
+    fn what_was_refused_is_remembered_until_its_end() {
+        let (topic, end) = (TopicName::new("in.p.retry"), Offset(0));
+        let assignment = RetryAssignment { topic, committed: None, log_start: end, log_end: end };
+        let mut lane = RetryLane::new(Epoch(1), &assignment, false);
+        assert!(!lane.has_refused());
+        lane.note_refused(Offset(5));
+        lane.forget_refused(&RunSet::of(Offset(6), Offset(9)));
+        assert!(lane.has_refused());
+        lane.forget_refused(&RunSet::of(Offset(4), Offset(6)));
+        assert!(!lane.has_refused());
+    }
+}

@@ -151,3 +151,71 @@ impl Parking {
         self.records.heap_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Of a key: the records that are parked, and whether what is with the scheduler follows them.
+    type Plain = BTreeMap<u64, (BTreeSet<i64>, bool)>;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// Scenario: records of a few keys are parked, handed over, wait for the decision over their letter, and are through, in any order. Guarantee: who
+        /// comes first, what follows it, and what is counted, is what plain sets say.
+        #[test]
+        fn agrees_with_plain_sets(steps in proptest::collection::vec((0..4u8, 0..3u64, 0..6i64), 0..40)) {
+            let (mut parking, mut plain) = (Parking::default(), Plain::new());
+            let mut deciding = BTreeSet::new();
+            for (step, key, origin) in steps {
+                let (at, place) = (KeyHash(key), Offset(origin));
+                match step {
+                    0 => {
+                        let (parked, _) = plain.entry(key).or_default();
+                        parked.insert(origin);
+                        prop_assert_eq!(parking.park(at, place), parked.first() == Some(&origin));
+                    }
+                    1 => {
+                        let (parked, diverts) = plain.entry(key).or_default();
+                        parked.insert(origin);
+                        *diverts = true;
+                        parking.divert(at, place);
+                    }
+                    2 => {
+                        deciding.insert((key, origin));
+                        parking.note_deciding(at, place);
+                    }
+                    _ => {
+                        deciding.remove(&(key, origin));
+                        if let Some((parked, _)) = plain.get_mut(&key) {
+                            parked.remove(&origin);
+                        }
+                        plain.retain(|_, (parked, _)| !parked.is_empty());
+                        let next = plain.get(&key).and_then(|(parked, _)| parked.first()).map(|first| Offset(*first));
+                        prop_assert_eq!(parking.release(at, place), next);
+                    }
+                }
+            }
+            prop_assert_eq!(parking.keys(), plain.len() as u64);
+            prop_assert_eq!(parking.is_empty(), plain.is_empty());
+            prop_assert_eq!(parking.records(), plain.values().map(|(parked, _)| parked.len() as u64).sum::<u64>());
+            for key in 0..3 {
+                let known = plain.get(&key);
+                prop_assert_eq!(parking.blocks(KeyHash(key)), known.is_some());
+                prop_assert_eq!(parking.diverts(KeyHash(key)), known.is_some_and(|(_, diverts)| *diverts));
+                let head = known.and_then(|(parked, _)| parked.first()).map(|first| Offset(*first));
+                prop_assert_eq!(parking.head(KeyHash(key)), head);
+                for below in 0..6 {
+                    let before = known.into_iter().flat_map(|(parked, _)| parked.range(..below));
+                    let decides = before.into_iter().all(|origin| deciding.contains(&(key, *origin)));
+                    prop_assert_eq!(parking.only_decides(KeyHash(key), Offset(below)), decides);
+                }
+            }
+        }
+    }
+}

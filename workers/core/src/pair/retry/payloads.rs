@@ -292,3 +292,72 @@ impl Payloads {
         self.fallen
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChunkBuilder, Epoch, Lane, Offset, PairId};
+
+    fn chunk() -> Arc<Chunk> {
+        let mut chunk = ChunkBuilder::new(PairId::new("in", 0), Lane::Retry, Epoch(1));
+        chunk.record(Offset(0), 5, None, Some(b"value"));
+        chunk.build(None)
+    }
+
+    /// What may leave memory goes to the spool.
+    fn put_away(payloads: &mut Payloads) -> Vec<SpoolId> {
+        let mut ids = Vec::new();
+        while let Some(place) = payloads.next_idle() {
+            ids.extend(payloads.spool(place).map(|(id, _)| id));
+        }
+        ids
+    }
+
+    /// Scenario: a chunk was fetched for a copy that waits for its turn, and another one needs it as well. Guarantee: it stays in memory until the first one
+    /// is tried, and then goes to the spool.
+    #[test]
+    fn what_was_fetched_stays_until_it_is_tried() {
+        let mut payloads = Payloads::default();
+        let place = payloads.insert(&chunk());
+        payloads.need(place, 2);
+        assert_eq!(payloads.source(place), Source::Memory);
+        payloads.fetched_for(place);
+        assert_eq!(payloads.source(place), Source::Held);
+        payloads.sorted(place);
+        assert_eq!(put_away(&mut payloads), []);
+        payloads.hold(place);
+        payloads.fetched_for_no_more(place);
+        assert_eq!(put_away(&mut payloads), [], "it is tried");
+        payloads.let_go(place, 1);
+        let [id] = put_away(&mut payloads)[..] else { panic!("it may leave") };
+        let bytes = payloads.bytes_of(place);
+        assert_eq!((payloads.asked_bytes(), payloads.staying_bytes()), (bytes, 0));
+        assert_eq!(payloads.source(place), Source::Leaving);
+        payloads.spooled(id, true);
+        assert_eq!(payloads.source(place), Source::Spool(id, bytes));
+        assert_eq!((payloads.asked_bytes(), payloads.spooled_bytes(), payloads.holds()), (0, bytes, 0));
+        payloads.release(place, 2);
+        assert_eq!((payloads.take_unneeded(), payloads.spooled_bytes()), (vec![id], 0));
+        let place = payloads.insert(&chunk());
+        assert!(payloads.bytes_of(place) == bytes && payloads.staying_bytes() == bytes);
+        payloads.sorted(place);
+        assert_eq!(payloads.staying_bytes(), 0, "nobody needs it");
+    }
+
+    /// Scenario: the spool loses a chunk that two copies need. Guarantee: both count as being in the topic alone until they do not need it, and nothing of it
+    /// counts as the spool's.
+    #[test]
+    fn what_the_spool_loses_is_in_the_topic_alone() {
+        let mut payloads = Payloads::default();
+        let place = payloads.insert(&chunk());
+        payloads.need(place, 2);
+        payloads.sorted(place);
+        let [id] = put_away(&mut payloads)[..] else { panic!("it may leave") };
+        payloads.spooled(id, true);
+        payloads.fell(id);
+        assert_eq!((payloads.spooled_bytes(), payloads.fallen()), (0, 2));
+        assert_eq!((payloads.source(place), payloads.take_unneeded()), (Source::Topic, vec![id]));
+        payloads.release(place, 2);
+        assert_eq!((payloads.fallen(), payloads.bytes_of(place)), (0, 0));
+    }
+}

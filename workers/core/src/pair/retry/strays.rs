@@ -427,6 +427,7 @@ impl Pair {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ChunkBuilder, Epoch, Lane, PairId};
 
     /// Scenario: a commit tells of strays in one run with what is settled between them. Guarantee: they are remembered as that run, until the
     /// commit is past it.
@@ -441,5 +442,32 @@ mod tests {
         assert_eq!(strays.told(), &RunSet::of(Offset(12), Offset(15)));
         assert!(strays.committed(Offset(31), &RunSet::default()));
         assert_eq!((strays.told(), strays.found.len()), (&RunSet::default(), 0));
+    }
+
+    fn record(key: &str, value: &str, time_ms: i64) -> RecordRef {
+        let mut chunk = ChunkBuilder::new(PairId::new("in", 0), Lane::Input, Epoch(1));
+        chunk.record(Offset(0), time_ms, Some(key.as_bytes()), Some(value.as_bytes()));
+        RecordRef::new(&chunk.build(None), 0).unwrap()
+    }
+
+    fn left(key: &str, bytes: usize, time_ms: i64) -> RecordRef {
+        let mut chunk = ChunkBuilder::new(PairId::new("in", 0), Lane::Input, Epoch(1));
+        chunk.without_value(Offset(0), time_ms, Some(key.as_bytes()), bytes);
+        RecordRef::new(&chunk.build(None), 0).unwrap()
+    }
+
+    /// Guarantee: a copy fits a record of the same bytes and time; a replay's, which may have been mended, one of the same time, and one of another tool's
+    /// letter that told none, of the same bytes; a value that was left in the topic fits one of its length.
+    #[test]
+    fn a_copy_fits_its_own_record() {
+        let own = record("k", "value", 5);
+        let fits = |copy: RecordRef, replays| Proof::of(&copy, replays).fits(&own);
+        assert!(fits(record("k", "value", 5), 0));
+        assert!(!fits(record("k", "other", 5), 0) && !fits(record("o", "value", 5), 0));
+        assert!(!fits(record("k", "value", 6), 0));
+        assert!(fits(record("o", "mended", 5), 1) && !fits(record("k", "value", 6), 1));
+        assert!(fits(record("k", "value", -1), 1) && !fits(record("k", "other", -1), 1));
+        assert!(fits(left("k", 5, 5), 0) && !fits(left("k", 6, 5), 0));
+        assert!(Proof::NONE.fits(&own));
     }
 }

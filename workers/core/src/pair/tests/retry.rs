@@ -45,6 +45,17 @@ pub(super) fn assign_at(
     ends: [i64; 2],
     ledger: LedgerView,
 ) {
+    begin_at(hand, committed, ends, ledger);
+    hand.mark_taken();
+}
+
+/// The same before the broker has taken the mark.
+pub(super) fn begin_at(
+    hand: &mut Hand,
+    committed: [Option<Position>; 2],
+    ends: [i64; 2],
+    ledger: LedgerView,
+) {
     let topic = TopicName::new("in.p.retry");
     let ([committed, committed_copies], log_start) = (committed, Offset(0));
     let retry = RetryAssignment { topic, committed: committed_copies, log_start, log_end: Offset(ends[1]) };
@@ -62,7 +73,6 @@ pub(super) fn assign_at(
     };
     hand.tell(Event::Assigned { assignment, writer: WriterId(1) });
     hand.tell(Event::Recovered { epoch: Epoch(1), sink: SinkIndex(0), ledger: Ok(ledger) });
-    hand.mark_taken();
 }
 
 pub(super) fn headers(origin: i64, attempt: u32) -> LetterHeaders {
@@ -479,6 +489,7 @@ fn a_decided_letter_says_why_its_record_failed() {
     let origin = headers(3, 0).origin;
     let parked = LetterHeaders { attempt: 0, ..LetterHeaders::failed(origin, 5, &parked, "p v", WALL_MS) };
     copy_of(&mut next, 0, "a", &parked);
+    assert_eq!(at_work(&mut next), [0i64; 0], "its record is to be met first");
     next.receive(&[(3, "a")]);
     next.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::DecodeJson, "bad"))));
     let [letter] = &next.letters()[..] else { panic!("one letter and no other") };

@@ -5,10 +5,10 @@ use super::*;
 use crate::Chunk;
 use crate::headers::LetterHeaders;
 
-const WALL_MS: i64 = 1_700_000_000_000;
+pub(super) const WALL_MS: i64 = 1_700_000_000_000;
 
 /// A pair with so small a window that no copy stays in memory, and three copies that are due in 50 s.
-fn waiting() -> Hand {
+pub(super) fn waiting() -> Hand {
     let window = Window { records: 1000, bytes: 500 };
     let mut hand = Hand::new(PairOptions { window, ..with_retry(policy()) });
     assign(&mut hand, 3);
@@ -21,14 +21,14 @@ fn waiting() -> Hand {
     hand
 }
 
-fn spools(hand: &mut Hand) -> Vec<(SpoolId, Arc<Chunk>)> {
+pub(super) fn spools(hand: &mut Hand) -> Vec<(SpoolId, Arc<Chunk>)> {
     hand.take(|action| match action {
         Action::Spool { id, chunk } => Ok((id, chunk)),
         other => Err(other),
     })
 }
 
-fn fetches(hand: &mut Hand) -> Vec<SpoolRead> {
+pub(super) fn fetches(hand: &mut Hand) -> Vec<SpoolRead> {
     let fetches = hand.take(|action| match action {
         Action::Fetch(reads) => Ok(reads),
         other => Err(other),
@@ -44,7 +44,7 @@ fn forgotten(hand: &mut Hand) -> Vec<SpoolId> {
     forgotten.into_iter().flatten().collect()
 }
 
-fn runs(hand: &mut Hand) -> Vec<(i64, Option<Vec<u8>>)> {
+pub(super) fn runs(hand: &mut Hand) -> Vec<(i64, Option<Vec<u8>>)> {
     let units = hand.take(|action| match action {
         Action::Run(unit) => Ok(unit),
         other => Err(other),
@@ -66,7 +66,7 @@ fn give(hand: &mut Hand, read: SpoolRead, chunk: &Arc<Chunk>) {
 fn a_copy_is_fetched_from_the_spool_when_it_is_due() {
     let mut hand = waiting();
     let spooled = spools(&mut hand);
-    assert_eq!(spooled.len(), 3);
+    assert!(spooled.len() == 3 && hand.pair.awaits_spool());
     for (id, _) in &spooled {
         hand.tell(Event::Spooled { epoch: Epoch(1), id: *id, taken: true });
     }
@@ -99,6 +99,11 @@ fn what_the_spool_does_not_have_is_read_from_the_topic_again() {
         copy_of(&mut hand, 0, "key-0", &headers(0, 1));
         assert_eq!(runs(&mut hand), [(0, Some(b"value".to_vec()))]);
         assert_eq!(starts(&mut hand), [(Lane::Retry, Offset(3))], "no room for more: to the end again");
+        hand.pass(Duration::from_secs(1));
+        assert!(
+            hand.pair.next_wake().is_none_or(|wake| wake > hand.now),
+            "an answer makes room, and no time"
+        );
     }
 }
 
@@ -144,20 +149,20 @@ fn a_large_stray_is_told_by_its_length_and_keeps_its_value() {
     assert_eq!(letter.record.value(), Some(&b"value"[..]));
 }
 
-const KIB: u64 = 1024;
+pub(super) const KIB: u64 = 1024;
 
 /// A worker's spool and its disk: it takes whatever it is given, as a copy, unless it is full.
 #[derive(Default)]
-struct Disk {
-    full: bool,
+pub(super) struct Disk {
+    pub(super) full: bool,
     kept: std::collections::HashMap<SpoolId, Arc<Chunk>>,
     /// The chunks that the pair was given, wherever they are by now.
-    given: Vec<std::sync::Weak<Chunk>>,
+    pub(super) given: Vec<std::sync::Weak<Chunk>>,
 }
 
 impl Disk {
     /// Does all that was asked of it.
-    fn turn(&mut self, hand: &mut Hand) {
+    pub(super) fn turn(&mut self, hand: &mut Hand) {
         loop {
             let (taken, read) = (spools(hand), fetches(hand));
             if taken.is_empty() && read.is_empty() {
@@ -187,7 +192,7 @@ impl Disk {
 }
 
 /// A pair whose window has room for some chunks, and 1000 records of its input that copies may name.
-fn with_disk(spec: SinkSpec) -> (Hand, Disk) {
+pub(super) fn with_disk(spec: SinkSpec) -> (Hand, Disk) {
     with_disk_and(options(vec![spec]))
 }
 
@@ -202,7 +207,7 @@ fn with_disk_and(options: PairOptions) -> (Hand, Disk) {
 }
 
 /// The lane reads a chunk of 20 copies of half a kilobyte and more from `first` on, each due in so long.
-fn mixed(hand: &mut Hand, disk: &mut Disk, first: i64, due_in: impl Fn(i64) -> i64) -> u64 {
+pub(super) fn mixed(hand: &mut Hand, disk: &mut Disk, first: i64, due_in: impl Fn(i64) -> i64) -> u64 {
     let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
     for place in first..first + 20 {
         chunk.record(Offset(place), WALL_MS, None, Some(&[b'x'; 512]));
@@ -234,7 +239,8 @@ fn a_copy_at_work_keeps_no_others_in_memory() {
                 }
             }
             disk.turn(&mut hand);
-            let most = 256 * KIB / 8 + chunk_bytes;
+            // What is with the steps has chunks of its own; of those that came, one more stays than may.
+            let most = 256 * KIB / 16 + chunk_bytes;
             assert!(disk.in_memory() <= most, "slow: {slow}, {first}: {} of {most}", disk.in_memory());
         }
         assert!(40 * chunk_bytes > 2 * 256 * KIB, "all of it would not fit");

@@ -8,18 +8,18 @@ use crate::headers::LetterHeaders;
 use crate::metadata::Metadata;
 
 /// The pairs of these tests are told that their input ends at 1000.
-const END: i64 = 1000;
+pub(super) const END: i64 = 1000;
 
-fn asked(hand: &mut Hand) -> usize {
+pub(super) fn asked(hand: &mut Hand) -> usize {
     let pick = |action| if matches!(action, Action::FindEnd) { Ok(()) } else { Err(action) };
     hand.take(pick).len()
 }
 
-fn end_found(hand: &mut Hand, end: i64) {
+pub(super) fn end_found(hand: &mut Hand, end: i64) {
     hand.tell(Event::EndFound { epoch: Epoch(1), end: Some(Offset(end)) });
 }
 
-fn committed(hand: &mut Hand, lane: Lane) -> Option<Offset> {
+pub(super) fn committed(hand: &mut Hand, lane: Lane) -> Option<Offset> {
     hand.pass(Duration::from_secs(10));
     let offset = commits_of(hand, lane).last()?.offset;
     hand.tell(Event::Committed { epoch: Epoch(1), lane, offset, result: CommitResult::Done });
@@ -40,7 +40,7 @@ fn publish_and_commit(hand: &mut Hand) -> Option<Offset> {
 }
 
 /// Takes the one letter there is, which is a stray's.
-fn stray(hand: &mut Hand) -> Letter {
+pub(super) fn stray(hand: &mut Hand) -> Letter {
     let [letter] = &hand.letters()[..] else { panic!("one letter and no other") };
     assert_eq!((letter.origin, letter.to), (None, Destination::DeadLetters));
     assert_eq!(letter.failure.reason, Reason::RetryStray);
