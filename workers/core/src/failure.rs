@@ -97,6 +97,7 @@ reasons! {
     MetadataBroken = "offset.metadata", "The commit metadata does not fit its offset.";
     FormatNewer = "format.newer", "A commit, a ledger, the journal or a copy was written by a newer version of Longshore.";
     BrokerUnavailable = "broker.unavailable", "No broker answers.";
+    BrokerGroup = "broker.group", "The worker has no place in its consumer group.";
     BrokerAuthentication = "broker.authentication", "The broker refused the credentials.";
     BrokerAuthorization = "broker.authorization", "The broker refused the rights.";
     BrokerTopicMissing = "broker.topic-missing", "The topic does not exist.";

@@ -26,6 +26,7 @@ mod keep;
 mod looks;
 mod markers;
 mod pairs;
+mod place;
 mod poll;
 mod rebalance;
 mod route;

@@ -195,6 +195,7 @@ impl Fleet {
         options.pair.order = plan.order;
         options.pair.grain = plan.grain();
         metrics.watch_budget(&options.budget);
+        metrics.group_member(true);
         if let Some(spool) = &spool {
             metrics.watch_spool(spool);
         }
@@ -272,6 +273,7 @@ impl Fleet {
                     tracing::info!("the connection to the brokers is well again");
                 }
                 self.status.set_trouble(None);
+                self.shared.metrics.group_member(true);
             }
             SourceEvent::Ended(result) => self.source_end = Some(result),
         }
@@ -352,6 +354,7 @@ impl Fleet {
 
     fn in_trouble(&mut self, failure: Failure) {
         self.status.set_trouble(Some(failure.clone()));
+        self.shared.metrics.group_member(failure.reason != Reason::BrokerGroup);
         match &mut self.trouble {
             Some((known, _)) if known.reason == failure.reason => *known = failure,
             _ => {

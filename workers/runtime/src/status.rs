@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use longshore_core::pair::Tally;
-use longshore_core::{Failure, Moment, Offset, PairId};
+use longshore_core::{Class, Failure, Moment, Offset, PairId, Reason};
 pub use longshore_telemetry::metrics::{Lag, PairState};
 
 use crate::clock::{self, Clock};
@@ -267,7 +267,8 @@ impl Status {
         lock(&self.worker).trouble.clone()
     }
 
-    /// For `/readyz`: ready when working or waiting for partitions, and every pair's sinks are open.
+    /// For `/readyz`: ready when working or waiting for partitions as a member of the group, and every pair's sinks are open. Brokers that
+    /// come and go leave it as it is.
     ///
     /// # Errors
     /// A short text that says why not.
@@ -277,6 +278,9 @@ impl Status {
             Phase::Starting => return Err("starting".to_owned()),
             Phase::Draining => return Err("draining".to_owned()),
             Phase::Ended => return Err("ended".to_owned()),
+        }
+        if let Some(failure) = self.trouble().filter(bars) {
+            return Err(failure.to_string());
         }
         let starting = self.pairs().into_iter().find(|pair| pair.state == PairState::Starting);
         starting.map_or(Ok(()), |pair| Err(format!("{} is reading its ledgers", pair.pair)))
@@ -330,6 +334,11 @@ impl Status {
             pairs.remove(pair);
         }
     }
+}
+
+/// Whether a worker in this trouble can do nothing: it has no place in the group, or a person has to mend something first.
+fn bars(trouble: &Failure) -> bool {
+    trouble.class == Class::Halt || trouble.reason == Reason::BrokerGroup
 }
 
 fn told(pair: PairId, figures: &Figures, outcomes: Outcomes, (now, wall_ms): (Moment, i64)) -> PairStatus {

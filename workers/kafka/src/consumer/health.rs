@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use longshore_core::source::SourceEvent;
 use longshore_core::{Class, Failure, Reason};
 
+use super::place::Place;
 use super::poll::Poll;
 use crate::errors::{Meaning, failure, meaning};
 use crate::ffi::Code;
@@ -13,15 +14,26 @@ use crate::ffi::Code;
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The present trouble, if any.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Health {
     trouble: Option<Failure>,
     /// The trouble is the group's, so a look at the topics cannot tell that it is over.
     of_group: bool,
+    /// Whether the group counts us as a member.
+    pub(super) place: Place,
     probed: Option<Instant>,
 }
 
 impl Health {
+    pub(super) fn new(place: Place) -> Self {
+        Self { trouble: None, of_group: false, place, probed: None }
+    }
+
+    /// The present trouble.
+    pub(super) fn known(&self) -> Option<&Failure> {
+        self.trouble.as_ref()
+    }
+
     /// Whether the scout should look again now.
     pub(super) fn wants_probe(&mut self, now: Instant) -> bool {
         let due = self.probed.is_none_or(|probed| now.duration_since(probed) >= PROBE_INTERVAL);
@@ -33,10 +45,11 @@ impl Health {
     }
 
     /// Notes a trouble; true when it is news. What only a person can mend is not covered up by what follows from it:
-    /// a refused password also looks like a broker that does not answer.
+    /// a refused password also looks like a broker that does not answer. Nor is a place that is missed by brokers that come and go.
     fn note(&mut self, failure: &Failure) -> bool {
         if let Some(known) = &self.trouble {
-            let covered = known.class == Class::Halt && failure.class != Class::Halt;
+            let outlasts = known.class == Class::Halt || known.reason == Reason::BrokerGroup;
+            let covered = outlasts && failure.class != Class::Halt;
             if covered || known.reason == failure.reason {
                 return false;
             }
@@ -61,9 +74,15 @@ impl Poll<'_> {
         }
     }
 
-    /// The broker answered as it should.
+    /// The broker answered as it should. Without a place in the group nothing is well, whatever else answers.
     pub(super) fn all_well(&mut self) {
         self.health.of_group = false;
+        if self.health.place.is_missed() {
+            if self.health.trouble.take_if(|known| known.reason != Reason::BrokerGroup).is_some() {
+                self.trouble(self.no_place());
+            }
+            return;
+        }
         if self.health.trouble.take().is_some() {
             self.say(SourceEvent::Well);
         }
@@ -104,14 +123,26 @@ impl Poll<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::KafkaOptions;
 
     #[test]
     fn a_cause_is_not_covered_up_by_its_consequence() {
-        let mut health = Health::default();
+        let mut health = Health::new(Place::new(&KafkaOptions::plain("x:1")));
         assert!(health.note(&Failure::halt(Reason::BrokerAuthentication, "x")));
         assert!(!health.note(&Failure::target(Reason::BrokerUnavailable, "y")));
         assert!(!health.note(&Failure::halt(Reason::BrokerAuthentication, "z")));
         assert!(health.wants_probe(Instant::now()));
         assert!(!health.wants_probe(Instant::now()), "not twice within a second");
+    }
+
+    /// Scenario: no place in the group, and beside that brokers come and go and rights are refused. Guarantee: only the last is news.
+    #[test]
+    fn a_missed_place_is_covered_by_a_halt_alone() {
+        let mut health = Health::new(Place::new(&KafkaOptions::plain("x:1")));
+        assert!(health.note(&Failure::target(Reason::BrokerUnavailable, "w")));
+        assert!(health.note(&Failure::target(Reason::BrokerGroup, "x")));
+        assert!(!health.note(&Failure::target(Reason::BrokerUnavailable, "y")));
+        assert!(health.note(&Failure::halt(Reason::BrokerAuthorization, "z")));
+        assert!(!health.note(&Failure::target(Reason::BrokerGroup, "x")));
     }
 }

@@ -35,6 +35,8 @@ pub(super) enum Note {
     Ends(PairId, Epoch, Option<Offset>),
     /// The scout asked where inputs end: those that could be found out.
     EndsSeen(Vec<End>),
+    /// The scout asked the group's coordinator: whether it answered.
+    Coordinator(bool),
     /// The scout asked for the topics: all there, or what is wrong.
     Probed(Result<(), Failure>),
 }

@@ -91,6 +91,7 @@ impl<'a> Poll<'a> {
     ) -> Self {
         let pairs = Pairs::new(&options.retry_topics);
         let gate = Gate::new(Arc::clone(&options.budget));
+        let health = Health::new(super::place::Place::new(&options.kafka));
         Self {
             options,
             queue,
@@ -98,7 +99,7 @@ impl<'a> Poll<'a> {
             pairs,
             commits: Commits::default(),
             rebalance: Rebalance::default(),
-            health: Health::default(),
+            health,
             markers: Markers::default(),
             gate,
             thrift: Thrift::default(),
@@ -127,6 +128,11 @@ impl<'a> Poll<'a> {
     /// Ends the loop.
     pub(super) fn end(&mut self, result: Result<(), Failure>) {
         self.ended.get_or_insert(result);
+    }
+
+    /// Whether the source is on its way to its end.
+    pub(super) fn closing(&self) -> bool {
+        self.closing != Closing::No
     }
 
     /// Whether the group is being left.
@@ -173,6 +179,7 @@ impl<'a> Poll<'a> {
             messages.clear();
             self.pass_markers();
             self.take_notes();
+            self.look_at_place();
         };
         for event in self.commits.give_up() {
             self.say(event);
@@ -399,12 +406,16 @@ impl<'a> Poll<'a> {
         let probe = self.health.wants_probe(now);
         let identities = self.pairs.iter_mut().any(|pair| pair.told) && self.identity.is_due(now);
         let ends = self.wanted_ends(now);
+        let coordinator = self.health.place.wants_answer(now);
         if let Some(scout) = &self.scout {
             if !wanted.is_empty() {
                 scout.ask(Ask::Pairs(wanted));
             }
             if probe {
                 scout.ask(Ask::Topics);
+            }
+            if coordinator {
+                scout.ask(Ask::Coordinator);
             }
             if identities {
                 scout.ask(Ask::Identities);
@@ -466,6 +477,7 @@ impl<'a> Poll<'a> {
                 }
                 Note::EndsSeen(ends) => self.ends_seen(ends),
                 Note::Ends(pair, epoch, end) => self.say(SourceEvent::EndFound { pair, epoch, end }),
+                Note::Coordinator(answers) => self.health.place.answered(answers),
                 Note::Probed(Ok(())) => self.topics_well(),
                 Note::Probed(Err(failure)) => self.trouble(failure),
             }

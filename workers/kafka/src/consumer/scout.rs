@@ -13,7 +13,7 @@ use super::ends::End;
 use super::inbox::{Found, Inbox, Note};
 use super::pairs::{Place as At, named};
 use super::start::StartPolicy;
-use crate::errors::failure;
+use crate::errors::{Meaning, failure, meaning};
 use crate::ffi::{Code, OK, PartitionList, Queue, Watermarks};
 
 /// How long one question may take.
@@ -30,6 +30,8 @@ pub(super) enum Ask {
     Identities,
     /// Where these inputs end by now.
     Ends(Vec<At>),
+    /// Whether the group's coordinator answers.
+    Coordinator,
     /// Where the pair's input ends.
     End(PairId, Epoch),
     /// Whether the pair's topic is the one it was; if so, the pair is refused for this.
@@ -108,6 +110,7 @@ impl Errand {
                 Ask::Topics => self.put(Note::Probed(self.probe())),
                 Ask::Identities => self.identify(&self.topics),
                 Ask::Ends(places) => self.put(Note::EndsSeen(self.ends(&places))),
+                Ask::Coordinator => self.put(Note::Coordinator(self.coordinator())),
                 Ask::End(pair, epoch) => self.put(Note::Ends(pair.clone(), epoch, self.end(&pair))),
                 Ask::Suspect(pair, epoch, failure) => {
                     self.identify(&[pair.topic.as_str().to_owned()]);
@@ -129,6 +132,14 @@ impl Errand {
             self.partitions(topic)?;
         }
         Ok(())
+    }
+
+    /// Whether the group's coordinator answers, be it with a refusal, when it is asked for next to nothing.
+    fn coordinator(&self) -> bool {
+        let place = self.topics.first().map(|topic| (topic.as_str(), 0));
+        let Some(mut list) = PartitionList::of(place.into_iter()) else { return true };
+        let answer = self.queue.client().committed(&mut list, ANSWER_DEADLINE);
+        !answer.is_err_and(|code| matches!(meaning(code), Meaning::Error(_, Reason::BrokerUnavailable)))
     }
 
     fn end(&self, pair: &PairId) -> Option<Offset> {

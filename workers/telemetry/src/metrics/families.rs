@@ -96,6 +96,7 @@ pub(super) struct Families {
     pub(super) pairs: Family<OfState, Gauge>,
     pub(super) rebalances: Family<OfKind, Counter>,
     pub(super) copies_lost: Counter,
+    pub(super) group_member: Gauge,
     pub(super) commits: Family<OfResult, Counter>,
     pub(super) unit_seconds: Histogram,
     pub(super) publishes: Family<OfSink, Counter>,
@@ -140,6 +141,7 @@ impl Families {
             pairs: Family::default(),
             rebalances: Family::default(),
             copies_lost: Counter::default(),
+            group_member: Gauge::default(),
             commits: Family::default(),
             unit_seconds: durations(),
             publishes: Family::default(),
@@ -207,6 +209,8 @@ impl Families {
             "Times a pair's retry topic had lost copies that waited",
             self.copies_lost.clone(),
         );
+        let help = "0 while the worker has had no place in its consumer group for long, else 1";
+        r.register("group_member", help, self.group_member.clone());
         r.register("commits", "Answers to offset commits, by result", self.commits.clone());
         r.register("drain_overruns", "Drains that ended by their deadline", self.drain_overruns.clone());
     }

@@ -195,6 +195,11 @@ impl Metrics {
         self.inner.families.copies_lost.inc();
     }
 
+    /// Whether the worker has its place in the consumer group; no, when it has had none for long.
+    pub fn group_member(&self, is_member: bool) {
+        self.inner.families.group_member.set(i64::from(is_member));
+    }
+
     /// Counts the broker's answer to a commit.
     pub fn commit(&self, result: &CommitResult) {
         let result = match result {
