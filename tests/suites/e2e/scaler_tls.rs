@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_tests::harness::{Longshore, wait_until};
 use openssl::asn1::Asn1Time;
@@ -87,6 +87,37 @@ fn page(stream: &mut (impl Read + Write), path: &str) -> std::io::Result<String>
 const HTTP: &[u8] = b"\x08http/1.1";
 const BOTH: &[u8] = b"\x02h2\x08http/1.1";
 
+/// A scaler over TLS with its certificate in a folder; gives the arguments too.
+fn scaler(folder: &Path) -> (Longshore, Vec<String>) {
+    fs::write(folder.join("pipeline.yaml"), PIPELINE).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let words = ["scaler", &path("pipeline.yaml"), "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
+    let tls = ["--tls-certificate", &path("tls.crt"), "--tls-key", &path("tls.key")].map(str::to_owned);
+    let words = [words, tls.to_vec()].concat();
+    (Longshore::start(&words), words)
+}
+
+/// Scenario: somebody opens 200 connections and says nothing on them; then KEDA comes. Guarantee: KEDA is served at once, not after the
+/// silent ones' time is over, and most of those are given up.
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = issue();
+    put(folder.path(), &certificate, &key);
+    let (scaler, _) = scaler(folder.path());
+    let at = address(&scaler);
+    let mut silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(at).unwrap()).collect();
+    let began = Instant::now();
+    let mut pages = connect(at, &certificate, HTTP).unwrap();
+    let said = page(&mut pages, "/livez").unwrap();
+    let took = began.elapsed();
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(took < Duration::from_millis(2_500), "{took:?}");
+    silent.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+    let given_up = silent.iter_mut().map(|stream| stream.read(&mut [0])).filter(|read| matches!(read, Ok(0)));
+    assert!(given_up.count() >= 150);
+}
+
 /// Scenario: a certificate is renewed in place, then ruined, while the scaler runs; and one is ruined from the start. Guarantee: gRPC's HTTP/2 and
 /// the pages are served over TLS and nothing in plain text; the next connection sees the new certificate; a ruined one changes nothing and is told
 /// once; at the start it is refused with the reason.
@@ -94,14 +125,9 @@ const BOTH: &[u8] = b"\x02h2\x08http/1.1";
 fn a_certificate_is_renewed_in_place() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    fs::write(folder.join("pipeline.yaml"), PIPELINE).unwrap();
     let (first, key) = issue();
     put(folder, &first, &key);
-    let path = |name: &str| folder.join(name).display().to_string();
-    let (file, certificate, key) = (path("pipeline.yaml"), path("tls.crt"), path("tls.key"));
-    let words =
-        ["scaler", &file, "--listen", "127.0.0.1:0", "--tls-certificate", &certificate, "--tls-key", &key];
-    let mut scaler = Longshore::start(words);
+    let (mut scaler, words) = scaler(folder);
     let at = address(&scaler);
 
     let mut pages = connect(at, &first, HTTP).unwrap();
@@ -136,7 +162,7 @@ fn a_certificate_is_renewed_in_place() {
     scaler.signal(rustix::process::Signal::TERM);
     assert!(scaler.wait(PATIENCE).success());
 
-    let mut ruined = Longshore::start(words);
+    let mut ruined = Longshore::start(&words);
     assert_eq!(ruined.wait(PATIENCE).code(), Some(78), "{}", ruined.stderr());
     assert!(
         ruined.stderr().contains("no TLS:") && ruined.stderr().contains("tls.key"),

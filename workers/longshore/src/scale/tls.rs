@@ -1,6 +1,7 @@
 //! TLS in front of the scaler: by OpenSSL, which librdkafka brings anyway. Whoever issues certificates replaces the files in place, so they are
 //! looked at for each connection.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,12 +15,13 @@ use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslMethod, select_next_proto};
 use openssl::x509::X509;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_openssl::SslStream;
 
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(3);
-/// Handshakes at once; who comes beyond them waits in the system's queue.
+/// Handshakes at once. For who comes beyond them the oldest is given up: it is done within milliseconds or is not meant, and
+/// a crowd of silent connections must not keep KEDA out.
 const HANDSHAKES_MAX: usize = 32;
 /// What is spoken, as TLS lists it (RFC 7301): gRPC insists on the first, probes speak the second.
 const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
@@ -77,6 +79,8 @@ pub(crate) struct Tls {
     seen: Pair,
     acceptor: SslAcceptor,
     shaking: JoinSet<Option<(SslStream<TcpStream>, SocketAddr)>>,
+    /// Those that are not done, the oldest first.
+    unfinished: VecDeque<AbortHandle>,
     /// What a person should hear; left out while nobody listens.
     news: mpsc::Sender<String>,
 }
@@ -93,7 +97,15 @@ impl Tls {
     ) -> Result<Self, String> {
         let seen = files.read()?;
         let acceptor = files.acceptor(&seen)?;
-        Ok(Self { listener, files, seen, acceptor, shaking: JoinSet::new(), news })
+        Ok(Self {
+            listener,
+            files,
+            seen,
+            acceptor,
+            shaking: JoinSet::new(),
+            unfinished: VecDeque::new(),
+            news,
+        })
     }
 
     /// Takes what lies in the files now. What is half written, or no pair, leaves the old one in force.
@@ -119,13 +131,20 @@ impl Tls {
 
     fn shake_hands(&mut self, stream: TcpStream, from: SocketAddr) {
         self.renew();
+        self.unfinished.retain(|handshake| !handshake.is_finished());
+        if self.unfinished.len() >= HANDSHAKES_MAX
+            && let Some(oldest) = self.unfinished.pop_front()
+        {
+            oldest.abort();
+        }
         let ssl = Ssl::new(self.acceptor.context());
-        self.shaking.spawn(async move {
+        let handshake = self.shaking.spawn(async move {
             let mut stream = SslStream::new(ssl.ok()?, stream).ok()?;
             // What fails is the other side's to tell.
             tokio::time::timeout(HANDSHAKE, Pin::new(&mut stream).accept()).await.ok()?.ok()?;
             Some((stream, from))
         });
+        self.unfinished.push_back(handshake);
     }
 }
 
@@ -133,16 +152,17 @@ impl Listener for Tls {
     type Io = SslStream<TcpStream>;
     type Addr = SocketAddr;
 
-    /// Cancel-safe: handshakes go on by themselves.
+    /// Cancel-safe: handshakes go on by themselves. What is done goes first, so that no more wait here than there may be.
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             tokio::select! {
+                biased;
                 Some(done) = self.shaking.join_next() => {
                     if let Ok(Some(open)) = done {
                         return open;
                     }
                 }
-                (stream, from) = Listener::accept(&mut self.listener), if self.shaking.len() < HANDSHAKES_MAX => {
+                (stream, from) = Listener::accept(&mut self.listener) => {
                     self.shake_hands(stream, from);
                 }
             }
