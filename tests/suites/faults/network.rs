@@ -73,7 +73,8 @@ fn suffer(rig: &Rig, wire: &Wire, trouble: &Trouble, spell: Duration, crew: &[Wo
 /// Scenario: between two workers and the broker, one after the other and each for longer than a session: connections are cut, requests or
 /// answers or both do not arrive (and arrive late when it is over), the peer of each connection is gone without a word, everything is half
 /// a second late. Records keep coming.
-/// Guarantee: I1 to I4; no worker ends; at most two session timeouts after each trouble every partition has new commits.
+/// Guarantee: I1 to I4; no worker ends; at most two session timeouts after each trouble every partition has new commits. A broker that does not
+/// answer is named in the log, with what to do next (I6).
 #[test]
 fn a_bad_network_loses_and_doubles_nothing() {
     let Some(broker) = broker() else { return };
@@ -106,6 +107,10 @@ fn a_bad_network_loses_and_doubles_nothing() {
     let said: Vec<_> = crew.iter().map(|worker| worker.process.transcript()).collect();
     crew.into_iter().for_each(Worker::stop);
     Account::take(&rig).assert_right(published, log_fate);
+    let broker = format!("broker=\"127.0.0.1:{}/", wire().port());
+    let named =
+        |line: &str| line.contains("REQTMOUT") && line.contains(&broker) && line.contains("longshore doctor");
+    assert!(said.iter().flat_map(|said| said.lines()).any(named), "{}", said.join("\n======\n"));
     assert!(late.is_empty(), "longer than two session timeouts: {late:?}\n{}", said.join("\n======\n"));
 }
 

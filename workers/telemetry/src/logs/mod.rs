@@ -112,4 +112,4 @@ pub fn install_panic_hook() {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

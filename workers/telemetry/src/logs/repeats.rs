@@ -23,9 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const KINDS: usize = 1_024;
 /// The most traces that the line about held-back lines names.
 const TRACES: usize = 32;
-/// The fields that say whose line it is (the facility is a part of librdkafka). Lines of two partitions are no repetition of each other; lines about
+/// The fields that say whose line it is (the facility is a part of librdkafka; of brokers there are as many as a cluster has). Lines of two partitions are no repetition of each other; lines about
 /// two offsets are.
-const WHOSE: [&str; 6] = ["pair", "topic", "partition", "sink", "path", "facility"];
+const WHOSE: [&str; 7] = ["pair", "topic", "partition", "sink", "path", "facility", "broker"];
 /// Where the lines about other lines come from, which are written always.
 const OURS: &str = "longshore::repeats";
 

@@ -20,7 +20,7 @@ impl Write for Kept {
 }
 
 /// The lines that are logged meanwhile, and those about what was held back.
-fn logged(format: LogFormat, log: impl FnOnce()) -> Vec<String> {
+pub(crate) fn logged(format: LogFormat, log: impl FnOnce()) -> Vec<String> {
     let (kept, repeats) = (Kept::default(), Arc::default());
     let options = LogOptions { format, level: "debug".into(), colour: false };
     let to = kept.clone();
@@ -96,6 +96,18 @@ fn lines_that_repeat_are_counted_and_keep_their_traces() {
     let traces: Vec<String> = (1..=4).map(|number: u8| format!("{number:02x}").repeat(16)).collect();
     let said = format!("count=980 line=\"panic\" trace_ids=\"{}\"", traces.join(","));
     assert!(held.contains("ERROR") && held.contains(&said), "{held}");
+}
+
+/// Scenario: one broker fails without end, then another one does twice. Guarantee: its lines are told apart from the first one's.
+#[test]
+fn lines_of_two_brokers_are_no_repetition_of_each_other() {
+    let fails = |broker: &str| tracing::warn!(facility = "REQTMOUT", broker, "requests without an answer");
+    let lines = logged(LogFormat::Text, || {
+        (0..100).for_each(|_| fails("a:9092/1"));
+        (0..2).for_each(|_| fails("b:9092/2"));
+    });
+    let of = |word: &str| lines.iter().filter(|line| line.contains(word)).count();
+    assert_eq!((of("a:9092/1"), of("b:9092/2"), of("count=80")), (20, 2, 1), "{lines:?}");
 }
 
 /// Scenario: far more kinds of lines come than are kept in mind. Guarantee: none of the first of a kind is lost.
