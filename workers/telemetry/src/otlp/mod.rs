@@ -9,7 +9,8 @@ mod tries;
 mod trust;
 
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -27,6 +28,9 @@ use crate::trace::{TraceError, plain};
 
 /// The most of an answer that is read.
 const ANSWER_BYTES: u64 = 64 * 1024;
+
+/// How often a Collector's warnings are told in the log.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// What the Collector did not take of a body that it took, also where that is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub(crate) struct Post {
     gzip: bool,
     timeout: Duration,
     stop: Stop,
+    /// When a warning was told last.
+    warned: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -100,7 +106,8 @@ impl Post {
             headers.append(name, value);
         }
         let (gzip, timeout, stop) = (target.gzip, target.timeout, Stop::default());
-        Ok(Self { way: Way::to(target, &endpoint)?, endpoint, headers, gzip, timeout, stop })
+        let (way, warned) = (Way::to(target, &endpoint)?, Mutex::default());
+        Ok(Self { way, endpoint, headers, gzip, timeout, stop, warned })
     }
 
     /// What ends the waits of [`Self::send`].
@@ -118,7 +125,7 @@ impl Post {
         let mut last = self.stop.comes_within(Duration::ZERO);
         loop {
             let Refusal { words, again } = match self.try_once(body.clone(), waits.left()) {
-                Ok(rejected) => return Ok(rejected),
+                Ok(rejected) => return Ok(self.heed(rejected)),
                 Err(refusal) => refusal,
             };
             match waits.after(again, chance()) {
@@ -131,7 +138,23 @@ impl Post {
 
     /// The same with one try.
     pub(crate) fn send_once(&self, body: Vec<u8>) -> Result<Rejected, String> {
-        self.try_once(self.packed(body)?, self.timeout).map_err(|refusal| refusal.words)
+        self.try_once(self.packed(body)?, self.timeout)
+            .map(|said| self.heed(said))
+            .map_err(|refusal| refusal.words)
+    }
+
+    /// Tells what the Collector warns of though it took everything, once in a while
+    /// (<https://opentelemetry.io/docs/specs/otlp/#partial-success>).
+    fn heed(&self, said: Rejected) -> Rejected {
+        if said.items > 0 || said.words.is_empty() {
+            return said;
+        }
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            *warned = Some(Instant::now());
+            tracing::warn!(words = said.words, "the Collector took everything and warns");
+        }
+        said
     }
 
     fn packed(&self, body: Vec<u8>) -> Result<Bytes, String> {
@@ -193,7 +216,6 @@ fn packed(body: &[u8]) -> std::io::Result<Vec<u8>> {
 pub(crate) mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc::{Receiver, channel};
-    use std::time::Instant;
 
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
@@ -295,6 +317,22 @@ pub(crate) mod tests {
             assert_eq!(sent.join().unwrap(), Ok(Rejected::default()));
         });
         assert_eq!((asked.iter().count(), began.elapsed() < Duration::from_secs(5)), (1, true));
+    }
+
+    /// Scenario: the Collector takes three bodies whole, with words that warn, and one of them by a single try. Guarantee: nothing is lost, and the
+    /// log has the words once.
+    #[test]
+    fn a_warning_is_told_once_in_a_while() {
+        let (target, asked) = collector(vec![answer("200 OK", "", &partial(0)); 3]);
+        let lines = crate::logs::tests::logged(crate::LogFormat::Text, || {
+            let post = Post::to(&target).unwrap();
+            for way in [Post::send, Post::send_once, Post::send] {
+                assert_eq!(way(&post, b"body".to_vec()).map(|said| said.items), Ok(0));
+            }
+        });
+        assert_eq!(asked.iter().count(), 3);
+        let warned: Vec<_> = lines.iter().filter(|line| line.contains("WARN")).collect();
+        assert!(matches!(warned[..], [line] if line.contains("and warns words=\"too old x\"")), "{lines:#?}");
     }
 
     /// Guarantee: what was taken in part is not sent again, and how much was not is known.
