@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Looks are gathered into so many at most; all pairs of them are compared.
 const POINTS: usize = 300;
 /// A shorter watch tells nothing: what is held grows to its usual size at first.
-const LEAST_HOURS: f64 = 5.0 / 60.0;
+pub(super) const LEAST_HOURS: f64 = 5.0 / 60.0;
 
 /// What a figure may do.
 #[derive(Clone, Copy, Debug)]
@@ -72,11 +72,14 @@ impl Series {
         self.slope() * self.watched_hours()
     }
 
+    /// Whether it was watched for long enough to tell.
+    pub(super) fn is_judged(&self) -> bool {
+        self.watched_hours() >= LEAST_HOURS
+    }
+
     /// Whether it grows by more than its bound, and by more than it goes up and down anyway.
     pub(super) fn is_beyond(&self) -> bool {
-        self.watched_hours() >= LEAST_HOURS
-            && self.slope() > self.bound.per_hour
-            && self.grown() > self.bound.sway
+        self.is_judged() && self.slope() > self.bound.per_hour && self.grown() > self.bound.sway
     }
 
     /// Neighbours as one, by their medians.
@@ -108,7 +111,11 @@ impl fmt::Display for Series {
             self.bound.per_hour,
             self.grown(),
             self.bound.sway,
-            if self.is_beyond() { "  GROWS" } else { "" }
+            match (self.is_judged(), self.is_beyond()) {
+                (false, _) => "  not judged",
+                (true, true) => "  GROWS",
+                (true, false) => "",
+            }
         )
     }
 }
@@ -142,5 +149,9 @@ mod tests {
         assert!(!watched(60, 10.0).is_beyond(), "below the bound");
         assert!(!watched(10, 40.0).is_beyond(), "it has grown by less than it goes up and down");
         assert!(watched(6, 400.0).is_beyond() && !watched(4, 400.0).is_beyond(), "too short to tell");
+        let shown =
+            [(4, 400.0), (6, 400.0), (6, 0.0)].map(|(minutes, slope)| watched(minutes, slope).to_string());
+        assert!(shown[0].ends_with("  not judged") && shown[1].ends_with("  GROWS"), "{shown:#?}");
+        assert!(shown[2].ends_with(char::is_numeric), "{shown:#?}");
     }
 }

@@ -160,6 +160,12 @@ fn load(rig: &Rig, crew: &mut Crew<'_>, length: Duration) -> ([Series; 5], u64) 
     );
     println!("{}", slope::HEAD);
     series.iter().for_each(|series| println!("{series}"));
+    if series.iter().any(|series| !series.is_judged()) {
+        let least = (slope::LEAST_HOURS * 60.0 / (1.0 - WARM_UP_SHARE)).ceil();
+        println!(
+            "A figure that is not judged was watched for too short a time: its slope says nothing. MINUTES={least} and more judge all of them."
+        );
+    }
     (series, published)
 }
 
