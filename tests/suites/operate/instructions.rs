@@ -1,7 +1,7 @@
 //! What the engine spends on a record, in instructions: counted by valgrind, so that a busy machine changes nothing, and held against what was
 //! recorded, so that it does not creep up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use longshore_tests::harness::report;
@@ -27,6 +27,24 @@ fn kind() -> String {
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().and_then(|deps| deps.parent()).unwrap().join("examples/engine_cost")
+}
+
+/// Why the example is not what these sources make, if it is not: nothing builds it when this suite alone is built. Cargo writes beside it what it was
+/// made of, registry crates left out, as a rule of a Makefile.
+fn staleness(example: &Path, root: &Path) -> Option<String> {
+    let again = "build everything first: cargo build --workspace --all-targets";
+    let of = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified());
+    let Ok(made) = of(example) else { return Some(format!("{} is not there; {again}", example.display())) };
+    let rule = std::fs::read_to_string(example.with_extension("d")).unwrap_or_default();
+    let (_, sources) = rule.split_once(": ").unwrap_or_default();
+    // A space in a path is written with a backslash before it.
+    let sources = sources.trim().replace("\\ ", "\0");
+    let mut sources = sources.split(' ').map(|path| PathBuf::from(path.replace('\0', " "))).peekable();
+    if sources.peek().is_none_or(|first| !first.starts_with(root)) {
+        return Some(format!("{} was made of sources elsewhere; {again}", example.display()));
+    }
+    let newer = sources.find(|source| of(source).is_ok_and(|changed| changed > made))?;
+    Some(format!("{} is older than {}; {again}", example.display(), newer.display()))
 }
 
 /// Instructions of a run over so many records, which says `told` when it is through.
@@ -91,6 +109,10 @@ fn the_engine_spends_what_it_did() {
         assert!(std::env::var("CI").is_err(), "CI is set, and there is no valgrind");
         return report::skipped("no valgrind");
     }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    if let Some(stale) = staleness(&example(), root) {
+        panic!("{stale}");
+    }
     let engine = each("engine", |records| format!("{records} records, {records} committed"));
     let found = (engine, each("bare", |records| format!("{records} records")));
     report::used(&format!(
@@ -122,4 +144,30 @@ fn a_step_beyond_the_band_is_told() {
     assert!(complaint((6_300.0, 2_000.0), then).unwrap().contains("+5.0 % (reading JSON alone: +0.0 %"));
     assert!(complaint((5_700.0, 2_000.0), then).unwrap().contains("UPDATE_EXPECT=1"));
     assert_eq!(with(&text, "x86_64-avx2", (5_000.0, 1.0)).lines().count(), 3, "replaced, not added");
+}
+
+/// Guarantee: an example that is not there, is of another folder's sources, or is older than one of its own is told with what to do; one that was built
+/// last is taken.
+#[test]
+fn an_example_of_older_sources_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let (example, source) = (root.join("an example"), root.join("a source.rs"));
+    let told = || staleness(&example, root).unwrap();
+    assert!(told().contains("is not there") && told().contains("--all-targets"), "{}", told());
+    let write = |path: &Path, text: &str, second: u64| {
+        std::fs::write(path, text).unwrap();
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(second);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    };
+    write(&source, "", 100);
+    write(&example, "", 99);
+    let named = |path: &Path| path.display().to_string().replace(' ', "\\ ");
+    let rule = |source: &Path| format!("{}: {} {}\n", named(&example), named(source), named(source));
+    write(&example.with_extension("d"), &rule(Path::new("/elsewhere/lib.rs")), 0);
+    assert!(told().contains("elsewhere"), "{}", told());
+    write(&example.with_extension("d"), &rule(&source), 0);
+    assert!(told().contains("older than") && told().contains("a source.rs"), "{}", told());
+    write(&example, "", 100);
+    assert_eq!(staleness(&example, root), None);
 }
