@@ -120,6 +120,9 @@ fn a_scaler_is_asked_over_tls() {
     let triggers = &of("ScaledObject", "longshore-table")["spec"]["triggers"];
     // With a second trigger KEDA takes the scaler's metric out of the autoscaler when the scaler does not answer for a while.
     assert_eq!(triggers.as_array().unwrap().len(), 1, "{triggers}");
+    // And without one nobody reads the brokers' user name from the ConfigMap.
+    let keys = rendered.one("ConfigMap")["data"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys, ["pipeline.yaml"]);
     let trigger = &triggers[0];
     assert_eq!(trigger["metadata"]["enableTLS"], "true");
     let authentication = of("TriggerAuthentication", trigger["authenticationRef"]["name"].as_str().unwrap());

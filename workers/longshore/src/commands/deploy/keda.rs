@@ -23,6 +23,9 @@ const FAILURES: u32 = 3;
 /// A lag for one pod that nobody has: such a trigger wakes a fleet and never says how large it is.
 const NEVER: u64 = 1_000_000_000_000;
 
+/// The ConfigMap's key of the brokers' user name.
+const USERNAME: &str = "kafka-username";
+
 /// What scaling needs to know.
 pub(super) struct Scaling {
     most: u32,
@@ -47,8 +50,8 @@ struct Access {
     open: Map<String, Value>,
     /// Parameters and the Secret's keys.
     secret: Vec<(&'static str, String)>,
-    /// Parameters and the ConfigMap's keys.
-    config: Vec<(&'static str, String)>,
+    /// The user name, where it stands in the pipeline file, which the ConfigMap holds anyway.
+    username: Option<String>,
     secret_name: String,
 }
 
@@ -62,7 +65,7 @@ impl Scaling {
     ) -> Result<Self, End> {
         let pipeline = &loaded.pipeline;
         let to_zero = to_zero(arguments, pipeline);
-        let access = match Access::of(&pipeline.kafka.security, secrets, config) {
+        let access = match Access::of(&pipeline.kafka.security, secrets) {
             Ok(access) => Some(access),
             // The scaler sees records while no pod is there.
             Err(why) if to_zero && !arguments.scaler => {
@@ -88,7 +91,7 @@ impl Scaling {
         let topics = u32::try_from(pipeline.input.topics.len()).unwrap_or(u32::MAX);
         let partitions = arguments.partitions.saturating_mul(topics);
         let most = pipeline.scale.max.unwrap_or(partitions).min(partitions);
-        Ok(Self {
+        let scaling = Self {
             most,
             least: if to_zero { 0 } else { pipeline.scale.min.min(most) },
             backstop_lag: arguments.backstop_lag,
@@ -99,7 +102,11 @@ impl Scaling {
             retries: retry_topics(pipeline).into_values().collect(),
             access,
             scaler: arguments.scaler,
-        })
+        };
+        if let Some(username) = scaling.backstop().and_then(|access| access.username.as_ref()) {
+            config.put(USERNAME, username);
+        }
+        Ok(scaling)
     }
 
     /// How KEDA looks at the brokers itself, where it is to. While the scaler does not answer and another trigger does, KEDA 2.21 makes the autoscaler anew
@@ -115,13 +122,9 @@ pub(super) fn to_zero(arguments: &DeployRender, pipeline: &Pipeline) -> bool {
 }
 
 impl Access {
-    fn of(security: &SecurityOptions, secrets: &Secrets, config: &mut Config) -> Result<Self, String> {
-        let mut access = Self {
-            open: Map::new(),
-            secret: Vec::new(),
-            config: Vec::new(),
-            secret_name: secrets.name.clone(),
-        };
+    fn of(security: &SecurityOptions, secrets: &Secrets) -> Result<Self, String> {
+        let mut access =
+            Self { open: Map::new(), secret: Vec::new(), username: None, secret_name: secrets.name.clone() };
         let encrypted = security.protocol.map_or(security.tls.is_some(), |protocol| protocol.tls());
         if encrypted {
             access.tls(security, secrets)?;
@@ -137,10 +140,7 @@ impl Access {
         let field = "kafka.security.sasl.username";
         match (secrets.key_of_field(field), &sasl.username) {
             (Some(key), _) => access.secret.push(("username", key.to_owned())),
-            (None, Some(username)) => {
-                config.put("kafka-username", username);
-                access.config.push(("username", "kafka-username".to_owned()));
-            }
+            (None, Some(username)) => access.username = Some(username.clone()),
             (None, None) => return Err("there is no user name".to_owned()),
         }
         access.secret_field("password", "kafka.security.sasl.password", secrets)?;
@@ -180,7 +180,7 @@ impl Access {
     }
 
     fn is_open(&self) -> bool {
-        self.secret.is_empty() && self.config.is_empty()
+        self.secret.is_empty() && self.username.is_none()
     }
 }
 
@@ -308,15 +308,12 @@ fn authentication_name(plan: &Plan) -> String {
 }
 
 fn trigger_authentication(plan: &Plan, access: &Access) -> Value {
-    let targets = |parameters: &[(&str, String)], name: &str| -> Vec<Value> {
-        parameters
-            .iter()
-            .map(|(parameter, key)| json!({ "key": key, "name": name, "parameter": parameter }))
-            .collect()
-    };
-    let mut spec = json!({ "secretTargetRef": targets(&access.secret, &access.secret_name) });
-    if !access.config.is_empty() {
-        spec["configMapTargetRef"] = json!(targets(&access.config, &plan.config_name()));
+    let target =
+        |parameter: &str, key: &str, name: &str| json!({ "key": key, "name": name, "parameter": parameter });
+    let secret = access.secret.iter().map(|(parameter, key)| target(parameter, key, &access.secret_name));
+    let mut spec = json!({ "secretTargetRef": secret.collect::<Vec<_>>() });
+    if access.username.is_some() {
+        spec["configMapTargetRef"] = json!([target("username", USERNAME, &plan.config_name())]);
     }
     authentication(&plan.metadata(&authentication_name(plan)), &spec)
 }
