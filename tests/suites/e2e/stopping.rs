@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use longshore_core::Offset;
+use longshore_core::metadata::Metadata;
 use longshore_tests::harness::account::{Fate, log_fate};
 use longshore_tests::harness::flow::log_line;
 use longshore_tests::harness::{Account, Record, Rig, shared_broker};
@@ -44,6 +46,7 @@ fn a_worker_stops_in_the_middle_of_a_slow_step() {
     let began = Instant::now();
     first.stop();
     assert!(began.elapsed() < Duration::from_secs(25));
+    assert_left_in_order(&rig);
     let between = Account::take(&rig);
     between.assert_sound();
     let left = between.missing().len();
@@ -54,6 +57,18 @@ fn a_worker_stops_in_the_middle_of_a_slow_step() {
     assert_eq!(done, left as f64, "the next worker did again what was settled");
     second.stop();
     Account::take(&rig).assert_right(100, |_| Fate::Row);
+}
+
+/// What is committed of each partition says that its owner left in good order: two that did not, without progress, have the next one try the records
+/// one at a time.
+fn assert_left_in_order(rig: &Rig) {
+    let (ends, committed) = (rig.witness.ends(&rig.topic), rig.witness.committed(&rig.group(), &rig.topic));
+    assert_eq!(ends.len(), committed.len());
+    for (partition, position) in committed {
+        let (offset, end) = (Offset(position.offset), Offset(ends[partition as usize]));
+        let told = Metadata::decode(&position.metadata, offset, end).unwrap();
+        assert!(told.clean, "partition {partition}: {told:?}");
+    }
 }
 
 /// The settled counter of records that the ledger already held.

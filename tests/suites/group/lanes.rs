@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use longshore_broker::Tool;
+use longshore_core::pair::{CommitResult, Position};
 use longshore_core::source::{SourceCommand, SourceControl};
-use longshore_core::{Lane, Reason};
+use longshore_core::{Lane, Offset, Reason};
 use longshore_kafka::{GroupProtocol, KafkaOptions, Scalar, SourceOptions};
 use longshore_tests::harness::{Record, Witness, shared_broker, wait_until};
 
-use super::member::{Member, PATIENCE, Reads, Seen, World, kafka, look, metadata};
+use super::member::{Member, PATIENCE, Reads, Seen, World, kafka, look, metadata, position};
 
 /// An input and its retry topic, and a group that reads both.
 struct Lanes {
@@ -228,6 +229,39 @@ fn copies_that_retention_deleted_are_told() {
         assert_eq!(seen.copies[&0].first_key_value().map(|(first, _)| *first), Some(12));
     });
     lanes.wait_committed();
+    member.leave();
+}
+
+/// Scenario: a pair is let go of, and of its last commits the broker refuses the input's alone: it takes no metadata of more than 4096 bytes.
+/// Guarantee: the retry lane's, which the broker would take, is not sent: a copy's offset before the record's own would bring the record back after
+/// its copy was forgotten (I2). Both are answered, neither as done.
+#[test]
+fn a_refused_input_commit_holds_back_the_retry_lanes() {
+    let Some(broker) = shared_broker() else { return };
+    let lanes = Lanes::new(&broker.bootstrap(), "lanes-refused", 1);
+    lanes.fill(&lanes.topic, 1, 2);
+    lanes.fill(&lanes.retry, 1, 3);
+    // Without credit nothing is received, so the member commits nothing by itself.
+    look(&lanes.world, |seen| seen.held = vec![(0, Lane::Input), (0, Lane::Retry)]);
+    let member = lanes.join();
+    lanes.wait("the pair is assigned", |seen| !seen.assignments.is_empty());
+    let given = look(&lanes.world, |seen| seen.assignments[0].clone());
+    let refused = Position { offset: Offset(2), metadata: "x".repeat(5_000) };
+    let (pair, epoch) = (given.pair, given.epoch);
+    member.handle.send(SourceCommand::Release {
+        pair,
+        epoch,
+        position: Some(refused),
+        retry: Some(position(3)),
+    });
+    lanes.wait("both are answered", |seen| seen.committed.len() == 2);
+    let answers = look(&lanes.world, |seen| seen.committed.clone());
+    assert_eq!(answers.iter().map(|(lane, _)| *lane).collect::<Vec<_>>(), [Lane::Input, Lane::Retry]);
+    assert!(answers.iter().all(|(_, result)| *result != CommitResult::Done), "{answers:?}");
+    for topic in [&lanes.topic, &lanes.retry] {
+        let committed = lanes.witness.committed(&lanes.topic, topic);
+        assert!(committed.is_empty(), "{topic}: {committed:?}");
+    }
     member.leave();
 }
 

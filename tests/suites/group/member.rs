@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use longshore_core::pair::Position;
+use longshore_core::pair::{CommitResult, Position};
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
 use longshore_core::{Budget, Chunk, Epoch, Failure, Lane, Offset, PairId};
 use longshore_kafka::{
@@ -35,8 +35,8 @@ pub struct Seen {
     pub taken: Vec<(PairId, Epoch)>,
     /// What was said of lost copies.
     pub lost: Vec<(PairId, String)>,
-    /// How many commits were answered as done.
-    pub committed: u64,
+    /// How commits were answered.
+    pub committed: Vec<(Lane, CommitResult)>,
     /// Lanes that are given no credit: they are paused.
     pub held: Vec<(i32, Lane)>,
 }
@@ -145,7 +145,9 @@ impl Work {
             match event {
                 SourceEvent::Assigned(given) => self.start(given),
                 SourceEvent::Received(chunk) => self.receive(&chunk),
-                SourceEvent::Committed { .. } => look(&self.world, |seen| seen.committed += 1),
+                SourceEvent::Committed { lane, result, .. } => {
+                    look(&self.world, |seen| seen.committed.push((lane, result)));
+                }
                 SourceEvent::Revoking { pair, epoch } => self.release(pair, epoch),
                 SourceEvent::Lost { pair, epoch } => {
                     self.next.retain(|(known, _), _| *known != pair);

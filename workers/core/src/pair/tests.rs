@@ -34,6 +34,7 @@ mod status;
 mod strays;
 mod suspects;
 mod tallies;
+mod twice;
 mod unmet;
 mod versions;
 

@@ -7,6 +7,7 @@ use longshore_core::Epoch;
 use longshore_core::pair::CommitResult;
 use longshore_core::source::{SourceCommand, SourceControl, SourceEvent};
 use longshore_kafka::EmbeddedBroker;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::support::{Source, futures_wait, position, producer, publish};
 
@@ -192,6 +193,34 @@ fn a_release_that_never_comes_does_not_hold_up_the_group() {
     assert_eq!(second.assigned().pair, lost);
     second.shut_down().unwrap();
     first.shut_down().unwrap();
+}
+
+/// Scenario: the group counts the worker as gone, which a heartbeat tells it; the runtime asks for its last commits all the same.
+/// Guarantee (I8, trap 11): the runtime hears that the pair is lost and never that it is revoked, which would have it publish and commit what
+/// it has; what it asks for is refused or dropped, and the pair's next owner begins where it did.
+#[test]
+fn a_lost_pair_is_told_as_lost_and_commits_nothing() {
+    let broker = EmbeddedBroker::start(&[("in", 1)]).unwrap();
+    publish(&broker, "in", 0, &["a", "b"]);
+    let source = Source::join(&broker, "in");
+    let given = source.assigned();
+    source.start(&given.pair, given.epoch, 0, 100);
+    source.values(2);
+    let gone = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID];
+    broker.fail_requests(RDKafkaApiKey::Heartbeat, &gone).unwrap();
+    let lost = source.wait("a loss", |event| match event {
+        SourceEvent::Lost { pair, epoch } => Some((pair, epoch)),
+        SourceEvent::Revoking { .. } => panic!("told as revoked"),
+        _ => None,
+    });
+    assert_eq!(lost, (given.pair.clone(), given.epoch));
+    source.release(&given.pair, given.epoch, Some(position(2, "released")));
+    source.commit(&given.pair, given.epoch, 2, "late");
+    assert_eq!(source.wait("the commit", committed), (2, given.epoch, CommitResult::Refused));
+    let again = source.assigned();
+    assert_eq!((&again.pair, again.committed), (&given.pair, None));
+    assert!(again.epoch > given.epoch);
+    source.shut_down().unwrap();
 }
 
 /// Scenario: the runtime begins a pair anew (design section 4, rule 7).

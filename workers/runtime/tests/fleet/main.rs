@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may end with a panic")]
 
 mod flow;
+mod late;
 mod sink;
 mod source;
 mod stopping;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_core::item::Flow;
-use longshore_core::{Failure, Reason};
+use longshore_core::metadata::Metadata;
+use longshore_core::{Failure, Offset, Reason};
 use longshore_runtime::FleetEnd;
 use longshore_runtime::fleet::Limits;
 
@@ -105,6 +106,33 @@ async fn a_drain_against_a_dead_sink_ends_by_its_deadline() {
     // Without the deadline it would never end: the sink does not mend.
     assert_eq!(world.stop().await, Ok(FleetEnd::Stopped { overran: true }));
     assert!(source.committed(&pair) <= 0);
+}
+
+/// Scenario: SIGTERM while a step hangs on one record, longer than the drain may take; all others are done.
+/// Guarantees: when its time is over the pair lets go by itself: what is done by then is committed, and the commit says that its owner left in
+/// good order, so that nothing of it is done again and no later owner takes it for a crash (I6).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_without_time_left_commits_what_is_done() {
+    let step = waiting("ask", |value| async move {
+        if value == b"k3/3" {
+            std::future::pending::<()>().await;
+        }
+        Ok(Flow::Keep)
+    });
+    let limits = Limits { drain: Duration::from_millis(300), ..Limits::default() };
+    let mut world = World::start(Setup { steps: vec![step], limits, ..Setup::default() });
+    let pair = world.feed(numbered(200, 20));
+    until("all other keys are held", || world.store().offsets(&pair).len() == 190).await;
+    world.signal();
+    let source = Arc::clone(&world.source);
+    assert_eq!(world.end().await, Ok(FleetEnd::Stopped { overran: true }));
+    let (released, committed) = source.read(&pair, |log| (log.released, log.committed.clone()));
+    let committed = committed.expect("the pair has committed");
+    let told =
+        Metadata::decode(&committed.metadata, committed.offset, Offset(200)).expect("its own metadata");
+    assert_eq!((released, committed.offset, told.clean), (1, Offset(3), true));
+    let left: Vec<_> = (3..200).filter(|offset| !told.settled.contains(Offset(*offset))).collect();
+    assert_eq!(left, (3..200).step_by(20).collect::<Vec<_>>());
 }
 
 /// Scenario: SIGTERM before anything was assigned.
