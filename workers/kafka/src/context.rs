@@ -57,15 +57,14 @@ mod tests {
 
     #[test]
     fn a_line_names_its_broker() {
-        let of = |line| broker_of(line);
         let plain = "[thrd:127.0.0.1:9092/1]: 127.0.0.1:9092/1: Timed out 1 in-flight, 0 retry-queued";
-        assert_eq!(of(plain), Some("127.0.0.1:9092/1"));
+        assert_eq!(broker_of(plain), Some("127.0.0.1:9092/1"));
         let first = "[thrd:sasl_ssl://kafka:9093/bootstrap]: sasl_ssl://kafka:9093/bootstrap: Connect to ipv4#10.0.0.1:9093 failed: x";
-        assert_eq!(of(first), Some("sasl_ssl://kafka:9093/bootstrap"));
+        assert_eq!(broker_of(first), Some("sasl_ssl://kafka:9093/bootstrap"));
         let coordinator = "[thrd:GroupCoordinator]: GroupCoordinator/2: Timed out";
-        assert_eq!(of(coordinator), Some("GroupCoordinator/2"));
-        assert_eq!(of("[thrd:main]: Topic a/b changed id: x"), None);
-        assert_eq!(of("[thrd:main]: Group \"g\" left: x/y"), None);
-        assert_eq!(of(""), None);
+        assert_eq!(broker_of(coordinator), Some("GroupCoordinator/2"));
+        assert_eq!(broker_of("[thrd:main]: Topic a/b changed id: x"), None);
+        assert_eq!(broker_of("[thrd:main]: Group \"g\" left: x/y"), None);
+        assert_eq!(broker_of(""), None);
     }
 }

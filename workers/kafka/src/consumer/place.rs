@@ -114,12 +114,12 @@ impl Poll<'_> {
         }
     }
 
-    /// The failure that tells of it: what else is known, and what to look at.
+    /// The failure that tells of it: what to look at, and at the end, where a long one may be cut off, what else is known.
     pub(super) fn no_place(&self) -> Failure {
         let known = self.health.known().map(|known| format!(" ({})", known.detail())).unwrap_or_default();
         let detail = format!(
-            "no place in consumer group {} for {} s and more{known}: its coordinator cannot be reached, or its rebalance does not end; are all \
-             partitions of __consumer_offsets online? longshore doctor says more",
+            "no place in consumer group {} for {} s and more: its coordinator cannot be reached, or its rebalance does not end; are all \
+             partitions of __consumer_offsets online? longshore doctor says more{known}",
             self.options.group,
             self.health.place.patience.as_secs()
         );
