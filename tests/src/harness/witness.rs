@@ -17,7 +17,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
-use super::wait::wait_until;
+use super::wait::{pass_time, wait_until};
 
 /// How long the broker may take for anything asked of it here.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -224,14 +224,20 @@ impl Witness {
         (0..self.partitions(topic)).map(end).collect()
     }
 
-    /// What the group has committed, by partition.
+    /// What the group has committed, by partition. Asked again while its coordinator moves, as it does when a broker ends.
     ///
     /// # Panics
-    /// When the broker does not answer.
+    /// When no broker answers in time.
     #[must_use]
     pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, Committed> {
-        let found = self.ask_committed(group, topic, self.partitions(topic));
-        found.unwrap_or_else(|error| panic!("committed offsets of {group}: {error}"))
+        let began = Instant::now();
+        loop {
+            match self.ask_committed(group, topic, self.partitions(topic)) {
+                Ok(found) => return found,
+                Err(_) if began.elapsed() < PATIENCE => pass_time(Duration::from_millis(100)),
+                Err(error) => panic!("committed offsets of {group}: {error}"),
+            }
+        }
     }
 
     /// The same of so many partitions; none while the group's coordinator cannot be asked.
