@@ -117,3 +117,39 @@ impl Drop for Charge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: what is taken counts until it is dropped, what waits apart from what moves; more than the limit leaves nothing, and never less than that (I5).
+    #[test]
+    fn what_is_taken_counts_until_it_is_dropped() {
+        let budget = Budget::new(100);
+        let told = |budget: &Budget| (budget.used(), budget.available(), budget.moving());
+        assert_eq!((budget.limit(), told(&budget)), (100, (0, 100, 0)));
+        let moves = budget.charge(30);
+        let waits = budget.charge_waiting(50);
+        assert_eq!((told(&budget), moves.bytes(), waits.bytes()), ((80, 20, 30), 30, 50));
+        let more = (moves.another(5), waits.another(40));
+        assert_eq!(told(&budget), (125, 0, 35));
+        drop((more, moves));
+        assert_eq!(told(&budget), (50, 50, 0));
+        drop(waits);
+        assert_eq!(told(&budget), (0, 100, 0));
+    }
+
+    /// Guarantee: a pause is counted when intake comes to stand still, once, however often that is noted.
+    #[test]
+    fn pauses_are_counted_when_they_begin() {
+        let budget = Budget::new(1);
+        let told = [false, true, true, false, false, true].map(|full| {
+            budget.note_full(full);
+            (budget.is_full(), budget.pauses())
+        });
+        assert_eq!(told, [(false, 0), (true, 1), (true, 1), (false, 1), (false, 1), (true, 2)]);
+        assert_eq!(budget.large_waiting(), 0);
+        budget.note_waiting(3);
+        assert_eq!(budget.large_waiting(), 3);
+    }
+}

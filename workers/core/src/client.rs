@@ -101,3 +101,18 @@ const OWNED_SETTINGS: &[(&str, &str)] = &[
     ("log.queue", "logs go to Longshore's own log"),
     ("allow.auto.create.topics", "a mistyped topic must be an error"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: a setting that Longshore owns is refused with its reason, and no other; compressions have librdkafka's words.
+    #[test]
+    fn owned_settings_say_why() {
+        assert_eq!(owned("acks"), Some("a record settles only when all in-sync replicas hold it"));
+        assert_eq!((owned("group.id"), owned("linger.ms")), (Some("write input.group"), None));
+        use Compression::{Gzip, Lz4, Snappy, Zstd};
+        let words = [Compression::None, Gzip, Snappy, Lz4, Zstd].map(Compression::word);
+        assert_eq!(words, ["none", "gzip", "snappy", "lz4", "zstd"]);
+    }
+}

@@ -378,4 +378,30 @@ mod tests {
         let error = "10sec".parse::<Span>().map_err(|error| error.to_string());
         assert_eq!(error, Err("unknown unit `sec`, known are us, ms, s, m, h, d".to_owned()));
     }
+
+    /// Guarantee: settings take a size as text or as a whole number, and a span as text, or as nothing.
+    #[test]
+    fn settings_are_read_from_text_and_numbers() {
+        let size = |text: &str| serde_json::from_str::<Bytes>(text).map_err(|error| error.to_string());
+        assert_eq!((size("\"64KiB\""), size("512")), (Ok(Bytes::new(65_536)), Ok(Bytes::new(512))));
+        assert!(
+            size("-1").unwrap_err().contains("never negative") && size("[]").unwrap_err().contains("64MiB")
+        );
+        let span = |text: &str| serde_json::from_str::<Span>(text).map_err(|error| error.to_string());
+        assert_eq!((span("\"10s\""), span("0")), (Ok(Span::seconds(10)), Ok(Span::default())));
+        assert!(span("5").unwrap_err().contains("10s") && span("-5").unwrap_err().contains("10s"));
+        assert!(span("[]").unwrap_err().contains("a span of time such as 10s"));
+        assert_eq!((Bytes::mebi(3).get(), Span::seconds(3).get()), (3 << 20, Duration::from_secs(3)));
+        assert_eq!(Duration::from(Span::millis(7)), Duration::from_millis(7));
+    }
+
+    /// Guarantee: the schema names both, with the format by which checkers read their text.
+    #[test]
+    fn the_schema_names_sizes_and_spans() {
+        assert_eq!((Bytes::schema_name().as_ref(), Span::schema_name().as_ref()), ("Bytes", "Span"));
+        let mut generator = SchemaGenerator::default();
+        let format = |schema: Schema| schema.get("format").cloned();
+        assert_eq!(format(Bytes::json_schema(&mut generator)), Some(BYTES_FORMAT.into()));
+        assert_eq!(format(Span::json_schema(&mut generator)), Some(SPAN_FORMAT.into()));
+    }
 }

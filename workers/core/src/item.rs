@@ -137,3 +137,37 @@ pub trait WaitingStep: Send + Sync {
     /// Changes the item and decides.
     fn apply<'a>(&'a self, item: &'a mut Item) -> BoxFuture<'a, Result<Flow, Failure>>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::{ChunkBuilder, Epoch, Lane, Offset, PairId, Value};
+
+    fn item(value: Option<&[u8]>) -> Item {
+        let mut chunk = ChunkBuilder::new(PairId::new("in", 0), Lane::Input, Epoch(1));
+        chunk.record(Offset(0), 5, Some(b"key"), value);
+        Item::new(RecordRef::new(&chunk.build(None), 0).unwrap())
+    }
+
+    /// Guarantee: key and content are the record's own until a step sets others; a tombstone is a record without a value of which nothing was made.
+    #[test]
+    fn steps_change_what_sinks_see() {
+        let mut whole = item(Some(b"value"));
+        assert_eq!(
+            (whole.key(), whole.raw(), whole.is_tombstone()),
+            (Some(&b"key"[..]), Some(&b"value"[..]), false)
+        );
+        whole.key = Key::Set(None);
+        whole.content = Content::Raw(Bytes::from_static(b"line"));
+        assert_eq!((whole.key(), whole.raw()), (None, Some(&b"line"[..])));
+        assert!(whole.fields().is_none() && whole.fields_mut().is_none());
+        whole.content = Content::Fields(Map::default());
+        whole.fields_mut().unwrap().insert("a", Value::Null);
+        assert_eq!((whole.raw(), whole.fields().map(Map::len)), (None, Some(1)));
+        let mut empty = item(None);
+        assert!(empty.is_tombstone());
+        empty.content = Content::Raw(Bytes::new());
+        assert!(!empty.is_tombstone());
+    }
+}

@@ -299,6 +299,52 @@ mod tests {
         assert!(Key::is_selected(b"selected/r1/t/0/0") && !Key::is_selected(key.to_string().as_bytes()));
     }
 
+    /// Guarantee: names count in what it takes, of runs and of what a newer version wrote under keys of any kind.
+    #[test]
+    fn names_count_in_what_it_takes() {
+        let block = |topic: &str| BlockKey { run: "r1".into(), topic: topic.into(), partition: 0, base: 0 };
+        let keys = [
+            (Key::Run("r1".into()), 2),
+            (Key::Selected(block("topic")), 7),
+            (Key::Handled(block("topics")), 8),
+        ];
+        let (mut journal, mut bytes) = (Journal::default(), 0);
+        for (key, names) in keys {
+            assert_eq!(key.text_bytes(), names, "{key}");
+            write(&mut journal, &key, Some(br#"{"version":2}"#.to_vec()));
+            bytes += size_of::<(Key, Newer)>() + names;
+            assert_eq!(journal.bytes(), bytes, "{key}");
+        }
+        let mut journal = Journal::default();
+        journal.run_bytes.insert("r1".into(), 100);
+        assert_eq!(journal.bytes(), 3 * "r1".len() + 100);
+    }
+
+    /// Guarantee: the letters that a run was asked to handle are told of it alone; blocks whose last offset is gone are told, and no others.
+    #[test]
+    fn what_was_selected_is_told_of_its_run() {
+        let mut journal = Journal::default();
+        let key = BlockKey { run: "r1".into(), topic: "t".into(), partition: 0, base: BLOCK_OFFSETS };
+        let block = br#"{"version":1,"runs":[[0,5]]}"#.to_vec();
+        write(&mut journal, &Key::Selected(key.clone()), Some(block.clone()));
+        assert_eq!((journal.selected("r1").len(), journal.selected("r2").len()), (5, 0));
+        assert_eq!(journal.handled("r1").len(), 0);
+        write(&mut journal, &Key::Handled(key.clone()), Some(block));
+        assert_eq!(journal.outlived(|_, _| Some(2 * BLOCK_OFFSETS - 1)), []);
+        assert_eq!(journal.outlived(|_, _| Some(2 * BLOCK_OFFSETS)), [Key::Handled(key)]);
+        assert!(journal.handled_by("t", 0, BLOCK_OFFSETS).is_none(), "its run is not known");
+        let run =
+            br#"{"version":1,"id":"r1","kind":"replay","state":"done","who":"w","writer":"x","host":"h",
+            "process":1,"started_ms":1,"updated_ms":1,"filter":{},"topics":[],"counts":{}}"#;
+        journal.apply(Some(b"run/r2"), Some(run));
+        assert_eq!((journal.unreadable, journal.runs.len()), (1, 0), "it is another's");
+        journal.apply(Some(b"run/r1"), Some(run));
+        let handled_by = |offset| journal.handled_by("t", 0, offset).map(|run| run.id.as_str());
+        assert_eq!((handled_by(BLOCK_OFFSETS), handled_by(BLOCK_OFFSETS + 5)), (Some("r1"), None));
+        let last = format!("handled/r/t/0/{}", (i64::MAX / BLOCK_OFFSETS - 1) * BLOCK_OFFSETS);
+        assert!(Key::parse(last.as_bytes()).is_some());
+    }
+
     /// Bad input: nonsense, a version that never was, another's key. Guarantee: counted, and nothing of it counts.
     #[test]
     fn what_cannot_be_read_is_counted() {

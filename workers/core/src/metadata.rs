@@ -434,6 +434,26 @@ mod tests {
         }
     }
 
+    /// Guarantee: as many notes as one commit carries travel, and no more.
+    #[test]
+    fn notes_travel_up_to_their_number() {
+        let note = |n: usize| Trying { lane: Lane::Input, offset: Offset(n as i64), tries: 1 };
+        let metadata = Metadata { trying: (0..TRYING_MOST + 2).map(note).collect(), ..Metadata::default() };
+        let read = Metadata::decode(&metadata.encode(Offset(3)).text, Offset(3), Offset(10)).unwrap();
+        assert_eq!(read.trying, metadata.trying[..TRYING_MOST]);
+    }
+
+    /// Guarantee: however little room a broker leaves, runs and strays keep within it.
+    #[test]
+    fn runs_and_strays_keep_to_the_room() {
+        let strays = settled(0, &[(300, 1); 400]);
+        let metadata = Metadata { settled: strays.clone(), strays, ..Metadata::default() };
+        for bytes in 60..400 {
+            let text = metadata.encode_within(Offset(0), bytes, &RunSet::default()).text;
+            assert!(text.len() <= bytes, "{} of {bytes}", text.len());
+        }
+    }
+
     /// Guarantee: each mark travels, alone and with all others.
     #[test]
     fn marks_for_careful_mode_travel() {

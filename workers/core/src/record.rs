@@ -403,3 +403,56 @@ pub struct HeaderRef<'a> {
     /// The value; none is a null value.
     pub value: Option<&'a [u8]>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder() -> ChunkBuilder {
+        let mut builder = ChunkBuilder::new(PairId::new("in", 0), Lane::Input, Epoch(1));
+        builder.record(Offset(5), 7, Some(b"key"), Some(b"value"));
+        builder.header(b"name", Some(b"told"));
+        builder.header(b"bare", None);
+        builder.record(Offset(6), 7, None, None);
+        builder
+    }
+
+    /// Guarantee: a chunk tells what it has and what that takes, for all of it and for each record.
+    #[test]
+    fn a_chunk_tells_what_it_takes() {
+        let mut builder = builder();
+        let bytes = b"keyvaluenametoldbare".len();
+        assert_eq!((builder.len(), builder.bytes(), builder.is_empty()), (2, bytes, false));
+        assert_eq!(builder.memory_bytes(), bytes + 2 * size_of::<HeaderSpan>());
+        builder.polled(Duration::from_millis(3));
+        let chunk = builder.build(None);
+        assert_eq!((chunk.polled(), chunk.bytes()), (Duration::from_millis(3), bytes));
+        assert_eq!((chunk.record_bytes(0), chunk.record_bytes(1)), (bytes, 0));
+        assert_eq!(chunk.topic_hash(), xxhash_rust::xxh3::xxh3_64(b"in"));
+        let record = RecordRef::new(&chunk, 0).unwrap();
+        assert_eq!(record.bytes(), bytes);
+        assert!(record.has_header_of(4) && !record.has_header_of(5));
+        assert!(!RecordRef::new(&chunk, 1).unwrap().has_header_of(4));
+    }
+
+    /// Guarantee: room that was reserved is there; what is not needed of it is let go of where it is worth it, or all of it when asked.
+    #[test]
+    fn a_chunk_lets_go_of_what_it_does_not_need() {
+        let of = |spare: usize| {
+            let mut builder = builder();
+            let used = builder.bytes();
+            builder.chunk.arena.shrink_to_fit();
+            builder.chunk.arena.reserve_exact(spare);
+            assert_eq!(builder.chunk.arena.capacity(), used + spare);
+            builder.trim();
+            builder.chunk.arena.capacity() - used
+        };
+        assert_eq!((of(2), of(3), of(100)), (2, 0, 0), "an eighth of twenty bytes");
+        let mut builder = builder();
+        builder.reserve(10, 1_000);
+        assert!(builder.chunk.arena.capacity() >= 1_000 && builder.chunk.entries.capacity() >= 12);
+        builder.pack();
+        assert_eq!(builder.chunk.arena.capacity(), builder.bytes());
+        assert_eq!((builder.chunk.entries.capacity(), builder.chunk.headers.capacity()), (2, 2));
+    }
+}

@@ -195,3 +195,22 @@ pub enum Published {
     /// The number is taken by another writer.
     TakenByOther(WriterId),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: a failed encoding leaves nothing behind what was marked before it.
+    #[test]
+    fn a_block_is_cut_back_to_its_mark() {
+        let row =
+            |offset| Row { offset: crate::Offset(offset), key: None, value: Some(0..1), headers: Vec::new() };
+        let mut block = Block { bytes: b"a".to_vec(), rows: vec![row(0)] };
+        assert!(!block.is_empty() && Block::default().is_empty());
+        let mark = block.mark();
+        block.bytes.extend(b"bc");
+        block.rows.push(row(1));
+        block.rewind(mark);
+        assert_eq!((mark, block.bytes, block.rows), ((1, 1), b"a".to_vec(), vec![row(0)]));
+    }
+}

@@ -272,4 +272,18 @@ mod tests {
         let lower = u128::from_be_bytes(trace_of_record(&copy)) as u64;
         assert_eq!(lower, lower_half_of_record(&record));
     }
+
+    /// Guarantee: a record's trace is the same in all versions: the lower half is two rounds of SplitMix64's finalizer, of all that tells the record from others, and
+    /// stands behind the upper one.
+    #[test]
+    fn a_trace_stays_what_it_is() {
+        let place = (0x0123_4567_89ab_cdef, 3, 42, 1_700_000_000_000);
+        let (topic_hash, partition, offset, timestamp_ms) = place;
+        assert_eq!(lower_half(topic_hash, partition, offset, timestamp_ms), 0xe025_1346_5265_11fa);
+        assert_eq!(lower_half(u64::MAX, 0, 0, -1), 0xd6bd_f754_4574_c9cb);
+        let trace = trace_at(topic_hash, partition, offset, timestamp_ms);
+        assert_eq!(trace[8..], 0xe025_1346_5265_11fa_u64.to_be_bytes());
+        assert_ne!(trace[..8], [0; 8]);
+        assert_eq!(format!("{:?}", parsed(VALUE).unwrap()), VALUE);
+    }
 }

@@ -152,3 +152,49 @@ impl FromIterator<(CompactString, Value)> for Map {
         map
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map() -> Map {
+        [("a", 1), ("b", 2), ("a", 3)]
+            .map(|(name, number)| (name.into(), Value::from(number)))
+            .into_iter()
+            .collect()
+    }
+
+    /// Guarantee: a value is told as what it is, and as nothing else.
+    #[test]
+    fn values_are_what_they_are() {
+        assert_eq!((Value::from("x").as_str(), Value::Int(1).as_str()), (Some("x"), None));
+        assert_eq!((Value::from(-7).as_i64(), Value::UInt(7).as_i64()), (Some(-7), Some(7)));
+        assert_eq!((Value::UInt(u64::MAX).as_i64(), Value::from("7").as_i64()), (None, None));
+        assert_eq!(Value::Object(map()).as_object(), Some(&map()));
+        assert_eq!(Value::Null.as_object(), None);
+    }
+
+    /// Guarantee: a name stands once, where it stood first, with what was said last.
+    #[test]
+    fn fields_keep_their_order() {
+        let told = |map: &Map| -> Vec<(String, Value)> {
+            map.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
+        };
+        let mut map = map();
+        assert_eq!(told(&map), [("a".to_owned(), Value::Int(3)), ("b".to_owned(), Value::Int(2))]);
+        assert_eq!((map.len(), map.is_empty(), Map::default().is_empty()), (2, false, true));
+        assert_eq!((map.get("b"), map.get("c")), (Some(&Value::Int(2)), None));
+        assert_eq!(map.insert("b", Value::Null), Some(Value::Int(2)));
+        assert_eq!(map.insert("c", Value::Bool(true)), None);
+        if let Some(value) = map.get_mut("c") {
+            *value = Value::from("x");
+        }
+        assert_eq!(map.get_mut("d"), None);
+        assert_eq!(map.remove("d"), None);
+        assert_eq!((map.remove("a"), map.len()), (Some(Value::Int(3)), 2));
+        let fields = vec![("b".into(), Value::Null), ("c".into(), Value::from("x"))];
+        assert_eq!(map, Map::from_fields(fields.clone()));
+        assert_eq!(map.into_iter().collect::<Vec<_>>(), fields);
+        assert!(Map::with_capacity(9).fields.capacity() >= 9);
+    }
+}

@@ -170,3 +170,14 @@ fn every_value_is_printable_ascii() {
         assert!(value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{value:?}");
     }
 }
+
+/// Guarantee: the words of a first failure can stand in headers, whatever a step or a pipeline is called.
+#[test]
+fn names_of_steps_and_pipelines_are_printable() {
+    let origin = letter().origin;
+    let failure = Failure::reject(Reason::DecodeJson, "bad").at("caf\u{e9}");
+    let headers = LetterHeaders::failed(origin, 1000, &failure, &"p\n".repeat(NAME_BYTES), 2000);
+    let printable = |text: &str| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    assert!(printable(&headers.at) && headers.at.starts_with("caf"), "{}", headers.at);
+    assert!(printable(&headers.pipeline) && headers.pipeline.len() <= NAME_BYTES, "{}", headers.pipeline);
+}

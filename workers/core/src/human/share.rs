@@ -158,4 +158,20 @@ mod tests {
         }
         assert_eq!(Share(2_500).to_string(), "0.25%");
     }
+
+    /// Guarantee: a share is at most all of it; settings take it as text or number and say what is expected; the schema names it.
+    #[test]
+    fn shares_are_at_most_all() {
+        let counts = [0, 999_999, 1_000_000, 1_000_001].map(|count| Share::millionths(count).get());
+        assert_eq!(counts, [0, 999_999, 1_000_000, 1_000_000]);
+        let read = |text: &str| serde_json::from_str::<Share>(text).map_err(|error| error.to_string());
+        assert_eq!(
+            (read("\"5%\""), read("0.05"), read("1")),
+            (Ok(Share(50_000)), Ok(Share(50_000)), Ok(Share::ALL))
+        );
+        assert!(read("[]").unwrap_err().contains("a share such as 5%"));
+        assert_eq!(Share::schema_name(), "Share");
+        let schema = Share::json_schema(&mut SchemaGenerator::default());
+        assert_eq!(schema.get("format").cloned(), Some(SHARE_FORMAT.into()));
+    }
 }

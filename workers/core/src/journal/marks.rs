@@ -192,4 +192,26 @@ mod tests {
         back.subtract(&marks);
         assert!(back.is_empty() && back.topics().count() == 0);
     }
+
+    /// Guarantee: what is there is told of, by topic and partition, and what is empty is not; what it takes grows with topics, partitions and runs.
+    #[test]
+    fn what_is_marked_is_told() {
+        let mut marks = Marks::default();
+        assert!(marks.is_empty() && !marks.contains("t", 0, 5));
+        marks.insert("t", 1, 5);
+        marks.insert("empty", 0, 7);
+        marks.insert("t", 0, 7);
+        let mut gone = Marks::default();
+        gone.insert("empty", 0, 7);
+        gone.insert("t", 0, 7);
+        marks.subtract(&gone);
+        assert!(!marks.is_empty() && marks.contains("t", 1, 5));
+        assert!(!marks.contains("t", 1, 6) && !marks.contains("t", 0, 7));
+        assert_eq!(marks.topics().collect::<Vec<_>>(), ["t"]);
+        let partitions: Vec<(i32, u64)> = marks.partitions("t").map(|(at, runs)| (at, runs.len())).collect();
+        assert_eq!(partitions, [(1, 1)]);
+        assert_eq!(marks.partitions("none").count(), 0);
+        let entry = size_of::<(i32, RunSet)>();
+        assert_eq!(marks.bytes(), "tempty".len() + 3 * entry + size_of::<(i64, i64)>());
+    }
 }

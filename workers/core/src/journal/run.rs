@@ -176,3 +176,20 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sent_behind: BTreeMap<String, Vec<i64>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: a run that may have sent something and is not at its end is open; each kind and state has its own word.
+    #[test]
+    fn words_and_what_is_open() {
+        use RunState::{Cancelled, Done, Planning, Running, Stopped};
+        let states = [Planning, Running, Stopped, Done, Cancelled];
+        assert_eq!(states.map(RunState::is_open), [false, true, true, false, false]);
+        assert_eq!(states.map(RunState::word), ["planning", "running", "stopped", "done", "cancelled"]);
+        use RunKind::{Discard, Replay, RetryNow, Rewind, Trim};
+        let kinds = [Replay, Discard, Trim, RetryNow, Rewind];
+        assert_eq!(kinds.map(RunKind::word), ["replay", "discard", "trim", "retry now", "rewind"]);
+    }
+}

@@ -321,6 +321,8 @@ mod tests {
         let failure = Failure::reject(Reason::DecodeJson, "at byte 7").at("parse");
         let mut headers = LetterHeaders::failed(origin, 1000, &failure, "logs 1a2b", 2000);
         headers.replays = 2;
+        headers.not_before_ms = Some(3000);
+        headers.last_failed_ms = 2500;
         let list = headers.encode().into_iter().map(|(name, value)| header(name, value.as_bytes())).collect();
         (headers, list)
     }
@@ -334,7 +336,8 @@ mod tests {
         assert_eq!(view.headers(), Ok(Some(headers)));
         assert_eq!(view.place().unwrap().unwrap().to_origin().to_string(), "in/3/42/0");
         assert_eq!((view.reason(), view.at()), (&b"decode.json"[..], &b"parse"[..]));
-        assert_eq!(view.origin_topic(), b"in");
+        assert_eq!((view.origin_topic(), view.kind().word()), (&b"in"[..], "longshore"));
+        assert_eq!((view.is_without_payload(), view.is_bare(), view.replayed()), (false, false, 0));
     }
 
     /// Bad input: doubled and broken headers. Guarantee: the last counts; a broken one is named, and nothing panics.
@@ -383,6 +386,26 @@ mod tests {
         assert_eq!(headers.origin.to_string(), "orders/3/42/0");
         assert_eq!((headers.reason.as_str(), headers.pipeline.as_str()), ("com.acme.BadOrder", "billing"));
         assert_eq!((headers.origin_timestamp_ms, headers.replays), (1_700_000_000_000, 0));
+        assert_eq!((headers.detail.as_str(), view.kind().word()), ("total is missing in {...}", "spring"));
+        let list = [&list[..3], &list[5..6]].concat();
+        let headers = letter(&list).headers().unwrap().unwrap();
+        assert_eq!(headers.reason, "org.springframework.kafka.ListenerExecutionFailedException", "no cause");
+        assert_eq!(headers.origin_timestamp_ms, -1, "no time");
+    }
+
+    /// Scenario: letters whose payload was too large for their topic, or key and headers as well; others' with the same headers, from an earlier failure in a
+    /// pipeline of ours. Guarantee: of ours it is told, and how often the content was replayed is told of all.
+    #[test]
+    fn what_is_not_there_is_told_of_our_letters() {
+        let omitted = [header(headers::OMITTED, b"70000"), header(headers::OMITTED_REST, b"300")];
+        let told = |list: &[Header]| (letter(list).is_without_payload(), letter(list).is_bare());
+        let (_, ours) = ours();
+        assert_eq!(told(&[&ours[..], &omitted[..1]].concat()), (true, false));
+        assert_eq!(told(&[&ours[..], &omitted].concat()), (true, true));
+        let spring = header("kafka_dlt-original-topic", b"orders");
+        let list = [&omitted[..], &[spring, header(headers::REPLAYED, b"3")]].concat();
+        assert_eq!((told(&list), letter(&list).replayed()), ((false, false), 3));
+        assert_eq!(letter(&[header("own", b"v")]).kind().word(), "unknown");
     }
 
     #[test]
@@ -401,6 +424,9 @@ mod tests {
         assert_eq!(view.kind(), LetterKind::Connect);
         assert_eq!(headers.origin.to_string(), "orders/3/42/0");
         assert_eq!((headers.at.as_str(), headers.pipeline.as_str()), ("VALUE_CONVERTER", "pg-sink"));
+        assert_eq!(headers.reason, "org.apache.kafka.connect.errors.DataException");
+        assert_eq!((headers.detail.as_str(), view.kind().word()), ("no schema", "connect"));
+        assert_eq!(headers.origin_timestamp_ms, -1);
     }
 
     /// Bad input: foreign headers that are cut or contradict themselves. Guarantee: named, never a wrong place.

@@ -123,3 +123,52 @@ fn value_of(letter: u8) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: base64 is that of RFC 4648 with the alphabet of section 5 and without padding, and nothing else is read: no other
+    /// alphabet, no padding, no group of one letter, no bits that no byte has.
+    #[test]
+    fn base64_is_written_and_read_in_one_form() {
+        let known: [(&[u8], &str); 7] = [
+            (b"", ""),
+            (b"f", "Zg"),
+            (b"fo", "Zm8"),
+            (b"foo", "Zm9v"),
+            (b"foob", "Zm9vYg"),
+            (&[0xfb, 0xff], "-_8"),
+            (&[0xff, 0xff, 0xff], "____"),
+        ];
+        for (bytes, text) in known {
+            assert_eq!(to_base64(bytes), text);
+            assert_eq!(from_base64(text).as_deref(), Some(bytes), "{text}");
+        }
+        for text in ["A", "Zm9vA", "Zh", "Zm9", "Zg==", "+/8", "Z g", "Zg\n"] {
+            assert_eq!(from_base64(text), None, "{text:?}");
+        }
+    }
+
+    /// Guarantee: a number takes seven bits a byte, lowest first; one that is cut or too large for 64 bits is damage.
+    #[test]
+    fn numbers_take_seven_bits_a_byte() {
+        let known: [(u64, &[u8]); 5] = [
+            (0, &[0]),
+            (127, &[127]),
+            (128, &[0x80, 1]),
+            (300, &[0xac, 2]),
+            (u64::MAX, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+        ];
+        for (number, bytes) in known {
+            let mut writer = Writer::default();
+            writer.varint(number);
+            assert_eq!(writer.bytes(), bytes);
+            let mut reader = Reader::new(bytes);
+            assert_eq!((reader.varint(), reader.is_at_end()), (Ok(number), true));
+            assert_eq!(Reader::new(&bytes[..bytes.len() - 1]).varint(), Err(MetadataError::Damaged));
+        }
+        assert_eq!(Reader::new(&[&[0xff_u8; 9][..], &[2]].concat()).varint(), Err(MetadataError::Damaged));
+        assert_eq!(Reader::new(&[0x80; 11]).varint(), Err(MetadataError::Damaged));
+    }
+}

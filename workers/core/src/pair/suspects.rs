@@ -210,3 +210,84 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pair::retry::CopyState;
+    use crate::source::RetryAssignment;
+    use crate::{Epoch, KeyHash, TopicName};
+
+    const NOW: Moment = Moment(Duration::from_secs(10));
+
+    /// A lane with copies of these records, by key where there is one; those that are not due are in a minute.
+    fn lane(copies: &[(i64, Option<u64>, bool)]) -> RetryLane {
+        let (topic, end) = (TopicName::new("in.p.retry"), Offset(0));
+        let assignment = RetryAssignment { topic, committed: None, log_start: end, log_end: end };
+        let mut lane = RetryLane::new(Epoch(1), &assignment, false);
+        for (origin, key, due) in copies {
+            let wait = if *due { Duration::ZERO } else { Duration::from_secs(60) };
+            let copy = Copy::new(Offset(*origin), Offset(*origin), 1, 0);
+            lane.index.insert(copy.timed(NOW, wait, NOW).keyed(key.map(KeyHash)));
+            if let Some(key) = key {
+                lane.parking.park(KeyHash(*key), Offset(*origin));
+            }
+        }
+        lane
+    }
+
+    fn due(heads: bool) -> Due {
+        Due { first: Offset(2), end: Offset(5), until: NOW, heads }
+    }
+
+    fn tried(lane: &RetryLane, heads: bool, position: i64) -> Vec<i64> {
+        lane.of(due(heads), Offset(position)).map(|(origin, _)| origin.0).collect()
+    }
+
+    /// Guarantee: of a range those are tried that are due and whose records the input lane has passed.
+    #[test]
+    fn a_range_is_what_is_due_between_its_ends() {
+        let plain: Vec<_> = (1..7).map(|origin| (origin, None, origin != 3)).collect();
+        let lane = lane(&plain);
+        assert_eq!(tried(&lane, false, 10), [2, 4]);
+        assert_eq!(tried(&lane, false, 4), [2]);
+        assert_eq!([1, 2, 3].map(|origin| due(false).is_behind(Offset(origin))), [true, false, false]);
+    }
+
+    /// Scenario: a copy of the range stands behind another one of its key, which is before the range or in it, and due or not. Guarantee: the one before the range is tried
+    /// in its place where that is allowed and it is due; the one in the range is tried once, for its own sake.
+    #[test]
+    fn what_stands_before_a_copy_is_tried_in_its_place() {
+        let before = lane(&[(1, Some(7), true), (3, Some(7), true)]);
+        assert_eq!((tried(&before, true, 10), tried(&before, false, 10)), (vec![1], vec![]));
+        let waits = lane(&[(1, Some(7), false), (3, Some(7), true)]);
+        assert_eq!(tried(&waits, true, 10), [0i64; 0]);
+        let inside = lane(&[(2, Some(7), true), (3, Some(7), true)]);
+        assert_eq!(tried(&inside, true, 10), [2]);
+    }
+
+    /// Guarantee: the first copy to try is due, waits, comes first of its key, and the input lane has passed its record.
+    #[test]
+    fn the_first_copy_to_try_can_be_tried() {
+        let mut lane = lane(&[
+            (1, None, false),
+            (2, None, true),
+            (3, Some(7), true),
+            (4, Some(7), true),
+            (6, None, true),
+        ]);
+        let first = |lane: &RetryLane, from, position| {
+            lane.first_to_try(Offset(from), NOW, Offset(position)).map(|origin| origin.0)
+        };
+        assert_eq!((first(&lane, 0, 10), first(&lane, 0, 2), first(&lane, 3, 10)), (Some(2), None, Some(3)));
+        assert_eq!((first(&lane, 4, 10), first(&lane, 7, 10)), (Some(6), None));
+        if let Some(copy) = lane.index.get_mut(Offset(2)) {
+            copy.state = CopyState::Tried;
+        }
+        assert_eq!(first(&lane, 0, 10), Some(3));
+        lane.join(Offset(6), Offset(6));
+        assert!(lane.awaits_of(Offset(5), Offset(7)) && !lane.awaits_of(Offset(2), Offset(6)));
+    }
+}

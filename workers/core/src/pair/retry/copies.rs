@@ -408,10 +408,10 @@ mod tests {
         assert_eq!(stale_in(-1), Some(60), "no time");
     }
 
-    /// Guarantee: a record has its last try when it has failed for as long as it may by the broker's clock and ours, or by ours alone where the broker tells
-    /// no time, or never where nobody tells when it failed first.
+    /// Guarantee: a record has its last try when it had failed for as long as it may by when its copy landed, or by our clock where
+    /// the broker tells no time; never where nobody tells when it failed first.
     #[test]
-    fn a_record_is_given_up_by_the_clock_that_says_less() {
+    fn a_record_is_given_up_by_the_time_of_its_copy() {
         let minute_ago = WALL_MS - 60_000;
         assert!(read(WALL_MS, minute_ago).is_last());
         assert!(!read(WALL_MS, minute_ago + 1).is_last());

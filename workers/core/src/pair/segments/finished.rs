@@ -178,3 +178,26 @@ fn tally(tally: &mut Tally, end: &End, held: SinkMask, records: u64) {
         End::Routed(_) => tally.sunk += records,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: what has rows is sunk, what nothing wanted is filtered, and where a sink has its row already it is held.
+    #[test]
+    fn records_are_counted_by_how_they_end() {
+        let (some, mut told) = (SinkMask::first(1), Tally::default());
+        for (end, held) in [
+            (End::Routed(some), SinkMask::NONE),
+            (End::Routed(some), some),
+            (End::Routed(SinkMask::NONE), SinkMask::NONE),
+            (End::Routed(SinkMask::NONE), some),
+            (End::Filtered(FilterReason::new("f")), some),
+        ] {
+            tally(&mut told, &end, held, 2);
+            tally(&mut told, &end, held, 3);
+        }
+        let filtered = vec![(FilterReason::new(UNROUTED), 5), (FilterReason::new("f"), 5)];
+        assert_eq!(told, Tally { sunk: 10, filtered, already_held: 5, ..Tally::default() });
+    }
+}

@@ -70,19 +70,22 @@ fn an_unanswered_commit_is_not_pressed_for() {
     }
 }
 
-/// Scenario: a drained pair has settled a copy and not committed it, or has nothing new to say of its retry lane. Guarantee: the lane's position goes with
-/// the release in the first case alone.
+/// Scenario: a drained pair, which may have halted before, has settled a copy and not committed it, or has nothing new to say of its retry lane. Guarantee: the
+/// lane's position goes with the release in the first case alone.
 #[test]
 fn the_retry_lanes_last_position_goes_with_the_release() {
-    for settled in [true, false] {
+    for (settled, halts) in [(true, false), (false, false), (true, true)] {
         let mut hand = Hand::new(with_retry(policy()));
         assign(&mut hand, 0);
         if settled {
             settle_a_stray(&mut hand, 0);
         }
+        if halts {
+            hand.tell(Event::Halt(Failure::halt(Reason::Internal, "test")));
+        }
         hand.tell(Event::Drain);
         let retry = released(&mut hand).1;
-        assert_eq!(retry.map(|position| position.offset), settled.then_some(Offset(1)));
+        assert_eq!(retry.map(|position| position.offset), settled.then_some(Offset(1)), "halts: {halts}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Payloads that are in the topic alone: the lane goes back for them, and to its end again.
 
 use super::retry::{assign, copy_of, headers, policy, starts, with_retry};
-use super::spool::{KIB, WALL_MS, mixed, runs, spools, waiting, with_disk};
+use super::spool::{KIB, WALL_MS, fetches, mixed, runs, spools, waiting, with_disk};
 use super::*;
 use crate::headers::LetterHeaders;
 
@@ -86,7 +86,12 @@ fn what_was_not_passed_over_is_not_gone() {
 
 /// A copy of a record that is due in 50 s, too large to stay in memory.
 fn large(hand: &mut Hand, place: i64, record: i64) {
-    let told = LetterHeaders { not_before_ms: Some(WALL_MS + 50_000), replays: 1, ..headers(record, 1) };
+    large_replay(hand, place, record, 1, 50_000);
+}
+
+/// The same of another replay, which is due in so long.
+fn large_replay(hand: &mut Hand, place: i64, record: i64, replays: u32, due_in_ms: i64) {
+    let told = LetterHeaders { not_before_ms: Some(WALL_MS + due_in_ms), replays, ..headers(record, 1) };
     let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
     chunk.record(Offset(place), WALL_MS, None, Some(&vec![b'x'; 70 << 10]));
     let told = told.encode();
@@ -127,6 +132,31 @@ fn the_lane_reads_on_to_what_is_near_and_seeks_what_is_far() {
         hand.run(to_first);
         assert_eq!(starts(&mut hand), [(Lane::Retry, Offset(2_003))], "and one more is not");
     }
+}
+
+/// Scenario: the payload of a copy is read again when a later replay of its record waits. Guarantee: it is not taken for that one's, which may have been mended (I7): that
+/// one is read when it is due.
+#[test]
+fn a_payload_is_not_taken_for_a_later_replays() {
+    let retry = RetryPolicy { span: 1 << 40, cap: Duration::from_secs(3_600), ..policy() };
+    let mut hand = Hand::new(with_retry(retry));
+    assign(&mut hand, 0);
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(10) });
+    large(&mut hand, 0, 0);
+    large(&mut hand, 1, 1);
+    starts(&mut hand);
+    hand.pass(Duration::from_secs(50));
+    assert_eq!(starts(&mut hand), [(Lane::Retry, Offset(0))]);
+    large_replay(&mut hand, 3_000, 1, 2, 100_000);
+    large(&mut hand, 0, 0);
+    hand.run(to_first);
+    large(&mut hand, 1, 1);
+    hand.run(to_first);
+    assert_eq!(hand.rows, 1);
+    starts(&mut hand);
+    hand.pass(Duration::from_secs(150));
+    assert_eq!(starts(&mut hand), [(Lane::Retry, Offset(3_000))]);
+    assert_eq!((runs(&mut hand).len(), hand.rows), (0, 1));
 }
 
 /// Scenario: a large record that is nobody's copy was left in the topic, and the lane has not read all that was there when the pair became ours. Guarantee: it
@@ -188,4 +218,18 @@ fn the_spool_is_asked_in_parts() {
         full.len() > 3 && full.iter().all(|part| *part == most) && (1..=most).contains(last),
         "{most}: {parts:?}"
     );
+}
+
+/// Scenario: many copies lie far behind the end of their log, and the spool has their payloads. Guarantee: as many are asked of it as have room, at once, to be carried forward.
+#[test]
+fn what_is_to_be_carried_is_fetched_together() {
+    let (mut hand, mut disk) = with_disk(spec("files", true));
+    for first in [0, 20, 40, 60] {
+        mixed(&mut hand, &mut disk, first, |_| 50_000);
+    }
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Retry, offset: Offset(100_000) });
+    let carried = hand.letters();
+    assert!(!carried.is_empty() && carried.iter().all(|letter| letter.to == Destination::Tail));
+    let read = fetches(&mut hand).len();
+    assert!(read > 5, "{read} beside {} that are in memory", carried.len());
 }

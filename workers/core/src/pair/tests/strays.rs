@@ -418,6 +418,29 @@ fn a_stray_among_too_many_is_passed_when_its_letter_is_there() {
     assert_eq!(commit_all(&mut hand)[0].offset, Offset(record + 1));
 }
 
+/// Scenario: among as many a spare copy names a record that became a dead letter, so that no sink holds it. Guarantee (I1, I7): the input's commit does not pass
+/// that record before the retry lane's commit tells of the copy: the next owner would believe it.
+#[test]
+fn a_spare_copy_among_too_many_of_what_no_sink_holds_is_told_of_first() {
+    let (mut hand, _) = with_crowded_strays();
+    let (record, place) = (4_000 + SPARE, 2 * SPARE);
+    hand.receive(&[(record, "b")]);
+    hand.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::StepFailed, "never"))));
+    copy_of(&mut hand, place, "b", &headers(record, 0));
+    for _ in 0..4 {
+        for (sink, trailer) in hand.trailers() {
+            hand.publish(sink, &trailer, Published::Done(Vec::new()));
+        }
+        for letter in hand.letters() {
+            acknowledge(&mut hand, letter.id);
+        }
+        hand.pass(Duration::from_secs(10));
+    }
+    assert_eq!(hand.pair.watermark(), Offset(record + 1));
+    let [input, retry] = commit_all(&mut hand);
+    assert!(input.offset <= Offset(record) || told(&retry, &[place]) == [place], "{}", input.offset);
+}
+
 /// Scenario: 2,000 spare copies of records that are in the ledger, each between two copies that wait, so that the retry lane's commit has no room to tell
 /// of all. Guarantee (I6): the input's commit goes on, and so do the copies that wait for it; the next owner drops the spare copies that it was not
 /// told of, since the ledger holds their records (I1, I2).

@@ -96,6 +96,36 @@ fn an_older_copy_settles_with_the_next_one() {
     assert_eq!(committed.last().map(|position| position.offset), Some(Offset(2)));
 }
 
+/// Scenario: the next copy of a record is on its way when another copy that counts more is read, tried, and fails as well; then the retry topic refuses the first of the
+/// two. Guarantee: the record goes on by the second one, and is no letter beside it (I2).
+#[test]
+fn a_refused_copy_takes_no_later_one_with_it() {
+    let mut hand = Hand::new(PairOptions { attempts: 9, ..with_retry(policy()) });
+    assign_at(&mut hand, let_go_at(10), [1_000, 0], LedgerView::default());
+    let mut letters = Vec::new();
+    for (place, attempt) in [(0, 1), (1, 3)] {
+        copy_of(&mut hand, place, "a", &headers(0, attempt));
+        hand.run(|_| later());
+        letters.append(&mut hand.letters());
+    }
+    let [first, second] = &letters[..] else { panic!("two letters: {letters:?}") };
+    let refused = Err(Failure::reject(Reason::SinkTooLarge, "too large"));
+    hand.tell(Event::LettersDelivered { epoch: Epoch(1), answers: vec![(first.id, refused)] });
+    hand.pass(Duration::from_secs(10));
+    assert_eq!((hand.letters().len(), hand.trailers().len(), hand.pair.waiting().0), (0, 0, 1));
+    acknowledge(&mut hand, second.id);
+    let mut last = None;
+    for _ in 0..3 {
+        for Position { offset, .. } in commits_of(&mut hand, Lane::Retry) {
+            let (epoch, lane, result) = (Epoch(1), Lane::Retry, CommitResult::Done);
+            hand.tell(Event::Committed { epoch, lane, offset, result });
+            last = Some(offset);
+        }
+        hand.pass(Duration::from_secs(10));
+    }
+    assert_eq!(last, Some(Offset(2)));
+}
+
 /// Scenario: a replay is rejected; its letter is decided and on its way when another copy of it is read. Guarantee: that one asks for nothing: it does not run,
 /// and makes no second letter; nor does one that is read when the letter is there.
 #[test]
@@ -126,6 +156,11 @@ fn a_decided_letter_is_sent_again_once() {
     let mut hand = Hand::new(with_retry(policy()));
     assign_at(&mut hand, let_go_at(10), [1_000, 0], ledger);
     copy_of(&mut hand, 0, "a", &headers(0, 1));
+    let held = hand.asked.iter().find_map(|action| match action {
+        Action::Run(unit) => Some(unit.entries[0].held),
+        _ => None,
+    });
+    assert_eq!(held, Some(SinkMask::first(1)), "no sink gets a row");
     hand.run(|_| failed(Failure::reject(Reason::DecodeJson, "bad")));
     let [letter] = &hand.letters()[..] else { panic!("one letter") };
     assert_eq!((letter.failure.reason, letter.to), (Reason::DecodeJson, Destination::DeadLetters));
@@ -205,4 +240,39 @@ fn nothing_is_pressed_for_when_nothing_waits() {
     assert_eq!(hand.commits(), []);
     hand.pass(Duration::from_secs(1));
     assert_eq!(hand.commits().len(), 1);
+}
+
+/// Scenario: records go to one, to all and to none of three sinks, which publish one after the other. Guarantee: each is counted once, by the first sink that
+/// it waits for.
+#[test]
+fn rows_in_several_sinks_are_counted_once() {
+    let sinks = ["one", "two", "three"].map(|name| spec(name, true)).to_vec();
+    let mut hand = Hand::new(options(sinks));
+    hand.assign(1, None, vec![LedgerView::default(); 3]);
+    hand.receive(&[(0, "a"), (1, "a"), (2, "a")]);
+    hand.run(|offset| Verdict::Routed { sinks: SinkMask::first([1, 3, 0][offset as usize]) });
+    hand.pass(Duration::from_secs(10));
+    let trailers = hand.trailers();
+    assert_eq!((trailers.len(), tallies(&mut hand)), (3, Vec::new()));
+    let mut counted = Vec::new();
+    for (sink, trailer) in trailers {
+        hand.publish(sink, &trailer, Published::Done(Vec::new()));
+        counted.push(tallies(&mut hand));
+    }
+    let filtered = vec![(FilterReason::new("unrouted"), 1)];
+    let all = Tally { sunk: 2, filtered, ..Tally::default() };
+    assert_eq!(counted, [vec![all], Vec::new(), Vec::new()]);
+    assert_eq!(hand.pair.watermark(), Offset(3));
+}
+
+/// Scenario: a copy is read of a record that the ledger holds. Guarantee: it is counted as that, once, and not tried.
+#[test]
+fn a_copy_of_what_is_held_is_counted() {
+    let mut ledger = LedgerView { next_sequence: crate::Sequence(1), ..LedgerView::default() };
+    ledger.holdings.add(&RunSet::of(Offset(0), Offset(1)), &Default::default());
+    let mut hand = Hand::new(with_retry(policy()));
+    assign_at(&mut hand, let_go_at(10), [1_000, 0], ledger);
+    copy_of(&mut hand, 0, "a", &headers(0, 1));
+    assert_eq!(tallies(&mut hand), [Tally { already_held: 1, ..Tally::default() }]);
+    assert_eq!((at_work(&mut hand), hand.pair.waiting().0), (Vec::new(), 0));
 }
