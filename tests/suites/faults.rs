@@ -4,6 +4,8 @@
 
 #[path = "faults/clocks.rs"]
 mod clocks;
+#[path = "faults/codes.rs"]
+mod codes;
 #[path = "faults/failing.rs"]
 mod failing;
 #[path = "faults/kills.rs"]
