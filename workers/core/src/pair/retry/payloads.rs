@@ -344,6 +344,22 @@ mod tests {
         assert_eq!(payloads.staying_bytes(), 0, "nobody needs it");
     }
 
+    /// Scenario: a chunk that was fetched is wanted no more before its copy was tried; another one is needed by nobody when the spool has not answered. Guarantee: the first one
+    /// goes to the spool, and the second one counts nowhere.
+    #[test]
+    fn what_is_wanted_no_more_leaves() {
+        let mut payloads = Payloads::default();
+        let place = payloads.insert(&chunk());
+        payloads.need(place, 1);
+        payloads.fetched_for(place);
+        payloads.sorted(place);
+        assert_eq!(put_away(&mut payloads), []);
+        payloads.fetched_for_no_more(place);
+        assert_eq!(put_away(&mut payloads).len(), 1);
+        payloads.release(place, 1);
+        assert_eq!((payloads.asked_bytes(), payloads.staying_bytes(), payloads.bytes_of(place)), (0, 0, 0));
+    }
+
     /// Scenario: the spool loses a chunk that two copies need. Guarantee: both count as being in the topic alone until they do not need it, and nothing of it
     /// counts as the spool's.
     #[test]

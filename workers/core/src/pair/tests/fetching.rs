@@ -91,11 +91,18 @@ fn large(hand: &mut Hand, place: i64, record: i64) {
 
 /// The same of another replay, which is due in so long.
 fn large_replay(hand: &mut Hand, place: i64, record: i64, replays: u32, due_in_ms: i64) {
-    let told = LetterHeaders { not_before_ms: Some(WALL_MS + due_in_ms), replays, ..headers(record, 1) };
+    larges(hand, &[(place, record)], replays, due_in_ms);
+}
+
+/// Such copies of several records in one chunk.
+fn larges(hand: &mut Hand, copies: &[(i64, i64)], replays: u32, due_in_ms: i64) {
     let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
-    chunk.record(Offset(place), WALL_MS, None, Some(&vec![b'x'; 70 << 10]));
-    let told = told.encode();
-    told.iter().for_each(|(name, value)| chunk.header(name.as_bytes(), Some(value.as_bytes())));
+    for (place, record) in copies {
+        let told = LetterHeaders { not_before_ms: Some(WALL_MS + due_in_ms), replays, ..headers(*record, 1) };
+        chunk.record(Offset(*place), WALL_MS, None, Some(&vec![b'x'; 70 << 10]));
+        let told = told.encode();
+        told.iter().for_each(|(name, value)| chunk.header(name.as_bytes(), Some(value.as_bytes())));
+    }
     hand.tell(Event::CopiesRead { chunk: chunk.build(None), wall_ms: WALL_MS });
     for (id, _) in spools(hand) {
         hand.tell(Event::Spooled { epoch: Epoch(1), id, taken: false });
@@ -142,21 +149,20 @@ fn a_payload_is_not_taken_for_a_later_replays() {
     let mut hand = Hand::new(with_retry(retry));
     assign(&mut hand, 0);
     hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(10) });
-    large(&mut hand, 0, 0);
-    large(&mut hand, 1, 1);
+    for place in 0..3 {
+        large(&mut hand, place, place);
+    }
     starts(&mut hand);
     hand.pass(Duration::from_secs(50));
     assert_eq!(starts(&mut hand), [(Lane::Retry, Offset(0))]);
-    large_replay(&mut hand, 3_000, 1, 2, 100_000);
-    large(&mut hand, 0, 0);
+    large_replay(&mut hand, 3_000, 2, 2, 100_000);
+    larges(&mut hand, &[(0, 0), (1, 1), (2, 2)], 1, 50_000);
     hand.run(to_first);
-    large(&mut hand, 1, 1);
-    hand.run(to_first);
-    assert_eq!(hand.rows, 1);
+    assert_eq!(hand.rows, 2);
     starts(&mut hand);
     hand.pass(Duration::from_secs(150));
     assert_eq!(starts(&mut hand), [(Lane::Retry, Offset(3_000))]);
-    assert_eq!((runs(&mut hand).len(), hand.rows), (0, 1));
+    assert_eq!((runs(&mut hand).len(), hand.rows), (0, 2));
 }
 
 /// Scenario: a large record that is nobody's copy was left in the topic, and the lane has not read all that was there when the pair became ours. Guarantee: it

@@ -78,6 +78,13 @@ fn an_empty_window_is_granted_again() {
     grants(&mut hand);
     comes(&mut hand, 0, 100, false);
     assert_eq!(grants(&mut hand), [(81, 80_100)]);
+    hand.tell(Event::Tick);
+    assert_eq!(grants(&mut hand), [], "nothing came since");
+    let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Input, Epoch(1));
+    chunk.record(Offset(1), 5, None, None);
+    hand.tell(Event::Received(chunk.build(None)));
+    hand.run(|_| Verdict::Filtered(FilterReason::new("f")));
+    assert_eq!(grants(&mut hand), [(82, 80_100)], "a record without bytes");
 }
 
 /// Scenario: copies are to be read before the input begins. Guarantee: nothing of the input is granted until they are.
