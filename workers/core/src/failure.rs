@@ -245,4 +245,14 @@ mod tests {
         assert!(failure.detail().starts_with("a\\nb\\u{e9}xxx"));
         assert_eq!(failure.detail().len(), DETAIL_BYTES);
     }
+
+    /// Guarantee: a failure is told by its code, its place where there is one, and its detail, in printable letters.
+    #[test]
+    fn a_failure_is_told_in_one_line() {
+        let failure = Failure::reject(Reason::DecodeJson, "at byte\t7");
+        assert_eq!(failure.to_string(), r"decode.json: at byte\t7");
+        assert_eq!(failure.at("parse").to_string(), r"decode.json at parse: at byte\t7");
+        assert_eq!(Failure::reject(Reason::DecodeJson, "").to_string(), Reason::DecodeJson.to_string());
+        assert_eq!(Reason::DecodeJson.to_string(), "decode.json");
+    }
 }

@@ -221,4 +221,12 @@ mod tests {
         assert_eq!(at(21).rounded_up(Duration::ZERO), at(21));
         assert_eq!(Moment(Duration::MAX).rounded_up(step), Moment(Duration::MAX));
     }
+
+    /// Guarantee: names of segments and what logs say of their writers have one form.
+    #[test]
+    fn numbers_are_written_in_one_form() {
+        let writer = WriterId(0xab << 8);
+        assert_eq!(writer.to_string(), "0000000000000000000000000000ab00");
+        assert_eq!((format!("{writer:?}"), Sequence(7).to_string()), (writer.to_string(), "7".to_owned()));
+    }
 }

@@ -58,3 +58,18 @@ macro_rules! invariant {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: each promise that is found broken is counted under its own name.
+    #[test]
+    fn broken_promises_are_counted_apart() {
+        let told = || (Invariant::I10.violations(), Invariant::I9.violations());
+        let before = told();
+        Invariant::I10.violated();
+        Invariant::I10.violated();
+        assert_eq!(told(), (before.0 + 2, before.1));
+    }
+}

@@ -62,3 +62,22 @@ impl<'de> Deserialize<'de> for Origin {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bad input: parts that are missing, empty, below zero or too many. Guarantee: refused; what is written is read back.
+    #[test]
+    fn an_origin_has_four_parts() {
+        let origin: Origin = "in.a/3/42/7".parse().unwrap();
+        assert_eq!((origin.partition, origin.offset, origin.index), (Partition(3), Offset(42), 7));
+        assert_eq!((origin.topic.as_str(), origin.to_string().as_str()), ("in.a", "in.a/3/42/7"));
+        assert!("t/0/0/0".parse::<Origin>().is_ok());
+        for text in
+            ["", "t", "t/0", "t/0/0", "/0/0/0", "t//0/0", "t/-1/0/0", "t/0/-1/0", "t/0/0/-1", "t/0/0/0/0"]
+        {
+            assert_eq!(text.parse::<Origin>(), Err(OriginError), "{text}");
+        }
+    }
+}

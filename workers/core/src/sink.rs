@@ -205,12 +205,12 @@ mod tests {
     fn a_block_is_cut_back_to_its_mark() {
         let row =
             |offset| Row { offset: crate::Offset(offset), key: None, value: Some(0..1), headers: Vec::new() };
-        let mut block = Block { bytes: b"a".to_vec(), rows: vec![row(0)] };
+        let mut block = Block { bytes: b"aa".to_vec(), rows: vec![row(0)] };
         assert!(!block.is_empty() && Block::default().is_empty());
         let mark = block.mark();
         block.bytes.extend(b"bc");
         block.rows.push(row(1));
         block.rewind(mark);
-        assert_eq!((mark, block.bytes, block.rows), ((1, 1), b"a".to_vec(), vec![row(0)]));
+        assert_eq!((mark, block.bytes, block.rows), ((2, 1), b"aa".to_vec(), vec![row(0)]));
     }
 }

@@ -286,4 +286,29 @@ mod tests {
         assert_ne!(trace[..8], [0; 8]);
         assert_eq!(format!("{:?}", parsed(VALUE).unwrap()), VALUE);
     }
+
+    /// Bad input: two letters beside each other that are no digits. Guarantee: no context, though each hides the other's bits.
+    #[test]
+    fn two_letters_that_are_no_digits_are_no_context() {
+        for broken in ["zzf7651916cd43dd8448eb211c80319c", "0af7651916cd43dd8448eb211c80319z"] {
+            let value = format!("00-{broken}-b7ad6b7169203331-01");
+            assert_eq!(parsed(&value), None, "{value}");
+        }
+    }
+
+    /// Guarantee: a record's headers are looked through for its context; another header whose name is as long is none of it.
+    #[test]
+    fn a_record_tells_its_context() {
+        let of = |name: &[u8]| {
+            let mut chunk = ChunkBuilder::new(PairId::new("in", 0), Lane::Input, Epoch(1));
+            chunk.record(Offset(0), 5, None, None);
+            chunk.header(name, Some(VALUE.as_bytes()));
+            chunk.header(b"tracestatf", Some(b"other"));
+            crate::RecordRef::new(&chunk.build(None), 0).unwrap()
+        };
+        let context = parsed(VALUE).unwrap();
+        assert_eq!(carried_by(&of(b"traceparent")), Carried::Context(context, None));
+        assert_eq!(carried_by(&of(b"traceparenu")), Carried::Nothing);
+        assert_eq!(carried_by(&of(b"own")), Carried::Nothing);
+    }
 }
