@@ -6,6 +6,8 @@
 mod batches;
 #[path = "group/damaged.rs"]
 mod damaged;
+#[path = "group/held.rs"]
+mod held;
 #[path = "group/joining.rs"]
 mod joining;
 #[path = "group/lanes.rs"]

@@ -147,8 +147,8 @@ pub enum SourceCommand {
         /// Where to begin.
         offset: Offset,
     },
-    /// How much a lane may have been given in all since its epoch began; the source pauses it when that is used up. The
-    /// lanes of a pair are paused apart.
+    /// How much a lane may have been given in all since its epoch began; when that is used up the source holds back what comes, or
+    /// pauses the lane. The lanes of a pair have their credit apart.
     Grant {
         /// The pair.
         pair: PairId,

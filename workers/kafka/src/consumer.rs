@@ -20,6 +20,7 @@ mod flow;
 mod gap;
 mod gate;
 mod health;
+mod held;
 mod identity;
 mod inbox;
 mod keep;

@@ -1,8 +1,9 @@
-//! How much a pair may be given, and when it is paused.
+//! How much a pair may be given, and when one that was paused flows again.
 //!
-//! A pause throws away what was fetched ahead (librdkafka #5343), so a pair that ran dry is resumed when it has a good
-//! piece of credit again, not at the first crumb. It is not kept waiting for long either: slow records may hold most
-//! of the credit for minutes, and the others must go on with the rest.
+//! A pause throws away what was fetched ahead (librdkafka #5343), so what comes without credit is held back first
+//! ([`super::held`]), and a pair that was paused is resumed when it has a good piece of credit again, not at the first crumb.
+//! It is not kept waiting for long either: slow records may hold most of the credit for minutes, and the others must go on
+//! with the rest.
 
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,11 @@ impl Credit {
             return true;
         }
         false
+    }
+
+    /// Whether the lane was ever given room for so many bytes.
+    pub(super) fn reached(&self, bytes: u64) -> bool {
+        self.peak.bytes >= bytes
     }
 
     /// Whether anything may be given.

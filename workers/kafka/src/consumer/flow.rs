@@ -58,17 +58,20 @@ impl Poll<'_> {
     pub(super) fn set_flow(&mut self) {
         let now = Instant::now();
         let squeezed = self.squeeze(now);
+        let holding = self.holding();
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        self.crowded = false;
         for pair in self.pairs.iter_mut() {
             if pair.room.as_ref().is_some_and(|(_, since)| now.duration_since(*since) >= KEEP_ROOM) {
                 pair.room = None;
             }
             let allowed = !squeezed || pair.lane == Lane::Retry || pair.room.is_some();
-            let wanted = pair.state == State::Flowing && pair.credit.wants_flow(now) && allowed;
+            let wanted = pair.wants_flow(&holding, now) && allowed;
             if wanted != pair.credit.flowing {
                 pair.credit.flowing = wanted;
                 if wanted { &mut resume } else { &mut pause }.push(pair.place());
             }
+            self.crowded |= pair.wants_rest(&holding);
         }
         self.pause(&pause);
         if resume.is_empty() {

@@ -38,7 +38,10 @@ impl Poll<'_> {
         if !self.markers.due(Instant::now()) {
             return;
         }
-        let flows = |pair: &&mut Pair| pair.state == State::Flowing && !pair.doubtful;
+        let flows = |pair: &&mut Pair| {
+            // What is held back, or was let go of, lies below the position and was not handed over.
+            pair.state == State::Flowing && !pair.doubtful && pair.held.is_clear()
+        };
         let wanted: Vec<_> = self.pairs.iter_mut().filter(flows).map(|pair| pair.place()).collect();
         let Some(mut list) = PartitionList::of(named(&wanted)).filter(|_| !wanted.is_empty()) else { return };
         if let Err(code) = self.client().positions(&mut list) {

@@ -8,6 +8,7 @@ use longshore_core::{Charge, Epoch, Lane, Offset, PairId, Partition, TopicName};
 use super::credit::Credit;
 use super::damage::Damage;
 use super::gap::Beginning;
+use super::held::Held;
 use super::keep::Kept;
 
 /// What a pair is doing, as far as the source is concerned.
@@ -38,7 +39,9 @@ pub(super) struct Pair {
     pub(super) epoch: Epoch,
     pub(super) state: State,
     pub(super) credit: Credit,
-    /// The lowest offset that may still come; what is below was handed over already.
+    /// What came without credit, until it has some.
+    pub(super) held: Held,
+    /// The lowest offset that may still come; what is below was handed over or is held back.
     pub(super) next: Offset,
     /// The offset behind the farthest record that was handed over; `next` goes back.
     reached: Offset,
@@ -67,7 +70,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    fn new(id: PairId, lane: Lane, topic: TopicName, epoch: Epoch) -> Self {
+    pub(super) fn new(id: PairId, lane: Lane, topic: TopicName, epoch: Epoch) -> Self {
         let (state, credit) = (State::Looking(None), Credit::default());
         Self {
             id,
@@ -76,6 +79,7 @@ impl Pair {
             epoch,
             state,
             credit,
+            held: Held::default(),
             next: Offset(0),
             reached: Offset(0),
             wanted: None,

@@ -66,6 +66,8 @@ pub(super) struct Poll<'a> {
     pub(super) gate: Gate,
     pub(super) thrift: Thrift,
     pub(super) squeeze: Squeeze,
+    /// Whether so much is held back that the loop rests between two polls.
+    pub(super) crowded: bool,
     identity: Looks,
     pub(super) ends: Looks,
     pub(super) inbox: Arc<Inbox>,
@@ -104,6 +106,7 @@ impl<'a> Poll<'a> {
             gate,
             thrift: Thrift::default(),
             squeeze: Squeeze::default(),
+            crowded: false,
             identity: Looks::every(identity::LOOK_INTERVAL),
             ends: Looks::every(ends::INTERVAL),
             inbox,
@@ -140,6 +143,11 @@ impl<'a> Poll<'a> {
         matches!(self.closing, Closing::Leaving(_))
     }
 
+    /// Whether the source is about to end.
+    pub(super) fn closes(&self) -> bool {
+        self.closing != Closing::No
+    }
+
     /// Whether the loop is about to end.
     pub(super) fn ended(&self) -> bool {
         self.ended.is_some()
@@ -170,6 +178,9 @@ impl<'a> Poll<'a> {
             self.close();
             if let Some(result) = self.ended.take() {
                 break result;
+            }
+            if self.rests() {
+                continue;
             }
             self.asked = Instant::now();
             messages.poll(self.wait());
@@ -203,6 +214,11 @@ impl<'a> Poll<'a> {
         }
     }
 
+    /// Waits at most so long for a command; false when none came.
+    pub(super) fn obey_next(&mut self, timeout: Duration) -> bool {
+        self.commands.recv_timeout(timeout).map(|command| self.obey(command)).is_ok()
+    }
+
     fn obey(&mut self, command: SourceCommand) {
         match command {
             SourceCommand::Start { pair, epoch, lane, offset } => {
@@ -213,6 +229,9 @@ impl<'a> Poll<'a> {
             SourceCommand::Grant { pair, epoch, lane, records, bytes } => {
                 if let Some(pair) = self.pairs.lane(&pair, epoch, lane) {
                     pair.credit.grant(records, bytes);
+                }
+                if lane == Lane::Input {
+                    self.hand_over_held(&pair, epoch);
                 }
             }
             SourceCommand::Commit { pair, epoch, lane, position } => {

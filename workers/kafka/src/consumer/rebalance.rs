@@ -134,6 +134,7 @@ impl Poll<'_> {
         for (pair, epoch) in &pairs {
             let Some(owned) = self.pairs.owned(pair, *epoch) else { continue };
             let told = owned.told;
+            owned.held.shut();
             match owned.state {
                 // Refused, or begun anew: the runtime has nothing to finish, so nobody waits for it.
                 State::Looking(_) | State::Resting => {

@@ -101,7 +101,7 @@ impl Poll<'_> {
         copy(message, &mut fill.builder);
         fill.builder.polled(self.asked.elapsed());
         let event = hand_over(pair, &mut fill.builder, charge);
-        self.say(event);
+        event.into_iter().for_each(|event| self.say(event));
         true
     }
 
@@ -116,6 +116,10 @@ impl Poll<'_> {
             });
         }
         self.thrift.large(Instant::now());
+        if !pair.comes_to_the_gate(offset) {
+            self.set_flow();
+            return None;
+        }
         let charge = self.gate.enter(pair.room.take().map(|(room, _)| room), bytes);
         if charge.is_none() {
             pair.state = State::InLine;
@@ -143,7 +147,7 @@ impl Poll<'_> {
             };
             fill.builder.polled(self.asked.elapsed());
             let event = hand_over(pair, &mut fill.builder, charge);
-            self.say(event);
+            event.into_iter().for_each(|event| self.say(event));
         }
     }
 
@@ -261,15 +265,16 @@ fn reserve<'a>(
     builder.reserve(records, bytes);
 }
 
-/// What was gathered, as a chunk of its pair; an empty one takes its place. All chunks are charged to the memory budget, but only the
-/// input waits for it: the retry lane has to reach its end before the input begins, and what waits there has to wait until the input
-/// has passed it, so a lane of copies that waited for memory would wait for ever. The machine keeps no more of them in memory than
-/// its share, and has the spool take the others.
-fn hand_over(pair: &mut Pair, builder: &mut ChunkBuilder, charge: Charge) -> SourceEvent {
-    pair.credit.spend(builder.len() as u64, builder.bytes() as u64);
+/// What was gathered, as a chunk of its pair, unless it is held back; an empty one takes its place. All chunks are charged to the
+/// memory budget, but only the input waits for it: the retry lane has to reach its end before the input begins, and what waits
+/// there has to wait until the input has passed it, so a lane of copies that waited for memory would wait for ever. The machine
+/// keeps no more of them in memory than its share, and has the spool take the others.
+fn hand_over(pair: &mut Pair, builder: &mut ChunkBuilder, charge: Charge) -> Option<SourceEvent> {
+    let charged_bytes = charge.bytes();
     builder.trim();
     let fresh = ChunkBuilder::new(pair.id.clone(), pair.lane, pair.epoch);
-    SourceEvent::Received(std::mem::replace(builder, fresh).build(Some(charge)))
+    let chunk = std::mem::replace(builder, fresh).build(Some(charge));
+    pair.give(chunk, charged_bytes, Instant::now()).map(SourceEvent::Received)
 }
 
 /// Tells of a large copy in the retry lane, and leaves its value where it is.
