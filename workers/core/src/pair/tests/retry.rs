@@ -389,8 +389,8 @@ fn a_record_that_failed_for_too_long_becomes_a_letter() {
 /// Whether a copy that landed when its record had failed for `failing_ms`, and is due `planned_ms` later, is tried for the last time by a worker
 /// that reads it when its clock says `seen_ms` more; `max_age` is a minute.
 fn is_last_try(failing_ms: i64, planned_ms: i64, seen_ms: i64) -> bool {
-    let minute = Some(Duration::from_secs(60));
-    let mut hand = Hand::new(with_retry(RetryPolicy { max_age: minute, cap: minute.unwrap(), ..policy() }));
+    let minute = Duration::from_secs(60);
+    let mut hand = Hand::new(with_retry(RetryPolicy { max_age: Some(minute), cap: minute, ..policy() }));
     assign(&mut hand, 0);
     hand.receive(&[(0, "a")]);
     hand.run(later);
