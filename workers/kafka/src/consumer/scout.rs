@@ -137,7 +137,7 @@ impl Errand {
     /// Whether the group's coordinator answers, be it with a refusal, when it is asked for next to nothing.
     fn coordinator(&self) -> bool {
         let place = self.topics.first().map(|topic| (topic.as_str(), 0));
-        let Some(mut list) = PartitionList::of(place.into_iter()) else { return true };
+        let Some(mut list) = PartitionList::of(place) else { return true };
         let answer = self.queue.client().committed(&mut list, ANSWER_DEADLINE);
         !answer.is_err_and(|code| matches!(meaning(code), Meaning::Error(_, Reason::BrokerUnavailable)))
     }
