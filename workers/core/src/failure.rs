@@ -253,6 +253,10 @@ mod tests {
         assert_eq!(failure.to_string(), r"decode.json: at byte\t7");
         assert_eq!(failure.at("parse").to_string(), r"decode.json at parse: at byte\t7");
         assert_eq!(Failure::reject(Reason::DecodeJson, "").to_string(), Reason::DecodeJson.to_string());
+        assert_eq!(
+            Failure::reject(Reason::DecodeJson, r#"it's "x""#).to_string(),
+            r#"decode.json: it's "x""#
+        );
         assert_eq!(Reason::DecodeJson.to_string(), "decode.json");
     }
 }

@@ -204,4 +204,15 @@ mod tests {
             assert!(first <= most && written <= most * 1.5 && revived <= most * 2.0, "{words}");
         }
     }
+
+    /// Guarantee: a letter that is one again after a replay stands once, under its highest number.
+    #[test]
+    fn a_letter_stands_under_its_highest_number_alone() {
+        let mut holdings = Holdings::default();
+        for replay in [0, 2, 1] {
+            holdings.add(&RunSet::default(), &BTreeMap::from([(Offset(5), replay)]));
+        }
+        assert_eq!(holdings.letters().collect::<Vec<_>>(), [(Offset(5), 2)]);
+        assert_eq!(holdings.letters.len(), 1);
+    }
 }
