@@ -187,7 +187,7 @@ impl Poll<'_> {
     /// Waits for a command instead of polling; false when it is time to poll.
     pub(super) fn rests(&mut self) -> bool {
         let left = REST.saturating_sub(self.asked.elapsed());
-        if !self.crowded || left.is_zero() || self.rebalance.busy() || self.closes() {
+        if !self.crowded || left.is_zero() || self.rebalance.busy() || self.closing() {
             return false;
         }
         self.obey_next(left)

@@ -143,11 +143,6 @@ impl<'a> Poll<'a> {
         matches!(self.closing, Closing::Leaving(_))
     }
 
-    /// Whether the source is about to end.
-    pub(super) fn closes(&self) -> bool {
-        self.closing != Closing::No
-    }
-
     /// Whether the loop is about to end.
     pub(super) fn ended(&self) -> bool {
         self.ended.is_some()
