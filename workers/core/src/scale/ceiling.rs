@@ -71,7 +71,7 @@ impl Capacity {
 
     /// The most pods to ask for at once, when so many are there.
     pub(super) fn step(&self, members: u32) -> u32 {
-        let Some(per_pod) = self.per_pod.filter(|rate| *rate > 0.0) else { return members.max(1) };
+        let Some(per_pod) = self.per_pod else { return members.max(1) };
         if self.suspect && members > 0 {
             // Those that came last are judged first.
             let judged = self.before.is_none_or(|(before, _)| before.members >= members);
@@ -143,3 +143,6 @@ impl Capacity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

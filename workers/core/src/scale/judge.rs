@@ -219,9 +219,9 @@ impl Scaler {
         }
         let wanted = need.pods.ceil();
         if wanted > f64::from(asked) {
-            // From nothing, and up to a bound, every pod is worth it.
+            // Up to a bound every pod is worth it.
             let bounded = !matches!(need.cause, Cause::Demand | Cause::Skew);
-            if asked == 0 || bounded || need.pods > f64::from(asked) * UP_TOLERANCE {
+            if bounded || need.pods > f64::from(asked) * UP_TOLERANCE {
                 return Need { pods: wanted, ..need };
             }
             return keep(Cause::Steady, "a pod more is not worth a rebalance");
@@ -231,7 +231,7 @@ impl Scaler {
         }
         if need.cause == Cause::Sink {
             self.needed.clear();
-            return Need { pods: wanted, ..need };
+            return need;
         }
         self.fewer(need, asked, most, watched)
     }
@@ -257,7 +257,7 @@ impl Scaler {
             );
             return Need::of(f64::from(asked), Cause::Cooling, words);
         }
-        if target >= 1.0 && most > f64::from(asked) * DOWN_TOLERANCE && asked > 1 {
+        if most > f64::from(asked) * DOWN_TOLERANCE {
             let words = format!("a pod less is not worth a rebalance: {}", need.reason);
             return Need::of(f64::from(asked), Cause::Steady, words);
         }
@@ -298,3 +298,6 @@ fn packed(pods: f64, partitions: usize, asked: usize) -> f64 {
         _ => pods,
     }
 }
+
+#[cfg(test)]
+mod tests;

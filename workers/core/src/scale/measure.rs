@@ -26,7 +26,8 @@ pub(super) struct Moving {
     pub(super) held: bool,
     /// It is behind, has an owner, and does not move.
     pub(super) stands: bool,
-    busy: bool,
+    /// It has more to do than it could for a while.
+    pub(super) busy: bool,
 }
 
 impl Moving {
@@ -74,7 +75,7 @@ impl Measure {
         let calm = look.at == self.calm_since || look.members == 0;
         for seen in &look.partitions {
             let entry = self.moved.entry(seen.pair.clone()).or_insert((look.at, worked(seen)));
-            // Nobody stands who has no owner, or has one only now.
+            // Nobody stands who has no owner, has one only now, or has nothing to do.
             if calm || worked(seen) != entry.1 || seen.backlog == 0 {
                 *entry = (look.at, worked(seen));
             }
@@ -105,7 +106,7 @@ impl Measure {
             let rate = a_second(worked);
             let least = then.map_or(0, |then| then.backlog.min(now.backlog));
             let since = self.moved.get(&now.pair).map_or(last.at, |(at, _)| *at);
-            let stands = now.backlog > 0 && last.members > 0 && last.at.since(since) >= STANDS;
+            let stands = last.at.since(since) >= STANDS;
             let busy = least as f64 > BUSY_SECONDS * rate && rate > 0.0;
             let arrival = a_second(|seen| seen.end);
             Moving { backlog: now.backlog, rate, arrival, held: now.held, stands, busy }
@@ -134,7 +135,7 @@ impl Measure {
         let members = last.members.min(last.partitions.len() as u32).max(1);
         let busy = keeping == 0 && behind >= members;
         // With few partitions behind, the pods that have them are at work and the others keep up.
-        let alone = if behind > 0 && !busy { busy_rate / f64::from(behind) } else { 0.0 };
+        let alone = busy_rate / f64::from(behind.max(1));
         let per_pod = alone.max(rate / f64::from(members));
         let backlog: u64 = all().map(|partition| partition.backlog).sum();
         let keeps_up = behind == 0 && backlog as f64 <= BUSY_SECONDS * rate;
@@ -152,3 +153,6 @@ fn before<'a>(look: &'a Look, place: usize, pair: &PairId) -> Option<&'a Partiti
 fn worked(seen: &PartitionLook) -> i64 {
     seen.end - seen.backlog as i64
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,3 +171,12 @@ fn rebalances_and_bounds_hold_the_answer() {
     let patience = group.turns(12, 0, 0, &[]);
     assert_eq!((patience.pods, patience.cause), (3, Cause::Max), "{patience:?}");
 }
+
+/// Guarantee: each cause has a word of its own, in small letters, since machines go by it.
+#[test]
+fn each_cause_has_its_word() {
+    let words: std::collections::BTreeSet<&str> = Cause::ALL.iter().map(|cause| cause.word()).collect();
+    assert_eq!(words.len(), Cause::ALL.len());
+    let lower = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    assert!(words.iter().all(lower), "{words:?}");
+}
