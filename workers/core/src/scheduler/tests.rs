@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod edges;
+
 fn entry(offset: i64, key: Option<u64>) -> Entry {
     // Keys of real records are hashes; spread the small ones of the test like those.
     let key = key.map(|key| KeyHash(key.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
