@@ -62,8 +62,8 @@ impl OffsetPages {
         pages
             .flat_map(move |(number, page)| {
                 let base = number << PAGE_BITS;
-                let low = u32::try_from(first.0.saturating_sub(base).max(0)).unwrap_or(1 << PAGE_BITS);
-                let high = u32::try_from(last.saturating_sub(base).clamp(0, 1 << PAGE_BITS)).unwrap_or(0);
+                let place = |offset: i64| offset.saturating_sub(base).clamp(0, 1 << PAGE_BITS) as u32;
+                let (low, high) = (place(first.0), place(last));
                 page.within(low, high).map(move |place| base + i64::from(place))
             })
             .map(Offset)
@@ -269,6 +269,34 @@ mod tests {
             let read: OffsetPages = serde_json::from_str(&serde_json::to_string(&pages).unwrap()).unwrap();
             prop_assert!(read.iter().eq(pages.iter()));
         }
+    }
+
+    /// Guarantee: a page is what it was after it was written and read, with as many places as a list holds, one less and one more, and with all of
+    /// them; and it stays until its last place is taken out.
+    #[test]
+    fn a_page_is_whole_at_the_edges_of_its_forms() {
+        for count in [LONGEST_LIST as i64, LONGEST_LIST as i64 + 1, LONGEST_LIST as i64 + 2, 1 << PAGE_BITS] {
+            let mut pages = OffsetPages::default();
+            (0..count).for_each(|offset| assert!(pages.insert(Offset(offset))));
+            let read: OffsetPages = serde_json::from_str(&serde_json::to_string(&pages).unwrap()).unwrap();
+            assert!(read.iter().map(|offset| offset.0).eq(0..count), "{count}");
+            for offset in 1..count {
+                assert!(pages.remove(Offset(offset)), "{offset} of {count}");
+            }
+            assert!(pages.contains(Offset(0)) && pages.remove(Offset(0)) && pages.is_empty(), "{count}");
+        }
+    }
+
+    /// Guarantee: two bytes an offset where few of them share a page, and 8 KiB a page at most.
+    #[test]
+    fn a_page_takes_no_more_than_it_says() {
+        let mut pages = OffsetPages::default();
+        (0..100).for_each(|at| assert!(pages.insert(Offset(at * 600))));
+        assert!(pages.heap_bytes() < 400, "{} bytes for a hundred", pages.heap_bytes());
+        for offset in 0..1 << PAGE_BITS {
+            pages.insert(Offset(offset));
+        }
+        assert!(pages.heap_bytes() < 8_300, "{} bytes for all", pages.heap_bytes());
     }
 
     #[test]

@@ -157,7 +157,8 @@ impl RunSet {
         let mut kept = Vec::with_capacity(high - low);
         let mut at = 0;
         for &(mut first, end) in &self.runs[low..high] {
-            while at < theirs.len() && theirs[at].1 <= first {
+            // The last of theirs ends behind the beginning of each of these.
+            while theirs[at].1 <= first {
                 at += 1;
             }
             let mut next = at;

@@ -213,4 +213,35 @@ mod tests {
         block.rewind(mark);
         assert_eq!((mark, block.bytes, block.rows), ((2, 1), b"aa".to_vec(), vec![row(0)]));
     }
+
+    /// A sink that says nothing of what it may refuse.
+    struct Silent {
+        has_ledger: bool,
+    }
+
+    impl Sink for Silent {
+        fn name(&self) -> &'static str {
+            "silent"
+        }
+
+        fn has_ledger(&self) -> bool {
+            self.has_ledger
+        }
+
+        fn encoder(&self) -> std::sync::Arc<dyn Encode> {
+            unimplemented!("nobody encodes")
+        }
+
+        fn open(&self, _: WriterContext) -> Box<dyn SegmentWriter> {
+            unimplemented!("nobody writes")
+        }
+    }
+
+    /// Guarantee: a sink refuses single rows only where it keeps no ledger, unless it says otherwise.
+    #[test]
+    fn a_sink_without_a_ledger_may_refuse_rows() {
+        for has_ledger in [false, true] {
+            assert_eq!(Silent { has_ledger }.may_refuse(), !has_ledger);
+        }
+    }
 }

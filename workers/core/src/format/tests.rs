@@ -73,6 +73,14 @@ fn a_newer_version_of_each_form_is_refused_with_what_to_do() {
     }
 }
 
+/// Guarantee: what says no version is of the first one; there is none before it.
+#[test]
+fn what_says_no_version_is_of_the_first() {
+    assert_eq!(Format::said(b"{}"), Ok(1));
+    assert_eq!(TRAILER.check(1), Ok(()));
+    assert!(matches!(TRAILER.check(0), Err(FormatError::Unreadable(_))));
+}
+
 /// Guarantee: `docs/versions.md` names each form with its version, so that whoever raises one says there what it means for a fleet.
 #[test]
 fn the_page_names_each_form_with_its_version() {

@@ -298,4 +298,16 @@ mod tests {
         breaker.turned(7);
         assert_eq!(breaker.count(&POLICY, (0, 27), at(20)), Some((27, 30)));
     }
+
+    /// Scenario: the record of a probe waits for its next try. Guarantee: that says nothing: the probe is made again, after the same time, and no larger one.
+    #[test]
+    fn a_probe_that_only_waits_is_made_again() {
+        let mut breaker = tripped();
+        for second in [101, 102, 103] {
+            assert_eq!(breaker.room(true, at(second)), 1);
+            breaker.sent(1);
+            assert!(!breaker.judge(&POLICY, 8, u64::MAX, at(second)));
+            assert_eq!(breaker.due(), Some(at(second + 1)));
+        }
+    }
 }

@@ -94,7 +94,7 @@ impl Pair {
         let own = &mut self.own;
         let Some(lane) = own.retry.as_ref().filter(|_| own.tracker.position() < below) else { return };
         for origin in lane.waiting_in(own.tracker.position(), below) {
-            if origin >= own.tracker.position() && Rule::GapsKeepWhatWaits.holds() {
+            if Rule::GapsKeepWhatWaits.holds() {
                 own.gaps.insert_range(own.tracker.position(), origin);
                 own.tracker.pass(origin);
             }
@@ -203,7 +203,7 @@ impl Pair {
         let (records, bytes) = (records.max(grants.granted_records), bytes.max(grants.granted_bytes));
         let (more_records, more_bytes) = (records - grants.granted_records, bytes - grants.granted_bytes);
         let worth = more_records >= (window.records / 8).max(1) || more_bytes >= (window.bytes / 8).max(1);
-        let empty = used_records == 0 && (more_records > 0 || more_bytes > 0);
+        let empty = used_records == 0 && more_records > 0;
         // A few large records, slow or waiting for their next try, may hold nearly all bytes for long. The others go on
         // with the rest, however little it is.
         let room = window.bytes.saturating_sub(used_bytes);

@@ -145,13 +145,14 @@ impl RetryLane {
         self.index.get(origin).is_some() || self.relettering.contains_key(&origin)
     }
 
-    /// The records from `first` to before `end` that this lane has, rising.
+    /// The records from `first` to before `end` that this lane has, rising, each once.
     pub(super) fn waiting_in(&self, first: Offset, end: Offset) -> Vec<Offset> {
         let waiting =
             self.index.iter_from(first).map(|(origin, _)| origin).take_while(|origin| *origin < end);
         let mut origins: Vec<Offset> =
             waiting.chain(self.relettering.range(first..end).map(|(origin, _)| *origin)).collect();
         origins.sort_unstable();
+        origins.dedup();
         origins
     }
 

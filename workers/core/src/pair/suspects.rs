@@ -238,6 +238,12 @@ mod tests {
         lane
     }
 
+    /// A pair that is nobody's yet.
+    fn pair() -> Pair {
+        let options = crate::pair::tests::options(Vec::new());
+        Pair::new(std::sync::Arc::new(options), crate::PairId::new("in", 0))
+    }
+
     fn due(heads: bool) -> Due {
         Due { first: Offset(2), end: Offset(5), until: NOW, heads }
     }
@@ -266,6 +272,38 @@ mod tests {
         assert_eq!(tried(&waits, true, 10), [0i64; 0]);
         let inside = lane(&[(2, Some(7), true), (3, Some(7), true)]);
         assert_eq!(tried(&inside, true, 10), [2]);
+    }
+
+    /// Scenario: a range of two copies. Guarantee: it is through when the broker has its note, none is at work, waits for its turn or awaits its publish; what it awaits is
+    /// told, to have it published, when none is at work any more.
+    #[test]
+    fn a_range_is_through_when_all_of_it_is_published() {
+        let ended = |origin: &[i64]| {
+            let mut lane = lane(&[]);
+            origin.iter().for_each(|origin| lane.join(Offset(*origin), Offset(*origin)));
+            lane
+        };
+        let at_work = |mut lane: RetryLane| {
+            lane.at_work = 1;
+            lane
+        };
+        for (what, noted, lane, through, awaits) in [
+            ("all is published", true, ended(&[]), true, false),
+            ("its note is not answered", false, ended(&[]), false, false),
+            ("nor is what it awaits told", false, ended(&[2]), false, false),
+            ("one is at work", true, at_work(ended(&[])), false, false),
+            ("one is at work and one done", true, at_work(ended(&[2])), false, false),
+            ("one awaits its publish", true, ended(&[3]), false, true),
+            ("one of another range does", true, ended(&[5]), true, false),
+            ("one waits for its turn", true, lane(&[(2, None, true)]), false, false),
+        ] {
+            let mut pair = pair();
+            let trial = Trial { first: Offset(2), end: Offset(4), until: Some(NOW), noted };
+            pair.own.tracker.pass_to(Offset(10));
+            (pair.own.retry, pair.own.careful.trial) = (Some(lane), Some(trial));
+            assert_eq!(pair.is_through(trial), through, "{what}");
+            assert_eq!(pair.awaited_trial().is_some(), awaits, "{what}");
+        }
     }
 
     /// Guarantee: the first copy to try is due, waits, comes first of its key, and the input lane has passed its record.

@@ -39,13 +39,14 @@ mod tallies;
 mod twice;
 mod unmet;
 mod versions;
+mod waking;
 
 fn spec(name: &str, ledger: bool) -> SinkSpec {
     let seal = SealPolicy { bytes: 1 << 20, rows: 1000, age: Duration::from_secs(10) };
     SinkSpec { name: name.into(), ledger, refuses: !ledger, seal }
 }
 
-fn options(sinks: Vec<SinkSpec>) -> PairOptions {
+pub(super) fn options(sinks: Vec<SinkSpec>) -> PairOptions {
     let second = Duration::from_secs(1);
     PairOptions {
         pipeline: "p".into(),

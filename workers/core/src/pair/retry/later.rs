@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::pair::segments::SinkState;
-use crate::pair::{Action, Pair, Phase};
+use crate::pair::{Action, Pair};
 use crate::scheduler::Entry;
 use crate::{Offset, RunSet};
 
@@ -84,10 +84,7 @@ impl RetryLane {
 impl Pair {
     /// Looks again at replays whose record has come to an end.
     pub(in crate::pair) fn sort_later(&mut self, actions: &mut Vec<Action>) {
-        let running = self.phase == Phase::Running;
-        let Some(lane) = self.own.retry.as_mut().filter(|lane| running && lane.later.is_due()) else {
-            return;
-        };
+        let Some(lane) = self.own.retry.as_mut().filter(|lane| lane.later.is_due()) else { return };
         for origin in std::mem::take(&mut lane.later.ended) {
             let Some(lane) = &mut self.own.retry else { return };
             for copy in lane.later.take(origin) {

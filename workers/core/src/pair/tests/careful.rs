@@ -138,3 +138,57 @@ fn after_one_crash_the_intake_is_bounded_until_there_is_progress() {
     hand.publish(sink, &trailer, Published::Done(Vec::new()));
     assert_eq!(granted(&hand), Some(6));
 }
+
+/// An owner after two crashes, with these records.
+fn careful(options: PairOptions) -> (Hand, Option<Position>) {
+    let (mut committed, ledger) = (None, LedgerView::default());
+    drop(next(1, &mut committed, &ledger));
+    drop(next(2, &mut committed, &ledger));
+    let mut hand = Hand::new(options);
+    hand.assign(3, committed.clone(), vec![ledger]);
+    assert!(hand.pair.is_careful());
+    hand.receive(&LINES);
+    commit(&mut hand, &mut committed);
+    (hand, committed)
+}
+
+/// Scenario: records run alone, and most are rejected. Guarantee: the flood breaker holds them back as it does others.
+#[test]
+fn a_flood_holds_records_that_run_alone() {
+    let flood = FloodPolicy { ratio: 0.5, min: 2, window: Duration::from_secs(60) };
+    let window = Window { records: 3, bytes: 1 << 20 };
+    let (mut hand, mut committed) =
+        careful(PairOptions { flood: Some(flood), window, ..options(vec![spec("files", true)]) });
+    let alone = |hand: &Hand| runs(hand).iter().map(Vec::len).collect::<Vec<_>>();
+    for _ in 0..2 {
+        assert_eq!(alone(&hand), [1]);
+        hand.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::DecodeJson, "bad"))));
+        for (sink, trailer) in hand.trailers() {
+            hand.publish(sink, &trailer, Published::Done(Vec::new()));
+        }
+        for letter in hand.letters() {
+            hand.tell(Event::LettersDelivered { epoch: Epoch(3), answers: vec![(letter.id, Ok(()))] });
+        }
+        commit(&mut hand, &mut committed);
+        commit(&mut hand, &mut committed);
+    }
+    assert_eq!(hand.pair.held().map(|failure| failure.reason), Some(Reason::RejectFlood));
+    assert_eq!(alone(&hand), [0; 0], "the breaker is open");
+    hand.pass(Duration::from_secs(1));
+    commit(&mut hand, &mut committed);
+    assert_eq!(alone(&hand), [1], "a probe");
+}
+
+/// Scenario: a record that ran alone is due for its next try while the note about another one is on its way to the broker. Guarantee: nobody is woken before
+/// that is answered.
+#[test]
+fn a_careful_pair_waits_for_its_note() {
+    let window = Window { records: 3, bytes: 1 << 20 };
+    let (mut hand, mut committed) = careful(PairOptions { window, ..options(vec![spec("files", true)]) });
+    assert_eq!(runs(&hand).len(), 1);
+    hand.run(|_| Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))));
+    hand.pass(Duration::from_secs(2));
+    assert!(hand.pair.next_wake().is_none_or(|wake| wake > hand.now), "{:?}", hand.pair.next_wake());
+    commit(&mut hand, &mut committed);
+    assert_eq!(runs(&hand).len(), 1);
+}

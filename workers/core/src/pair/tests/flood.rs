@@ -96,3 +96,45 @@ fn what_comes_meanwhile_is_probed_with() {
     }
     assert_eq!(hand.pair.held(), None);
 }
+
+/// Scenario: an owner finds letters that were decided before it, and runs their records to tell why. Guarantee: those are no flood, since nothing is decided by them.
+#[test]
+fn letters_that_were_decided_before_are_no_flood() {
+    let flood = FloodPolicy { ratio: 0.9, min: 10, window: Duration::from_secs(60) };
+    let mut hand = Hand::new(PairOptions { flood: Some(flood), ..options(vec![spec("files", true)]) });
+    let mut ledger = LedgerView { next_sequence: crate::Sequence(1), ..LedgerView::default() };
+    let dead = (0..20).map(|offset| (Offset(offset), 0)).collect();
+    ledger.holdings.add(&RunSet::default(), &dead);
+    hand.assign(1, None, vec![ledger]);
+    let records: Vec<(i64, &str)> = (0..20).map(|offset| (offset, "k")).collect();
+    hand.receive(&records);
+    hand.run(rejected);
+    assert_eq!((hand.letters().len(), hand.pair.held()), (20, None));
+}
+
+/// Scenario: the breaker is open, a probe is at work, and another record is due for its next try. Guarantee: nobody is woken for that one before the probe is answered; and
+/// nobody for a probe without a record.
+#[test]
+fn an_open_breaker_wakes_for_its_probe_alone() {
+    let begun = || {
+        let flood = FloodPolicy { ratio: 0.5, min: 2, window: Duration::from_secs(60) };
+        let defaults = options(vec![spec("files", true)]);
+        let commit = CommitPolicy { interval: Duration::from_secs(5), ..defaults.commit };
+        let mut hand = Hand::new(PairOptions { flood: Some(flood), commit, ..defaults });
+        hand.assign(1, None, vec![LedgerView::default()]);
+        hand
+    };
+    let wakes = |hand: &Hand| hand.pair.next_wake().map(|wake| wake.0.as_secs());
+    let mut hand = begun();
+    hand.receive(&[(0, "a"), (1, "b"), (2, "c"), (3, "d")]);
+    let later = |_| Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later")));
+    hand.run(|offset| if offset < 2 { later(offset) } else { rejected(offset) });
+    assert_eq!((finish(&mut hand), wakes(&hand)), (2, Some(1)));
+    hand.pass(Duration::from_secs(1));
+    assert_eq!((sent(&hand), wakes(&hand)), (1, Some(5)), "the commit is next");
+
+    let mut hand = begun();
+    hand.receive(&[(0, "a"), (1, "b")]);
+    hand.run(rejected);
+    assert_eq!((finish(&mut hand), wakes(&hand)), (2, Some(5)), "the commit is next");
+}

@@ -70,6 +70,28 @@ fn an_eighth_of_the_bytes_is_granted_at_once() {
     }
 }
 
+/// Scenario: records that wait hold nearly all bytes. Guarantee: what little is left is granted where few records wait, and not where many do; where nothing is left nothing is
+/// granted, however often it is asked.
+#[test]
+fn the_rest_of_a_full_window_is_granted_where_few_records_hold_it() {
+    for (waiting, granted) in [(10, 1), (11, 0)] {
+        let mut hand = Hand::new(windowed(80, 80_000));
+        hand.assign(1, None, vec![LedgerView::default()]);
+        for offset in 0..waiting {
+            comes(&mut hand, offset, 78_000 / waiting as usize, true);
+        }
+        grants(&mut hand);
+        comes(&mut hand, waiting, 1_500, false);
+        assert_eq!(grants(&mut hand).len(), granted, "{waiting}");
+    }
+    let mut hand = Hand::new(windowed(80, 80_000));
+    hand.assign(1, None, vec![LedgerView::default()]);
+    grants(&mut hand);
+    comes(&mut hand, 0, 80_000, true);
+    hand.tell(Event::Tick);
+    assert_eq!(grants(&mut hand), []);
+}
+
 /// Scenario: all that came is done. Guarantee: more is granted however little it was, or nothing would come any more.
 #[test]
 fn an_empty_window_is_granted_again() {
@@ -127,6 +149,22 @@ fn the_retry_lane_is_granted_a_part_of_the_window() {
     assert_eq!(retry_grants(&mut hand), [0u64; 0], "the spool has not answered");
     hand.tell(Event::Spooled { epoch: Epoch(1), id: first, taken: true });
     assert_eq!(retry_grants(&mut hand), [bytes + 32 * KIB], "as much as is not on its way");
+}
+
+/// Scenario: a large copy is on its way to the spool, more than is read at a time. Guarantee: nothing is granted before the spool has answered.
+#[test]
+fn nothing_of_the_retry_lane_is_granted_while_the_spool_has_enough_to_take() {
+    let window = Window { records: 1_000, bytes: 64 << 10 };
+    let mut hand = Hand::new(PairOptions { window, ..with_retry(policy()) });
+    assign(&mut hand, 0);
+    retry_grants(&mut hand);
+    let mut chunk = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
+    chunk.record(Offset(0), 5, None, Some(&vec![b'x'; 40 << 10]));
+    let told = LetterHeaders { replays: 1, not_before_ms: Some(i64::MAX), ..headers(0, 1) }.encode();
+    told.iter().for_each(|(name, value)| chunk.header(name.as_bytes(), Some(value.as_bytes())));
+    hand.tell(Event::CopiesRead { chunk: chunk.build(None), wall_ms: 5 });
+    hand.tell(Event::Tick);
+    assert_eq!(retry_grants(&mut hand), [0u64; 0]);
 }
 
 /// Scenario: the retry partition ends behind a gap, and the source says so twice. Guarantee: the lane commits that once.

@@ -1,7 +1,8 @@
 //! Replays that are read while older bytes of their record are under way. A replay may have been corrected.
 
 use super::handover::{finish, later, replay};
-use super::retry::{acknowledge, assign, policy, with_retry};
+use super::retry::{acknowledge, assign, assign_at, commits_of, policy, with_retry};
+use super::strays::runs_of;
 use super::*;
 
 /// The places of the copies that are to run.
@@ -102,4 +103,52 @@ fn a_replay_for_the_sink_that_refused_is_not_superfluous_behind_anothers_row() {
     assert_eq!(hand.rows, 4, "two of the record, two of its replay");
     let (dead, committed) = finish(&mut hand);
     assert_eq!((dead.len(), committed, hand.pair.holds()), (0, Some(Offset(1)), (0, 0)));
+}
+
+/// Scenario: the letter of replay 1 is on its way while replay 2 fails for now, and its copy is read once more. Guarantee: the letter settles the copy of replay 1 alone, and
+/// the next copy the two of replay 2.
+#[test]
+fn a_letter_settles_the_copies_that_it_is_of() {
+    let mut hand = overtaken();
+    hand.run(|_| Verdict::Failed(Box::new(Failure::reject(Reason::StepFailed, "bad"))));
+    hand.pass(Duration::from_secs(10));
+    let (sink, trailer) = hand.trailers().pop().unwrap();
+    hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    let [dead] = &hand.letters()[..] else { panic!("one letter and no other") };
+    hand.run(later);
+    let [next] = &hand.letters()[..] else { panic!("one letter and no other") };
+    assert_eq!((dead.to.clone(), next.replays), (Destination::DeadLetters, 2));
+    replay(&mut hand, 2, 2);
+    acknowledge(&mut hand, dead.id);
+    assert_eq!(settled_copies(&mut hand), Some((Offset(1), RunSet::default())));
+    acknowledge(&mut hand, next.id);
+    assert_eq!(settled_copies(&mut hand), Some((Offset(3), RunSet::default())));
+}
+
+/// What is committed of the retry lane, once the broker has taken what there is of the input.
+fn settled_copies(hand: &mut Hand) -> Option<(Offset, RunSet)> {
+    let mut last = None;
+    for _ in 0..3 {
+        hand.pass(Duration::from_secs(2));
+        for lane in [Lane::Input, Lane::Retry] {
+            for position in commits_of(hand, lane) {
+                let (epoch, offset, result) = (Epoch(1), position.offset, CommitResult::Done);
+                hand.tell(Event::Committed { epoch, lane, offset, result });
+                last = (lane == Lane::Retry).then(|| (offset, runs_of(&position))).or(last);
+            }
+        }
+    }
+    last
+}
+
+/// Scenario: the ledger has a letter of replay 2, and a copy of replay 1 is read. Guarantee: the letter is told by its own copy; the older one is through, and does not run.
+#[test]
+fn a_letter_is_not_told_by_an_older_replay() {
+    let mut ledger = LedgerView { next_sequence: crate::Sequence(1), ..LedgerView::default() };
+    ledger.holdings.add(&RunSet::default(), &[(Offset(0), 2)].into());
+    let mut hand = Hand::new(with_retry(policy()));
+    assign_at(&mut hand, [None, None], [1_000, 0], ledger);
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(1) });
+    replay(&mut hand, 0, 1);
+    assert_eq!((to_run(&hand), hand.pair.waiting().0), (vec![], 0));
 }

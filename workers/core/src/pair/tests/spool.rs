@@ -53,7 +53,7 @@ pub(super) fn runs(hand: &mut Hand) -> Vec<(i64, Option<Vec<u8>>)> {
     entries.map(|entry| (entry.record.offset().0, entry.record.value().map(<[u8]>::to_vec))).collect()
 }
 
-fn give(hand: &mut Hand, read: SpoolRead, chunk: &Arc<Chunk>) {
+pub(super) fn give(hand: &mut Hand, read: SpoolRead, chunk: &Arc<Chunk>) {
     let mut builder = ChunkBuilder::new(hand.pair.id().clone(), Lane::Retry, Epoch(1));
     builder.copy_of(&crate::RecordRef::new(chunk, read.index).unwrap());
     let chunk = Some(builder.build(None));

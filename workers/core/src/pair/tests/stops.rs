@@ -69,3 +69,31 @@ fn a_refused_commit_drops_the_pair() {
     hand.tell(Event::Committed { epoch, lane, offset, result });
     assert!(hand.pair.is_dropped() && hand.pair.state() == "dropped");
 }
+
+/// Scenario: a pair was lost, and what it had asked for is answered. Guarantee: that changes nothing.
+#[test]
+fn a_pair_that_is_gone_takes_no_answer() {
+    let mut hand = begun();
+    hand.tell(Event::Lost);
+    hand.asked.clear();
+    let (epoch, lane, offset, result) = (Epoch(1), Lane::Input, Offset(0), CommitResult::Refused);
+    hand.tell(Event::Committed { epoch, lane, offset, result });
+    hand.tell(Event::Passed { epoch, lane, offset: Offset(7) });
+    hand.tell(Event::Revoke);
+    assert_eq!((hand.asked.len(), hand.pair.state(), hand.pair.watermark()), (0, "idle", Offset(0)));
+}
+
+/// Scenario: a pair halts before it began, for what its ledger says, and lets go. Guarantee: nothing is committed of either lane, so that the next owner finds the same.
+#[test]
+fn a_pair_that_never_began_leaves_both_commits_alone() {
+    let mut hand = Hand::new(super::retry::with_retry(super::retry::policy()));
+    let ahead = Position { offset: Offset(5), metadata: "no metadata of ours".into() };
+    super::retry::begin_at(&mut hand, [Some(ahead), None], [1_000, 0], LedgerView::default());
+    assert!(hand.pair.halted().is_some());
+    hand.tell(Event::Revoke);
+    let released = hand.take(|action| match action {
+        Action::Released { input, retry } => Ok((input, retry)),
+        other => Err(other),
+    });
+    assert_eq!(released, [(None, None)]);
+}

@@ -27,7 +27,7 @@ pub(super) fn committed(hand: &mut Hand, lane: Lane) -> Option<Offset> {
 }
 
 /// The settled runs that a commit tells of.
-fn runs_of(position: &Position) -> RunSet {
+pub(super) fn runs_of(position: &Position) -> RunSet {
     Metadata::decode(&position.metadata, position.offset, Offset(END)).unwrap().settled
 }
 

@@ -303,3 +303,32 @@ fn a_long_lane_of_which_little_is_due_is_soon_through() {
     assert_eq!((hand.rows as i64, held.metadata().takeovers), (LONG / 500, 0));
     assert!(hand.now.since(began) < Duration::from_secs(2), "{:?}", hand.now.since(began));
 }
+
+/// Scenario: after a crash the only copy is due in 50 s. Guarantee: the owner is woken for it then, and not all the time while the commit of its range is not answered.
+#[test]
+fn a_suspect_is_waited_for_and_woken_for() {
+    let mut held = Held::default();
+    drop(next_with(1, &mut held, 1));
+    let mut hand = next_with(2, &mut held, 1);
+    let due = crate::headers::LetterHeaders { not_before_ms: Some(1_700_000_050_000), ..headers(1, 1) };
+    copy_of(&mut hand, 0, "k", &due);
+    commit(&mut hand, &mut held);
+    for _ in 0..10 {
+        let Some(wake) = hand.pair.next_wake().filter(|wake| wake.0 < Duration::from_secs(50)) else { break };
+        assert!(wake > hand.now, "{wake:?}");
+        hand.now = wake;
+        hand.tell(Event::Tick);
+        commit(&mut hand, &mut held);
+    }
+    assert_eq!((hand.pair.next_wake(), units(&hand).len()), (Some(Moment(Duration::from_secs(50))), 0));
+    hand.now = Moment(Duration::from_secs(50));
+    hand.tell(Event::Tick);
+    assert!(hand.pair.next_wake().is_none_or(|wake| wake > hand.now), "{:?}", hand.pair.next_wake());
+    commit(&mut hand, &mut held);
+    assert_eq!(units(&hand), [[1]]);
+    assert!(
+        hand.pair.next_wake().is_none_or(|wake| wake > hand.now),
+        "it is at work: {:?}",
+        hand.pair.next_wake()
+    );
+}
