@@ -22,7 +22,7 @@
 use std::ops::Range;
 
 use crate::ledger::{LedgerView, Trailer};
-use crate::{BoxFuture, Failure, Item, PairId, SinkIndex, WriterId};
+use crate::{BoxFuture, Failure, Item, PairId, RecordRef, SinkIndex, WriterId};
 
 /// A set of sinks by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -72,6 +72,10 @@ pub struct Block {
     pub bytes: Vec<u8>,
     /// Where each row lies.
     pub rows: Vec<Row>,
+    /// Rows whose value is a record's own, byte for byte, and was not copied: their places, rising, each with its record. Their
+    /// [`Row::value`] is none. Only for a sink that may refuse rows, whose records are held until the publish anyway, and whose
+    /// writer looks here.
+    pub lent: Vec<(usize, RecordRef)>,
 }
 
 /// One encoded row: ranges in its block's bytes. A line format uses `value` alone, with its newline inside.
@@ -97,6 +101,7 @@ impl Block {
     pub fn rewind(&mut self, mark: (usize, usize)) {
         self.bytes.truncate(mark.0);
         self.rows.truncate(mark.1);
+        while self.lent.pop_if(|(row, _)| *row >= mark.1).is_some() {}
     }
 
     /// The present end, for [`Self::rewind`].
@@ -205,13 +210,19 @@ mod tests {
     fn a_block_is_cut_back_to_its_mark() {
         let row =
             |offset| Row { offset: crate::Offset(offset), key: None, value: Some(0..1), headers: Vec::new() };
-        let mut block = Block { bytes: b"aa".to_vec(), rows: vec![row(0)] };
+        let mut block = Block { bytes: b"aa".to_vec(), rows: vec![row(0)], ..Block::default() };
         assert!(!block.is_empty() && Block::default().is_empty());
+        let mut records = crate::ChunkBuilder::new(PairId::new("in", 0), crate::Lane::Input, crate::Epoch(1));
+        records.record(crate::Offset(0), 0, None, Some(b"lent"));
+        let record = RecordRef::new(&records.build(None), 0).unwrap();
+        block.lent.push((0, record.clone()));
         let mark = block.mark();
         block.bytes.extend(b"bc");
         block.rows.push(row(1));
+        block.lent.push((1, record));
         block.rewind(mark);
         assert_eq!((mark, block.bytes, block.rows), ((2, 1), b"aa".to_vec(), vec![row(0)]));
+        assert_eq!(block.lent.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0]);
     }
 
     /// A sink that says nothing of what it may refuse.

@@ -14,7 +14,7 @@ use longshore_core::trace::{Carried, TRACEPARENT, carried_by};
 use longshore_core::{Class, Failure, Lane, Origin, Reason, RecordRef, TopicName};
 
 use crate::names::{dead_letter_topic, retry_topic};
-use crate::producer::{BatchTicket, Producer, ProducerRecord};
+use crate::producer::{BatchTicket, Handling, Producer, ProducerRecord};
 
 /// The dead-letter producer of a pipeline.
 #[derive(Clone, Debug)]
@@ -124,11 +124,11 @@ impl Letters {
             let mut from = 0;
             while from < records.len() {
                 let end = from + self.producer.fitting(&records[from..]);
-                let lenders: Vec<&RecordRef> =
-                    rows[from..end].iter().map(|row| &letters.letters[*row].1.record).collect();
-                let sent =
-                    self.producer.lend_batch(topic, topics.is_plain(number), &records[from..end], &lenders);
-                let ticket = sent.await;
+                let lenders: Vec<Option<&RecordRef>> =
+                    rows[from..end].iter().map(|row| Some(&letters.letters[*row].1.record)).collect();
+                let handling =
+                    Handling { plain: topics.is_plain(number), lenders: &lenders, ..Handling::default() };
+                let ticket = self.producer.give(topic, &records[from..end], handling).await;
                 given.push((rows[from..end].iter().map(|row| letters.letters[*row].0).collect(), ticket));
                 from = end;
             }

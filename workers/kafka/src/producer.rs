@@ -64,13 +64,14 @@ impl std::fmt::Debug for Producer {
 
 /// How records are given to a producer.
 #[derive(Clone, Copy, Default)]
-struct Given<'a> {
-    /// Those that failed come back.
-    keeps: bool,
+pub(crate) struct Handling<'a> {
+    /// Those that failed come back. Their bytes are in no budget, and in the producer's room no more (I5).
+    pub(crate) keeps: bool,
     /// Their topic's batches are not compressed.
-    plain: bool,
-    /// The records whose values they are, one each, or none.
-    lenders: &'a [&'a RecordRef],
+    pub(crate) plain: bool,
+    /// Whose values they are, by their places: a value that is a record's own is not copied, and the record held until it is answered
+    /// for. Where none stands the value is copied.
+    pub(crate) lenders: &'a [Option<&'a RecordRef>],
 }
 
 /// One client; replaced as a whole after a fatal error.
@@ -135,7 +136,7 @@ impl Producer {
         topic: &str,
         records: &[ProducerRecord<'_>],
     ) -> Result<BatchTicket, Failure> {
-        self.give(topic, records, Given::default()).await
+        self.give(topic, records, Handling::default()).await
     }
 
     /// The same for a caller who does not keep the records: those that failed come back with their failures. Their bytes are in no
@@ -148,26 +149,18 @@ impl Producer {
         topic: &str,
         records: &[ProducerRecord<'_>],
     ) -> Result<BatchTicket, Failure> {
-        self.give(topic, records, Given { keeps: true, ..Given::default() }).await
+        self.give(topic, records, Handling { keeps: true, ..Handling::default() }).await
     }
 
-    /// The same with records whose values are those of `lenders`, one each: they are not copied, and held until they are answered for.
-    /// `plain` leaves the topic's batches without compression.
-    pub(crate) async fn lend_batch(
-        &self,
-        topic: &str,
-        plain: bool,
-        records: &[ProducerRecord<'_>],
-        lenders: &[&RecordRef],
-    ) -> Result<BatchTicket, Failure> {
-        self.give(topic, records, Given { plain, lenders, ..Given::default() }).await
-    }
-
-    async fn give(
+    /// The same, in a way that is told.
+    ///
+    /// # Errors
+    /// Those of [`Self::send_batch`].
+    pub(crate) async fn give(
         &self,
         topic: &str,
         records: &[ProducerRecord<'_>],
-        given: Given<'_>,
+        handling: Handling<'_>,
     ) -> Result<BatchTicket, Failure> {
         let bytes: u64 = records.iter().map(|record| record.bytes() + RECORD_OVERHEAD_BYTES).sum();
         let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES))
@@ -175,7 +168,7 @@ impl Producer {
             .clamp(1, self.shared.room_units);
         let room = self.shared.room.acquire_many(units).await;
         room.map_err(|_| closed())?.forget();
-        self.shared.send(topic, records, units, given)
+        self.shared.send(topic, records, units, handling)
     }
 
     /// How many of these records to give to one [`Self::send_batch`]: as many as fit half of the producer's room, at least
@@ -279,9 +272,9 @@ impl Shared {
         topic: &str,
         records: &[ProducerRecord<'_>],
         units: u32,
-        given: Given<'_>,
+        handling: Handling<'_>,
     ) -> Result<BatchTicket, Failure> {
-        if !self.know(topic, given.plain) {
+        if !self.know(topic, handling.plain) {
             self.room.add_permits(units as usize);
             return Err(Failure::halt(
                 Reason::BrokerConfiguration,
@@ -290,9 +283,9 @@ impl Shared {
         }
         // Held until all are sent, so that no record goes to a client that was just emptied and is polled no more.
         let generation = self.generation.read().unwrap_or_else(PoisonError::into_inner);
-        let (slot, ticket) = self.answers.open(records.len(), units, given.keeps);
+        let (slot, ticket) = self.answers.open(records.len(), units, handling.keeps);
         for (row, record) in (0_u32..).zip(records) {
-            let lender = given.lenders.get(row as usize).copied();
+            let lender = handling.lenders.get(row as usize).copied().flatten();
             let outgoing = Outgoing { lender, ..record.outgoing() };
             let sent = match generation.topics.get(topic) {
                 Some(handle) => {

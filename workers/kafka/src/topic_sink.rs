@@ -14,10 +14,13 @@ use longshore_core::headers::{self, is_ours};
 use longshore_core::ledger::{LedgerView, Trailer};
 use longshore_core::sink::{Block, Encode, Published, Row, SegmentWriter, Sink, WriterContext};
 use longshore_core::trace::TRACEPARENT;
-use longshore_core::{BoxFuture, Class, Content, Failure, Item, Offset, Origin, Reason};
+use longshore_core::{BoxFuture, Class, Content, Failure, Item, Offset, Origin, Reason, RecordRef};
 
-use crate::producer::{BatchTicket, OwnedRecord, Producer, ProducerRecord};
+use crate::producer::{BatchTicket, Handling, OwnedRecord, Producer, ProducerRecord};
 
+/// A record's own value of this size is lent to the client instead of copied twice, into the row and into the client's queue. What
+/// is smaller costs less to copy than to keep account of.
+const LENT_FROM_BYTES: usize = 256;
 /// How long a call waits for room or answers before it says that the topic does not take records.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -112,10 +115,7 @@ impl Encode for RecordEncoder {
     fn encode(&self, item: &Item, block: &mut Block) -> Result<(), Failure> {
         let before = block.rows.len();
         match &item.content {
-            Content::Original => {
-                let value = item.source.value().map(|bytes| put(block, bytes));
-                block.rows.push(Row { offset: item.source.offset(), key: None, value, headers: Vec::new() });
-            }
+            Content::Original => put_original(item, block),
             Content::Raw(_) | Content::Fields(_) => self.value.encode(item, block)?,
         }
         for index in before..block.rows.len() {
@@ -127,6 +127,17 @@ impl Encode for RecordEncoder {
         }
         Ok(())
     }
+}
+
+/// The row of what no step has read.
+fn put_original(item: &Item, block: &mut Block) {
+    let value = item.source.value();
+    let lends = value.is_some_and(|value| value.len() >= LENT_FROM_BYTES);
+    if lends {
+        block.lent.push((block.rows.len(), item.source.clone()));
+    }
+    let value = value.filter(|_| !lends).map(|bytes| put(block, bytes));
+    block.rows.push(Row { offset: item.source.offset(), key: None, value, headers: Vec::new() });
 }
 
 type Spans = Vec<(std::ops::Range<u32>, Option<std::ops::Range<u32>>)>;
@@ -164,6 +175,32 @@ fn put(block: &mut Block, bytes: &[u8]) -> std::ops::Range<u32> {
     start..block.bytes.len() as u32
 }
 
+fn at<'a>(block: &'a Block, range: &std::ops::Range<u32>) -> &'a [u8] {
+    &block.bytes[range.start as usize..range.end as usize]
+}
+
+/// Name and value of a header.
+type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Adds the headers of all rows to the list; where those of each one end.
+fn list_headers<'a>(block: &'a Block, list: &mut Vec<Header<'a>>) -> Vec<usize> {
+    let ends = block.rows.iter().map(|row| {
+        let headers = row.headers.iter();
+        list.extend(
+            headers.map(|(name, value)| (at(block, name), value.as_ref().map(|value| at(block, value)))),
+        );
+        list.len()
+    });
+    ends.collect()
+}
+
+/// Whose value each row has, where it was not copied.
+fn lenders(block: &Block) -> Vec<Option<&RecordRef>> {
+    let mut lenders = vec![None; block.rows.len()];
+    block.lent.iter().for_each(|(row, record)| lenders[*row] = Some(record));
+    lenders
+}
+
 /// Rows that went out together.
 struct Sent {
     ticket: BatchTicket,
@@ -196,36 +233,25 @@ impl SegmentWriter for TopicWriter {
             if block.is_empty() {
                 return Ok(self.open_bytes);
             }
-            let at = |range: &std::ops::Range<u32>| &block.bytes[range.start as usize..range.end as usize];
             let mut headers = Vec::new();
-            let mut ends = Vec::with_capacity(block.rows.len());
-            for row in &block.rows {
-                headers.extend(row.headers.iter().map(|(name, value)| (at(name), value.as_ref().map(at))));
-                ends.push(headers.len());
-            }
-            let mut start = 0;
-            let mut records = Vec::with_capacity(block.rows.len());
-            for (row, end) in block.rows.iter().zip(ends) {
-                records.push(ProducerRecord {
-                    partition: self.partition,
-                    key: row.key.as_ref().map(at),
-                    value: row.value.as_ref().map(at),
-                    timestamp_ms: None,
-                    headers: &headers[start..end],
-                });
-                start = end;
-            }
+            let ends = list_headers(block, &mut headers);
+            let lenders = lenders(block);
+            let records = self.records(block, &headers, &ends, &lenders);
             while self.taken < records.len() {
                 let end = self.taken + self.producer.fitting(&records[self.taken..]);
-                let piece = &records[self.taken..end];
-                let send = tokio::time::timeout(PATIENCE, self.producer.send_to_keep(&self.topic, piece));
+                let handling =
+                    Handling { keeps: true, lenders: &lenders[self.taken..end], ..Handling::default() };
+                let give = self.producer.give(&self.topic, &records[self.taken..end], handling);
+                let send = tokio::time::timeout(PATIENCE, give);
                 let ticket = send.await.map_err(|_| self.stuck("no room for more records"))??;
                 let offsets = block.rows[self.taken..end].iter().map(|row| row.offset).collect();
                 self.open.push(Sent { ticket, offsets });
                 self.taken = end;
             }
             self.taken = 0;
-            self.open_bytes += block.bytes.len() as u64;
+            let lent =
+                block.lent.iter().map(|(_, record)| record.value().map_or(0, <[u8]>::len)).sum::<usize>();
+            self.open_bytes += (block.bytes.len() + lent) as u64;
             Ok(self.open_bytes)
         })
     }
@@ -269,6 +295,31 @@ impl SegmentWriter for TopicWriter {
 }
 
 impl TopicWriter {
+    /// The rows as the producer takes them; `ends` says where each one's headers end.
+    fn records<'a>(
+        &self,
+        block: &'a Block,
+        headers: &'a [Header<'a>],
+        ends: &[usize],
+        lenders: &[Option<&'a RecordRef>],
+    ) -> Vec<ProducerRecord<'a>> {
+        let mut start = 0;
+        let rows = block.rows.iter().zip(ends).zip(lenders);
+        let records = rows.map(|((row, end), lender)| {
+            let headers = &headers[start..*end];
+            start = *end;
+            let own = || row.value.as_ref().map(|range| at(block, range));
+            ProducerRecord {
+                partition: self.partition,
+                key: row.key.as_ref().map(|range| at(block, range)),
+                value: lender.map_or_else(own, RecordRef::value),
+                timestamp_ms: None,
+                headers,
+            }
+        });
+        records.collect()
+    }
+
     /// Sends what failed for a reason that may have passed.
     async fn send_again(&mut self) -> Result<(), Failure> {
         while !self.again.is_empty() {

@@ -92,7 +92,9 @@ pub(crate) fn block_bytes(result: &UnitResult) -> u64 {
     result.blocks.iter().map(|(_, block)| memory(block)).sum()
 }
 
-/// The memory a block takes, spare room included.
+/// The memory a block takes, spare room included. What it has lent is a chunk's, and counted there.
 pub(crate) fn memory(block: &longshore_core::Block) -> u64 {
-    (block.bytes.capacity() + block.rows.capacity() * size_of::<longshore_core::Row>()) as u64
+    let rows = block.rows.capacity() * size_of::<longshore_core::Row>();
+    let lent = block.lent.capacity() * size_of::<(usize, longshore_core::RecordRef)>();
+    (block.bytes.capacity() + rows + lent) as u64
 }

@@ -195,6 +195,6 @@ fn add_rows(blocks: &mut Vec<(SinkIndex, Block)>, sink: SinkIndex, record: &Plan
     let rows = std::iter::repeat_n(row, record.children);
     match blocks.iter_mut().find(|(known, _)| *known == sink) {
         Some((_, block)) => block.rows.extend(rows),
-        None => blocks.push((sink, Block { bytes: vec![0; 10], rows: rows.collect() })),
+        None => blocks.push((sink, Block { bytes: vec![0; 10], rows: rows.collect(), ..Block::default() })),
     }
 }

@@ -443,7 +443,7 @@ fn units_answered_together_go_their_own_ways() {
             Verdict::Failed(Box::new(Failure::retry(Reason::StepFailed, "later"))),
             to_first(3),
         ];
-        let blocks = vec![(SinkIndex(0), Block { bytes: Vec::new(), rows: rows.to_vec() })];
+        let blocks = vec![(SinkIndex(0), Block { rows: rows.to_vec(), ..Block::default() })];
         let result = UnitResult {
             units: units.to_vec(),
             verdicts,

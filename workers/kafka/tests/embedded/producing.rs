@@ -235,6 +235,54 @@ fn rows_beyond_the_producers_room_keep_their_order() {
     source.shut_down().unwrap();
 }
 
+/// Scenario: of three rows the second and the third have large values, which are sent from where they are, and the client fails for good
+/// while they are on their way. Guarantee: all arrive in order, byte for byte, and nothing is held longer than until the answer.
+#[test]
+fn values_that_rows_lend_are_sent_again_and_let_go_of() {
+    let broker = EmbeddedBroker::start(&[("out", 2)]).unwrap();
+    let options = TopicOptions { name: "out".into(), partition: PartitionBy::Origin };
+    let sink = TopicSink::new("topic", options, producer(&broker), Arc::new(Never));
+    let values = ["small".to_owned(), "b".repeat(300), "c".repeat(30_000)];
+    let mut builder = ChunkBuilder::new(PairId::new("in", 1), Lane::Input, Epoch(1));
+    for (offset, value) in (0..).zip(&values) {
+        builder.record(Offset(offset), 0, None, Some(value.as_bytes()));
+    }
+    let chunk = builder.build(None);
+    let mut block = Block::default();
+    for index in 0..3 {
+        let item = Item::new(RecordRef::new(&chunk, index).unwrap());
+        sink.encoder().encode(&item, &mut block).unwrap();
+    }
+    assert!(block.bytes.len() < 300, "large values are not copied");
+    let context = WriterContext {
+        pair: PairId::new("in", 1),
+        writer: WriterId(1),
+        cluster: String::new(),
+        topic_id: String::new(),
+    };
+    let fatal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER];
+    broker.fail_requests(RDKafkaApiKey::Produce, &fatal).unwrap();
+    futures_wait(async {
+        let mut writer = sink.open(context);
+        assert!(writer.append(&block).await.unwrap() > 30_300, "what is lent is of the segment");
+        writer.seal().unwrap();
+        assert_eq!(writer.publish(&trailer()).await.unwrap(), Published::Done(Vec::new()));
+    });
+    drop(block);
+    let source = Source::join(&broker, "out");
+    for given in [source.assigned(), source.assigned()] {
+        source.start(&given.pair, given.epoch, 0, 1000);
+    }
+    let found: Vec<String> = source.values(3).into_iter().map(|(_, value)| value).collect();
+    assert_eq!(found, values);
+    let began = std::time::Instant::now();
+    while Arc::strong_count(&chunk) > 1 {
+        assert!(began.elapsed() < crate::support::DEADLINE, "a value is still held");
+        std::thread::yield_now();
+    }
+    source.shut_down().unwrap();
+}
+
 /// Guarantee: a letter goes to its origin's partition with payload, key and own headers, and says why.
 #[test]
 fn letters_keep_the_record_and_say_why() {

@@ -191,7 +191,7 @@ mod tests {
         let turn = turns.next();
         let tools = Tools { layout: &layout, writer: WriterId(1), pool: &pool, turn: &turn };
         let row = Row { offset: Offset(0), key: None, value: Some(0..10_000), headers: Vec::new() };
-        let block = Block { bytes: vec![b'x'; 10_000], rows: vec![row] };
+        let block = Block { bytes: vec![b'x'; 10_000], rows: vec![row], ..Block::default() };
         let mut segments: Vec<Segment> = (0..500).map(|_| Segment::default()).collect();
         for _ in 0..3 {
             for segment in &mut segments {

@@ -292,7 +292,11 @@ mod tests {
             value: Some(start..start + 2),
             headers: Vec::new(),
         };
-        let block = Block { bytes: b"a\nb\nc\n".to_vec(), rows: vec![row(1, 0), row(1, 2), row(2, 4)] };
+        let block = Block {
+            bytes: b"a\nb\nc\n".to_vec(),
+            rows: vec![row(1, 0), row(1, 2), row(2, 4)],
+            ..Block::default()
+        };
         let mut rows = Rows::default();
         rows.append(&block);
         let ends: Vec<_> =

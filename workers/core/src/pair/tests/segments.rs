@@ -30,7 +30,7 @@ fn answer(hand: &mut Hand, bytes: usize) {
     for unit in hand.take(|action| if let Action::Run(unit) = action { Ok(unit) } else { Err(action) }) {
         let offsets = unit.entries.iter().map(|entry| entry.record.offset());
         let rows = offsets.map(|offset| Row { offset, key: None, value: None, headers: Vec::new() });
-        let block = Block { bytes: vec![0; bytes], rows: rows.collect() };
+        let block = Block { bytes: vec![0; bytes], rows: rows.collect(), ..Block::default() };
         let verdicts = unit.entries.iter().map(|_| to_first(0)).collect();
         let result = unit_result(unit.id, verdicts, vec![(SinkIndex(0), block)]);
         hand.tell(Event::UnitDone { epoch: Epoch(1), result });

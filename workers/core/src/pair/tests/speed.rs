@@ -79,7 +79,7 @@ fn measure(order: Order) -> f64 {
                     value: None,
                     headers: Vec::new(),
                 });
-                let blocks = vec![(SinkIndex(0), Block { bytes: Vec::new(), rows: rows.collect() })];
+                let blocks = vec![(SinkIndex(0), Block { rows: rows.collect(), ..Block::default() })];
                 let result = unit_result(unit.id, verdicts, blocks);
                 tell(&mut hand, Event::UnitDone { epoch: Epoch(1), result });
             }
