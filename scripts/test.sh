@@ -103,7 +103,7 @@ suites() {
         tests/Cargo.toml
 }
 
-# Integration tests that live beside a crate belong to the unit phase.
+# Integration tests that live beside a crate.
 crate_tests() {
     local file
     for file in workers/*/tests/*.rs workers/*/tests/*/main.rs; do
@@ -159,14 +159,17 @@ main() {
     if grep -qw deploy <<<"${*:-$known}"; then tools+=(kubeconform kustomize schemas hadolint compose); fi
     if grep -qw console <<<"${*:-$known}"; then tools+=(chromium playwright); fi
     [[ ${#tools[@]} -eq 0 ]] || phase tools scripts/tools.sh "${tools[@]}" || true
+    # What has a broker or workers waits for them more than it computes.
+    local waiting
+    waiting=--test-threads=$((2 * $(nproc)))
     if [[ $# -eq 0 ]]; then
+        tests unit --lib --bins
         mapfile -t beside < <(crate_tests)
-        tests unit --lib --bins "${beside[@]}"
+        tests crates "${beside[@]}" -- "$waiting"
         tests doc --doc
     fi
     for suite in ${*:-$known}; do
-        # Suites wait for brokers and workers more than they compute.
-        tests "$suite" --test "$suite" -- --test-threads=$((2 * $(nproc)))
+        tests "$suite" --test "$suite" -- "$waiting"
     done
     finish
 }

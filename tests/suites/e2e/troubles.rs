@@ -110,7 +110,7 @@ fn a_worker_without_a_place_in_its_group_says_so() {
         rig.witness.publish(&rig.topic, &[Record::new("a", LINE)]);
         rig.wait_drained(Duration::from_secs(60), &[&crew[0], &crew[1]]);
         // One of them has no partition, for longer than a worker without a place waits.
-        let until = Instant::now() + Duration::from_secs(25);
+        let until = Instant::now() + Duration::from_secs(15);
         wait_until("time passes", Duration::from_secs(60), || {
             assert!(crew.iter_mut().all(|worker| tells_place(worker, true)), "a member is not ready");
             Instant::now() > until
