@@ -332,6 +332,8 @@ mod tests {
             ("64KiB", 65_536),
             ("1.5MiB", 1_572_864),
             ("2GB", 2_000_000_000),
+            ("3GiB", 3 << 30),
+            ("1TiB", 1 << 40),
             ("64 MiB", 64 << 20),
         ] {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");

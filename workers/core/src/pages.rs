@@ -275,7 +275,7 @@ mod tests {
     /// them; and it stays until its last place is taken out.
     #[test]
     fn a_page_is_whole_at_the_edges_of_its_forms() {
-        for count in [LONGEST_LIST as i64, LONGEST_LIST as i64 + 1, LONGEST_LIST as i64 + 2, 1 << PAGE_BITS] {
+        for count in [4_095, 4_096, 4_097, 1 << PAGE_BITS] {
             let mut pages = OffsetPages::default();
             (0..count).for_each(|offset| assert!(pages.insert(Offset(offset))));
             let read: OffsetPages = serde_json::from_str(&serde_json::to_string(&pages).unwrap()).unwrap();
@@ -293,6 +293,8 @@ mod tests {
         let mut pages = OffsetPages::default();
         (0..100).for_each(|at| assert!(pages.insert(Offset(at * 600))));
         assert!(pages.heap_bytes() < 400, "{} bytes for a hundred", pages.heap_bytes());
+        (0..1_500).for_each(|at| assert!(pages.insert(Offset(at * 40 + 1))));
+        assert!(pages.heap_bytes() < 4_300, "{} bytes for 1,600", pages.heap_bytes());
         for offset in 0..1 << PAGE_BITS {
             pages.insert(Offset(offset));
         }

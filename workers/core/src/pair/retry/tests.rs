@@ -4,7 +4,7 @@ use super::*;
 use crate::TopicName;
 
 /// A lane that has read so many copies, none of which is settled.
-fn with_copies(copies: i64, repeats: bool) -> RetryLane {
+pub(super) fn with_copies(copies: i64, repeats: bool) -> RetryLane {
     let topic = TopicName::new("in.p.retry");
     let assignment =
         RetryAssignment { topic, committed: None, log_start: Offset(0), log_end: Offset(copies) };

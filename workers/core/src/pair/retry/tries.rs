@@ -222,3 +222,64 @@ impl RetryLane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair::retry::tests::with_copies;
+    use crate::{ChunkBuilder, Epoch, Lane, PairId};
+
+    const ORIGIN: Offset = Offset(4);
+
+    /// A lane with a copy in memory, and the chunk of another one that somebody may be at work on.
+    fn lane(busy: bool) -> (RetryLane, Copy) {
+        let mut lane = with_copies(2, false);
+        let mut chunk = ChunkBuilder::new(PairId::new("in", 0), Lane::Retry, Epoch(1));
+        chunk.record(Offset(0), 5, None, Some(&[b'x'; 1_000]));
+        let chunk = chunk.build(None);
+        if busy {
+            let other = lane.payloads.insert(&chunk);
+            lane.payloads.hold(other);
+        }
+        let place = lane.payloads.insert(&chunk);
+        let copy = Copy::new(ORIGIN, Offset(0), 1, 0).placed(place, 0);
+        lane.index.insert(copy);
+        lane.payloads.need(place, 1);
+        lane.payloads.sorted(place);
+        (lane, copy)
+    }
+
+    /// Guarantee: a copy whose payload is in memory, or on its way to the spool, goes where what stays in memory for work has its part of the window; and without that where
+    /// nothing is at work.
+    #[test]
+    fn what_is_in_memory_goes_where_there_is_room() {
+        for leaving in [false, true] {
+            for (bytes, busy, goes) in [(80_000, true, true), (100, true, false), (100, false, true)] {
+                let (mut lane, copy) = lane(busy);
+                if leaving {
+                    assert!(lane.payloads.spool(copy.chunk()).is_some());
+                }
+                let turn = lane.turn_of(ORIGIN, &copy, Window { records: 1_000, bytes });
+                assert_eq!(
+                    matches!(turn, Turn::Goes(_)),
+                    goes,
+                    "leaving {leaving}, {bytes} bytes, busy {busy}"
+                );
+                assert_eq!(matches!(turn, Turn::Starves), !goes);
+            }
+        }
+    }
+
+    /// Guarantee: what was fetched for a copy stays in memory until it is not wanted any more.
+    #[test]
+    fn what_was_fetched_need_not_stay_when_it_is_not_wanted() {
+        let (mut lane, copy) = lane(false);
+        let fetched = copy.as_fetched(true);
+        lane.index.insert(fetched);
+        lane.payloads.fetched_for(copy.chunk());
+        assert!(matches!(lane.payloads.source(copy.chunk()), Source::Held));
+        lane.want_no_more(&fetched);
+        assert!(matches!(lane.payloads.source(copy.chunk()), Source::Memory));
+        assert!(lane.index.get(ORIGIN).is_some_and(|copy| !copy.is_fetched()));
+    }
+}

@@ -304,14 +304,16 @@ fn a_long_lane_of_which_little_is_due_is_soon_through() {
     assert!(hand.now.since(began) < Duration::from_secs(2), "{:?}", hand.now.since(began));
 }
 
-/// Scenario: after a crash the only copy is due in 50 s. Guarantee: the owner is woken for it then, and not all the time while the commit of its range is not answered.
+/// Scenario: after a crash one copy is due in 50 s, and another one waits for the input to come to its record. Guarantee: the owner is woken for the first one then, and not all
+/// the time while the commit of its range is not answered.
 #[test]
 fn a_suspect_is_waited_for_and_woken_for() {
     let mut held = Held::default();
-    drop(next_with(1, &mut held, 1));
-    let mut hand = next_with(2, &mut held, 1);
+    drop(next_with(1, &mut held, 2));
+    let mut hand = next_with(2, &mut held, 2);
     let due = crate::headers::LetterHeaders { not_before_ms: Some(1_700_000_050_000), ..headers(1, 1) };
     copy_of(&mut hand, 0, "k", &due);
+    copy_of(&mut hand, 1, "other", &headers(START + 1, 1));
     commit(&mut hand, &mut held);
     for _ in 0..10 {
         let Some(wake) = hand.pair.next_wake().filter(|wake| wake.0 < Duration::from_secs(50)) else { break };

@@ -90,3 +90,48 @@ fn copies_without_room_wake_nobody() {
     assert_eq!(runs(&mut hand).len(), 1);
     assert!(hand.pair.next_wake().is_none_or(|wake| wake > hand.now), "{:?}", hand.pair.next_wake());
 }
+
+/// Scenario: a record's row waits for its publish, and a copy of it is read. Guarantee: that one settles with the row, and its payload stays nowhere.
+#[test]
+fn a_copy_of_what_waits_for_its_publish_needs_no_payload() {
+    let window = Window { records: 1_000, bytes: 500 };
+    let mut hand = Hand::new(PairOptions { window, ..with_retry(policy()) });
+    assign(&mut hand, 0);
+    hand.receive(&[(0, "a")]);
+    hand.run(to_first);
+    copy_of(&mut hand, 0, "a", &headers(0, 1));
+    assert_eq!((spools(&mut hand).len(), runs(&mut hand).len()), (0, 0));
+}
+
+/// Scenario: a sink without a ledger may get one record twice, and a copy's row is there but not committed. Guarantee: the next copy waits for that commit.
+#[test]
+fn what_the_retry_lane_may_repeat_counts_against_the_cap() {
+    let mut options =
+        PairOptions { sinks: vec![spec("topic", false)], unit_records: 1, ..with_retry(policy()) };
+    options.commit.uncommitted_cap = 1;
+    let mut hand = Hand::new(options);
+    assign(&mut hand, 0);
+    hand.tell(Event::Passed { epoch: Epoch(1), lane: Lane::Input, offset: Offset(2) });
+    for (place, key) in [(0, "a"), (1, "b")] {
+        copy_of(&mut hand, place, key, &LetterHeaders { replays: 1, ..headers(place, 0) });
+    }
+    hand.run(to_first);
+    assert_eq!(hand.rows, 1);
+    let commit = |hand: &mut Hand, lane: Lane| {
+        for Position { offset, .. } in commits_of(hand, lane) {
+            hand.tell(Event::Committed { epoch: Epoch(1), lane, offset, result: CommitResult::Done });
+        }
+    };
+    for _ in 0..5 {
+        hand.pass(Duration::from_secs(2));
+        for (sink, trailer) in hand.trailers() {
+            hand.publish(sink, &trailer, Published::Done(Vec::new()));
+        }
+        commit(&mut hand, Lane::Input);
+        hand.run(to_first);
+    }
+    assert_eq!(hand.rows, 1, "the lane's commit is not answered");
+    commit(&mut hand, Lane::Retry);
+    hand.run(to_first);
+    assert_eq!(hand.rows, 2);
+}
