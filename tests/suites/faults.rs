@@ -20,6 +20,8 @@ mod limits;
 mod memory;
 #[path = "faults/network.rs"]
 mod network;
+#[path = "faults/place.rs"]
+mod place;
 #[path = "faults/points.rs"]
 mod points;
 #[path = "faults/progress.rs"]

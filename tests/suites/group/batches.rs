@@ -96,6 +96,7 @@ impl Batches {
                 | SourceEvent::EndFound { .. }
                 | SourceEvent::LogEnd { .. }
                 | SourceEvent::Trouble(_)
+                | SourceEvent::Member(_)
                 | SourceEvent::Well => {}
             }
         }

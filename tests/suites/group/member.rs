@@ -164,6 +164,7 @@ impl Work {
                 | SourceEvent::EndFound { .. }
                 | SourceEvent::LogEnd { .. }
                 | SourceEvent::Trouble(_)
+                | SourceEvent::Member(_)
                 | SourceEvent::Well => {}
             }
         }

@@ -113,6 +113,7 @@ impl Work {
             | SourceEvent::EndFound { .. }
             | SourceEvent::LogEnd { .. }
             | SourceEvent::Trouble(_)
+            | SourceEvent::Member(_)
             | SourceEvent::Well
             | SourceEvent::Ended(_) => {}
         }

@@ -98,6 +98,8 @@ reasons! {
     FormatNewer = "format.newer", "A commit, a ledger, the journal or a copy was written by a newer version of Longshore.";
     BrokerUnavailable = "broker.unavailable", "No broker answers.";
     BrokerGroup = "broker.group", "The worker has no place in its consumer group.";
+    BrokerCommits = "broker.commits", "No commit of a partition is acknowledged.";
+    BrokerFetches = "broker.fetches", "A partition cannot be read: its leader answers with errors or not at all, or it has none.";
     BrokerAuthentication = "broker.authentication", "The broker refused the credentials.";
     BrokerAuthorization = "broker.authorization", "The broker refused the rights.";
     BrokerTopicMissing = "broker.topic-missing", "The topic does not exist.";

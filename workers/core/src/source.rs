@@ -90,6 +90,9 @@ pub enum SourceEvent {
     Trouble(Failure),
     /// The trouble is over.
     Well,
+    /// Whether the worker has a place in its consumer group: said when it has had none for long, and when it has one again. Trouble that
+    /// tells of it may be covered by another one.
+    Member(bool),
     /// The source ended: cleanly after [`SourceCommand::Shutdown`], or for good with a failure.
     Ended(Result<(), Failure>),
 }

@@ -32,6 +32,7 @@ mod poll;
 mod rebalance;
 mod route;
 mod scout;
+mod standing;
 mod start;
 mod thrift;
 

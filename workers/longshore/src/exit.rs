@@ -96,9 +96,12 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
         | Reason::BrokerDamaged
         | Reason::RetryStray
         | Reason::CrashLoop => Exit::Data,
-        Reason::SinkUnavailable | Reason::SinkNoSpace | Reason::BrokerUnavailable | Reason::BrokerGroup => {
-            Exit::Unavailable
-        }
+        Reason::SinkUnavailable
+        | Reason::SinkNoSpace
+        | Reason::BrokerUnavailable
+        | Reason::BrokerGroup
+        | Reason::BrokerCommits
+        | Reason::BrokerFetches => Exit::Unavailable,
         Reason::SinkDenied | Reason::BrokerAuthentication | Reason::BrokerAuthorization => Exit::Rights,
         Reason::SinkMissing
         | Reason::SinkUnfit

@@ -273,8 +273,9 @@ impl Fleet {
                     tracing::info!("the connection to the brokers is well again");
                 }
                 self.status.set_trouble(None);
-                self.shared.metrics.group_member(true);
+                self.shared.metrics.broker_trouble(None);
             }
+            SourceEvent::Member(is_member) => self.shared.metrics.group_member(is_member),
             SourceEvent::Ended(result) => self.source_end = Some(result),
         }
     }
@@ -354,7 +355,7 @@ impl Fleet {
 
     fn in_trouble(&mut self, failure: Failure) {
         self.status.set_trouble(Some(failure.clone()));
-        self.shared.metrics.group_member(failure.reason != Reason::BrokerGroup);
+        self.shared.metrics.broker_trouble(Some(failure.reason));
         match &mut self.trouble {
             Some((known, _)) if known.reason == failure.reason => *known = failure,
             _ => {

@@ -268,7 +268,7 @@ impl Status {
     }
 
     /// For `/readyz`: ready when working or waiting for partitions as a member of the group, and every pair's sinks are open. Brokers that
-    /// come and go leave it as it is.
+    /// come and go leave it as it is, and those that answer with errors do until that has lasted.
     ///
     /// # Errors
     /// A short text that says why not.
@@ -336,9 +336,11 @@ impl Status {
     }
 }
 
-/// Whether a worker in this trouble can do nothing: it has no place in the group, or a person has to mend something first.
+/// Whether a worker in this trouble does not do what it is there for: it has no place in the group, the brokers have answered its commits or
+/// fetches with nothing but errors for long, or a person has to mend something first.
 fn bars(trouble: &Failure) -> bool {
-    trouble.class == Class::Halt || trouble.reason == Reason::BrokerGroup
+    let stands = [Reason::BrokerGroup, Reason::BrokerCommits, Reason::BrokerFetches];
+    trouble.class == Class::Halt || stands.contains(&trouble.reason)
 }
 
 fn told(pair: PairId, figures: &Figures, outcomes: Outcomes, (now, wall_ms): (Moment, i64)) -> PairStatus {

@@ -57,7 +57,7 @@ impl Commits {
 
     /// The broker's answer. Commits of one partition are answered in order, so it settles the one it names and those asked
     /// before it, which went out in the same request or were overtaken.
-    pub(super) fn answered(&mut self, entries: &[Entry], overall: Code) -> Vec<(Commit, CommitResult)> {
+    pub(super) fn answered(&mut self, entries: &[Entry], overall: Code) -> Vec<(Commit, Code)> {
         let mut answers = Vec::new();
         for entry in entries {
             let of_place = |asked: &Commit| {
@@ -71,7 +71,7 @@ impl Commits {
                 let settled = index <= last && of_place(asked);
                 index += 1;
                 if settled {
-                    answers.push((asked.clone(), result(code)));
+                    answers.push((asked.clone(), code));
                 }
                 !settled
             });
@@ -87,7 +87,7 @@ impl Commits {
 
 /// What an answer says about the ownership. A generation that moved on says nothing: with the cooperative protocol a
 /// member keeps its partitions through a rebalance, and a commit that waited for it fails with `IllegalGeneration`.
-fn result(code: Code) -> CommitResult {
+pub(super) fn result(code: Code) -> CommitResult {
     match (code, meaning(code)) {
         (OK, _) => CommitResult::Done,
         (Code::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION | Code::RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH, _) => {
@@ -141,8 +141,8 @@ mod tests {
         assert!(answers.iter().all(|(commit, _)| commit.lane == Lane::Input));
         assert!(commits.waits_for(&pair));
         let answers = commits.answered(&[entry("t", 0, 11, OK)], Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
-        let [(answered, result)] = answers.as_slice() else { panic!("{answers:?}") };
-        assert_eq!((answered.epoch, result), (Epoch(3), &CommitResult::Refused));
+        let [(answered, code)] = answers.as_slice() else { panic!("{answers:?}") };
+        assert_eq!((answered.epoch, result(*code)), (Epoch(3), CommitResult::Refused));
         let answers = commits.answered(&[entry("t.p.retry", 0, 9, OK)], OK);
         assert_eq!(answers[0].0.lane, Lane::Retry);
         assert!(!commits.is_empty());

@@ -11,8 +11,8 @@ use super::poll::Poll;
 /// How often the ends are asked for: two requests to each broker.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The end of a partition as a broker told it.
-pub(super) type End = (TopicName, i32, Offset);
+/// The end of a partition as its leader told it, or words for why it is not known.
+pub(super) type End = (TopicName, i32, Result<Offset, String>);
 
 impl Poll<'_> {
     /// The input partitions whose ends are wanted now.
@@ -28,13 +28,21 @@ impl Poll<'_> {
         wanted
     }
 
-    /// Tells the pairs that are still here.
+    /// Tells the pairs that are still here. That an end is not known says something of the partition's leader.
     pub(super) fn ends_seen(&mut self, ends: Vec<End>) {
         self.ends.answered();
+        let now = Instant::now();
         for (topic, partition, end) in ends {
-            let found = self.pairs.find(topic.as_str(), partition).filter(|pair| pair.told);
-            if let Some((pair, epoch)) = found.map(|pair| (pair.id.clone(), pair.epoch)) {
-                self.say(SourceEvent::LogEnd { pair, epoch, end });
+            let Some(lane) = self.pairs.find(topic.as_str(), partition).filter(|pair| pair.told) else {
+                continue;
+            };
+            let (pair, epoch) = (lane.id.clone(), lane.epoch);
+            match end {
+                Ok(end) => {
+                    lane.leader_answered();
+                    self.say(SourceEvent::LogEnd { pair, epoch, end });
+                }
+                Err(words) => lane.leader_failed(words, now),
             }
         }
     }

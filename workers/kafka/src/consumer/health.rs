@@ -19,14 +19,16 @@ pub(super) struct Health {
     trouble: Option<Failure>,
     /// The trouble is the group's, so a look at the topics cannot tell that it is over.
     of_group: bool,
-    /// Whether the group counts us as a member.
+    /// Why we stand still though brokers may answer, if we do ([`super::standing`]).
+    standing: Option<Failure>,
+    /// Whether we have our place in the group.
     pub(super) place: Place,
     probed: Option<Instant>,
 }
 
 impl Health {
     pub(super) fn new(place: Place) -> Self {
-        Self { trouble: None, of_group: false, place, probed: None }
+        Self { trouble: None, of_group: false, standing: None, place, probed: None }
     }
 
     /// The present trouble.
@@ -45,10 +47,11 @@ impl Health {
     }
 
     /// Notes a trouble; true when it is news. What only a person can mend is not covered up by what follows from it:
-    /// a refused password also looks like a broker that does not answer. Nor is a place that is missed by brokers that come and go.
+    /// a refused password also looks like a broker that does not answer. Nor is what we stand still for by brokers that come and go.
     fn note(&mut self, failure: &Failure) -> bool {
         if let Some(known) = &self.trouble {
-            let outlasts = known.class == Class::Halt || known.reason == Reason::BrokerGroup;
+            let stands = self.standing.as_ref().is_some_and(|standing| standing.reason == known.reason);
+            let outlasts = known.class == Class::Halt || stands;
             let covered = outlasts && failure.class != Class::Halt;
             if covered || known.reason == failure.reason {
                 return false;
@@ -74,17 +77,35 @@ impl Poll<'_> {
         }
     }
 
-    /// The broker answered as it should. Without a place in the group nothing is well, whatever else answers.
+    /// The broker answered as it should. While we stand still nothing is well, whatever else answers.
     pub(super) fn all_well(&mut self) {
         self.health.of_group = false;
-        if self.health.place.is_missed() {
-            if self.health.trouble.take_if(|known| known.reason != Reason::BrokerGroup).is_some() {
-                self.trouble(self.no_place());
+        let Some(standing) = &self.health.standing else {
+            if self.health.trouble.take().is_some() {
+                self.say(SourceEvent::Well);
             }
             return;
+        };
+        if self.health.trouble.take_if(|known| known.reason != standing.reason).is_some() {
+            self.trouble(standing.clone());
         }
-        if self.health.trouble.take().is_some() {
-            self.say(SourceEvent::Well);
+    }
+
+    /// Whether we stand still, and why: said when it begins, and when it is over.
+    pub(super) fn stand(&mut self, standing: Option<Failure>) {
+        let reason = |standing: &Option<Failure>| standing.as_ref().map(|failure| failure.reason);
+        let before = reason(&self.health.standing);
+        if reason(&standing) == before {
+            return;
+        }
+        self.health.standing.clone_from(&standing);
+        match standing {
+            Some(failure) => self.trouble(failure),
+            // A trouble that has covered it ends by itself.
+            None if self.health.trouble.take_if(|known| Some(known.reason) == before).is_some() => {
+                self.say(SourceEvent::Well);
+            }
+            None => {}
         }
     }
 
@@ -140,9 +161,25 @@ mod tests {
     fn a_missed_place_is_covered_by_a_halt_alone() {
         let mut health = Health::new(Place::new(&KafkaOptions::plain("x:1")));
         assert!(health.note(&Failure::target(Reason::BrokerUnavailable, "w")));
-        assert!(health.note(&Failure::target(Reason::BrokerGroup, "x")));
+        let standing = Failure::target(Reason::BrokerGroup, "x");
+        health.standing = Some(standing.clone());
+        assert!(health.note(&standing));
         assert!(!health.note(&Failure::target(Reason::BrokerUnavailable, "y")));
         assert!(health.note(&Failure::halt(Reason::BrokerAuthorization, "z")));
-        assert!(!health.note(&Failure::target(Reason::BrokerGroup, "x")));
+        assert!(!health.note(&standing));
+    }
+
+    /// Scenario: a worker stands still for one thing, then for another. Guarantee: the later one is news, the earlier one covers it no more.
+    #[test]
+    fn what_we_stand_still_for_may_change() {
+        let mut health = Health::new(Place::new(&KafkaOptions::plain("x:1")));
+        for reason in [Reason::BrokerGroup, Reason::BrokerCommits, Reason::BrokerFetches] {
+            let standing = Failure::target(reason, "x");
+            health.standing = Some(standing.clone());
+            assert!(health.note(&standing));
+            assert!(
+                !health.note(&standing) && !health.note(&Failure::target(Reason::BrokerUnavailable, "y"))
+            );
+        }
     }
 }

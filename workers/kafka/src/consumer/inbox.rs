@@ -9,6 +9,7 @@ use longshore_core::{Epoch, Failure, Offset, PairId};
 
 use super::ends::End;
 use super::identity::renewed_topic;
+use super::standing::unfetched;
 use crate::context::Context;
 use crate::ffi::{Callbacks, Change, Code, Delivery, Entry, Token};
 
@@ -21,6 +22,8 @@ pub(super) enum Note {
     Committed(Vec<Entry>, Code),
     /// An error of the connection as a whole.
     Error(Code),
+    /// A fetch of this topic and partition was answered with an error that librdkafka deals with itself.
+    NotFetched(String, i32, String),
     /// The scout found out about a pair.
     Found(Box<Found>),
     /// The scout found that the pair must not be started.
@@ -33,7 +36,7 @@ pub(super) enum Note {
     Identified(Vec<(String, String)>),
     /// The scout asked where a pair's input ends; none when nobody could say.
     Ends(PairId, Epoch, Option<Offset>),
-    /// The scout asked where inputs end: those that could be found out.
+    /// The scout asked where inputs end.
     EndsSeen(Vec<End>),
     /// The scout asked the group's coordinator: whether it answered.
     Coordinator(bool),
@@ -94,6 +97,8 @@ impl Callbacks for Inbox {
             let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
             renewed.push((topic.to_owned(), id.to_owned()));
             self.has_renewed.store(true, Ordering::Release);
+        } else if let Some((topic, partition, words)) = unfetched(facility, line) {
+            self.put(Note::NotFetched(topic.to_owned(), partition, words.to_owned()));
         }
         Context::log(level, facility, line);
     }

@@ -10,6 +10,7 @@ use super::damage::Damage;
 use super::gap::Beginning;
 use super::held::Held;
 use super::keep::Kept;
+use super::standing::{Unacknowledged, Unread};
 
 /// What a pair is doing, as far as the source is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,10 @@ pub(super) struct Pair {
     pub(super) made_again: bool,
     /// The retry lane's last commit, to be sent again before the broker forgets it.
     pub(super) kept: Option<Kept>,
+    /// Commits since the last acknowledged one; none when the runtime asked for none.
+    pub(super) unacknowledged: Option<Unacknowledged>,
+    /// Errors in answers of the partition's leader, if there were any.
+    pub(super) unread: Option<Unread>,
 }
 
 impl Pair {
@@ -93,6 +98,8 @@ impl Pair {
             refused: false,
             made_again: false,
             kept: None,
+            unacknowledged: None,
+            unread: None,
         }
     }
 

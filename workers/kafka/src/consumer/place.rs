@@ -1,14 +1,17 @@
 //! Whether we have a place in the group: it counts us as a member, and its coordinator answers. Librdkafka asks for a coordinator for ever
 //! and says nothing of one that it does not find, so a worker without a place would wait in silence (I6). A member without partitions has a
-//! place. Being a member is not enough: librdkafka does not end a session in the middle of a rebalance, nor with KIP-848.
+//! place. Being a member is not enough: librdkafka does not end a session in the middle of a rebalance, nor with KIP-848, and in the classic
+//! protocol a member has its place only when it was told, by the answer to its SyncGroup, which partitions it has, be it none: it joins for
+//! ever a group that answers each SyncGroup with an error.
 
 use std::time::{Duration, Instant};
 
+use longshore_core::source::SourceEvent;
 use longshore_core::{Failure, Reason};
 
 use super::looks::Looks;
 use super::poll::Poll;
-use crate::options::KafkaOptions;
+use crate::options::{GroupProtocol, KafkaOptions};
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -26,6 +29,10 @@ const MOST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Place {
     patience: Duration,
+    /// The generation in which we were told what we have; none in a protocol where that is no part of a generation.
+    given: Option<i32>,
+    /// Whether a generation begins with what we have in it.
+    gives: bool,
     looked: Option<Instant>,
     asks: Looks,
     /// The coordinator did not answer when it was asked last.
@@ -51,6 +58,8 @@ impl Place {
         let patience = session.map_or(MOST, |session| session.saturating_mul(SESSIONS).clamp(LEAST, MOST));
         Self {
             patience,
+            given: None,
+            gives: options.group_protocol == GroupProtocol::Classic,
             looked: None,
             asks: Looks::every(ASK),
             unanswered: false,
@@ -70,12 +79,28 @@ impl Place {
         self.unanswered = !answers;
     }
 
+    /// How long is long.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// The group has told us what we have in this generation.
+    fn given(&mut self, generation: Option<i32>) {
+        self.given = generation;
+    }
+
+    /// Whether we have our place in the generation that we are a member of.
+    fn has(&self, generation: Option<i32>) -> bool {
+        generation.is_some() && (!self.gives || generation == self.given)
+    }
+
     /// Whether we have been without a place for long.
     pub(super) fn is_missed(&self) -> bool {
         self.missed
     }
 
-    fn is_due(&mut self, now: Instant) -> bool {
+    /// Whether it is time to look.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let due = self.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK);
         if due {
             self.looked = Some(now);
@@ -84,8 +109,8 @@ impl Place {
     }
 
     /// Takes in what was seen.
-    fn seen(&mut self, is_member: bool, now: Instant) -> Option<News> {
-        if is_member && !self.unanswered {
+    fn seen(&mut self, has_place: bool, now: Instant) -> Option<News> {
+        if has_place && !self.unanswered {
             self.missing_since = None;
             return std::mem::take(&mut self.missed).then_some(News::Found);
         }
@@ -99,18 +124,19 @@ impl Place {
 }
 
 impl Poll<'_> {
-    /// Looks at our place, and tells when it is missed and when it is found again. Not while closing: a group that ends leaves such a
-    /// question without an answer (see [`Poll::check_held`]).
-    pub(super) fn look_at_place(&mut self) {
-        let now = Instant::now();
-        if self.closing() || self.ended() || !self.health.place.is_due(now) {
-            return;
+    /// Looks at our place, and says when it is missed and when it is found again, whichever trouble there is beside that.
+    pub(super) fn look_at_place(&mut self, now: Instant) {
+        let has_place = self.health.place.has(self.client().generation());
+        if let Some(news) = self.health.place.seen(has_place, now) {
+            self.say(SourceEvent::Member(news == News::Found));
         }
-        let is_member = self.client().is_member();
-        match self.health.place.seen(is_member, now) {
-            Some(News::Missed) => self.trouble(self.no_place()),
-            Some(News::Found) => self.all_well(),
-            None => {}
+    }
+
+    /// The group gives us what we have in its present generation; librdkafka waits for our answer and joins no later one until then. Not while
+    /// the group is being left, which may end without an answer.
+    pub(super) fn given_a_place(&mut self) {
+        if !self.leaving() {
+            self.health.place.given(self.client().generation());
         }
     }
 
@@ -167,6 +193,20 @@ mod tests {
         assert!(place.wants_answer(at(60)));
         place.answered(true);
         assert_eq!(place.seen(true, at(61)), Some(News::Found));
+    }
+
+    /// Scenario: a member of the classic protocol joins again and again and is told nothing. Guarantee: it has its place in the generation in which
+    /// it was told what it has, and in no other; with KIP-848 epochs move on without that.
+    #[test]
+    fn a_place_is_of_a_generation() {
+        let mut classic = place(None);
+        assert!(!classic.has(None) && !classic.has(Some(1)));
+        classic.given(Some(1));
+        assert!(classic.has(Some(1)) && !classic.has(Some(2)) && !classic.has(None));
+        let mut options = KafkaOptions::plain("x:1");
+        options.group_protocol = GroupProtocol::Consumer;
+        let newer = Place::new(&options);
+        assert!(newer.has(Some(7)) && !newer.has(None));
     }
 
     #[test]

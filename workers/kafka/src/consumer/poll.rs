@@ -9,7 +9,7 @@ use longshore_core::pair::{CommitResult, Position};
 use longshore_core::source::{SourceCommand, SourceEvent};
 use longshore_core::{Epoch, Failure, Lane, PairId, Reason, TopicName};
 
-use super::commits::{Commit, Commits};
+use super::commits::{self, Commit, Commits};
 use super::flow::Squeeze;
 use super::gate::Gate;
 use super::health::Health;
@@ -20,6 +20,7 @@ use super::markers::Markers;
 use super::pairs::{Pair, Pairs, Place, State, named};
 use super::rebalance::Rebalance;
 use super::scout::{Ask, Scout, Wanted};
+use super::standing::Unacknowledged;
 use super::thrift::Thrift;
 use super::{Events, SourceOptions, ends, identity};
 use crate::errors::failure;
@@ -185,7 +186,7 @@ impl<'a> Poll<'a> {
             messages.clear();
             self.pass_markers();
             self.take_notes();
-            self.look_at_place();
+            self.look_whether_standing();
         };
         for event in self.commits.give_up() {
             self.say(event);
@@ -271,6 +272,7 @@ impl<'a> Poll<'a> {
         if lane == Lane::Retry {
             pair.kept = Some(Kept::own(position.clone(), after));
         }
+        pair.unacknowledged.get_or_insert_with(|| Unacknowledged::asked(Instant::now()));
         let topic = pair.topic.clone();
         Some(Commit { pair: id.clone(), epoch, lane, topic, position, then: None, asked_for: true })
     }
@@ -311,21 +313,29 @@ impl<'a> Poll<'a> {
             Err(code) => {
                 tracing::debug!(?code, "a commit could not be sent");
                 for commit in wanted {
-                    self.commit_answered(commit, CommitResult::Unknown);
+                    self.commit_answered(commit, Code::RD_KAFKA_RESP_ERR__FAIL);
                 }
             }
         }
     }
 
     /// Tells the runtime, and sends what has waited for this answer.
-    fn commit_answered(&mut self, mut commit: Commit, result: CommitResult) {
-        let then = commit.then.take();
+    fn commit_answered(&mut self, mut commit: Commit, code: Code) {
+        let (then, result) = (commit.then.take(), commits::result(code));
+        if let Some(lane) = self.pairs.lane(&commit.pair, commit.epoch, commit.lane) {
+            match result {
+                CommitResult::Done | CommitResult::Refused => lane.unacknowledged = None,
+                CommitResult::Unknown => {
+                    lane.unacknowledged.iter_mut().for_each(|commits| commits.answered(code));
+                }
+            }
+        }
         if let Some(event) = commit.answer(result.clone()) {
             self.say(event);
         }
         match then {
             Some(then) if result == CommitResult::Done => self.to_commit.push(*then),
-            Some(then) => self.commit_answered(*then, result),
+            Some(then) => self.commit_answered(*then, code),
             None => {}
         }
     }
@@ -458,11 +468,12 @@ impl<'a> Poll<'a> {
                     if code == OK {
                         self.all_well();
                     }
-                    for (commit, result) in self.commits.answered(&entries, code) {
-                        self.commit_answered(commit, result);
+                    for (commit, code) in self.commits.answered(&entries, code) {
+                        self.commit_answered(commit, code);
                     }
                 }
                 Note::Error(code) => self.connection_error(code),
+                Note::NotFetched(topic, partition, words) => self.not_fetched(&topic, partition, words),
                 Note::Found(found) => {
                     self.all_well();
                     self.found(*found);

@@ -99,6 +99,7 @@ impl Poll<'_> {
     /// fails the whole call, so only the difference is assigned; rule 9: an explicit offset, since librdkafka's own
     /// fetch hides the metadata. The placeholder may be gone from the log; [`Poll::start_pairs`] puts that right.
     fn assign(&mut self, entries: &[Entry]) {
+        self.given_a_place();
         let held = self.held();
         // The group gives inputs alone; each brings its retry partition with it.
         let places = entries.iter().flat_map(|entry| self.pairs.places(&entry.topic, entry.partition));

@@ -14,7 +14,7 @@ use super::inbox::{Found, Inbox, Note};
 use super::pairs::{Place as At, named};
 use super::start::StartPolicy;
 use crate::errors::{Meaning, failure, meaning};
-use crate::ffi::{Code, OK, PartitionList, Queue, Watermarks};
+use crate::ffi::{Code, OK, PartitionList, Queue, Watermarks, describe};
 
 /// How long one question may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -155,14 +155,18 @@ impl Errand {
         }
     }
 
-    /// One that cannot be found out is left out: others say so.
+    /// All of them, or why each is not known. When not all leaders answer, none of their answers is known.
     fn ends(&self, places: &[At]) -> Vec<End> {
         let names: Vec<_> = named(places).collect();
-        let marks = self.queue.client().watermarks(&names, ANSWER_DEADLINE).unwrap_or_default();
-        let end = |((topic, partition), marks): (&At, Watermarks)| {
-            Some((topic.clone(), *partition, Offset(marks.ok()?.1)))
+        let asked = self.queue.client().watermarks(&names, ANSWER_DEADLINE);
+        let marks: Vec<_> = match asked {
+            Ok(marks) => marks.into_iter().map(|marks: Watermarks| marks.map_err(describe)).collect(),
+            Err(code) => vec![Err(format!("not all leaders answer: {}", describe(code))); places.len()],
         };
-        places.iter().zip(marks).filter_map(end).collect()
+        let end = |((topic, partition), marks): (&At, Result<(i64, i64), String>)| {
+            (topic.clone(), *partition, marks.map(|(_, end)| Offset(end)))
+        };
+        places.iter().zip(marks).map(end).collect()
     }
 
     fn partitions(&self, topic: &str) -> Result<u32, Failure> {

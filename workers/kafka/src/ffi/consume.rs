@@ -98,21 +98,21 @@ impl Client {
             .map_or(Ok(()), Err)
     }
 
-    /// Whether the group has taken us in and not let us go: librdkafka empties the member's id when a session ends (classic protocol), and
+    /// The generation in which the group has taken us in, none when it has not or has let us go: librdkafka empties the member's id when a session ends (classic protocol), and
     /// the generation, with KIP-848 the member's epoch, is positive from the first answer to a join on. A member that waits for the
     /// end of its first rebalance is not in yet. Never ask while the group is being left: it may go without an answer.
-    pub(crate) fn is_member(&self) -> bool {
+    pub(crate) fn generation(&self) -> Option<i32> {
         // SAFETY: the client is alive; the object is ours, its strings live as long as it, and it is destroyed once.
         unsafe {
             let place = sys::rd_kafka_consumer_group_metadata(self.raw());
             if place.is_null() {
-                return false;
+                return None;
             }
             let id = sys::rd_kafka_consumer_group_metadata_member_id(place);
-            let is_member =
-                !id.is_null() && *id != 0 && sys::rd_kafka_consumer_group_metadata_generation_id(place) > 0;
+            let is_member = !id.is_null() && *id != 0;
+            let generation = sys::rd_kafka_consumer_group_metadata_generation_id(place);
             sys::rd_kafka_consumer_group_metadata_destroy(place);
-            is_member
+            (is_member && generation > 0).then_some(generation)
         }
     }
 

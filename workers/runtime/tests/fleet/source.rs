@@ -89,6 +89,11 @@ impl MemorySource {
         let _ = self.events.send(SourceEvent::Lost { pair: pair.clone(), epoch: log.epoch });
     }
 
+    /// Tells the fleet of something that is not one pair's.
+    pub(crate) fn tell(&self, event: SourceEvent) {
+        let _ = self.events.send(event);
+    }
+
     pub(crate) fn refuse(&self, pair: &PairId, failure: Failure) {
         let _ = self.events.send(SourceEvent::Refused { pair: pair.clone(), failure });
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_core::item::Flow;
+use longshore_core::source::SourceEvent;
 use longshore_core::{Failure, PairId, Reason};
 use longshore_runtime::FleetEnd;
 use longshore_runtime::fleet::Limits;
@@ -254,5 +255,40 @@ async fn a_letter_under_way_ends_with_its_ownership() {
     until("everything is committed", || world.source.committed(&pair) == 100).await;
     assert_eq!(world.letters.reasons(), [(10, "decode.json")]);
     until("the pair runs", || world.status.pairs().iter().all(|told| told.state == PairState::Running)).await;
+    assert!(world.stop().await.is_ok());
+}
+
+/// Scenario: a worker has no place in its group, then rights are refused as well, which covers that; the rights come back, then the place.
+/// Guarantees: I6: each gauge tells its own, whichever trouble is told; the worker is not ready until both are over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_place_is_told_beside_another_trouble() {
+    let world = World::start(Setup::default());
+    let gauges = |member: u8, reason: Option<&str>| {
+        let page = world.metrics.render();
+        let told = page.lines().filter(|line| line.starts_with("longshore_broker_trouble{"));
+        let wanted = reason.map(|reason| format!("longshore_broker_trouble{{reason=\"{reason}\"}} 1"));
+        let is_member = page.lines().any(|line| line == format!("longshore_group_member {member}"));
+        is_member && told.eq(wanted.as_deref())
+    };
+    until("it is ready", || world.status.ready().is_ok()).await;
+    assert!(gauges(1, None), "{}", world.metrics.render());
+    let no_place = || SourceEvent::Trouble(Failure::target(Reason::BrokerGroup, "no place"));
+    world.source.tell(SourceEvent::Member(false));
+    world.source.tell(no_place());
+    until("no place", || gauges(0, Some("broker.group"))).await;
+    world.source.tell(SourceEvent::Trouble(Failure::halt(Reason::BrokerAuthorization, "no rights")));
+    until("no rights either", || gauges(0, Some("broker.authorization"))).await;
+    assert!(world.status.ready().is_err());
+    world.source.tell(no_place());
+    until("no place again", || gauges(0, Some("broker.group"))).await;
+    assert!(world.status.ready().is_err());
+    for reason in [Reason::BrokerCommits, Reason::BrokerFetches] {
+        world.source.tell(SourceEvent::Trouble(Failure::target(reason, "errors")));
+        until("the other trouble", || gauges(0, Some(reason.code()))).await;
+        assert!(world.status.ready().is_err());
+    }
+    world.source.tell(SourceEvent::Member(true));
+    world.source.tell(SourceEvent::Well);
+    until("all is well", || gauges(1, None) && world.status.ready().is_ok()).await;
     assert!(world.stop().await.is_ok());
 }

@@ -35,6 +35,11 @@ pub(super) struct OfReason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfTrouble {
+    pub(super) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfSink {
     pub(super) sink: String,
 }
@@ -97,6 +102,7 @@ pub(super) struct Families {
     pub(super) rebalances: Family<OfKind, Counter>,
     pub(super) copies_lost: Counter,
     pub(super) group_member: Gauge,
+    pub(super) broker_trouble: Family<OfTrouble, Gauge>,
     pub(super) commits: Family<OfResult, Counter>,
     pub(super) unit_seconds: Histogram,
     pub(super) publishes: Family<OfSink, Counter>,
@@ -142,6 +148,7 @@ impl Families {
             rebalances: Family::default(),
             copies_lost: Counter::default(),
             group_member: Gauge::default(),
+            broker_trouble: Family::default(),
             commits: Family::default(),
             unit_seconds: durations(),
             publishes: Family::default(),
@@ -211,6 +218,8 @@ impl Families {
         );
         let help = "0 while the worker has had no place in its consumer group for long, else 1";
         r.register("group_member", help, self.group_member.clone());
+        let help = "1 while the brokers do not serve the worker, by the first thing to mend; absent while all is well";
+        r.register("broker_trouble", help, self.broker_trouble.clone());
         r.register("commits", "Answers to offset commits, by result", self.commits.clone());
         r.register("drain_overruns", "Drains that ended by their deadline", self.drain_overruns.clone());
     }

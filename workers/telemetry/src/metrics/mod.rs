@@ -20,14 +20,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use longshore_core::pair::CommitResult;
-use longshore_core::{Budget, PairId, Spool};
+use longshore_core::{Budget, PairId, Reason, Spool};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use families::{Families, OfInvariant, OfKind, OfResult, OfState};
+use families::{Families, OfInvariant, OfKind, OfResult, OfState, OfTrouble};
 pub use lag::Lag;
 use messaging::Names;
 pub use pair::PairMetrics;
@@ -198,6 +198,15 @@ impl Metrics {
     /// Whether the worker has its place in the consumer group; no, when it has had none for long.
     pub fn group_member(&self, is_member: bool) {
         self.inner.families.group_member.set(i64::from(is_member));
+    }
+
+    /// What keeps the brokers from serving the worker now, if anything.
+    pub fn broker_trouble(&self, reason: Option<Reason>) {
+        let troubles = &self.inner.families.broker_trouble;
+        troubles.clear();
+        if let Some(reason) = reason {
+            troubles.get_or_create(&OfTrouble { reason: reason.code() }).set(1);
+        }
     }
 
     /// Counts the broker's answer to a commit.

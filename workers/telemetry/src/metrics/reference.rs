@@ -53,6 +53,7 @@ fn used() -> Metrics {
     sink.published(1, Duration::from_millis(1));
     sink.retried(&failure);
     metrics.rebalance(Rebalance::Assigned);
+    metrics.broker_trouble(Some(Reason::BrokerGroup));
     metrics.commit(&CommitResult::Done);
     metrics.pairs(PairState::Running, 1);
     metrics.spans().lost(SpanLoss::Full, 1);

@@ -1,0 +1,274 @@
+//! What stands still without a word of librdkafka: commits of which none is acknowledged, and partitions that cannot be read. We and
+//! librdkafka try both again for ever, so a worker would wait in silence (I6).
+//!
+//! Of a partition only what its leader answers counts, or that it has none, never that nothing comes: it may be idle, paused, at the end of a
+//! log that was compacted, or behind a transaction that is open. Librdkafka (2.12) tells of an error in the answer to a fetch that it deals with
+//! itself by a line of its debug log alone, in the part of it that is on already ([`super::identity`]). A partition without a leader is not
+//! fetched; that shows when its end is asked for ([`super::ends`]).
+
+use std::time::{Duration, Instant};
+
+use longshore_core::{Failure, Lane, Offset, Reason};
+
+use super::pairs::{Pair, State};
+use super::poll::Poll;
+use crate::ffi::{Code, OK, describe};
+
+/// Without a further error for so long, fetches get none any more: librdkafka asks again after half a second.
+const QUIET: Duration = Duration::from_secs(10);
+/// The same of ends, which are asked for every five seconds, with up to ten for two answers.
+const QUIET_ENDS: Duration = Duration::from_secs(30);
+
+/// Commits of a lane since the last one that was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unacknowledged {
+    /// When the first of them was asked for.
+    since: Instant,
+    /// The last answer; [`OK`] before the first one.
+    answer: Code,
+}
+
+impl Unacknowledged {
+    pub(super) fn asked(now: Instant) -> Self {
+        Self { since: now, answer: OK }
+    }
+
+    /// It was answered, and not with an acknowledgement.
+    pub(super) fn answered(&mut self, code: Code) {
+        self.answer = code;
+    }
+}
+
+/// What was asked of a partition's leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Records,
+    End,
+}
+
+/// Errors in answers of a partition's leader, one after the other, while nothing came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unread {
+    since: Instant,
+    last: Instant,
+    /// Where the lane stood meanwhile.
+    at: Offset,
+    /// What was asked last.
+    asked: Asked,
+    /// The last answer.
+    words: String,
+}
+
+impl Unread {
+    /// One more error, after these.
+    fn after(before: Option<Self>, at: Offset, asked: Asked, words: String, now: Instant) -> Self {
+        let since = before.filter(|known| known.is_fresh(at, now)).map_or(now, |known| known.since);
+        Self { since, last: now, at, asked, words }
+    }
+
+    fn is_fresh(&self, at: Offset, now: Instant) -> bool {
+        let quiet = match self.asked {
+            Asked::Records => QUIET,
+            Asked::End => QUIET_ENDS,
+        };
+        self.at == at && now.duration_since(self.last) < quiet
+    }
+
+    fn lasts(&self, at: Offset, patience: Duration, now: Instant) -> bool {
+        self.is_fresh(at, now) && self.last.duration_since(self.since) >= patience
+    }
+}
+
+/// Topic, partition and error of an answer to a fetch, by a line of librdkafka's log.
+pub(super) fn unfetched<'a>(facility: &str, line: &'a str) -> Option<(&'a str, i32, &'a str)> {
+    if facility != "BROKERUA" {
+        return None;
+    }
+    // "[thrd:NAME]: TOPIC [PARTITION]: broker unavailable: fetch: ERROR"
+    let (place, words) = line.split_once(": broker unavailable: fetch: ")?;
+    let (before, partition) = place.strip_suffix(']')?.rsplit_once(" [")?;
+    let topic = before.rsplit_once(' ').map_or(before, |(_, topic)| topic);
+    Some((topic, partition.parse().ok()?, words))
+}
+
+impl Pair {
+    /// Whether the lane's commits and fetches are of any consequence now.
+    fn is_at_work(&self) -> bool {
+        match self.state {
+            State::Waiting | State::Starting(_) | State::Flowing | State::InLine => true,
+            State::Looking(_) | State::Resting => false,
+        }
+    }
+
+    /// The last answer to its commits, if there was none that is an acknowledgement for so long.
+    fn lacks_commit(&self, patience: Duration, now: Instant) -> Option<Code> {
+        let lacks = |commits: &Unacknowledged| now.duration_since(commits.since) >= patience;
+        self.unacknowledged
+            .filter(|commits| self.is_at_work() && lacks(commits))
+            .map(|commits| commits.answer)
+    }
+
+    /// What its leader answers, if that was errors for so long.
+    fn lacks_leader(&self, patience: Duration, now: Instant) -> Option<&str> {
+        let lacks = |unread: &&Unread| self.is_at_work() && unread.lasts(self.next, patience, now);
+        self.unread.as_ref().filter(lacks).map(|unread| unread.words.as_str())
+    }
+
+    /// A fetch was answered with an error.
+    fn not_fetched(&mut self, words: String, now: Instant) {
+        self.unread = Some(Unread::after(self.unread.take(), self.next, Asked::Records, words, now));
+    }
+
+    /// The leader told where the partition ends. That says nothing of fetches which it refuses.
+    pub(super) fn leader_answered(&mut self) {
+        self.unread.take_if(|unread| unread.asked == Asked::End);
+    }
+
+    /// There is no leader that tells where the partition ends.
+    pub(super) fn leader_failed(&mut self, words: String, now: Instant) {
+        self.unread = Some(Unread::after(self.unread.take(), self.next, Asked::End, words, now));
+    }
+}
+
+impl Poll<'_> {
+    /// A fetch of a partition was answered with an error.
+    pub(super) fn not_fetched(&mut self, topic: &str, partition: i32, words: String) {
+        if let Some(lane) = self.pairs.find(topic, partition) {
+            lane.not_fetched(words, Instant::now());
+        }
+    }
+
+    /// Looks whether we stand still, and says it when that begins and when it ends. Not while closing: a group that ends leaves the question
+    /// for our place without an answer (see [`Poll::check_held`]).
+    pub(super) fn look_whether_standing(&mut self) {
+        let now = Instant::now();
+        if self.closing() || self.ended() || !self.health.place.is_due(now) {
+            return;
+        }
+        self.look_at_place(now);
+        let standing = if self.health.place.is_missed() {
+            Some(self.no_place())
+        } else {
+            self.without_commits(now).or_else(|| self.without_leader(now))
+        };
+        self.stand(standing);
+    }
+
+    fn without_commits(&mut self, now: Instant) -> Option<Failure> {
+        let patience = self.health.place.patience();
+        let lacking = |lane: &mut Pair| Some((lane.id.clone(), lane.lane, lane.lacks_commit(patience, now)?));
+        let mut lanes = self.pairs.iter_mut().filter_map(lacking);
+        let (pair, lane, code) = lanes.next()?;
+        let others = others(lanes.count());
+        let lane = if lane == Lane::Retry { " (its retry lane)" } else { "" };
+        let answer = if code == OK { "no answer".to_owned() } else { describe(code) };
+        let detail = format!(
+            "no commit of {pair}{lane}{others} has been acknowledged for {} s and more: {answer}",
+            patience.as_secs()
+        );
+        Some(Failure::target(Reason::BrokerCommits, detail))
+    }
+
+    fn without_leader(&mut self, now: Instant) -> Option<Failure> {
+        let patience = self.health.place.patience();
+        let lacking = |lane: &mut Pair| Some((lane.place(), lane.lacks_leader(patience, now)?.to_owned()));
+        let mut lanes = self.pairs.iter_mut().filter_map(lacking);
+        let ((topic, partition), words) = lanes.next()?;
+        let others = others(lanes.count());
+        let detail = format!(
+            "nothing comes of {topic}/{partition}{others} for {} s and more: {words}; is there a leader, is it well, and can it be reached?",
+            patience.as_secs()
+        );
+        Some(Failure::target(Reason::BrokerFetches, detail))
+    }
+}
+
+fn others(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(" and {count} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longshore_core::{Epoch, PairId, TopicName};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn lane(state: State) -> Pair {
+        let mut lane = Pair::new(PairId::new("in", 0), Lane::Input, TopicName::new("in"), Epoch(1));
+        lane.state = state;
+        lane
+    }
+
+    /// Scenario: a lane commits, gets no acknowledgement for a minute, lets go. Guarantee: it lacks one from then on, as long as it is at work; a
+    /// lane that has nothing to commit lacks nothing.
+    #[test]
+    fn commits_are_missed_by_lanes_that_commit() {
+        let begin = Instant::now();
+        let mut lane = lane(State::Waiting);
+        assert_eq!(lane.lacks_commit(PATIENCE, begin + PATIENCE * 9), None);
+        let mut commits = Unacknowledged::asked(begin);
+        commits.answered(Code::RD_KAFKA_RESP_ERR_UNKNOWN);
+        lane.unacknowledged = Some(commits);
+        assert_eq!(lane.lacks_commit(PATIENCE, begin + PATIENCE - Duration::from_millis(1)), None);
+        assert_eq!(lane.lacks_commit(PATIENCE, begin + PATIENCE), Some(Code::RD_KAFKA_RESP_ERR_UNKNOWN));
+        lane.state = State::Resting;
+        assert_eq!(lane.lacks_commit(PATIENCE, begin + PATIENCE), None);
+    }
+
+    /// Scenario: fetches are answered with errors for a minute; then something comes, or the errors end, or the lane lets go. Guarantee: only errors that
+    /// follow one another while nothing comes count, up to the last one.
+    #[test]
+    fn leaders_are_missed_while_errors_follow_one_another() {
+        let (begin, mut lane) = (Instant::now(), lane(State::Flowing));
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        for seconds in (0..60).step_by(5) {
+            lane.not_fetched("x".to_owned(), at(seconds));
+            assert_eq!(lane.lacks_leader(PATIENCE, at(seconds + 5)), None);
+        }
+        lane.not_fetched("y".to_owned(), at(60));
+        assert_eq!(lane.lacks_leader(PATIENCE, at(60)), Some("y"));
+        lane.leader_answered();
+        assert_eq!(lane.lacks_leader(PATIENCE, at(69)), Some("y"), "it tells an end and refuses fetches");
+        assert_eq!(lane.lacks_leader(PATIENCE, at(70)), None, "the errors have ended");
+        lane.next = Offset(1);
+        assert_eq!(lane.lacks_leader(PATIENCE, at(60)), None, "something came");
+        for seconds in (61..=120).step_by(5) {
+            lane.not_fetched("x".to_owned(), at(seconds));
+            assert_eq!(lane.lacks_leader(PATIENCE, at(seconds)), None, "it began anew");
+        }
+        lane.not_fetched("x".to_owned(), at(121));
+        lane.state = State::Looking(None);
+        assert_eq!(lane.lacks_leader(PATIENCE, at(121)), None, "it is at its beginning");
+        lane.state = State::Flowing;
+        assert_eq!(lane.lacks_leader(PATIENCE, at(121)), Some("x"));
+        lane.not_fetched("x".to_owned(), at(131));
+        assert_eq!(lane.lacks_leader(PATIENCE, at(131)), None, "there was none for long");
+    }
+
+    /// Scenario: a partition has no leader, and then has one again. Guarantee: that is told by its end, which is asked for seldom, and is over with
+    /// the first answer.
+    #[test]
+    fn a_missing_leader_is_known_by_the_end() {
+        let (begin, mut lane) = (Instant::now(), lane(State::Flowing));
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        for seconds in (0..=60).step_by(15) {
+            assert_eq!(lane.lacks_leader(PATIENCE, at(seconds)), None);
+            lane.leader_failed("no leader".to_owned(), at(seconds));
+        }
+        assert_eq!(lane.lacks_leader(PATIENCE, at(89)), Some("no leader"));
+        lane.leader_answered();
+        assert_eq!(lane.lacks_leader(PATIENCE, at(89)), None);
+    }
+
+    #[test]
+    fn a_line_tells_of_a_fetch_in_vain() {
+        let line = "[thrd:127.0.0.1:9092/1]: logs.raw [12]: broker unavailable: fetch: Broker: Not leader for partition";
+        assert_eq!(unfetched("BROKERUA", line), Some(("logs.raw", 12, "Broker: Not leader for partition")));
+        assert_eq!(unfetched("FETCH", line), None);
+        let produced =
+            "[thrd:x]: logs.raw [12]: broker unavailable: produce: Broker: Not leader for partition";
+        assert_eq!(unfetched("BROKERUA", produced), None);
+        assert_eq!(unfetched("BROKERUA", "[thrd:x]: logs.raw: broker unavailable: fetch: x"), None);
+    }
+}
