@@ -13,6 +13,8 @@ mod client;
 mod consume;
 mod describe;
 mod list;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+mod malloc;
 mod pages;
 mod produce;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]

@@ -21,7 +21,8 @@ const MIB: u64 = 1024 * 1024;
 /// A pair's window counts chunks and waiting rows together, but a unit in the steps holds both at once, and rows may be
 /// as large as their records: hence the halves.
 ///
-/// The client allocates above its queue by one fetch response, and a record larger than a pair's window is let in
+/// The client has three answers to fetches at once at the most: one whose last records are not taken yet, one that waits and one that comes, each
+/// a quarter of its share. What is packed in them is larger than what was fetched, and a record larger than a pair's window is let in
 /// alone; that is what the 15 % of tolerance in the promise is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryShares {

@@ -70,7 +70,10 @@ impl Client {
         callbacks: Arc<dyn Callbacks>,
     ) -> Result<Arc<Self>, String> {
         #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
-        super::steady::hold();
+        {
+            super::steady::hold();
+            super::malloc::hold();
+        }
         let callbacks = NonNull::from(Box::leak(Box::new(callbacks)));
         // SAFETY: the conf is made here and used by this thread alone. `rd_kafka_new` takes it over only on success;
         // otherwise it is destroyed here. The callbacks' pointer outlives the client: it is freed in `drop` after

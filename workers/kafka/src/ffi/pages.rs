@@ -6,7 +6,7 @@
 //! Payloads wander: librdkafka's thread, the poll thread, a CPU thread and a writer's allocate in turn what another one frees.
 //! So the process held several times what was at work. Four things mend that:
 //!
-//! - Rust's large blocks are mapped apart ([`LargeApart`]): unmapped or taken again by whichever thread.
+//! - Rust's large blocks are mapped apart ([`LargeApart`]), and so are C's ([`super::malloc`]): unmapped or taken again by whichever thread.
 //! - The pages of a large payload of librdkafka's go back before librdkafka frees it ([`give_back`]).
 //! - The thread that reads answers looks after what others have freed with each large one ([`tidy_up`]).
 //! - While records are so large that few of them fit the budget, mimalloc keeps nothing that is free ([`purge_at_once`]).
@@ -22,7 +22,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use super::{Code, OK};
 
 /// What is as large as this is large: the payloads of a batch, and buffers. Nothing that is made for each small record is.
-const APART_BYTES: usize = 128 * 1024;
+pub(super) const APART_BYTES: usize = 128 * 1024;
 /// The least step between the sizes of mapped blocks.
 const STEP_BYTES: usize = 16 * 1024;
 /// What every page is aligned to, at least.
@@ -33,6 +33,9 @@ const KEPT_BLOCKS: usize = 128;
 
 /// So many bytes are kept whatever is in use: a few batches' payloads.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// The largest block of C's that is kept: an answer to a fetch is no larger, one record's own excepted.
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+const KEPT_ANSWER_BYTES: usize = 18 * 1024 * 1024;
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept::EMPTY);
 
@@ -48,7 +51,7 @@ pub(crate) fn bound_freed(bytes: u64) {
     let_go(kept(|kept| kept.bound(bytes)));
 }
 
-/// The process's allocator; also librdkafka's, through mimalloc's feature `override`: librdkafka allocates per record, on one
+/// The process's allocator; also librdkafka's, by functions in place of C's `malloc`: librdkafka allocates per record, on one
 /// thread what another frees.
 pub type Allocator = LargeApart<mimalloc::MiMalloc>;
 
@@ -101,7 +104,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for LargeApart<A> {
         }
         let Some(pointer) = NonNull::new(pointer) else { return };
         let block = Block { pointer, size: mapped_size(layout.size()) };
-        let_go(kept(|kept| kept.put(block)));
+        let_go(kept(|kept| kept.put(block, KEPT_BYTES)));
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -129,9 +132,25 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for LargeApart<A> {
 
 /// A mapping that nobody uses.
 #[derive(Clone, Copy, Debug)]
-struct Block {
-    pointer: NonNull<u8>,
-    size: usize,
+pub(super) struct Block {
+    pub(super) pointer: NonNull<u8>,
+    pub(super) size: usize,
+}
+
+/// A block of at least so many bytes, for a user who keeps its size in mind; none when there is no memory.
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub(super) fn lend(size: usize) -> Option<Block> {
+    let size = mapped_size(size);
+    if let Some(block) = kept(|kept| kept.take_about(size)) {
+        return Some(block);
+    }
+    NonNull::new(map(size)).map(|pointer| Block { pointer, size })
+}
+
+/// Takes back a block that was lent.
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub(super) fn end(block: Block) {
+    let_go(kept(|kept| kept.put(block, KEPT_ANSWER_BYTES)));
 }
 
 // SAFETY: memory belongs to no thread.
@@ -168,17 +187,26 @@ impl Kept {
 
     /// The block of this very size that was freed last: its pages are the warmest.
     fn take(&mut self, size: usize) -> Option<NonNull<u8>> {
-        let fits = |block: &Option<Block>| block.is_some_and(|block| block.size == size);
-        let at = self.blocks[..self.count].iter().rposition(fits)?;
-        let block = self.remove(at)?;
-        self.used_bytes += size;
-        Some(block.pointer)
+        self.take_if(|block| block.size == size).map(|block| block.pointer)
     }
 
-    /// Keeps a block that its user gives up; returns one that is not to be kept, if any.
-    fn put(&mut self, block: Block) -> Option<Block> {
+    /// The block of this size, or up to a quarter more, that was freed last.
+    #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+    fn take_about(&mut self, size: usize) -> Option<Block> {
+        self.take_if(|block| block.size >= size && block.size - size <= size / 4)
+    }
+
+    fn take_if(&mut self, fits: impl Fn(Block) -> bool) -> Option<Block> {
+        let at = self.blocks[..self.count].iter().rposition(|block| block.is_some_and(&fits))?;
+        let block = self.remove(at)?;
+        self.used_bytes += block.size;
+        Some(block)
+    }
+
+    /// Keeps a block that its user gives up, of so many bytes at most; returns one that is not to be kept, if any.
+    fn put(&mut self, block: Block, most_bytes: usize) -> Option<Block> {
         self.used_bytes -= block.size;
-        if block.size > KEPT_BYTES {
+        if block.size > most_bytes {
             return Some(block);
         }
         let oldest = if self.count == KEPT_BLOCKS { self.remove(0) } else { None };
@@ -433,18 +461,22 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_the_oldest_goes_first() {
         let mut kept = Kept { used_bytes: 64 * MIB, ..Kept::EMPTY };
-        assert_eq!(number(kept.put(block(1, KEPT_BYTES + STEP_BYTES))), Some(1), "too large to keep");
+        assert_eq!(
+            number(kept.put(block(1, KEPT_BYTES + STEP_BYTES), KEPT_BYTES)),
+            Some(1),
+            "too large to keep"
+        );
         for at in 2..=5 {
-            assert_eq!(number(kept.put(block(at, MIB))), None);
+            assert_eq!(number(kept.put(block(at, MIB), KEPT_BYTES)), None);
         }
-        assert_eq!(number(kept.put(block(6, 2 * MIB))), Some(2));
+        assert_eq!(number(kept.put(block(6, 2 * MIB), KEPT_BYTES)), Some(2));
         assert_eq!(number(kept.surplus()), Some(3));
         assert_eq!(number(kept.surplus()), None);
         assert_eq!(kept.take(3 * MIB), None);
         assert_eq!(kept.take(MIB).map(|pointer| pointer.addr().get()), Some(5 * 64 * MIB), "the newest");
         assert_eq!((kept.count, kept.bytes), (2, 3 * MIB));
         for at in 10..10 + 2 * KEPT_BLOCKS {
-            kept.put(block(at, STEP_BYTES));
+            kept.put(block(at, STEP_BYTES), KEPT_BYTES);
         }
         assert_eq!((kept.count, kept.bytes), (KEPT_BLOCKS, KEPT_BLOCKS * STEP_BYTES));
     }
@@ -455,7 +487,7 @@ mod tests {
     fn what_is_kept_and_what_is_used_fit_the_share() {
         let mut kept = Kept { share_bytes: 20 * MIB, ..Kept::EMPTY };
         assert!((0..20).all(|_| kept.fresh(MIB).is_none()));
-        assert!((1..=8).all(|at| kept.put(block(at, MIB)).is_none()), "12 in use, 8 kept");
+        assert!((1..=8).all(|at| kept.put(block(at, MIB), KEPT_BYTES).is_none()), "12 in use, 8 kept");
         assert_eq!(kept.take(MIB).map(|pointer| pointer.addr().get()), Some(8 * 64 * MIB));
         assert_eq!((kept.used_bytes, kept.bytes), (13 * MIB, 7 * MIB));
         assert_eq!(number(kept.fresh(2 * MIB)), Some(1), "15 in use, 5 may be kept");
@@ -465,11 +497,25 @@ mod tests {
         assert_eq!((number(kept.surplus()), kept.bytes), (None, KEPT_BYTES));
     }
 
+    /// Guarantee: whoever keeps a block's size in mind is given one that is up to a quarter larger than asked for, nobody one that is smaller.
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+    fn a_block_is_lent_that_is_a_little_larger() {
+        let mut kept = Kept { used_bytes: 64 * MIB, share_bytes: 64 * MIB, ..Kept::EMPTY };
+        assert!(kept.put(block(1, KEPT_ANSWER_BYTES + STEP_BYTES), KEPT_ANSWER_BYTES).is_some(), "too large");
+        assert!(kept.put(block(2, 10 * MIB), KEPT_ANSWER_BYTES).is_none());
+        assert!(kept.take_about(10 * MIB + STEP_BYTES).is_none() && kept.take_about(7 * MIB).is_none());
+        let used = kept.used_bytes;
+        let lent = kept.take_about(8 * MIB);
+        assert_eq!((lent.map(|block| block.size), kept.used_bytes), (Some(10 * MIB), used + 10 * MIB));
+        assert!(kept.take_about(8 * MIB).is_none());
+    }
+
     /// Scenario: a share is free of large blocks, and small records fill the budget. Guarantee: what is kept goes as far as the budget has no room (I5).
     #[test]
     fn what_is_kept_fits_what_the_budget_has_free() {
         let mut kept = Kept { share_bytes: 20 * MIB, used_bytes: 10 * MIB, ..Kept::EMPTY };
-        assert!((1..=10).all(|at| kept.put(block(at, MIB)).is_none()));
+        assert!((1..=10).all(|at| kept.put(block(at, MIB), KEPT_BYTES).is_none()));
         assert_eq!(number(kept.bound(9 * MIB)), Some(1));
         assert_eq!((number(kept.surplus()), kept.bytes), (None, 9 * MIB));
         assert_eq!(number(kept.bound(0)), Some(2));

@@ -101,7 +101,8 @@ async fn work(loaded: &Loaded) -> Result<(), End> {
     let options = connect::options(&pipeline.kafka);
     let memory = MemoryShares::of(pipeline.limits.memory.get());
     let client = client_memory(&memory);
-    kafka::keep_freed(usize::try_from(memory.intake).unwrap_or(usize::MAX));
+    // What librdkafka has of large blocks counts among those in use.
+    kafka::keep_freed(usize::try_from(memory.intake + memory.consumer_queue).unwrap_or(usize::MAX));
     let topics = topics::Topics::new(&options, &client, pipeline.kafka.latency);
     let built = plan::build(pipeline, &loaded.fingerprint(), &topics)?;
     topics::check(pipeline, &options).await?;
@@ -238,11 +239,11 @@ fn spool_of_worker(pipeline: &Pipeline) -> Result<Option<Arc<dyn Spool>>, End> {
     }
 }
 
-/// librdkafka's buffers out of the shares: half of the consumer's for what is fetched ahead, half for the answer that is
-/// being read. Beyond 16 MiB ahead nothing gets faster.
+/// librdkafka's buffers out of the shares. Three answers of the consumer's are there at once: one whose last records are not taken yet, one that
+/// waits, and one that comes, each an eighth larger than what was asked for. Beyond 16 MiB ahead nothing gets faster.
 fn client_memory(shares: &MemoryShares) -> kafka::ClientMemory {
-    let half = (shares.consumer_queue / 2).min(16 * 1024 * 1024);
-    kafka::ClientMemory { prefetch_bytes: half, fetch_bytes: half, produce_bytes: shares.producer_queue }
+    let answer = (shares.consumer_queue / 4).min(16 * 1024 * 1024);
+    kafka::ClientMemory { prefetch_bytes: answer, fetch_bytes: answer, produce_bytes: shares.producer_queue }
 }
 
 fn limits(pipeline: &Pipeline) -> Limits {
