@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longshore_core::source::{Assignment, SourceCommand, SourceControl, SourceEvent};
-use longshore_core::{Chunk, Epoch, Lane, Offset, PairId, RecordRef};
+use longshore_core::{Budget, Chunk, Epoch, Lane, Offset, PairId, RecordRef};
 use longshore_kafka::{GroupProtocol, PollThread, SourceHandle, SourceOptions};
 use longshore_testkit::Random;
 use longshore_tests::harness::{Record, Witness, shared_broker};
@@ -21,6 +21,10 @@ const RECORDS: i64 = 6_000;
 const BATCH: u64 = 1_024;
 /// How often something happens to lanes before they may read to their end.
 const STRIKES: usize = 150;
+/// So long nothing comes until lanes that were kept without credit get some.
+const DRY: Duration = Duration::from_millis(10);
+/// So many times longer where a lane that is not at its end has to be fetched first.
+const QUIET_MAX: u32 = 20;
 
 /// A record of every shape; what it holds follows from its offset.
 fn record(offset: i64, partition: i32) -> Record {
@@ -65,6 +69,13 @@ struct Batches {
     random: Random,
     /// How often credit ended, a lane was sent back, a pair was begun anew.
     strikes: [usize; 3],
+    /// Lanes that are kept without credit until nothing comes any more.
+    dry: Vec<(PairId, Lane)>,
+    /// How often something was held back then.
+    held: usize,
+    /// How often nothing came and nothing was held back, in a row.
+    quiet: u32,
+    budget: Arc<Budget>,
 }
 
 impl Batches {
@@ -72,9 +83,10 @@ impl Batches {
         let reads = Reads { topic, retry: Some(retry), group: topic, recommit: SourceOptions::RECOMMIT };
         let (sender, events) = channel();
         let options = options(kafka(witness.bootstrap(), protocol), &reads);
+        let budget = Arc::clone(&options.budget);
         let handle = Arc::new(PollThread::spawn(options, move |event| drop(sender.send(event))).unwrap());
-        let random = Random::new(7);
-        Self { handle, events, lanes: BTreeMap::new(), random, strikes: [0; 3] }
+        let (lanes, random) = (BTreeMap::new(), Random::new(7));
+        Self { handle, events, lanes, random, strikes: [0; 3], dry: Vec::new(), held: 0, quiet: 0, budget }
     }
 
     /// Hears events until every lane is read to its end.
@@ -82,7 +94,7 @@ impl Batches {
         let began = Instant::now();
         while !self.is_done() {
             assert!(began.elapsed() < 2 * PATIENCE, "strikes {:?}, {:?}", self.strikes, self.ends());
-            let Ok(event) = self.events.recv_timeout(PATIENCE) else { panic!("stuck at {:?}", self.ends()) };
+            let Some(event) = self.next() else { continue };
             match event {
                 SourceEvent::Assigned(given) => self.start(&given),
                 SourceEvent::Received(chunk) => self.receive(&chunk),
@@ -100,6 +112,32 @@ impl Batches {
                 | SourceEvent::Well => {}
             }
         }
+    }
+
+    /// What comes next; none when only credit will do.
+    fn next(&mut self) -> Option<SourceEvent> {
+        if self.dry.is_empty() {
+            let Ok(event) = self.events.recv_timeout(PATIENCE) else { panic!("stuck at {:?}", self.ends()) };
+            return Some(event);
+        }
+        if let Ok(event) = self.events.recv_timeout(DRY) {
+            return Some(event);
+        }
+        // No chunk is under way, so what is charged is held back.
+        let is_held = self.budget.used() > 0;
+        let unread = |at: &(PairId, Lane)| {
+            at.1 == Lane::Input && self.lanes.get(at).is_some_and(|mine| mine.next < RECORDS)
+        };
+        if !is_held && self.quiet < QUIET_MAX && self.dry.iter().any(unread) {
+            self.quiet += 1;
+            return None;
+        }
+        self.held += usize::from(is_held);
+        self.quiet = 0;
+        for (pair, lane) in std::mem::take(&mut self.dry) {
+            self.grant(&pair, lane);
+        }
+        None
     }
 
     fn is_calm(&self) -> bool {
@@ -185,7 +223,11 @@ impl Batches {
         }
         if dry {
             self.strikes[0] += 1;
-            self.grant(pair, lane);
+            if !calm && chance.is_multiple_of(2) {
+                self.dry.push((pair.clone(), lane));
+            } else {
+                self.grant(pair, lane);
+            }
         }
     }
 }
@@ -207,6 +249,7 @@ fn check(found: &RecordRef, published: &Record) {
 
 /// Scenario: one member reads an input and its retry topic, whose records have every shape of key, value and headers, packed and not; credit
 /// comes in pieces that end anywhere in a batch, retry lanes are sent back to any offset, pairs are begun anew.
+/// What comes of an input without credit is held back, and credit comes for it later, or the pair is begun anew.
 /// Guarantee: each lane gives record after record from where it was begun or sent, each as it was published, and when its credit has ended no
 /// more than the rest of one batch.
 fn batches(name: &str, protocol: GroupProtocol) {
@@ -230,9 +273,10 @@ fn batches(name: &str, protocol: GroupProtocol) {
     });
     ended.unwrap().unwrap();
     member.handle.join();
-    let [dry, sent, anew] = member.strikes;
+    let ([dry, sent, anew], held) = (member.strikes, member.held);
+    assert!(held > 0, "nothing was held back");
     longshore_tests::harness::report::used(&format!(
-        "{name}: credit ended {dry} times, {sent} lanes sent back, {anew} pairs begun anew"
+        "{name}: credit ended {dry} times, {sent} lanes sent back, {anew} pairs begun anew, {held} looks at what was held back"
     ));
 }
 

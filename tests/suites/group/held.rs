@@ -52,8 +52,7 @@ impl Slow {
         let Some(mine) = self.pairs.get_mut(pair) else { return };
         mine.granted = mine.records + more;
         let (pair, epoch, records) = (pair.clone(), mine.epoch, mine.granted);
-        // A small window: a pair with a large one is paused at once.
-        let (lane, bytes) = (Lane::Input, records * 10);
+        let (lane, bytes) = (Lane::Input, 1 << 40);
         self.handle.send(SourceCommand::Grant { pair, epoch, lane, records, bytes });
     }
 

@@ -66,11 +66,6 @@ impl Credit {
         false
     }
 
-    /// Whether the lane was ever given room for so many bytes.
-    pub(super) fn reached(&self, bytes: u64) -> bool {
-        self.peak.bytes >= bytes
-    }
-
     /// Whether anything may be given.
     pub(super) fn is_left(&self) -> bool {
         let left = self.left();

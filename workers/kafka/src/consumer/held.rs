@@ -2,15 +2,16 @@
 //!
 //! A pause throws away what librdkafka has fetched ahead of a partition, and after the resume all of it is fetched, checked and
 //! unpacked once more. A fetch brings up to 1 MiB of a partition; where many share the memory, a window has room for a part of that, so
-//! that over 256 partitions six of seven bytes were fetched for nothing (measured). So a pair whose credit is used up is not paused at
+//! that over 256 partitions six of seven bytes were fetched for nothing (measured); and one partition alone stood still each time its window was
+//! full until the next answer came. So a pair whose credit is used up is not paused at
 //! once: what comes is held back here, in chunks that are charged to the budget like all others (I5), and handed over as credit comes.
 //!
 //! How much is held back is bounded. At a first mark for all pairs together the loop rests between two polls, so that what was
 //! fetched stays in librdkafka's queue, whose own bound then stops it from fetching more. A pair that this does not help, since it is
 //! slower than the others or stands still, is paused after all, until nothing of it is held back.
 //!
-//! A pair with a large window is paused at once, and so is any pair while half of the budget is taken otherwise: while nothing is thrown
-//! away librdkafka's queue is always full, and where records of a kilobyte went to a slower topic that was 40 MiB more (measured).
+//! A pair is paused at once while half of the budget is taken otherwise: while nothing is thrown away librdkafka's queue is always full, and what
+//! is held back counts as well.
 //!
 //! The retry lane is paused at once: it is sent to and fro, and what was held back would be of another place. So is a pair in front of a
 //! record that has to pass the gate ([`super::gate`]): the room that it takes may be what another one waits for.
@@ -29,8 +30,6 @@ use super::poll::Poll;
 const BUDGET_SHARE: u64 = 16;
 /// One pair may have one part in so many of what all may have, where there are others.
 const PAIR_SHARE: u64 = 4;
-/// What is held back for want of credit is of pairs whose windows are smaller than this, twice what a fetch brings of a partition.
-const SMALL_WINDOW_BYTES: u64 = 2 << 20;
 /// The longest rest between two polls, and so how late a callback may be served.
 const REST: Duration = Duration::from_millis(20);
 /// How long the loop rests again and again for a pair of which nothing is handed over.
@@ -146,10 +145,8 @@ impl Pair {
     pub(super) fn wants_flow(&mut self, holding: &Holding, now: Instant) -> bool {
         let has_credit = self.credit.wants_flow(now) && self.held.is_clear();
         self.held.stopped &= !has_credit;
-        let holds_back = self.lane == Lane::Input
-            && self.credit.flowing
-            && !self.credit.reached(SMALL_WINDOW_BYTES)
-            && !holding.is_too_much(&self.held, now);
+        let holds_back =
+            self.lane == Lane::Input && self.credit.flowing && !holding.is_too_much(&self.held, now);
         self.state == State::Flowing && (has_credit || holds_back)
     }
 
