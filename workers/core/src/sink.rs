@@ -240,11 +240,11 @@ mod tests {
         }
 
         fn encoder(&self) -> std::sync::Arc<dyn Encode> {
-            unimplemented!("nobody encodes")
+            unreachable!("nobody encodes")
         }
 
         fn open(&self, _: WriterContext) -> Box<dyn SegmentWriter> {
-            unimplemented!("nobody writes")
+            unreachable!("nobody writes")
         }
     }
 

@@ -117,7 +117,7 @@ fn a_letter_settles_the_copies_that_it_is_of() {
     let [dead] = &hand.letters()[..] else { panic!("one letter and no other") };
     hand.run(later);
     let [next] = &hand.letters()[..] else { panic!("one letter and no other") };
-    assert_eq!((dead.to.clone(), next.replays), (Destination::DeadLetters, 2));
+    assert_eq!((dead.to, next.replays), (Destination::DeadLetters, 2));
     replay(&mut hand, 2, 2);
     acknowledge(&mut hand, dead.id);
     assert_eq!(settled_copies(&mut hand), Some((Offset(1), RunSet::default())));
