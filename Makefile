@@ -23,6 +23,7 @@ check: ## format, clippy, docs, what comes into the build, 5 s of each fuzzer
 	@scripts/setup.sh build
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+	cargo fmt --manifest-path tests/mutants/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps
 	@SECONDS_EACH=5 scripts/fuzz.sh
@@ -42,7 +43,7 @@ soak: ## load and kills for MINUTES=10: what must not grow, with slopes
 sim: ## simulated fleets with a table (SEEDS=1000000; SEED=k tells a story)
 	@scripts/sim.sh "$(SEEDS)" "$(SEED)"
 
-mutants: ## core, one line changed at a time (FILES="tracker.rs"; all: days)
+mutants: ## core, one line changed at a time, with a table (FILES="tracker.rs")
 	@scripts/mutants.sh $(FILES)
 
 clouds: ## Google's and Azure's stores: their features, and Azure's emulator

@@ -19,7 +19,7 @@ say() { echo "supply: $*"; }
 # Every crate comes with a checksum in a lock file, and each build uses those versions alone.
 check_locks() {
     local folder
-    for folder in . tests/fuzz; do
+    for folder in . tests/fuzz tests/mutants; do
         cargo metadata --locked --format-version 1 --manifest-path "$folder/Cargo.toml" >/dev/null
     done
 }
@@ -28,13 +28,15 @@ check_unused() {
     "$machete" --skip-target-dir .
 }
 
-# A line of deny.toml that nothing needs any more has to go. The graph of the fuzz targets is judged as well, since who runs them builds it; it
-# is smaller, so there are lines that it does not need.
+# A line of deny.toml that nothing needs any more has to go. The graphs of the fuzz targets and of the mutants are judged as well, since who runs them builds them; they
+# are smaller, so there are lines that they do not need.
 check_rules() {
     "$deny" --locked check --deny unmatched-skip --deny unnecessary-skip --deny unused-wrapper \
         --allow license-exception-not-encountered --show-stats licenses bans sources || return 1
-    "$deny" --locked --log-level error --manifest-path tests/fuzz/Cargo.toml --config deny.toml \
-        check --allow license-not-encountered licenses bans sources
+    for folder in tests/fuzz tests/mutants; do
+        "$deny" --locked --log-level error --manifest-path "$folder/Cargo.toml" --config deny.toml \
+            check --allow license-not-encountered licenses bans sources || return 1
+    done
 }
 
 # Two steps, so that what cannot be fetched is not taken for something found.
