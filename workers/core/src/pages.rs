@@ -287,6 +287,19 @@ mod tests {
         }
     }
 
+    /// Guarantee: of both forms of a page a range begins at its beginning and ends before its end.
+    #[test]
+    fn a_range_ends_before_its_end() {
+        for count in [100, 5_000] {
+            let mut pages = OffsetPages::default();
+            (0..count).for_each(|offset| assert!(pages.insert(Offset(offset))));
+            for (first, end) in [(3, 7), (60, 64), (63, 66), (64, 64)] {
+                let found = pages.within(Offset(first), Offset(end)).map(|offset| offset.0);
+                assert!(found.eq(first..end), "{first} to {end} of {count}");
+            }
+        }
+    }
+
     /// Guarantee: two bytes an offset where few of them share a page, and 8 KiB a page at most.
     #[test]
     fn a_page_takes_no_more_than_it_says() {

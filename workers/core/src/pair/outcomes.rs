@@ -333,3 +333,25 @@ impl SinkMask {
         Self(self.0 & !other.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::pair::commit::Commits;
+    use crate::{Offset, PairId};
+
+    /// Scenario: a sink without a ledger may get more records twice than the cap allows. Guarantee: one more goes where nothing is under way that could lead to a
+    /// commit, and none where a commit is to come.
+    #[test]
+    fn a_full_cap_lets_one_record_go_when_nothing_else_moves() {
+        let options = crate::pair::tests::options(Vec::new());
+        let mut pair = Pair::new(Arc::new(options), PairId::new("in", 0));
+        pair.own.commits = Commits::new(None, Offset(0), &RunSet::default(), true);
+        pair.own.commits.note_finished(&RunSet::of(Offset(0), Offset(200)));
+        assert_eq!(pair.repeat_room(), 1);
+        pair.own.commits.note_changed();
+        assert_eq!(pair.repeat_room(), 0);
+    }
+}

@@ -216,6 +216,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::metadata::Metadata;
+    use crate::pair::careful::Careful;
     use crate::pair::retry::CopyState;
     use crate::source::RetryAssignment;
     use crate::{Epoch, KeyHash, TopicName};
@@ -303,6 +305,45 @@ mod tests {
             (pair.own.retry, pair.own.careful.trial) = (Some(lane), Some(trial));
             assert_eq!(pair.is_through(trial), through, "{what}");
             assert_eq!(pair.awaited_trial().is_some(), awaits, "{what}");
+        }
+    }
+
+    /// Guarantee: after a crash the pair is woken when a copy comes due that it may choose, and at once when a range is through; and not while it stops, before the
+    /// broker knows of the crash, while records run alone, while a range or a commit is under way, nor without a crash.
+    #[test]
+    fn it_is_woken_when_there_is_something_to_choose() {
+        let crashed = |takeovers| {
+            let found = Metadata { takeovers, ..Metadata::default() };
+            Careful::new(&found, false, 10, Offset(0), true)
+        };
+        let known = |takeovers| {
+            let mut careful = crashed(takeovers);
+            careful.told();
+            assert!(careful.acknowledged().is_none());
+            careful
+        };
+        let range = |noted| Some(Trial { first: Offset(2), end: Offset(4), until: Some(NOW), noted });
+        let due = Some(NOW.after(Duration::from_secs(60)));
+        for (what, phase, careful, trial, flies, woken) in [
+            ("a copy comes due", Phase::Running, known(0), None, false, due),
+            ("it stops", Phase::Draining, known(0), None, false, None),
+            ("nobody crashed", Phase::Running, Careful::default(), None, false, None),
+            ("the broker does not know", Phase::Running, crashed(0), None, false, None),
+            ("records run alone", Phase::Running, known(1), None, false, None),
+            ("a commit is under way", Phase::Running, known(0), None, true, None),
+            ("a range is through", Phase::Running, known(0), range(true), true, Some(Moment::default())),
+            ("a range is under way", Phase::Running, known(0), range(false), false, None),
+        ] {
+            let mut pair = pair();
+            let mut lane = lane(&[(6, None, false)]);
+            lane.index.offer(Offset(6));
+            pair.phase = phase;
+            (pair.own.retry, pair.own.careful) = (Some(lane), careful);
+            pair.own.careful.trial = trial;
+            if flies {
+                pair.commit(NOW, &mut Vec::new());
+            }
+            assert_eq!(pair.next_choice(), woken, "{what}");
         }
     }
 

@@ -41,7 +41,7 @@ mod unmet;
 mod versions;
 mod waking;
 
-fn spec(name: &str, ledger: bool) -> SinkSpec {
+pub(super) fn spec(name: &str, ledger: bool) -> SinkSpec {
     let seal = SealPolicy { bytes: 1 << 20, rows: 1000, age: Duration::from_secs(10) };
     SinkSpec { name: name.into(), ledger, refuses: !ledger, seal }
 }

@@ -394,6 +394,21 @@ mod tests {
         copy_of(&policy, &record, Offset(0), &headers, WALL_MS, NOW)
     }
 
+    /// Guarantee: a replay waits for earlier bytes of its record that are with the steps: not for its own, come again, nor for what only waits.
+    #[test]
+    fn a_replay_waits_for_earlier_bytes_with_the_steps() {
+        for (state, replays, waits) in
+            [(CopyState::Tried, 2, true), (CopyState::Tried, 1, false), (CopyState::Waits, 2, false)]
+        {
+            let mut lane = crate::pair::retry::tests::with_copies(2, false);
+            let mut known = Copy::new(Offset(4), Offset(0), 1, 1);
+            known.state = state;
+            lane.index.insert(known);
+            let copy = Copy::new(Offset(4), Offset(1), 1, replays);
+            assert_eq!(lane.has_older_with_steps(Offset(4), &copy), waits, "{state:?} {replays}");
+        }
+    }
+
     /// Guarantee: a copy is carried forward at the age that the broker tells of it, and from now on where it tells none.
     #[test]
     fn a_copy_is_as_old_as_the_broker_says() {

@@ -1,7 +1,13 @@
 //! The lane's own accounts, without the pair around it.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::TopicName;
+use crate::pair::careful::Careful;
+use crate::pair::segments::SinkState;
+use crate::pair::suspects::Trial;
+use crate::pair::tests::{options, spec};
+use crate::{ChunkBuilder, KeyHash, Lane, PairId, SinkIndex, TopicName};
 
 /// A lane that has read so many copies, none of which is settled.
 pub(super) fn with_copies(copies: i64, repeats: bool) -> RetryLane {
@@ -107,4 +113,159 @@ fn what_waits_and_what_is_lettered_again_is_what_the_lane_has() {
     let mut origins = runs(3, 10);
     lane.subtract_relettering(&mut origins);
     assert_eq!(origins, RunSet::collect(vec![(3, 5), (6, 8)]));
+}
+
+/// A pair that runs and has this lane and no sinks.
+fn pair(lane: RetryLane) -> Pair {
+    let mut pair = Pair::new(Arc::new(options(Vec::new())), PairId::new("in", 0));
+    pair.phase = Phase::Running;
+    pair.own.retry = Some(lane);
+    pair
+}
+
+/// The copy with its payload in the lane's memory.
+fn with_payload(lane: &mut RetryLane, copy: Copy) -> Copy {
+    let mut chunk = ChunkBuilder::new(PairId::new("in", 0), Lane::Retry, Epoch(1));
+    chunk.record(copy.offset, 5, None, Some(b"value"));
+    let place = lane.payloads.insert(&chunk.build(None));
+    lane.payloads.need(place, 1);
+    lane.payloads.sorted(place);
+    copy.placed(place, 0)
+}
+
+/// What is known after so many crashes, while the copies of these records may be tried.
+fn after_crashes(crashes: u32, first: i64, end: i64) -> Careful {
+    let found = Metadata { takeovers: crashes - 1, ..Metadata::default() };
+    let mut careful = Careful::new(&found, false, 10, Offset(0), true);
+    let until = Some(Moment::default());
+    careful.trial = Some(Trial { first: Offset(first), end: Offset(end), until, noted: true });
+    careful
+}
+
+/// Scenario: there is no room for payloads. Guarantee: the lane goes back for a stray all the same, whose letter the input's commit waits for, and for nothing
+/// else.
+#[test]
+fn a_stray_is_fetched_without_room() {
+    for (why, goes) in [(fetch::Why::Stray("holds another record"), true), (fetch::Why::Sort, false)] {
+        let mut lane = with_copies(1, false);
+        let copy = with_payload(&mut lane, Copy::new(Offset(4), Offset(0), 1, 0));
+        lane.payloads.hold(copy.chunk());
+        lane.fetch_of_topic(Offset(9), Offset(0), why);
+        let mut options = options(Vec::new());
+        options.window.bytes = 0;
+        let mut pair = pair(lane);
+        pair.options = Arc::new(options);
+        assert_eq!(pair.next_reading(), goes.then(Moment::default), "{why:?}");
+    }
+}
+
+/// Scenario: a pair stops while a record waits for its turn and a stray is to be fetched, which nobody reads any more. Guarantee: it lets go; without the stray it
+/// would wait for the record.
+#[test]
+fn a_stop_waits_for_no_stray() {
+    for stray in [true, false] {
+        let mut lane = with_copies(2, false);
+        if stray {
+            lane.fetch_of_topic(Offset(9), Offset(1), fetch::Why::Stray("holds another record"));
+        }
+        let (mut pair, mut actions) = (pair(lane), Vec::new());
+        pair.phase = Phase::Draining;
+        pair.own.scheduler.push(Copy::new(Offset(4), Offset(0), 1, 0).entry());
+        pair.release_when_done(&mut actions);
+        assert_eq!(matches!(actions.last(), Some(Action::Released { .. })), stray);
+    }
+}
+
+/// Scenario: a copy outranked another one of its record, and turns out to be nobody's. Guarantee: the other one is a stray as well where the input lane has not met
+/// the record, and stays what it was where it has.
+#[test]
+fn what_a_stray_outranked_is_one_until_the_record_is_met() {
+    for (position, left) in [(4, 0), (5, 1)] {
+        let mut lane = with_copies(2, false);
+        lane.settle(Offset(4), Offset(0), Offset(0));
+        let copy = with_payload(&mut lane, Copy::new(Offset(4), Offset(1), 2, 0));
+        let mut pair = pair(lane);
+        pair.own.tracker.pass_to(Offset(position));
+        pair.stray(Offset(4), &copy, "holds another record", &mut Vec::new());
+        let lane = pair.own.retry.as_mut().unwrap();
+        assert_eq!(lane.take_uncovered(Offset(4)).len(), left, "at {position}");
+    }
+}
+
+/// Scenario: a record's row waits in a segment for its publish, and a copy of it is read. Guarantee: a copy of the same bytes settles with the row; a replay, whose bytes may
+/// be others, waits for what becomes of that row.
+#[test]
+fn a_copy_of_what_waits_for_its_publish_joins_it() {
+    for (replays, joined, later) in [(0, true, 0), (1, false, 1)] {
+        let mut lane = with_copies(2, false);
+        let copy = with_payload(&mut lane, Copy::new(Offset(4), Offset(0), 1, replays));
+        let mut sink = SinkState::new(SinkIndex(0), &spec("files", true), Offset(0));
+        sink.open.finished = runs(4, 5);
+        let mut pair = pair(lane);
+        pair.own.sinks = vec![sink];
+        pair.place_copy(Offset(4), copy, true, &mut Vec::new());
+        let lane = pair.own.retry.as_ref().unwrap();
+        assert_eq!((lane.joined.contains_key(&Offset(4)), lane.later.len()), (joined, later), "{replays}");
+    }
+}
+
+/// Scenario: a replay waits for what becomes of older bytes of its record, and these have passed. Guarantee: it settles with them, unless a sink with a ledger
+/// lacks the record.
+#[test]
+fn a_replay_settles_with_what_passed_unless_a_ledger_lacks_it() {
+    for (sink, settles) in
+        [(None, true), (Some(spec("topic", false)), true), (Some(spec("files", true)), false)]
+    {
+        let mut lane = with_copies(2, false);
+        let copy = with_payload(&mut lane, Copy::new(Offset(4), Offset(1), 1, 1));
+        lane.keep_for_later(Offset(4), copy);
+        let mut pair = pair(lane);
+        pair.own.sinks = sink.iter().map(|spec| SinkState::new(SinkIndex(0), spec, Offset(0))).collect();
+        pair.replays_passed([&runs(4, 5), &RunSet::default()]);
+        let waits = pair.own.retry.as_ref().unwrap().later.len();
+        assert_eq!(waits == 0, settles, "{sink:?}");
+    }
+}
+
+/// Scenario: a copy had no room. Guarantee: after a crash, when only a range is tried, the pair is woken at once where nothing is in use whose end makes room; and
+/// neither otherwise nor without a crash, where what is due wakes it.
+#[test]
+fn a_range_that_starves_wakes_where_nobody_makes_room() {
+    for (crashed, starved, in_use, wakes) in [
+        (true, true, false, true),
+        (true, true, true, false),
+        (true, false, false, false),
+        (false, true, false, false),
+    ] {
+        let mut lane = with_copies(2, false);
+        if in_use {
+            let copy = with_payload(&mut lane, Copy::new(Offset(4), Offset(0), 1, 0));
+            lane.payloads.hold(copy.chunk());
+        }
+        lane.fetches.starved = starved;
+        let mut pair = pair(lane);
+        if crashed {
+            pair.own.careful = after_crashes(1, 0, 9);
+        }
+        let what = format!("crashed {crashed}, starved {starved}, in use {in_use}");
+        assert_eq!(pair.next_retry_due(), wakes.then(Moment::default), "{what}");
+    }
+}
+
+/// Scenario: records are tried alone after crashes, and one of the range stands behind another of its key, which lies before the range. Guarantee: that one goes in its
+/// place, and is counted as such.
+#[test]
+fn what_goes_in_place_of_one_of_the_range_is_counted() {
+    let mut lane = with_copies(2, false);
+    for (origin, offset) in [(1, 0), (3, 1)] {
+        let copy = Copy::new(Offset(origin), Offset(offset), 1, 0).keyed(Some(KeyHash(7)));
+        let copy = with_payload(&mut lane, copy);
+        lane.index.insert(copy);
+        lane.parking.park(KeyHash(7), Offset(origin));
+    }
+    let mut pair = pair(lane);
+    pair.own.careful = after_crashes(2, 2, 5);
+    pair.own.tracker.pass_to(Offset(10));
+    pair.queue_due(Moment::default());
+    assert_eq!((pair.own.careful.heads, pair.own.scheduler.queued()), (1, 1));
 }

@@ -91,18 +91,6 @@ fn copies_without_room_wake_nobody() {
     assert!(hand.pair.next_wake().is_none_or(|wake| wake > hand.now), "{:?}", hand.pair.next_wake());
 }
 
-/// Scenario: a record's row waits for its publish, and a copy of it is read. Guarantee: that one settles with the row, and its payload stays nowhere.
-#[test]
-fn a_copy_of_what_waits_for_its_publish_needs_no_payload() {
-    let window = Window { records: 1_000, bytes: 500 };
-    let mut hand = Hand::new(PairOptions { window, ..with_retry(policy()) });
-    assign(&mut hand, 0);
-    hand.receive(&[(0, "a")]);
-    hand.run(to_first);
-    copy_of(&mut hand, 0, "a", &headers(0, 1));
-    assert_eq!((spools(&mut hand).len(), runs(&mut hand).len()), (0, 0));
-}
-
 /// Scenario: a sink without a ledger may get one record twice, and a copy's row is there but not committed. Guarantee: the next copy waits for that commit.
 #[test]
 fn what_the_retry_lane_may_repeat_counts_against_the_cap() {
