@@ -18,8 +18,8 @@ use longshore_core::{BoxFuture, Class, Content, Failure, Item, Offset, Origin, R
 
 use crate::producer::{BatchTicket, Handling, OwnedRecord, Producer, ProducerRecord};
 
-/// A record's own value of this size is lent to the client instead of copied twice, into the row and into the client's queue. What
-/// is smaller costs less to copy than to keep account of.
+/// A record's own value of this size is lent to the client instead of copied twice, into the row and into the client's queue. Lending takes
+/// an allocation and a count of its own, so small values are copied; where the border lies best was not measured (1 KB was: a fifth of the CPU).
 const LENT_FROM_BYTES: usize = 256;
 /// How long a call waits for room or answers before it says that the topic does not take records.
 const PATIENCE: Duration = Duration::from_secs(10);
