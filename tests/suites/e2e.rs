@@ -5,6 +5,8 @@
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/check.rs"]
+mod check;
 #[path = "e2e/crash_loop.rs"]
 mod crash_loop;
 #[path = "e2e/dlq.rs"]

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use longshore_tests::harness::account::Fate;
-use longshore_tests::harness::{Account, Record, Rig, Seen, shared_broker, wait_until};
+use longshore_tests::harness::http::send;
+use longshore_tests::harness::{Account, Record, Rig, Seen, Worker, shared_broker, wait_until};
+
+use super::said::longshore;
 
 const RECORDS: usize = 400;
 const CULPRIT: usize = 123;
@@ -19,7 +22,8 @@ fn fate(seen: &Seen) -> Fate {
 
 /// Scenario: one of 400 records ends every process that runs it, by SIGABRT; each time a fresh worker takes over, as
 /// Kubernetes would start one.
-/// Guarantee: after five crashes the record is a dead letter `crash.loop`, all others are in the files once, and the worker stays.
+/// Guarantee: after five crashes the record is a dead letter `crash.loop`, all others are in the files once, and the worker stays, also
+/// when somebody looks at the record.
 #[test]
 fn the_culprit_is_found_and_the_others_go_on() {
     let Some(broker) = shared_broker() else { return };
@@ -30,7 +34,7 @@ fn the_culprit_is_found_and_the_others_go_on() {
     let record = |n: usize| Record::new(&format!("key-{}", n % 7), format!("{{\"n\":{n}}}"));
     rig.witness.publish(&rig.topic, &(0..RECORDS).map(record).collect::<Vec<_>>());
     let mut crashes = 0;
-    let worker = loop {
+    let mut worker = loop {
         let mut worker = rig.worker();
         let drained = || rig.witness.committed(&rig.group(), &rig.topic);
         wait_until("the worker crashes or is through", Duration::from_secs(60), || {
@@ -44,7 +48,19 @@ fn the_culprit_is_found_and_the_others_go_on() {
     };
     let said = worker.process.transcript();
     assert!(said.contains("its records are tried one at a time"), "{said}");
+    looked_at(&rig, &mut worker);
     worker.stop();
     assert_eq!(crashes, 5);
     Account::take(&rig).assert_right(RECORDS as u64, fate);
+}
+
+/// Asks worker and command for the culprit's life, whose steps would end them.
+fn looked_at(rig: &Rig, worker: &mut Worker) {
+    let path = format!("/api/why/{}/0/{CULPRIT}", rig.topic);
+    let told = send(worker.address().unwrap(), "GET", &path, &[], "").with(200).body;
+    assert!(told.contains("crash.loop") && told.contains("the steps are not run"), "{told}");
+    let command = ["why", "-c", &rig.file().display().to_string(), &format!("{}/0/{CULPRIT}", rig.topic)];
+    let said = longshore(&command).well();
+    assert!(said.out.contains("crash.loop") && said.err.contains("the steps are not run"), "{}", said.err);
+    assert!(!said.out.contains("computed now"), "{}", said.out);
 }

@@ -51,3 +51,25 @@ fn lag_is_told_once_and_again() {
     watching.signal(Signal::INT);
     watching.wait(PATIENCE);
 }
+
+/// Scenario: a shell names a broker for trying things, and a pipeline file names another one. Guarantee: what is asked of the pipeline is
+/// asked at the file's broker; only without a file the shell's counts.
+#[test]
+fn the_brokers_of_a_pipeline_file_are_its_own() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "lag-shell").with_topics(1);
+    let lag = |shell: &str, arguments: &[&str]| {
+        let mut command = Command::new(binary());
+        command.arg("lag").args(arguments).env("KAFKA_BOOTSTRAP", shell);
+        let mut process = Longshore::start_command(command);
+        let status = process.wait(PATIENCE);
+        (status.code(), process.transcript())
+    };
+    let (file, nobody) = (rig.file().display().to_string(), "127.0.0.1:1");
+    let (code, told) = lag(nobody, &["-c", &file]);
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = lag(&broker.bootstrap(), &["-g", "nobody", "-t", &rig.topic]);
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = lag(&broker.bootstrap(), &["-c", &file, "--broker", nobody]);
+    assert!(code == Some(69) && told.contains(nobody), "{told}");
+}

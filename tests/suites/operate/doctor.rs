@@ -308,8 +308,9 @@ fn words(command: &str) -> Vec<String> {
 fn types(broker: &JvmBroker, command: &str) {
     let words = words(command);
     assert_eq!(words[..2], ["kafka-acls", "--bootstrap-server"], "{command}");
-    // A person who may change rights types it; here that is the listener that every test has.
-    let rest: Vec<&str> = words[3..].iter().map(String::as_str).chain(["--force"]).collect();
+    // A person who may change rights types it; here that is the listener that every test has, without a login.
+    let login = |word: &&str| !["--command-config", "ADMIN.properties"].contains(word);
+    let rest: Vec<&str> = words[3..].iter().map(String::as_str).filter(login).chain(["--force"]).collect();
     broker.tool(Tool::Acls, &rest).unwrap();
 }
 
@@ -331,6 +332,16 @@ fn rights_are_asked_for_one_by_one() {
 
     let said = doctor(&rig, &[], &[]);
     assert_eq!(said.code, 1);
+    // What the topics and the group cannot be looked at for is named, and nothing else.
+    for (check, place) in [("topic", rig.topic.clone()), ("group", rig.group())] {
+        let command = said.commands(check).remove(0);
+        let places = [("--topic ", rig.retry_topic()), ("--topic ", rig.topic.clone())];
+        assert!(places.iter().all(|(flag, name)| command.contains(&format!("{flag}{name}"))), "{command}");
+        assert!(
+            command.contains("--command-config") && command.contains(&format!("--{check} {place}")),
+            "{command}"
+        );
+    }
     let mut asked = said.commands("rights");
     assert_eq!(asked.len(), 6, "{asked:#?}");
     asked.iter().for_each(|command| types(&broker, command));

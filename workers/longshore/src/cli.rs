@@ -172,11 +172,13 @@ pub(crate) struct Overrides {
     pub(crate) set: Vec<String>,
 }
 
-/// How a broker is reached by commands without a pipeline file.
+/// How a broker is reached by commands that need no pipeline file. The variable counts without one alone: a pipeline's letters are not to be
+/// looked for, or sent, where a shell was told to try things.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Connection {
-    /// Broker addresses, HOST:PORT with commas between.
-    #[arg(long, env = "KAFKA_BOOTSTRAP", value_name = "HOST:PORT")]
+    /// Broker addresses, HOST:PORT with commas between; without it and -c those
+    /// of KAFKA_BOOTSTRAP.
+    #[arg(long, value_name = "HOST:PORT")]
     pub(crate) broker: Option<String>,
     /// Take the connection from a pipeline file.
     #[arg(short = 'c', long = "config", value_name = "PIPELINE")]

@@ -124,15 +124,25 @@ pub(crate) fn code_of(reason: Reason) -> Exit {
 fn hint_of(reason: Reason) -> &'static str {
     match reason {
         Reason::BrokerUnavailable => {
-            "is the address right, and does the broker run? `kafka.brokers`, or --broker"
+            "does the broker run, is its address right (`kafka.brokers`, or --broker), and is `kafka.security` what it speaks there?"
         }
-        Reason::BrokerAuthentication => "check `kafka.security`: protocol, mechanism, user and password",
+        Reason::BrokerAuthentication => {
+            "check `kafka.security`: protocol, mechanism, user and password; of an SSL error `tls.ca`"
+        }
         Reason::BrokerAuthorization => {
             "the user needs Read on the input and the group, Write on sinks, and all of the pipeline's own topics"
         }
-        Reason::BrokerTopicMissing => "make it: longshore topics apply PIPELINE",
+        Reason::BrokerTopicMissing => {
+            "is the name right? `longshore topics apply PIPELINE` makes the topics of a pipeline"
+        }
         Reason::BrokerTopicUnfit => {
             "mend it: longshore topics apply PIPELINE; `topics plan` only shows what differs"
+        }
+        Reason::BrokerConfiguration => {
+            "check `kafka.client`, and the files of `kafka.security`: they have to be there, and readable, on this machine"
+        }
+        Reason::BrokerGroup | Reason::BrokerCommits | Reason::BrokerFetches => {
+            "longshore doctor -c PIPELINE; docs/runbooks.md says what to look at"
         }
         Reason::BrokerDamaged => {
             "restore the partition from another replica or a backup; skipping records takes a new start and a new group"
@@ -144,10 +154,50 @@ fn hint_of(reason: Reason) -> &'static str {
         Reason::LedgerGeneration => {
             "the group was rewound: set `generation` in the pipeline file to the one that is committed, on all workers"
         }
+        Reason::LedgerBroken => "change nothing there; longshore sink verify PIPELINE says what is damaged",
         Reason::OffsetOutOfRange => {
             "retention ran past the group; choose a start with `input.start` and a new group"
         }
-        _ => "",
+        Reason::RejectFlood => {
+            "longshore dlq ls -c PIPELINE says what was rejected; mend it, then start a worker"
+        }
+        Reason::SinkUnavailable | Reason::SinkMissing => {
+            "longshore doctor -c PIPELINE looks at the sink from here"
+        }
+        Reason::SinkDenied => {
+            "docs/pipeline.md and docs/postgres.md list the rights; longshore doctor -c PIPELINE looks at a worker's"
+        }
+        // These say it all themselves, or are a single record's.
+        Reason::DecodeJson
+        | Reason::DecodeUtf8
+        | Reason::DecodeEmpty
+        | Reason::DecodeTombstone
+        | Reason::DecodeDepth
+        | Reason::DecodeTrailing
+        | Reason::DecodeTooLarge
+        | Reason::DecodeShape
+        | Reason::DecodeAvro
+        | Reason::DecodeSchemaUnknown
+        | Reason::DecodeHeader
+        | Reason::DecodeCompression
+        | Reason::StepExpression
+        | Reason::StepFailed
+        | Reason::StepPanic
+        | Reason::StepDeadline
+        | Reason::EncodeAvro
+        | Reason::EncodeValue
+        | Reason::SinkRejected
+        | Reason::SinkKeyMoved
+        | Reason::SinkTooLarge
+        | Reason::SinkNoSpace
+        | Reason::SinkUnfit
+        | Reason::MetadataBroken
+        | Reason::FormatNewer
+        | Reason::BrokerFatal
+        | Reason::RetryParked
+        | Reason::RetryStray
+        | Reason::CrashLoop
+        | Reason::Internal => "",
     }
 }
 
@@ -168,6 +218,21 @@ mod tests {
         assert_eq!(code_of(Reason::BrokerAuthentication) as u8, 77);
         assert_eq!(code_of(Reason::LedgerMissing) as u8, 78);
         assert_eq!(code_of(Reason::BrokerUnavailable) as u8, 69);
+    }
+
+    #[test]
+    fn commands_that_are_hinted_at_exist() {
+        use clap::CommandFactory;
+        let known = crate::cli::Cli::command();
+        let mut count = 0;
+        for hint in Reason::ALL.iter().map(|reason| hint_of(*reason)) {
+            for after in hint.split("longshore ").skip(1) {
+                let named = after.split(' ').next().unwrap_or_default();
+                assert!(known.find_subcommand(named).is_some(), "{hint}");
+                count += 1;
+            }
+        }
+        assert!(count > 5);
     }
 
     /// What stands before the table of `docs/reasons.md`.

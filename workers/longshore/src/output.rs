@@ -305,7 +305,8 @@ impl Progress {
         if !self.silent && self.last.elapsed() >= Duration::from_secs(2) {
             self.last = Instant::now();
             // Without a standard error there is nobody to tell.
-            let _ = writeln!(std::io::stderr().lock(), "{}: {done} {} so far", self.what, self.unit);
+            let _ =
+                writeln!(std::io::stderr().lock(), "{}: {} {} so far", self.what, grouped(done), self.unit);
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &Check, output: &Output) -> Result<(), End> {
     if arguments.dump {
         let format = if output.format() == Format::Table { DumpFormat::Yaml } else { DumpFormat::Json };
         output.bytes(loaded.dump(format).as_bytes());
-    } else if output.format() != Format::Table {
+    } else if output.format() == Format::Json {
         output.line("[]");
     }
     let (name, version) = (&loaded.pipeline.pipeline, loaded.fingerprint());
@@ -76,7 +76,7 @@ pub(crate) fn load_from(sources: Sources, path: &Path, output: &Output) -> Resul
     longshore_settings::load(sources).map_err(|report| {
         if output.format() == Format::Table {
             output.note(report.render(output.colour()));
-        } else if let Err(end) = output.json(&report.lines()) {
+        } else if let Err(end) = output.rows(&[], &report.lines(), |_| Vec::new()) {
             return end;
         }
         let findings =

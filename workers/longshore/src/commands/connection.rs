@@ -48,7 +48,7 @@ pub(crate) fn pipeline(
     };
     let loaded = check::load(path, &connection.overrides, output)?;
     let mut options = connect::options(&loaded.pipeline.kafka);
-    if let Some(broker) = connection.broker.as_deref().filter(|broker| !broker.is_empty()) {
+    if let Some(broker) = &connection.broker {
         broker.clone_into(&mut options.brokers);
     }
     Ok((loaded, options))
@@ -56,8 +56,6 @@ pub(crate) fn pipeline(
 
 /// The broker that the arguments name. With both, the address wins over the pipeline file's.
 pub(crate) fn target(connection: &Connection, output: &Output) -> Result<Target, End> {
-    // An empty variable is how shells say that none is set.
-    let broker = connection.broker.as_deref().filter(|broker| !broker.is_empty());
     let mut target = match &connection.config {
         Some(path) => {
             let pipeline = check::load(path, &connection.overrides, output)?.pipeline;
@@ -68,16 +66,18 @@ pub(crate) fn target(connection: &Connection, output: &Output) -> Result<Target,
             }
         }
         None => {
-            let Some(broker) = broker else {
+            // An empty variable is how shells say that none is set.
+            let set = || std::env::var("KAFKA_BOOTSTRAP").ok().filter(|broker| !broker.is_empty());
+            let Some(broker) = connection.broker.clone().or_else(set) else {
                 return Err(End::new(
                     Exit::Usage,
                     "name a broker: --broker HOST:PORT, KAFKA_BOOTSTRAP, or -c PIPELINE",
                 ));
             };
-            return Ok(Target::broker(broker));
+            return Ok(Target::broker(&broker));
         }
     };
-    if let Some(broker) = broker {
+    if let Some(broker) = &connection.broker {
         broker.clone_into(&mut target.options.brokers);
     }
     Ok(target)

@@ -25,7 +25,11 @@ pub(crate) fn run(arguments: &Health, output: &Output) -> Result<(), End> {
         }
         Ok((code, words)) => Err(End::new(Exit::Failed, format!("{path} of {address} says {code}: {words}"))),
         // Docker keeps every code but 0 and 1 for itself.
-        Err(error) => Err(End::new(Exit::Failed, format!("no answer of {path} at {address}: {error}"))),
+        Err(error) => {
+            let next =
+                "does a worker run here, and is this its `http.listen`? -c PIPELINE takes it from the file";
+            Err(End::new(Exit::Failed, format!("no answer of {path} at {address}: {error}\n  next: {next}")))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use longshore_core::{Failure, Reason};
-use longshore_kafka::{KafkaOptions, Mechanism, Right};
+use longshore_kafka::{KafkaOptions, Mechanism, Right, dead_letter_topic, journal_topic, retry_topic};
 use longshore_settings::{Loaded, Pipeline};
 
 use super::finding::{Check, Finding, Next};
@@ -37,18 +37,39 @@ impl Case {
         Next::Command(format!("longshore {command} {}{}", self.file, self.sets))
     }
 
-    /// The command that gives these rights.
-    pub(super) fn grant(&self, kind: &str, name: &str, rights: &[Right]) -> Next {
-        let mut command = format!(
-            "kafka-acls --bootstrap-server {} --add --allow-principal {}",
-            self.options.brokers,
-            quoted(&self.principal())
-        );
+    /// The command that gives these rights to what is named after its kind, `topic` or `group`.
+    pub(super) fn grant(&self, places: &[(&str, &str)], rights: &[Right]) -> Next {
+        let principal = quoted(&self.principal());
+        let mut command = format!("{} --add --allow-principal {principal}", self.tool("kafka-acls"));
         for right in rights {
             let _ = write!(command, " --operation {}", right.word());
         }
-        let _ = write!(command, " --{kind} {}", quoted(name));
+        for (kind, name) in places {
+            let _ = write!(command, " --{kind} {}", quoted(name));
+        }
         Next::Command(command)
+    }
+
+    /// Kafka's own tool of this name, up to how it reaches the brokers.
+    pub(super) fn tool(&self, name: &str) -> String {
+        let security = &self.options.security;
+        let plain = security.sasl.is_none() && security.tls.is_none() && security.protocol.is_none();
+        let login = if plain { "" } else { " --command-config ADMIN.properties" };
+        format!("{name} --bootstrap-server {}{login}", self.options.brokers)
+    }
+
+    /// The pipeline's inputs, and its own topics.
+    fn topics(&self) -> Vec<String> {
+        let pipeline = self.pipeline();
+        let name = &pipeline.pipeline;
+        let mut topics = vec![journal_topic(name)];
+        for input in &pipeline.input.topics {
+            topics.extend([input.clone(), dead_letter_topic(input, name)]);
+            if pipeline.has_retry_topics() {
+                topics.push(retry_topic(input, name));
+            }
+        }
+        topics
     }
 
     /// Who we are to the brokers; with a certificate or a token only they can tell.
@@ -75,18 +96,33 @@ impl Case {
             Reason::BrokerAuthentication => Next::Setting(
                 "kafka.security: protocol, mechanism, username, password or token_file, tls.ca".to_owned(),
             ),
+            // Which of them was refused stands in the words alone.
             Reason::BrokerAuthorization => {
-                self.grant(if check == Check::Group { "group" } else { "topic" }, about, &[Right::Describe])
+                let (topics, group) = (self.topics(), self.pipeline().group());
+                let mut places: Vec<_> = topics.iter().map(|topic| ("topic", topic.as_str())).collect();
+                places.extend((check == Check::Group).then_some(("group", group.as_str())));
+                self.grant(&places, &[Right::Describe])
             }
             Reason::BrokerTopicMissing | Reason::BrokerTopicUnfit => self.command("topics apply"),
             Reason::LedgerForeign | Reason::OffsetOutOfRange => Next::Setting(format!(
                 "input.group: another one than {}, with input.start where it is to begin",
                 self.pipeline().group()
             )),
-            _ => Next::Setting(format!(
-                "kafka.brokers: addresses of brokers that run; now {}",
+            Reason::BrokerConfiguration => Next::Setting(
+                "kafka.client, and the files of kafka.security: there, and readable, on this machine"
+                    .to_owned(),
+            ),
+            Reason::BrokerUnavailable if check == Check::Broker => Next::Setting(format!(
+                "kafka.brokers: addresses of brokers that run, now {}; and kafka.security: what they speak there",
                 self.options.brokers
             )),
+            // One broker answered: others are lacking, or partitions are, those of `__consumer_offsets` among them.
+            Reason::BrokerUnavailable | Reason::BrokerGroup => {
+                Next::Command(format!("{} --describe --under-min-isr-partitions", self.tool("kafka-topics")))
+            }
+            other => {
+                Next::Setting(format!("what {} asks for stands in docs/when-records-fail.md", other.code()))
+            }
         };
         Finding::error(check, about, failure.to_string(), next)
     }
@@ -103,6 +139,43 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use longshore_settings::Sources;
+
+    use super::*;
+    use crate::cli::Overrides;
+
+    /// Scenario: looks that fail for other reasons than that no broker runs. Guarantee: what is said to do about it fits the reason.
+    #[test]
+    fn what_to_do_fits_what_was_found() {
+        let text = "pipeline: p\nkind: logs\nkafka: { brokers: 'a:1' }\ninput: { topics: [in] }\nsinks: [ { stdout: {} } ]\n";
+        let loaded = longshore_settings::load(Sources::text("p.yaml", text)).unwrap();
+        let case = Case::new(loaded, &Doctor { config: "p.yaml".into(), overrides: Overrides::default() });
+        let next = |check, reason| {
+            let failure = Failure::halt(reason, "x");
+            serde_json::to_string(&case.failed(check, "p", &failure)).unwrap()
+        };
+        let wanted = [
+            (Check::Broker, Reason::BrokerUnavailable, "kafka.brokers: addresses"),
+            (Check::Broker, Reason::BrokerConfiguration, "kafka.client"),
+            (
+                Check::Group,
+                Reason::BrokerUnavailable,
+                "kafka-topics --bootstrap-server a:1 --describe --under-min-isr",
+            ),
+            (Check::Group, Reason::FormatNewer, "format.newer asks for"),
+            (
+                Check::Topic,
+                Reason::BrokerAuthorization,
+                "--operation Describe --topic longshore.p.journal --topic in --topic in.p.dlq --topic in.p.retry\"",
+            ),
+            (Check::Group, Reason::BrokerAuthorization, "--topic in.p.retry --group longshore.p"),
+        ];
+        for (check, reason, words) in wanted {
+            let said = next(check, reason);
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+
     #[test]
     fn words_are_quoted_where_a_shell_would_take_them_apart() {
         assert_eq!(super::quoted("a/b.yaml"), "a/b.yaml");

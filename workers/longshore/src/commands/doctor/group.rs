@@ -85,9 +85,8 @@ fn place(case: &Case, admin: &Admin) -> Result<Vec<Finding>, Failure> {
         let found =
             format!("{topic}/{partition}: committed offset {committed} is gone, the log begins at {start}");
         let next = Next::Command(format!(
-            "kafka-configs --bootstrap-server {} --alter --topic {topic} --add-config retention.ms=MILLISECONDS, then input.group and \
-             input.start for where to begin",
-            case.options.brokers
+            "{} --alter --topic {topic} --add-config retention.ms=MILLISECONDS, then input.group and input.start for where to begin",
+            case.tool("kafka-configs")
         ));
         findings.push(Finding::error(Check::Group, &group, found, next));
     }
@@ -107,7 +106,7 @@ fn place(case: &Case, admin: &Admin) -> Result<Vec<Finding>, Failure> {
             "{found}; {} held by a sink or target that is away, or by the flood breaker",
             counted(held as u64, "partition")
         );
-        Finding::warn(Check::Group, &group, found, case.command("lag -c"))
+        Finding::warn(Check::Group, &group, found, case.command("top --once --filter held -c"))
     });
     Ok(findings)
 }

@@ -90,11 +90,11 @@ fn judged(case: &Case, need: &Need, told: Result<Rights, Failure>) -> Vec<Findin
         findings.push(Finding::ok(Check::Rights, name, format!("{must_words} on the {kind}")));
     } else {
         let found = format!("{principal} lacks {} on the {kind}; a worker needs {must_words}", words(&lacks));
-        findings.push(Finding::error(Check::Rights, name, found, case.grant(kind, name, &lacks)));
+        findings.push(Finding::error(Check::Rights, name, found, case.grant(&[(kind, name)], &lacks)));
     }
     if lacks.is_empty() && !misses.is_empty() {
         let found = format!("{principal} lacks {} on the {kind}: {why}", words(&misses));
-        findings.push(Finding::warn(Check::Rights, name, found, case.grant(kind, name, &misses)));
+        findings.push(Finding::warn(Check::Rights, name, found, case.grant(&[(kind, name)], &misses)));
     }
     findings
 }

@@ -12,11 +12,10 @@ use crate::output::counted;
 
 pub(super) fn looks(crew: &mut Crew, admin: &Arc<Admin>) {
     let admin = Arc::clone(admin);
-    crew.look(Check::Topic, crew.case().pipeline().pipeline.clone(), move |case| {
-        match judge(&admin, case.pipeline()) {
-            Ok(topics) => topics.iter().flat_map(|topic| told(case, topic)).collect(),
-            Err(failure) => vec![case.failed(Check::Topic, &case.pipeline().pipeline, &failure)],
-        }
+    let about = format!("of pipeline {}", crew.case().pipeline().pipeline);
+    crew.look(Check::Topic, about.clone(), move |case| match judge(&admin, case.pipeline()) {
+        Ok(topics) => topics.iter().flat_map(|topic| told(case, topic)).collect(),
+        Err(failure) => vec![case.failed(Check::Topic, &about, &failure)],
     });
 }
 
@@ -33,8 +32,8 @@ fn told(case: &Case, topic: &Judged) -> Vec<Finding> {
             let next = match &difference.mend {
                 Mend::Grow(_) | Mend::Set { .. } => case.command("topics apply"),
                 Mend::Nothing => Next::Command(format!(
-                    "kafka-reassign-partitions --bootstrap-server {} --execute --reassignment-json-file FILE",
-                    case.options.brokers
+                    "{} --execute --reassignment-json-file FILE",
+                    case.tool("kafka-reassign-partitions")
                 )),
             };
             let finding = if difference.refused { Finding::error } else { Finding::warn };

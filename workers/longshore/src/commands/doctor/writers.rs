@@ -57,7 +57,10 @@ fn told(case: &Case, topic: &str, writers: Writers) -> Vec<Finding> {
 fn removal(case: &Case, rule: &WriteRule) -> String {
     let prefixed = if rule.prefixed { " --resource-pattern-type prefixed" } else { "" };
     format!(
-        "kafka-acls --bootstrap-server {} --remove --allow-principal '{}' --operation {} --topic '{}'{prefixed}",
-        case.options.brokers, rule.principal, rule.operation, rule.name
+        "{} --remove --allow-principal '{}' --operation {} --topic '{}'{prefixed}",
+        case.tool("kafka-acls"),
+        rule.principal,
+        rule.operation,
+        rule.name
     )
 }

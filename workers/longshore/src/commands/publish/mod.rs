@@ -246,10 +246,16 @@ impl Sending<'_> {
     fn silent(&self) -> End {
         match self.publisher.producer.trouble() {
             Some(failure) => failure.into(),
-            None => End::new(
-                Exit::Unavailable,
-                format!("the broker has not answered for {} s", PATIENCE.as_secs()),
-            ),
+            None => {
+                let (seconds, confirmed) = (PATIENCE.as_secs(), grouped(self.sent.records));
+                let topic = &self.publisher.topic;
+                let words = format!(
+                    "no record of {topic} was acknowledged for {seconds} s ({confirmed} records were confirmed before)\n  \
+                     next: has each partition a leader, and enough replicas in sync? kafka-topics --bootstrap-server BROKER \
+                     --describe --topic {topic}"
+                );
+                End::new(Exit::Unavailable, words)
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use longshore_core::letter::{LetterKind, LetterRef};
 use longshore_core::metadata::Metadata;
 use longshore_core::pair::Position;
 use longshore_core::retry::lane_start;
-use longshore_core::{Offset, Origin};
+use longshore_core::{Offset, Origin, Reason};
 use longshore_kafka::{
     Admin, KafkaOptions, PartitionOffsets, ReadRecord, RecordView, dead_letter_topic, journal_topic,
     retry_topic,
@@ -39,6 +39,7 @@ pub(super) struct Facts {
     pub(super) copies: VecDeque<CopySeen>,
     pub(super) letters: VecDeque<LetterSeen>,
     pub(super) sinks: Vec<SinkSeen>,
+    /// None without the record, and where the steps may not be run.
     pub(super) computed: Option<Computed>,
 }
 
@@ -101,11 +102,21 @@ impl Facts {
         });
         let beyond = runs.is_some_and(|metadata| metadata.settled.contains(origin.offset));
         let record = record_at(options, admin, origin)?;
-        let computed = record.as_ref().map(|record| computed::run(record, topic, pipeline)).transpose()?;
+        let settled = beyond || committed.is_some_and(|committed| offset < committed);
+        let letters = letters(origin, pipeline, options, admin, output)?;
+        let crashed = letters.iter().any(|letter| letter.said.reason == Reason::CrashLoop.code());
+        let computed = match (&record, unfit_to_run(crashed, settled, output.in_worker())) {
+            (None, _) => None,
+            (Some(_), Some(why)) => {
+                output.note(format_args!("the steps are not run: {why}"));
+                None
+            }
+            (Some(record), None) => Some(computed::run(record, topic, pipeline)?),
+        };
         Ok(Self {
-            settled: beyond || committed.is_some_and(|committed| offset < committed),
+            settled,
             copies: copies(origin, pipeline, options, admin, output)?,
-            letters: letters(origin, pipeline, options, admin, output)?,
+            letters,
             sinks: pipeline
                 .sinks
                 .iter()
@@ -117,6 +128,16 @@ impl Facts {
             computed,
         })
     }
+}
+
+/// Why the steps are not run on the record, if they may not be: what takes a process down takes this one down as well. A worker, in which
+/// other records are at work, runs nothing that no worker is through with.
+fn unfit_to_run(crashed: bool, settled: bool, in_worker: bool) -> Option<&'static str> {
+    if crashed {
+        return Some("this record took workers down");
+    }
+    (in_worker && !settled)
+        .then_some("no worker is through with this record; the command `longshore why` runs them in a process of its own")
 }
 
 /// The most copies, and the most letters, of one record that a worker tells (I5): whoever writes to their topics can make more.
@@ -335,6 +356,17 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    /// Bad input: a record that ends each process which runs it, looked at while it is tried, and as a letter. Guarantee: no worker runs
+    /// it because somebody looks, and as a letter nobody does; any other record's steps are run.
+    #[test]
+    fn what_takes_processes_down_is_not_run_for_a_look() {
+        for in_worker in [false, true] {
+            assert!(unfit_to_run(true, true, in_worker).is_some());
+            assert_eq!(unfit_to_run(false, true, in_worker), None);
+            assert_eq!(unfit_to_run(false, false, in_worker).is_some(), in_worker);
+        }
+    }
 
     /// Bad input: more letters of one record than a worker tells. Guarantee: it keeps the newest, and the command all.
     #[test]

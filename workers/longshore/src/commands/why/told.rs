@@ -242,6 +242,9 @@ impl Judge<'_> {
             Some(Computed::Failed { at, reason, .. }) => {
                 format!("held by sink {name} without a row in {path}; now {at} would refuse it: {reason}")
             }
+            None if self.facts.record.is_some() => {
+                format!("held by sink {name} without a row in {path}: filtered, or not for this sink")
+            }
             None => format!(
                 "held by sink {name} without a row in {path}: filtered, or not for this sink; the record is gone, so by \
                  which rule cannot be computed"
