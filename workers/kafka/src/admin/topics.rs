@@ -13,6 +13,9 @@ use crate::ffi::{self, Code, OK, TopicFound};
 /// How long to wait between two looks for a topic that was just made.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long to wait until a question that was refused for now is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicInfo {
@@ -167,22 +170,28 @@ impl Admin {
     }
 
     /// A topic's settings, the broker's defaults among them, without those it keeps secret; none when the broker
-    /// cannot tell (the embedded one).
+    /// cannot tell (the embedded one). What passes by itself is waited for: librdkafka asks such a question once.
     ///
     /// # Errors
     /// Reasons `broker.*`.
     pub fn describe_topic_settings(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, Failure> {
-        match self.session.client().topic_configs(name, self.deadline) {
-            Ok(entries) => {
-                Ok(Some(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()))
-            }
-            Err((
+        let until = Instant::now() + self.deadline;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let (code, words) = match self.session.client().topic_configs(name, left) {
+                Ok(entries) => {
+                    let told = entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+                    return Ok(Some(told.collect()));
+                }
+                Err(refused) => refused,
+            };
+            match code {
                 Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
                 | Code::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED
-                | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION,
-                _,
-            )) => Ok(None),
-            Err((code, words)) => Err(self.failed(code, &words, &format!("settings of topic {name}"))),
+                | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION => return Ok(None),
+                code if passes(code) && Instant::now() + ASK_AGAIN < until => std::thread::sleep(ASK_AGAIN),
+                code => return Err(self.failed(code, &words, &format!("settings of topic {name}"))),
+            }
         }
     }
 
@@ -193,6 +202,11 @@ impl Admin {
 
 fn info(found: TopicFound) -> TopicInfo {
     TopicInfo { name: found.name, partitions: found.partitions, replicas: found.replicas }
+}
+
+/// Whether a code is of a broker that is not well, which passes.
+fn passes(code: Code) -> bool {
+    matches!(meaning(code), Meaning::Error(_, Reason::BrokerUnavailable))
 }
 
 /// Whether a code says that there is no such topic.
