@@ -12,6 +12,8 @@ mod failing;
 mod kills;
 #[path = "faults/lane_points.rs"]
 mod lane_points;
+#[path = "faults/leaderless.rs"]
+mod leaderless;
 #[path = "faults/letters.rs"]
 mod letters;
 #[path = "faults/limits.rs"]

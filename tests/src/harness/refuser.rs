@@ -8,12 +8,16 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, RequestHeader};
 use kafka_protocol::protocol::decode_request_header_from_buffer;
 
 pub use answers::can_be_refused;
+
+/// A broker that does not take a connection for so long is not there.
+const CONNECT: Duration = Duration::from_secs(3);
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +84,13 @@ impl Refuser {
         let shared = Arc::<Shared>::default();
         let own = Arc::clone(&shared);
         // Ends with the process: a thread that waits for connections holds nothing else.
-        thread::spawn(move || listener.incoming().flatten().for_each(|client| own.accept(client)));
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // On a thread of its own: a broker that starts may let one wait while it takes others.
+                let own = Arc::clone(&own);
+                thread::spawn(move || own.accept(client));
+            }
+        });
         Self { port, shared }
     }
 
@@ -146,7 +156,8 @@ impl Shared {
     /// A client whose broker is not there is cut off at once, as by a closed port.
     fn accept(self: &Arc<Self>, client: TcpStream) {
         let Some(port) = self.lock().server else { return };
-        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
+        let server = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), CONNECT);
+        let Ok(server) = server else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let (Ok(asks), Ok(answers)) = (client.try_clone(), server.try_clone()) else { return };
         let outlet = Arc::new(Mutex::new(Outlet { client, owed: VecDeque::new() }));

@@ -210,6 +210,15 @@ impl Witness {
         found.partitions().iter().map(|partition| partition.isr().len()).min()
     }
 
+    /// The node that leads a partition; none while nobody does.
+    #[must_use]
+    pub fn leader(&self, topic: &str, partition: i32) -> Option<u32> {
+        let metadata = self.consumer("witness").fetch_metadata(Some(topic), PATIENCE).ok()?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic)?;
+        let partition = found.partitions().iter().find(|found| found.id() == partition)?;
+        u32::try_from(partition.leader()).ok()
+    }
+
     /// The offset behind the last one of each partition, transaction markers included.
     ///
     /// # Panics

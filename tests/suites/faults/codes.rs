@@ -9,21 +9,22 @@ mod cases;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ApiKey;
 use longshore_broker::{BrokerOptions, JvmBroker, Listener};
-use longshore_tests::harness::account::log_fate;
+use longshore_tests::harness::account::{Fate, log_fate};
 use longshore_tests::harness::flow::log_line;
 use longshore_tests::harness::rig::PATIENCE;
 use longshore_tests::harness::wait::pass_time;
 use longshore_tests::harness::{Account, Refuser, Rig, Worker, report, soon_missed, start_broker};
 
-use cases::{Case, Protocol, cases, is_tried};
+use super::is_full;
+use cases::{Case, Protocol, cases, cases_of_epochs, is_tried};
 
 /// Lines that are published before the worker starts, and as many again when it has done with them.
-const LINES: u64 = 60;
+pub(super) const LINES: u64 = 60;
 /// So many answers in a row have the code when it is there for a while.
 const WHILE: usize = 3;
 /// How long a worker may take to say or do something about a code that stays: it misses its place in the group after six sessions, 12 s here, and
@@ -32,7 +33,7 @@ const LONG: Duration = Duration::from_secs(75);
 /// One that has said something is watched so long, past `limits.halt`, which is 3 s here.
 const WATCHED: Duration = Duration::from_secs(8);
 /// Workers at once.
-const CREW: usize = 6;
+const CREW: usize = 8;
 /// How a worker may end that cannot go on: unavailable, stalled, temporary, no rights, configuration.
 const ENDS: [i32; 5] = [69, 70, 75, 77, 78];
 
@@ -104,7 +105,7 @@ fn play(bench: &Bench, case: Case, number: usize) -> Outcome {
     let rig = bench.rig(case, &name);
     publish(&rig, 0);
     refuse(bench, case, &name);
-    let outcome = outlive(bench, case, &rig, rig.worker(), LINES);
+    let outcome = outlive(bench, case, &rig, rig.worker(), 0, LINES);
     settle_account(&rig, case, 2 * LINES);
     outcome
 }
@@ -114,12 +115,12 @@ fn refuse(bench: &Bench, case: Case, name: &str) {
     bench.refuser.refuse(name, case.request, case.refusal(), times);
 }
 
-/// A worker meets the code on its way to the end of so many lines, and goes on when it is over.
-fn outlive(bench: &Bench, case: Case, rig: &Rig, mut worker: Worker, lines: u64) -> Outcome {
-    let settled = wait_settled(&mut worker, case.for_good, lines);
+/// A worker meets the code on its way to the end of so many lines, and goes on when it is over. What stands in its log before is not about it.
+fn outlive(bench: &Bench, case: Case, rig: &Rig, mut worker: Worker, before: usize, lines: u64) -> Outcome {
+    let settled = wait_settled(&mut worker, case.for_good, before, lines);
     let ended = worker.process.has_ended().then(|| worker.exit_code(PATIENCE));
-    let told = if settled || ended.is_some() { "" } else { assert_told(&mut worker, case) };
-    let said = said(&worker);
+    let told = if settled || ended.is_some() { "" } else { assert_told(&mut worker, case, before) };
+    let said = said(&worker, before);
     // Its leave comes last.
     if case.request != ApiKey::LeaveGroup && (case.for_good || ended.is_some()) {
         bench.refuser.relent(&rig.name);
@@ -145,10 +146,18 @@ fn outlive(bench: &Bench, case: Case, rig: &Rig, mut worker: Worker, lines: u64)
     Outcome { ended, said, refused, asked: bench.refuser.seen(&rig.name) }
 }
 
-/// Each record is once in its place, and each row in the topic, if rows go there. Then the pipeline's topics are gone: hundreds are many for one broker.
+/// Each record is once in its place, and each row in the topic, if rows go there. Then the pipeline's topics are gone in the long form, whose
+/// hundreds are many for one broker.
 fn settle_account(rig: &Rig, case: Case, lines: u64) {
     let account = Account::take(rig);
-    account.assert_right(lines, log_fate);
+    let crashed = |place| account.fates.get(&place) == Some(&Fate::Letter("crash.loop".to_owned()));
+    let suspects = account.published.keys().filter(|place| crashed(**place)).count();
+    // One that is taken for dead again and again is taken for crashed, and with it the record that it was at.
+    assert!(suspects <= if case.takes_for_dead() { 2 } else { 0 }, "{suspects} letters of crashes");
+    account.assert_right(lines, |seen| match log_fate(seen) {
+        _ if crashed((seen.partition, seen.offset)) => Fate::Letter("crash.loop".to_owned()),
+        fate => fate,
+    });
     let mut topics = vec![rig.topic.clone(), rig.retry_topic(), rig.letter_topic(), rig.journal_topic()];
     if writes_rows(case) {
         let target = target(&rig.name);
@@ -160,7 +169,9 @@ fn settle_account(rig: &Rig, case: Case, lines: u64) {
         assert!(missing.is_empty(), "I1: not in {target}: {missing:?}");
         topics.push(target);
     }
-    topics.iter().for_each(|topic| rig.witness.delete_topic(topic));
+    if is_full() {
+        topics.iter().for_each(|topic| rig.witness.delete_topic(topic));
+    }
 }
 
 /// What a worker says when it stands still and librdkafka tells it of nothing (docs/reasons.md): the first commit of an ownership is sent again
@@ -169,17 +180,21 @@ fn told_by_itself(case: Case) -> Option<&'static str> {
     match case.request {
         ApiKey::SyncGroup | ApiKey::ConsumerGroupHeartbeat => Some("broker.group"),
         ApiKey::OffsetCommit => Some("broker.commits"),
-        ApiKey::Fetch => Some("broker.fetches"),
+        ApiKey::Fetch | ApiKey::OffsetForLeaderEpoch => Some("broker.fetches"),
         _ => None,
     }
 }
 
 /// The worker stands still and tells it, by itself where librdkafka does not: in its log, as not ready, and by a metric. Gives the reason.
-fn assert_told(worker: &mut Worker, case: Case) -> &'static str {
+fn assert_told(worker: &mut Worker, case: Case, before: usize) -> &'static str {
     let log = worker.process.stderr();
     let reason = told_by_itself(case).filter(|reason| log.contains(&format!("failure={reason}: ")));
     let Some(reason) = reason else {
-        assert!(!said(worker).is_empty(), "it stands and says nothing\n{}", worker.process.transcript());
+        assert!(
+            !said(worker, before).is_empty(),
+            "it stands and says nothing\n{}",
+            worker.process.transcript()
+        );
         return "";
     };
     assert_eq!(log.matches(&format!("failure={reason}: ")).count(), 1, "{log}");
@@ -190,23 +205,26 @@ fn assert_told(worker: &mut Worker, case: Case) -> &'static str {
     reason
 }
 
-fn is_in_trouble(worker: &mut Worker, reason: &str) -> bool {
+pub(super) fn is_in_trouble(worker: &mut Worker, reason: &str) -> bool {
     worker.metric(&format!("longshore_broker_trouble{{reason=\"{reason}\"}}")) > 0.0
 }
 
-fn publish(rig: &Rig, from: u64) {
+pub(super) fn publish(rig: &Rig, from: u64) {
     rig.witness.publish(&rig.topic, &(from..from + LINES).map(log_line).collect::<Vec<_>>());
 }
 
 /// Whether everything settles before the worker ends, or the time does.
-fn wait_settled(worker: &mut Worker, for_good: bool, lines: u64) -> bool {
+fn wait_settled(worker: &mut Worker, for_good: bool, before: usize, lines: u64) -> bool {
     let began = Instant::now();
     while !worker.process.has_ended() {
         if worker.metric("longshore_records_settled_total{") >= lines as f64 {
             return true;
         }
         let spent = began.elapsed();
-        let told = spent >= WATCHED && (is_halted(worker) || (for_good && !said(worker).is_empty()));
+        // One that has said that it ends takes a moment for it.
+        let ends = worker.process.stderr().contains("ending the worker");
+        let stands = is_halted(worker) || (for_good && !said(worker, before).is_empty());
+        let told = spent >= WATCHED && !ends && stands;
         if told || spent >= if for_good { LONG } else { PATIENCE } {
             return false;
         }
@@ -219,9 +237,9 @@ fn is_halted(worker: &mut Worker) -> bool {
     worker.pairs().iter().any(|pair| pair.state == "halted")
 }
 
-/// The first line of a worker's log that warns of anything but what it always says, else what it said at its end.
-fn said(worker: &Worker) -> String {
-    let log = worker.process.stderr();
+/// The first line behind these bytes of a worker's log that warns of anything but what it always says, else what it said at its end.
+fn said(worker: &Worker, before: usize) -> String {
+    let log = worker.process.stderr().split_off(before);
     let usual = |line: &str| ["max.message.bytes is", "no spool:"].iter().any(|words| line.contains(words));
     let warns = |line: &&str| (line.contains("WARN") || line.contains("ERROR")) && !usual(line);
     let line = log.lines().find(warns).or_else(|| log.lines().find(|line| line.starts_with("error")));
@@ -230,7 +248,7 @@ fn said(worker: &Worker) -> String {
 
 /// The code is gone: everything comes to its end, and so does what is published now, each record once and in its place. What the worker told is
 /// over.
-fn go_on(rig: &Rig, mut worker: Worker, told: &str, lines: u64) {
+pub(super) fn go_on(rig: &Rig, mut worker: Worker, told: &str, lines: u64) {
     rig.wait_drained(PATIENCE, &[&worker]);
     publish(rig, lines);
     rig.wait_drained(PATIENCE, &[&worker]);
@@ -287,4 +305,43 @@ fn error_codes_are_outlived_or_told() {
     let asked = play_all(what, cases(), |case, number| play(&bench, case, number), CREW);
     let untried: Vec<_> = asked.into_iter().filter(|request| !is_tried(*request)).collect();
     assert!(untried.is_empty(), "a worker asks what is not tried: {untried:?}");
+}
+
+/// Scenario: a broker restarts, so that its partitions have another leader's epoch, and a worker that asks about it (`OffsetForLeaderEpoch`, which it makes
+/// then alone) meets an error code, three times or for as long as it is there.
+/// Guarantee: as in [`error_codes_are_outlived_or_told`].
+#[test]
+fn error_codes_about_an_epoch_are_outlived_or_told() {
+    let Some((mut broker, bench)) = Bench::start() else { return };
+    let cases = cases_of_epochs();
+    let (crew, ready) = (cases.len(), Barrier::new(cases.len() + 1));
+    let play = |case: Case, number| {
+        // A session outlives the restart: who begins a partition anew asks nothing.
+        let rig = bench.rig(case, &format!("epochs-{number}")).set("kafka.client.session.timeout.ms=10000");
+        publish(&rig, 0);
+        let mut worker = rig.worker();
+        let settled = catch_unwind(AssertUnwindSafe(|| wait_settled(&mut worker, false, 0, LINES)));
+        refuse(&bench, case, &rig.name);
+        // Until all are, and until the broker is back: whatever failed, nobody waits for it.
+        ready.wait();
+        ready.wait();
+        assert!(settled.is_ok_and(|settled| settled), "{}", worker.process.transcript());
+        worker.wait_until("it works again", |worker| {
+            worker.answer("/readyz").is_some_and(|(code, _)| code == 200)
+        });
+        publish(&rig, LINES);
+        let before = worker.process.stderr().len();
+        let outcome = outlive(&bench, case, &rig, worker, before, 2 * LINES);
+        settle_account(&rig, case, 3 * LINES);
+        outcome
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            ready.wait();
+            let restarted = broker.restart(1);
+            ready.wait();
+            restarted.unwrap();
+        });
+        play_all("error codes about a leader's epoch", cases, play, crew);
+    });
 }
