@@ -135,3 +135,24 @@ fn a_real_server_scrapes_a_worker() {
     drop(flow);
     worker.stop();
 }
+
+/// Scenario: a worker that has just got its partition. Guarantee: each counter whose increase an alert asks for is on its page, at 0: one that
+/// comes with its first event shows Prometheus no increase by that.
+#[test]
+fn what_alerts_count_is_there_before_it_happens() {
+    let Some(broker) = shared_broker() else { return };
+    let rig = Rig::new(&broker.bootstrap(), "alerts-count").with_topics(1);
+    let mut worker = rig.working();
+    let page = worker.page("/metrics").unwrap();
+    let rules = std::fs::read_to_string(root("deploy/prometheus/longshore.rules.yaml")).unwrap();
+    let asked: Vec<&str> =
+        rules.split("increase(").skip(1).filter_map(|rest| rest.split('[').next()).collect();
+    assert!(asked.len() >= 4, "{asked:?}");
+    for counter in asked {
+        let (name, label) = counter.split_once('{').unwrap_or((counter, ""));
+        let label = label.trim_end_matches('}');
+        let is_there = |line: &str| line.starts_with(name) && line.contains(label) && line.ends_with(" 0");
+        assert!(page.lines().any(is_there), "{counter}: {page}");
+    }
+    worker.stop();
+}

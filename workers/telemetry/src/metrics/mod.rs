@@ -109,6 +109,10 @@ impl Metrics {
         let help = "Promises found broken since the start, by id";
         ours.register("invariant_violations", help, invariants.clone());
         let families = Families::register(ours);
+        // A series that begins with its first event shows no increase by it, and an alert would not hear of it.
+        for kind in ["assigned", "revoked", "lost"] {
+            drop(families.rebalances.get_or_create(&OfKind { kind }));
+        }
         // The conventions' names have no prefix of ours.
         families.messaging.name(&mut registry);
         let (budget, spool, without_payload) = (RwLock::new(None), RwLock::new(None), RwLock::new(None));

@@ -32,6 +32,8 @@ pub struct PairMetrics {
     credit: Gauge,
     watermark: Gauge,
     committed: Gauge,
+    /// There from the start, since an alert asks for its increase.
+    stalled: Counter,
     messaging: MessagingOfPair,
 }
 
@@ -61,6 +63,7 @@ impl PairMetrics {
             credit: families.credit.get_or_create_owned(&labels),
             watermark: families.watermark.get_or_create_owned(&labels),
             committed: families.committed.get_or_create_owned(&labels),
+            stalled: families.stalled.get_or_create_owned(&labels),
             messaging,
             labels,
             metrics,
@@ -157,7 +160,7 @@ impl PairMetrics {
 
     /// The pair made no progress for too long.
     pub fn stalled(&self) {
-        self.families().stalled.get_or_create(&self.labels).inc();
+        self.stalled.inc();
     }
 
     /// The pair is gone: its gauges would tell old news. Counters stay.
