@@ -14,6 +14,8 @@ mod kills;
 mod lane_points;
 #[path = "faults/leaderless.rs"]
 mod leaderless;
+#[path = "faults/leaders.rs"]
+mod leaders;
 #[path = "faults/letters.rs"]
 mod letters;
 #[path = "faults/limits.rs"]

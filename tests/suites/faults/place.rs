@@ -1,10 +1,18 @@
-//! Workers whose consumer group has no coordinator.
+//! Workers whose consumer group has no coordinator, or one that denies them.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use longshore_broker::{BrokerOptions, Data, JvmBroker};
-use longshore_tests::harness::{Record, Rig, Worker, start_broker, wait_until};
+use longshore_tests::harness::account::log_fate;
+use longshore_tests::harness::flow::log_line;
+use longshore_tests::harness::rig::PATIENCE;
+use longshore_tests::harness::{Account, Record, Rig, Worker, start_broker, wait_until};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::RDKafkaApiKey as Request;
+use rdkafka::types::RDKafkaRespErr::{
+    self as Code, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+};
 
 use super::is_full;
 
@@ -37,8 +45,8 @@ fn tells_place(worker: &mut Worker, has_place: bool) -> bool {
 }
 
 /// The group protocols; for how many seconds a worker of each waits for a place: six of its sessions (2 s in the rig), and where these are the
-/// broker's affair, a minute, for which the long form alone waits; and how often the coordinators are gone: once with KIP-848, where librdkafka
-/// (2.12) does not join a group again that the broker has forgotten (docs/reliability.md).
+/// broker's affair, a minute, for which the long form alone waits; and how often the coordinators are gone before
+/// there is an end of it: once with KIP-848 ([`forget`]).
 fn protocols() -> &'static [(&'static str, u64, usize)] {
     if is_full() { &[("classic", 12, 2), ("consumer", 60, 1)] } else { &[("classic", 12, 2)] }
 }
@@ -90,9 +98,69 @@ fn play(protocol: &str, waits: u64, rounds: usize) {
             Instant::now() > until
         });
         assert_eq!(said(&crew), [round; 2]);
-        if round < rounds {
+        if round < rounds || protocol == "consumer" {
             rig.witness.delete_topic(COORDINATORS);
         }
     }
-    crew.into_iter().for_each(Worker::stop);
+    if protocol == "consumer" { forget(&rig, crew) } else { crew.into_iter().for_each(Worker::stop) }
+}
+
+/// Scenario: as before, and the coordinators are there again, of a group that they have forgotten, to which librdkafka (2.12) clings with KIP-848.
+/// Guarantee: I6, the worker that commits ends with a documented code, and works when it is started again.
+fn forget(rig: &Rig, crew: [Worker; 2]) {
+    rig.witness.create_topic(COORDINATORS, 4, &[("cleanup.policy", "compact")]);
+    rig.witness.publish(&rig.topic, &[Record::new("a", LINE)]);
+    let mut crew = crew.map(Some);
+    let mut code = None;
+    wait_until("the worker with the partition ends", Duration::from_secs(150), || {
+        let ended = crew.iter_mut().find_map(|worker| worker.take_if(|worker| worker.process.has_ended()));
+        code = ended.map(|mut worker| worker.exit_code(PATIENCE));
+        code.is_some()
+    });
+    assert_eq!(code, Some(70));
+    let again = rig.worker();
+    rig.wait_drained(Duration::from_secs(120), &[&again]);
+    again.stop();
+    // The other one had no partition, commits nothing, and is a member of nothing.
+    crew.into_iter().flatten().for_each(Worker::stop);
+}
+
+/// Records of a worker that is denied.
+const LINES: u64 = 20;
+
+/// Scenario: a group takes a worker in and gives it partitions, and answers each of its commits as if it were no member, or of a generation that is over; each
+/// time it joins anew. Then the group knows it.
+/// Guarantee: I6, that is told as commits that nobody acknowledges, by a reason and as not ready, however many ownerships it takes; it is over with the
+/// first acknowledgement. I1, I2 and I4.
+#[test]
+fn commits_that_are_denied_in_each_ownership_are_told() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| deny(RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, "generation"));
+        scope.spawn(|| deny(RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, "member"));
+    });
+}
+
+fn deny(code: Code, name: &str) {
+    let broker = MockCluster::new(1).unwrap();
+    let name = format!("denied-{name}");
+    // See `support.rs` of the crate `kafka`: sessions of the mock cluster have to be longer than three seconds.
+    let rig = Rig::new(&broker.bootstrap_servers(), &name).set("kafka.client.session.timeout.ms=3200");
+    for topic in [&rig.topic, &rig.retry_topic(), &rig.letter_topic(), &rig.journal_topic()] {
+        broker.create_topic(topic, 1, 1).unwrap();
+    }
+    rig.witness.publish(&rig.topic, &(0..LINES).map(log_line).collect::<Vec<_>>());
+    broker.request_errors(Request::OffsetCommit, &vec![code; 3_000]);
+    let mut worker = rig.worker();
+    worker.wait_until("it is told", |worker| {
+        let named =
+            |(code, why): (u16, String)| code == 503 && why.starts_with("broker.commits: consumer group");
+        worker.metric("longshore_broker_trouble{reason=\"broker.commits\"}") > 0.0
+            && worker.answer("/readyz").is_some_and(named)
+    });
+    assert_eq!(worker.process.transcript().matches("failure=broker.commits").count(), 1);
+    broker.clear_request_errors(Request::OffsetCommit);
+    rig.wait_drained(PATIENCE, &[&worker]);
+    worker.wait_until("it is well", |worker| worker.answer("/readyz").is_some_and(|(code, _)| code == 200));
+    worker.stop();
+    Account::take(&rig).assert_right(LINES, log_fate);
 }

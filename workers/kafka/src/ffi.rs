@@ -15,13 +15,14 @@ mod describe;
 mod list;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod malloc;
+mod offsets;
 mod pages;
 mod produce;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod steady;
 
 pub(crate) use admin::NewTopic;
-pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound, Watermarks};
+pub(crate) use client::{Callbacks, Client, Kind, Queue, Token, TopicFound};
 pub(crate) use consume::{Change, MessageView, Messages};
 pub(crate) use describe::{BrokerFound, GroupFound, GroupKind, GroupState, MemberFound, Operation, Rule};
 pub(crate) use list::{Entry, PartitionList};

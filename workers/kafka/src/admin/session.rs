@@ -74,7 +74,7 @@ impl Session {
     fn connect(&self, brokers: &str, timeout: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + timeout;
         loop {
-            let code = match self.client.any_broker(ATTEMPT) {
+            let code = match self.client.broker_ids(ATTEMPT) {
                 Ok(_) => return Ok(()),
                 Err(code) => code,
             };

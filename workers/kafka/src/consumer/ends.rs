@@ -5,23 +5,22 @@ use std::time::{Duration, Instant};
 use longshore_core::source::SourceEvent;
 use longshore_core::{Lane, Offset, TopicName};
 
-use super::pairs::Pair;
 use super::poll::Poll;
 
-/// How often the ends are asked for: two requests to each broker.
+/// How often the ends are asked for: a request to each broker.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The end of a partition as its leader told it, or words for why it is not known.
 pub(super) type End = (TopicName, i32, Result<Offset, String>);
 
 impl Poll<'_> {
-    /// The input partitions whose ends are wanted now.
+    /// The partitions whose ends are wanted now: of inputs for the lag, of both lanes to see that there is a leader.
     pub(super) fn wanted_ends(&mut self, now: Instant) -> Vec<(TopicName, i32)> {
         if !self.ends.is_due(now) {
             return Vec::new();
         }
-        let told = |pair: &&mut Pair| pair.told && pair.lane == Lane::Input;
-        let wanted: Vec<_> = self.pairs.iter_mut().filter(told).map(|pair| pair.place()).collect();
+        let wanted: Vec<_> =
+            self.pairs.iter_mut().filter(|pair| pair.told).map(|pair| pair.place()).collect();
         if wanted.is_empty() {
             self.ends.answered();
         }
@@ -40,7 +39,9 @@ impl Poll<'_> {
             match end {
                 Ok(end) => {
                     lane.leader_answered();
-                    self.say(SourceEvent::LogEnd { pair, epoch, end });
+                    if lane.lane == Lane::Input {
+                        self.say(SourceEvent::LogEnd { pair, epoch, end });
+                    }
                 }
                 Err(words) => lane.leader_failed(words, now),
             }

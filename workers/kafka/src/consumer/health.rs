@@ -7,6 +7,7 @@ use longshore_core::{Class, Failure, Reason};
 
 use super::place::Place;
 use super::poll::Poll;
+use super::standing::Denials;
 use crate::errors::{Meaning, failure, meaning};
 use crate::ffi::Code;
 
@@ -23,12 +24,14 @@ pub(super) struct Health {
     standing: Option<Failure>,
     /// Whether we have our place in the group.
     pub(super) place: Place,
+    pub(super) denials: Denials,
     probed: Option<Instant>,
 }
 
 impl Health {
     pub(super) fn new(place: Place) -> Self {
-        Self { trouble: None, of_group: false, standing: None, place, probed: None }
+        let denials = Denials::default();
+        Self { trouble: None, of_group: false, standing: None, place, denials, probed: None }
     }
 
     /// The present trouble.

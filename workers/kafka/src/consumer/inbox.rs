@@ -32,6 +32,8 @@ pub(super) enum Note {
     Unready(PairId, Epoch, Failure),
     /// The scout could not find out; ask again.
     NotFound(PairId, Epoch, Failure),
+    /// No leader told the scout where the pair stands, in these words; ask again.
+    Unanswered(PairId, Epoch, String),
     /// The scout asked for topics' ids: name and id, empty where the broker has none.
     Identified(Vec<(String, String)>),
     /// The scout asked where a pair's input ends; none when nobody could say.

@@ -322,6 +322,7 @@ impl<'a> Poll<'a> {
     /// Tells the runtime, and sends what has waited for this answer.
     fn commit_answered(&mut self, mut commit: Commit, code: Code) {
         let (then, result) = (commit.then.take(), commits::result(code));
+        self.health.denials.answered(code, self.health.place.patience(), Instant::now());
         if let Some(lane) = self.pairs.lane(&commit.pair, commit.epoch, commit.lane) {
             match result {
                 CommitResult::Done | CommitResult::Refused => lane.unacknowledged = None,
@@ -496,6 +497,7 @@ impl<'a> Poll<'a> {
                         self.trouble(failure);
                     }
                 }
+                Note::Unanswered(pair, epoch, words) => self.unanswered(&pair, epoch, words),
                 Note::Identified(seen) => {
                     self.identity.answered();
                     self.compare(&seen);
@@ -506,6 +508,15 @@ impl<'a> Poll<'a> {
                 Note::Probed(Ok(())) => self.topics_well(),
                 Note::Probed(Err(failure)) => self.trouble(failure),
             }
+        }
+    }
+
+    /// A leader does not tell where a pair stands, which is told when it lasts ([`super::standing`]).
+    fn unanswered(&mut self, pair: &PairId, epoch: Epoch, words: String) {
+        let now = Instant::now();
+        if let Some(owned) = self.pairs.owned(pair, epoch) {
+            owned.state = State::Looking(Some(now + LOOK_AGAIN));
+            owned.leader_failed(words, now);
         }
     }
 
@@ -522,6 +533,7 @@ impl<'a> Poll<'a> {
             lane.state = State::Waiting;
             lane.told = true;
             lane.refused = false;
+            lane.leader_answered();
             match lane.lane {
                 Lane::Input => lane.topic_id.clone_from(&assignment.topic_id),
                 Lane::Retry => {

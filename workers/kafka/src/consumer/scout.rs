@@ -1,6 +1,6 @@
 //! The second thread: asks the broker what takes time, so that the poll thread never waits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +14,12 @@ use super::inbox::{Found, Inbox, Note};
 use super::pairs::{Place as At, named};
 use super::start::StartPolicy;
 use crate::errors::{Meaning, failure, meaning};
-use crate::ffi::{Code, OK, PartitionList, Queue, Watermarks, describe};
+use crate::ffi::{Code, OK, PartitionList, Queue, describe};
 
 /// How long one question may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the pairs whose leaders answer wait for the leaders of the others.
+const OTHERS_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A question.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Scout {
         start: StartPolicy,
     ) -> Result<Self, Failure> {
         let (asks, asked) = crossbeam_channel::unbounded();
-        let errand = Errand { queue, inbox, topics, start, cluster: String::new() };
+        let errand = Errand { queue, inbox, topics, start, cluster: String::new(), unanswered: false };
         std::thread::Builder::new()
             .name("longshore-scout".to_owned())
             .spawn(move || errand.run(&asked))
@@ -84,6 +86,8 @@ struct Errand {
     topics: Vec<String>,
     start: StartPolicy,
     cluster: String,
+    /// Whether leaders left pairs without an answer the last time.
+    unanswered: bool,
 }
 
 /// What is known of a topic.
@@ -102,11 +106,36 @@ struct Place {
     at_time: Option<i64>,
 }
 
+type Places = HashMap<At, Result<Place, Code>>;
+
+/// Why it is not known where a pair stands.
+enum Unknown {
+    /// One of its two leaders does not tell, which holds up this pair alone and may pass; the words name the partition.
+    Unanswered(String),
+    Failed(Failure),
+}
+
+impl Unknown {
+    fn of(code: Code, what: &str) -> Self {
+        let failure = failure(code, what);
+        match failure.reason {
+            Reason::BrokerUnavailable => Self::Unanswered(failure.detail().to_owned()),
+            _ => Self::Failed(failure),
+        }
+    }
+}
+
+impl From<Failure> for Unknown {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl Errand {
     fn run(mut self, asked: &Receiver<Ask>) {
         while let Ok(ask) = asked.recv() {
             match ask {
-                Ask::Pairs(pairs) => self.pairs(&pairs),
+                Ask::Pairs(pairs) => self.pairs(pairs),
                 Ask::Topics => self.put(Note::Probed(self.probe())),
                 Ask::Identities => self.identify(&self.topics),
                 Ask::Ends(places) => self.put(Note::EndsSeen(self.ends(&places))),
@@ -144,9 +173,9 @@ impl Errand {
 
     fn end(&self, pair: &PairId) -> Option<Offset> {
         let place = [(pair.topic.as_str(), pair.partition.0)];
-        let marks = self.queue.client().watermarks(&place, ANSWER_DEADLINE);
-        match marks.map(|marks| marks.into_iter().next()) {
-            Ok(Some(Ok((_, high)))) => Some(Offset(high)),
+        let ends = self.queue.client().ends(&place, ANSWER_DEADLINE);
+        match ends.map(|ends| ends.into_iter().next()) {
+            Ok(Some(Ok(end))) => Some(Offset(end)),
             Ok(Some(Err(code))) | Err(code) => {
                 tracing::debug!(%pair, ?code, "where the input ends is not known");
                 None
@@ -155,18 +184,28 @@ impl Errand {
         }
     }
 
-    /// All of them, or why each is not known. When not all leaders answer, none of their answers is known.
+    /// Where each of them ends, or why that is not known.
     fn ends(&self, places: &[At]) -> Vec<End> {
         let names: Vec<_> = named(places).collect();
-        let asked = self.queue.client().watermarks(&names, ANSWER_DEADLINE);
-        let marks: Vec<_> = match asked {
-            Ok(marks) => marks.into_iter().map(|marks: Watermarks| marks.map_err(describe)).collect(),
-            Err(code) => vec![Err(format!("not all leaders answer: {}", describe(code))); places.len()],
+        let asked = self.queue.client().ends(&names, ANSWER_DEADLINE);
+        let ends = asked.unwrap_or_else(|code| vec![Err(code); places.len()]);
+        let end = |((topic, partition), end): (&At, Result<i64, Code>)| {
+            (topic.clone(), *partition, end.map(Offset).map_err(describe))
         };
-        let end = |((topic, partition), marks): (&At, Result<(i64, i64), String>)| {
-            (topic.clone(), *partition, marks.map(|(_, end)| Offset(end)))
-        };
-        places.iter().zip(marks).map(end).collect()
+        let ends: Vec<_> = places.iter().zip(ends).map(end).collect();
+        self.look_for_leaders(&ends);
+        ends
+    }
+
+    /// Has librdkafka find out who leads these topics now: who answered may have been the leader of old, and it goes on asking that one.
+    fn look_for_leaders(&self, ends: &[End]) {
+        let topics: BTreeSet<_> =
+            ends.iter().filter(|(.., end)| end.is_err()).map(|(topic, ..)| topic).collect();
+        for topic in topics {
+            if let Err(failure) = self.partitions(topic.as_str()) {
+                tracing::debug!(%failure, "who leads a topic is not known");
+            }
+        }
     }
 
     fn partitions(&self, topic: &str) -> Result<u32, Failure> {
@@ -179,67 +218,85 @@ impl Errand {
         })
     }
 
-    fn pairs(&mut self, pairs: &[Wanted]) {
-        match self.look(pairs) {
-            Ok(notes) => {
-                for note in notes {
-                    self.put(note);
-                }
-            }
-            Err(failure) => {
-                for Wanted { pair, epoch, .. } in pairs {
-                    self.put(Note::NotFound(pair.clone(), *epoch, failure.clone()));
-                }
-            }
+    /// Finds out about all of them together: hundreds of pairs may come at once, and a question for each would take
+    /// longer than a session. Leaders that do not answer soon have more time, and hold up their own pairs alone.
+    fn pairs(&mut self, pairs: Vec<Wanted>) {
+        let late = self.look(pairs, OTHERS_DEADLINE);
+        let late = late.into_iter().map(|(wanted, _)| wanted).collect();
+        let unanswered = self.look(late, ANSWER_DEADLINE);
+        if let (Some((_, words)), false) = (unanswered.first(), self.unanswered) {
+            tracing::warn!(
+                pairs = unanswered.len(),
+                "no leader tells where they stand: {words}; asked again and again"
+            );
+        }
+        self.unanswered = !unanswered.is_empty();
+        for (Wanted { pair, epoch, .. }, words) in unanswered {
+            self.put(Note::Unanswered(pair, epoch, words));
         }
     }
 
-    /// Finds out about all of them together: hundreds of pairs may come at once, and a question for each would take
-    /// longer than a session.
-    fn look(&mut self, pairs: &[Wanted]) -> Result<Vec<Note>, Failure> {
-        let cluster = self.cluster()?;
-        let mut notes = Vec::with_capacity(pairs.len());
+    /// Tells what is found out of these pairs, and gives those of which a leader did not answer in time, with words for it.
+    fn look(&mut self, pairs: Vec<Wanted>, patience: Duration) -> Vec<(Wanted, String)> {
+        if pairs.is_empty() {
+            return Vec::new();
+        }
+        let cluster = match self.cluster() {
+            Ok(cluster) => cluster,
+            Err(failure) => return self.not_found(pairs, &failure),
+        };
         let mut facts = HashMap::new();
-        let mut ready = Vec::with_capacity(pairs.len());
         // First, since a look at a topic also brings its new partitions to librdkafka's knowledge (rule 8 of `kafka.md`).
+        let mut ready = Vec::with_capacity(pairs.len());
         for wanted in pairs {
-            match self.unfit(wanted, &mut facts) {
+            match self.unfit(&wanted, &mut facts) {
                 Ok(None) => ready.push(wanted),
-                Ok(Some(failure)) => {
-                    notes.push(Note::Unready(wanted.pair.clone(), wanted.epoch, failure));
-                }
-                Err(failure) => {
-                    notes.push(Note::NotFound(wanted.pair.clone(), wanted.epoch, failure));
-                }
+                Ok(Some(failure)) => self.put(Note::Unready(wanted.pair, wanted.epoch, failure)),
+                Err(failure) => self.put(Note::NotFound(wanted.pair, wanted.epoch, failure)),
             }
         }
-        if ready.is_empty() {
-            return Ok(notes);
+        let mut places = match self.places(&ready, patience) {
+            Ok(places) => places,
+            Err(failure) => return self.not_found(ready, &failure),
+        };
+        let mut unanswered = Vec::new();
+        for wanted in ready {
+            match self.found(&wanted, &mut places, &cluster, &mut facts) {
+                Ok(note) => self.put(note),
+                Err(Unknown::Unanswered(words)) => unanswered.push((wanted, words)),
+                Err(Unknown::Failed(failure)) => self.put(Note::NotFound(wanted.pair, wanted.epoch, failure)),
+            }
         }
-        let inputs: Vec<At> =
-            ready.iter().map(|wanted| (wanted.pair.topic.clone(), wanted.pair.partition.0)).collect();
-        let retries: Vec<At> = ready
-            .iter()
-            .filter_map(|wanted| Some((wanted.retry.as_ref()?.0.clone(), wanted.pair.partition.0)))
-            .collect();
-        let all = [inputs.as_slice(), retries.as_slice()].concat();
+        unanswered
+    }
+
+    /// Of none of them anything was found out.
+    fn not_found(&self, pairs: Vec<Wanted>, failure: &Failure) -> Vec<(Wanted, String)> {
+        for Wanted { pair, epoch, .. } in pairs {
+            self.put(Note::NotFound(pair, epoch, failure.clone()));
+        }
+        Vec::new()
+    }
+
+    /// Where the lanes of these pairs stand.
+    fn places(&self, pairs: &[Wanted], patience: Duration) -> Result<Places, Failure> {
+        let inputs = pairs.iter().map(|wanted| (wanted.pair.topic.clone(), wanted.pair.partition.0));
+        let retry = |wanted: &Wanted| Some((wanted.retry.as_ref()?.0.clone(), wanted.pair.partition.0));
+        let all: Vec<At> = inputs.chain(pairs.iter().filter_map(retry)).collect();
+        if all.is_empty() {
+            return Ok(Places::new());
+        }
         let committed = self.committed(&all)?;
-        let marks = self.queue.client().watermarks(&named(&all).collect::<Vec<_>>(), ANSWER_DEADLINE);
-        let marks = marks.map_err(|code| failure(code, "offsets"))?;
-        let starts = self.starts(&named(&inputs).collect::<Vec<_>>(), &committed[..inputs.len()])?;
-        let mut places: HashMap<At, Result<Place, Code>> = HashMap::new();
+        let asked = self.queue.client().watermarks(&named(&all).collect::<Vec<_>>(), patience);
+        let marks = asked.map_err(|code| failure(code, "offsets"))?;
+        let starts = self.starts(&named(&all[..pairs.len()]).collect::<Vec<_>>(), &committed, patience)?;
         let starts = starts.into_iter().chain(std::iter::repeat(None));
+        let mut places = Places::new();
         for (((at, committed), marks), start) in all.into_iter().zip(committed).zip(marks).zip(starts) {
             let place = marks.and_then(|marks| Ok(Place { committed, marks, at_time: start.transpose()? }));
             places.insert(at, place);
         }
-        for wanted in ready {
-            let found = self.found(wanted, &mut places, &cluster, &mut facts);
-            notes.push(
-                found.unwrap_or_else(|failure| Note::NotFound(wanted.pair.clone(), wanted.epoch, failure)),
-            );
-        }
-        Ok(notes)
+        Ok(places)
     }
 
     /// Why the pair's retry topic cannot take its records: it has no partition for them. Asking it for offsets would give no
@@ -249,6 +306,7 @@ impl Errand {
         wanted: &Wanted,
         facts: &mut HashMap<String, TopicFacts>,
     ) -> Result<Option<Failure>, Failure> {
+        self.topic(wanted.pair.topic.as_str(), facts)?;
         let Some((retry, _)) = &wanted.retry else { return Ok(None) };
         let found = self.topic(retry.as_str(), facts)?.partitions;
         if u32::try_from(wanted.pair.partition.0).is_ok_and(|partition| partition < found) {
@@ -267,12 +325,13 @@ impl Errand {
         &self,
         names: &[(&str, i32)],
         committed: &[Option<Position>],
+        patience: Duration,
     ) -> Result<Vec<Option<Result<i64, Code>>>, Failure> {
         let StartPolicy::Time(ms) = self.start else { return Ok(vec![None; names.len()]) };
-        if committed.iter().all(Option::is_some) {
+        if committed[..names.len()].iter().all(Option::is_some) {
             return Ok(vec![None; names.len()]);
         }
-        let asked = self.queue.client().offsets_by_time(names, ms, ANSWER_DEADLINE);
+        let asked = self.queue.client().offsets_by_time(names, ms, patience);
         let found = asked.map_err(|code| failure(code, "offsets of the time to start at"))?;
         Ok(found.into_iter().map(Some).collect())
     }
@@ -308,15 +367,15 @@ impl Errand {
     fn found(
         &self,
         wanted: &Wanted,
-        places: &mut HashMap<At, Result<Place, Code>>,
+        places: &mut Places,
         cluster: &str,
         facts: &mut HashMap<String, TopicFacts>,
-    ) -> Result<Note, Failure> {
+    ) -> Result<Note, Unknown> {
         let (pair, epoch) = (&wanted.pair, wanted.epoch);
         let mut take = |topic: &TopicName| {
             let place = places.remove(&(topic.clone(), pair.partition.0));
             let place = place.unwrap_or(Err(Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION));
-            place.map_err(|code| failure(code, &format!("offsets of {topic}/{}", pair.partition)))
+            place.map_err(|code| Unknown::of(code, &format!("offsets of {topic}/{}", pair.partition)))
         };
         let Place { committed, marks: (low, high), at_time } = take(&pair.topic)?;
         if let Some(position) = &committed

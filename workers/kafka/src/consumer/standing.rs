@@ -4,7 +4,7 @@
 //! Of a partition only what its leader answers counts, or that it has none, never that nothing comes: it may be idle, paused, at the end of a
 //! log that was compacted, or behind a transaction that is open. Librdkafka (2.12) tells of an error in the answer to a fetch that it deals with
 //! itself by a line of its debug log alone, in the part of it that is on already ([`super::identity`]). A partition without a leader is not
-//! fetched; that shows when its end is asked for ([`super::ends`]).
+//! fetched; that shows when its end is asked for ([`super::ends`]), and at its beginning when it is asked where it stands ([`super::scout`]).
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,12 @@ use longshore_core::{Failure, Lane, Offset, Reason};
 
 use super::pairs::{Pair, State};
 use super::poll::Poll;
+use crate::errors::{Meaning, meaning};
 use crate::ffi::{Code, OK, describe};
 
 /// Without a further error for so long, fetches get none any more: librdkafka asks again after half a second.
 const QUIET: Duration = Duration::from_secs(10);
-/// The same of ends, which are asked for every five seconds, with up to ten for two answers.
+/// The same of ends, which are asked for every five seconds and by turns with where pairs stand, with up to six for an answer.
 const QUIET_ENDS: Duration = Duration::from_secs(30);
 
 /// Commits of a lane since the last one that was acknowledged.
@@ -36,6 +37,39 @@ impl Unacknowledged {
     /// It was answered, and not with an acknowledgement.
     pub(super) fn answered(&mut self, code: Code) {
         self.answer = code;
+    }
+}
+
+/// Answers to commits by which we are no member of the group, or not in its present generation, without an acknowledgement in between. One is
+/// what an owner hears that was replaced. A group that takes us in again each time gives us other ownerships, so these are the worker's and no
+/// lane's.
+#[derive(Debug, Default)]
+pub(super) struct Denials(Option<Denial>);
+
+#[derive(Clone, Copy, Debug)]
+struct Denial {
+    since: Instant,
+    last: Instant,
+    answer: Code,
+}
+
+impl Denials {
+    /// A commit was answered.
+    pub(super) fn answered(&mut self, code: Code, patience: Duration, now: Instant) {
+        if code == OK {
+            self.0 = None;
+        } else if meaning(code) == Meaning::Fenced {
+            let known = self.0.filter(|known| now.duration_since(known.last) < patience);
+            self.0 = Some(Denial { since: known.map_or(now, |known| known.since), last: now, answer: code });
+        }
+    }
+
+    /// The last of them, if they have come for so long and still do.
+    fn lasting(&self, patience: Duration, now: Instant) -> Option<Code> {
+        let lasts = |known: &Denial| {
+            known.last.duration_since(known.since) >= patience && now.duration_since(known.last) < patience
+        };
+        self.0.filter(lasts).map(|known| known.answer)
     }
 }
 
@@ -100,6 +134,11 @@ impl Pair {
         }
     }
 
+    /// Whether its leader is needed: before it is at work it has to tell where the lane stands.
+    fn needs_leader(&self) -> bool {
+        self.is_at_work() || matches!(self.state, State::Looking(_))
+    }
+
     /// The last answer to its commits, if there was none that is an acknowledgement for so long.
     fn lacks_commit(&self, patience: Duration, now: Instant) -> Option<Code> {
         let lacks = |commits: &Unacknowledged| now.duration_since(commits.since) >= patience;
@@ -110,7 +149,7 @@ impl Pair {
 
     /// What its leader answers, if that was errors for so long.
     fn lacks_leader(&self, patience: Duration, now: Instant) -> Option<&str> {
-        let lacks = |unread: &&Unread| self.is_at_work() && unread.lasts(self.next, patience, now);
+        let lacks = |unread: &&Unread| self.needs_leader() && unread.lasts(self.next, patience, now);
         self.unread.as_ref().filter(lacks).map(|unread| unread.words.as_str())
     }
 
@@ -119,12 +158,15 @@ impl Pair {
         self.unread = Some(Unread::after(self.unread.take(), self.next, Asked::Records, words, now));
     }
 
-    /// The leader told where the partition ends. That says nothing of fetches which it refuses.
+    /// The leader told where the partition stands or ends. That says nothing of fetches which it refuses, nor, as long as it is not known where the
+    /// pair stands, of the other lane's leader.
     pub(super) fn leader_answered(&mut self) {
-        self.unread.take_if(|unread| unread.asked == Asked::End);
+        if !matches!(self.state, State::Looking(_)) {
+            self.unread.take_if(|unread| unread.asked == Asked::End);
+        }
     }
 
-    /// There is no leader that tells where the partition ends.
+    /// There is no leader that tells where the partition stands or ends.
     pub(super) fn leader_failed(&mut self, words: String, now: Instant) {
         self.unread = Some(Unread::after(self.unread.take(), self.next, Asked::End, words, now));
     }
@@ -146,12 +188,38 @@ impl Poll<'_> {
             return;
         }
         self.look_at_place(now);
-        let standing = if self.health.place.is_missed() {
-            Some(self.no_place())
-        } else {
-            self.without_commits(now).or_else(|| self.without_leader(now))
-        };
+        if self.is_forgotten(now) {
+            let detail = "the consumer group is not known to its coordinator any more, and the Kafka client does not join it again";
+            return self.end(Err(Failure::target(Reason::BrokerFatal, detail)));
+        }
+        // A group that denies us is seen as one without a place as well, for most of the time.
+        let standing = self.denied(now).or_else(|| match self.health.place.is_missed() {
+            true => Some(self.no_place()),
+            false => self.without_commits(now).or_else(|| self.without_leader(now)),
+        });
         self.stand(standing);
+    }
+
+    /// With KIP-848 librdkafka (2.12) counts itself as a member of a group that its coordinator has forgotten, as when `__consumer_offsets` was deleted,
+    /// for ever; only a new client joins.
+    fn is_forgotten(&mut self, now: Instant) -> bool {
+        let patience = self.health.place.patience();
+        let forgotten = Some(Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND);
+        self.pairs.iter_mut().any(|lane| lane.lacks_commit(patience, now) == forgotten)
+    }
+
+    /// The group takes us in, and denies it at each commit.
+    fn denied(&self, now: Instant) -> Option<Failure> {
+        let patience = self.health.place.patience();
+        let code = self.health.denials.lasting(patience, now)?;
+        let detail = format!(
+            "consumer group {} gives partitions again and again, and has refused each commit for {} s and more: {}; does its coordinator \
+             forget it?",
+            self.options.group,
+            patience.as_secs(),
+            describe(code)
+        );
+        Some(Failure::target(Reason::BrokerCommits, detail))
     }
 
     fn without_commits(&mut self, now: Instant) -> Option<Failure> {
@@ -216,6 +284,30 @@ mod tests {
         assert_eq!(lane.lacks_commit(PATIENCE, begin + PATIENCE), None);
     }
 
+    /// Scenario: commits are denied for a minute; then one is acknowledged, or none is answered for long. Guarantee: that is told from then on, and
+    /// never by what an owner hears that was replaced, nor by answers that say nothing of membership.
+    #[test]
+    fn denials_are_told_while_they_follow_one_another() {
+        let (begin, mut denials) = (Instant::now(), Denials::default());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let unknown = Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+        for seconds in (0..60).step_by(10) {
+            denials.answered(unknown, PATIENCE, at(seconds));
+            denials.answered(Code::RD_KAFKA_RESP_ERR__TRANSPORT, PATIENCE, at(seconds));
+            assert_eq!(denials.lasting(PATIENCE, at(seconds + 9)), None);
+        }
+        assert_eq!(denials.lasting(PATIENCE, at(60)), None, "none came so late");
+        let illegal = Code::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
+        denials.answered(illegal, PATIENCE, at(60));
+        assert_eq!(denials.lasting(PATIENCE, at(119)), Some(illegal));
+        assert_eq!(denials.lasting(PATIENCE, at(120)), None, "nothing is committed any more");
+        denials.answered(OK, PATIENCE, at(121));
+        denials.answered(illegal, PATIENCE, at(122));
+        assert_eq!(denials.lasting(PATIENCE, at(122)), None, "it began anew");
+        denials.answered(illegal, PATIENCE, at(182));
+        assert_eq!(denials.lasting(PATIENCE, at(182)), None, "an owner that was replaced twice");
+    }
+
     /// Scenario: fetches are answered with errors for a minute; then something comes, or the errors end, or the lane lets go. Guarantee: only errors that
     /// follow one another while nothing comes count, up to the last one.
     #[test]
@@ -238,8 +330,8 @@ mod tests {
             assert_eq!(lane.lacks_leader(PATIENCE, at(seconds)), None, "it began anew");
         }
         lane.not_fetched("x".to_owned(), at(121));
-        lane.state = State::Looking(None);
-        assert_eq!(lane.lacks_leader(PATIENCE, at(121)), None, "it is at its beginning");
+        lane.state = State::Resting;
+        assert_eq!(lane.lacks_leader(PATIENCE, at(121)), None, "it wants nothing");
         lane.state = State::Flowing;
         assert_eq!(lane.lacks_leader(PATIENCE, at(121)), Some("x"));
         lane.not_fetched("x".to_owned(), at(131));
@@ -257,6 +349,10 @@ mod tests {
             lane.leader_failed("no leader".to_owned(), at(seconds));
         }
         assert_eq!(lane.lacks_leader(PATIENCE, at(89)), Some("no leader"));
+        lane.state = State::Looking(None);
+        lane.leader_answered();
+        assert_eq!(lane.lacks_leader(PATIENCE, at(89)), Some("no leader"), "it may be the other lane's");
+        lane.state = State::Waiting;
         lane.leader_answered();
         assert_eq!(lane.lacks_leader(PATIENCE, at(89)), None);
     }

@@ -230,11 +230,20 @@ impl Client {
         topic: &str,
         timeout: Duration,
     ) -> Result<Vec<ConfigEntry>, (Code, String)> {
+        // Any broker knows; the mock cluster has no controller, which would be asked otherwise.
+        self.ask_any(timeout, |broker, timeout| self.topic_configs_of(broker, topic, timeout))
+    }
+
+    fn topic_configs_of(
+        self: &Arc<Self>,
+        broker: i32,
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<Vec<ConfigEntry>, (Code, String)> {
         let queue = queue(self)?;
         let options =
             Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
-        // Any broker knows; the mock cluster has no controller, which would be asked otherwise.
-        options.ask(self.any_broker(timeout).map_err(|code| (code, String::new()))?);
+        options.ask(broker);
         let name = c_string(topic);
         // SAFETY: all handles are alive through the calls; what the result points to lives as long as the event.
         unsafe {

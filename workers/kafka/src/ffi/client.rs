@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
@@ -41,9 +42,6 @@ pub(crate) enum Kind {
     Producer,
 }
 
-/// First offset and end of a partition, or why it cannot tell.
-pub(crate) type Watermarks = Result<(i64, i64), Code>;
-
 /// A librdkafka client. Dropping it destroys it, which may take long (librdkafka #4527 and others): drop it where that
 /// does no harm.
 pub(crate) struct Client {
@@ -52,7 +50,12 @@ pub(crate) struct Client {
     callbacks: NonNull<Arc<dyn Callbacks>>,
     /// User and password as configured, empty without; for [`Client::wake_brokers`].
     credentials: (CString, CString),
+    /// How many brokers before the first one of the list did not answer; for [`Client::ask_any`].
+    answers: AtomicUsize,
 }
+
+/// So many brokers are asked in turn for what any of them knows.
+const ASKED_MOST: usize = 3;
 
 // SAFETY: librdkafka's client is thread-safe, and the callbacks are `Send + Sync`.
 unsafe impl Send for Client {}
@@ -80,7 +83,10 @@ impl Client {
         // `rd_kafka_destroy_flags` returned, or here when there is no client.
         unsafe {
             match Self::make(kind, settings, callbacks) {
-                Ok(rk) => Ok(Arc::new(Self { rk, callbacks, credentials: credentials(settings) })),
+                Ok(rk) => {
+                    let (credentials, answers) = (credentials(settings), AtomicUsize::new(0));
+                    Ok(Arc::new(Self { rk, callbacks, credentials, answers }))
+                }
                 Err(reason) => {
                     drop(Box::from_raw(callbacks.as_ptr()));
                     Err(reason)
@@ -192,53 +198,6 @@ impl Client {
             sys::rd_kafka_mem_free(self.raw(), id.cast());
             Some(copy)
         }
-    }
-
-    /// First offset and the offset behind the last record that can be read, of each of these partitions in their order:
-    /// two requests for each leader, however many partitions it has. A partition's own error stands in its place.
-    ///
-    /// # Errors
-    /// The code of what went wrong with asking.
-    pub(crate) fn watermarks(
-        &self,
-        partitions: &[(&str, i32)],
-        timeout: Duration,
-    ) -> Result<Vec<Watermarks>, Code> {
-        // The logical offsets stand for times in the protocol as well.
-        let starts = self.offsets_by_time(partitions, i64::from(sys::RD_KAFKA_OFFSET_BEGINNING), timeout)?;
-        let ends = self.offsets_by_time(partitions, i64::from(sys::RD_KAFKA_OFFSET_END), timeout)?;
-        let known = |offset: i64| {
-            if offset >= 0 { Ok(offset) } else { Err(Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) }
-        };
-        let both = |(start, end): (Result<i64, Code>, Result<i64, Code>)| Ok((known(start?)?, known(end?)?));
-        Ok(starts.into_iter().zip(ends).map(both).collect())
-    }
-
-    /// The first offset of each partition whose timestamp is not below this (milliseconds since 1970), negative when there
-    /// is none; in their order, by one request for each leader.
-    ///
-    /// # Errors
-    /// The code of what went wrong with asking.
-    pub(crate) fn offsets_by_time(
-        &self,
-        partitions: &[(&str, i32)],
-        time: i64,
-        timeout: Duration,
-    ) -> Result<Vec<Result<i64, Code>>, Code> {
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut list = PartitionList::empty().ok_or(Code::RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE)?;
-        for (topic, partition) in partitions {
-            list.add(topic, *partition, time, None);
-        }
-        // SAFETY: client and list are alive.
-        let code = unsafe { sys::rd_kafka_offsets_for_times(self.raw(), list.raw(), millis(timeout)) };
-        if code != OK {
-            return Err(code);
-        }
-        let offset = |entry: super::Entry| if entry.code == OK { Ok(entry.offset) } else { Err(entry.code) };
-        Ok(list.entries().into_iter().map(offset).collect())
     }
 
     /// What the group has committed, filled into the list.
@@ -493,8 +452,11 @@ impl Client {
         if found.code == OK { Ok(found.partitions) } else { Err(found.code) }
     }
 
-    /// The id of some broker that is there.
-    pub(crate) fn any_broker(&self, timeout: Duration) -> Result<i32, Code> {
+    /// The ids of the brokers that are there.
+    ///
+    /// # Errors
+    /// The code of what went wrong with asking; there is at least one otherwise.
+    pub(crate) fn broker_ids(&self, timeout: Duration) -> Result<Vec<i32>, Code> {
         let mut metadata = std::ptr::null();
         // SAFETY: the client is alive; the metadata is ours until it is destroyed, and has as many brokers as it says.
         unsafe {
@@ -507,10 +469,39 @@ impl Client {
                 (*metadata).brokers,
                 usize::try_from((*metadata).broker_cnt).unwrap_or(0),
             );
-            let found = brokers.first().map(|broker| broker.id);
+            let found: Vec<_> = brokers.iter().map(|broker| broker.id).collect();
             sys::rd_kafka_metadata_destroy(metadata);
-            found.ok_or(Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+            if found.is_empty() { Err(Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) } else { Ok(found) }
         }
+    }
+
+    /// Asks what any broker knows, of one after the other, since one that is there need not answer; first of the one that answered last.
+    /// Each has an equal part of the time.
+    ///
+    /// # Errors
+    /// Those of the last one that was asked.
+    pub(super) fn ask_any<T>(
+        &self,
+        timeout: Duration,
+        ask: impl Fn(i32, Duration) -> Result<T, (Code, String)>,
+    ) -> Result<T, (Code, String)> {
+        let mut brokers = self.broker_ids(timeout).map_err(|code| (code, String::new()))?;
+        let count = brokers.len();
+        brokers.rotate_left(self.answers.load(Ordering::Relaxed) % count);
+        brokers.truncate(ASKED_MOST);
+        let part = timeout / u32::try_from(brokers.len()).unwrap_or(1);
+        let mut answer = Err((Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, String::new()));
+        for broker in brokers {
+            answer = ask(broker, part);
+            if !matches!(
+                answer,
+                Err((Code::RD_KAFKA_RESP_ERR__TIMED_OUT | Code::RD_KAFKA_RESP_ERR__TRANSPORT, _))
+            ) {
+                break;
+            }
+            self.answers.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// One topic, or all.

@@ -141,10 +141,20 @@ impl Client {
         rights: bool,
         timeout: Duration,
     ) -> Result<TopicTold, (Code, String)> {
+        // Any broker knows; the mock cluster has no controller, which would be asked otherwise.
+        self.ask_any(timeout, |broker, timeout| self.describe_topic_of(broker, topic, rights, timeout))
+    }
+
+    fn describe_topic_of(
+        self: &Arc<Self>,
+        broker: i32,
+        topic: &str,
+        rights: bool,
+        timeout: Duration,
+    ) -> Result<TopicTold, (Code, String)> {
         let queue = queue(self)?;
         let options = Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
-        // Any broker knows; the mock cluster has no controller, which would be asked otherwise.
-        options.ask(self.any_broker(timeout).map_err(|code| (code, String::new()))?);
+        options.ask(broker);
         if rights {
             options.with_rights();
         }

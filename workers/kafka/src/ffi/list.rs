@@ -91,21 +91,27 @@ pub(super) unsafe fn entries(list: *const sys::rd_kafka_topic_partition_list_t) 
     if list.is_null() {
         return Vec::new();
     }
-    // SAFETY: the list has `cnt` elements; topics are C strings, metadata is null or as long as said. The code is read
-    // as a number (see `code_of`).
+    // SAFETY: the list has `cnt` elements.
     unsafe {
         let count = usize::try_from((*list).cnt).unwrap_or(0);
-        (0..count)
-            .map(|index| {
-                let element = (*list).elems.add(index);
-                Entry {
-                    topic: text((*element).topic),
-                    partition: (*element).partition,
-                    offset: (*element).offset,
-                    metadata: bytes((*element).metadata, (*element).metadata_size).map(<[u8]>::to_vec),
-                    code: code_of(std::ptr::addr_of!((*element).err).cast::<i32>().read()),
-                }
-            })
-            .collect()
+        (0..count).map(|index| entry((*list).elems.add(index))).collect()
+    }
+}
+
+/// Copies a partition out.
+///
+/// # Safety
+/// `element` is alive.
+pub(super) unsafe fn entry(element: *const sys::rd_kafka_topic_partition_t) -> Entry {
+    // SAFETY: by this function's contract; topics are C strings, metadata is null or as long as said. The code is read as a number (see
+    // `code_of`).
+    unsafe {
+        Entry {
+            topic: text((*element).topic),
+            partition: (*element).partition,
+            offset: (*element).offset,
+            metadata: bytes((*element).metadata, (*element).metadata_size).map(<[u8]>::to_vec),
+            code: code_of(std::ptr::addr_of!((*element).err).cast::<i32>().read()),
+        }
     }
 }

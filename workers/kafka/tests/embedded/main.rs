@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod lanes;
+mod leaders;
 mod producing;
 mod reading;
 mod source;
