@@ -10,8 +10,9 @@
 //! fetched stays in librdkafka's queue, whose own bound then stops it from fetching more. A pair that this does not help, since it is
 //! slower than the others or stands still, is paused after all, until nothing of it is held back.
 //!
-//! A pair is paused at once while half of the budget is taken otherwise: while nothing is thrown away librdkafka's queue is always full, and what
-//! is held back counts as well.
+//! While half of the budget is taken otherwise, the loop rests for anything that is held back, and less may be: a poll brings no more than a batch, so
+//! that a pair that stands still is paused before it has taken much. A pause at once, as it was, had nearly every byte fetched twice
+//! where sinks or steps are slower than reading and windows are full all the time (measured).
 //!
 //! The retry lane is paused at once: it is sent to and fro, and what was held back would be of another place. So is a pair in front of a
 //! record that has to pass the gate ([`super::gate`]): the room that it takes may be what another one waits for.
@@ -26,7 +27,8 @@ use longshore_core::{Chunk, Epoch, Lane, Offset, PairId};
 use super::pairs::{Pair, State};
 use super::poll::Poll;
 
-/// At one part in so many of the budget the loop rests; at half as much again pairs are paused.
+/// At one part in so many of the budget the loop rests, and at half as much again pairs are paused; where others need the budget they are paused at
+/// this part, and the loop rests before.
 const BUDGET_SHARE: u64 = 16;
 /// One pair may have one part in so many of what all may have, where there are others.
 const PAIR_SHARE: u64 = 4;
@@ -82,17 +84,15 @@ pub(super) struct Holding {
     rest_bytes: u64,
     most_bytes: u64,
     most_bytes_of_one: u64,
-    /// Whether others have so much of the budget that nothing is held back.
-    is_needed: bool,
 }
 
 impl Holding {
-    /// `pairs` is how many may be fetched.
-    fn new(bytes: u64, budget_bytes: u64, pairs: u64) -> Self {
-        let rest_bytes = budget_bytes / BUDGET_SHARE;
-        let most_bytes = rest_bytes + rest_bytes / 2;
+    /// `pairs` is how many may be fetched; `is_needed` whether half of the budget is taken otherwise.
+    fn new(bytes: u64, budget_bytes: u64, pairs: u64, is_needed: bool) -> Self {
+        let share = budget_bytes / BUDGET_SHARE;
+        let (rest_bytes, most_bytes) = if is_needed { (0, share) } else { (share, share + share / 2) };
         let most_bytes_of_one = most_bytes / pairs.clamp(1, PAIR_SHARE);
-        Self { bytes, rest_bytes, most_bytes, most_bytes_of_one, is_needed: false }
+        Self { bytes, rest_bytes, most_bytes, most_bytes_of_one }
     }
 
     /// Whether the loop shall wait a moment for what this pair has to do.
@@ -104,7 +104,7 @@ impl Holding {
     fn is_too_much(&self, held: &Held, now: Instant) -> bool {
         let stands_still = held.since.is_some_and(|since| now.duration_since(since) >= PATIENCE);
         let is_full = self.bytes >= self.most_bytes || held.bytes >= self.most_bytes_of_one;
-        held.stopped || self.is_needed || is_full || (stands_still && self.is_much(held))
+        held.stopped || is_full || (stands_still && self.is_much(held))
     }
 }
 
@@ -178,7 +178,7 @@ impl Poll<'_> {
         }
         let budget = &self.options.budget;
         let is_needed = budget.used().saturating_sub(bytes) >= budget.limit() / 2;
-        Holding { is_needed, ..Holding::new(bytes, budget.limit(), pairs) }
+        Holding::new(bytes, budget.limit(), pairs, is_needed)
     }
 
     /// Waits for a command instead of polling; false when it is time to poll.

@@ -41,42 +41,48 @@ fn what_is_held_back_comes_first() {
 }
 
 /// Scenario: a pair without credit is fetched until it reaches its marks, with others and without. Guarantee (I5): the loop rests from the
-/// first mark on, at the second the pair is paused, and so is one that reaches its own; then it flows again only when nothing is held back.
+/// first mark on, at the second the pair is paused, and so is one that reaches its own; both are lower where others need the budget. Then it flows again only when nothing is
+/// held back.
 #[test]
 fn marks_rest_and_pause() {
     let now = Instant::now();
     let mut pair = input_lane();
     let limit = 16 * 400;
-    assert!(!pair.wants_flow(&Holding::new(0, limit, 8), now), "not before it has been granted something");
+    assert!(
+        !pair.wants_flow(&Holding::new(0, limit, 8, false), now),
+        "not before it has been granted something"
+    );
     pair.credit.flowing = true;
-    for (bytes, in_all, pairs, rests, flows) in [
-        (149, 399, 8, false, true),
-        (150, 399, 8, false, false),
-        (10, 400, 8, true, true),
-        (10, 599, 8, true, true),
-        (10, 600, 8, true, false),
-        (299, 399, 2, false, true),
-        (399, 399, 1, false, true),
-        (599, 599, 1, true, true),
-        (600, 600, 1, true, false),
+    for (bytes, in_all, pairs, is_needed, rests, flows) in [
+        (149, 399, 8, false, false, true),
+        (150, 399, 8, false, false, false),
+        (10, 400, 8, false, true, true),
+        (10, 599, 8, false, true, true),
+        (10, 600, 8, false, true, false),
+        (299, 399, 2, false, false, true),
+        (399, 399, 1, false, false, true),
+        (599, 599, 1, false, true, true),
+        (600, 600, 1, false, true, false),
+        (10, 10, 8, true, true, true),
+        (99, 399, 8, true, true, true),
+        (100, 399, 8, true, true, false),
+        (10, 400, 8, true, true, false),
     ] {
         pair.held = Held::default();
         pair.held.push(chunk(0, 1), bytes, now);
-        let holding = Holding::new(in_all, limit, pairs);
+        let holding = Holding::new(in_all, limit, pairs, is_needed);
         assert_eq!(pair.wants_rest(&holding), rests, "{bytes} of {in_all}");
         assert_eq!(pair.wants_flow(&holding, now), flows, "{bytes} of {in_all}");
     }
     pair.credit.flowing = false;
-    assert!(!pair.wants_flow(&Holding::new(10, limit, 8), now), "paused, and something is held back");
+    assert!(!pair.wants_flow(&Holding::new(10, limit, 8, false), now), "paused, and something is held back");
     pair.credit.flowing = true;
-    let needed = Holding { is_needed: true, ..Holding::new(10, limit, 8) };
-    assert!(!pair.wants_flow(&needed, now), "what is left of the budget is for others");
     let mut pair = input_lane();
     pair.credit.grant(1, 64 << 20);
     pair.credit.spend(1, 1);
     pair.credit.flowing = true;
     assert!(
-        pair.wants_flow(&Holding::new(0, limit, 8), now),
+        pair.wants_flow(&Holding::new(0, limit, 8, false), now),
         "its window is large, and all the same it is not paused"
     );
 }
@@ -86,7 +92,7 @@ fn marks_rest_and_pause() {
 #[test]
 fn nobody_waits_long_for_a_pair_that_stands_still() {
     let now = Instant::now();
-    let (mut pair, much) = (input_lane(), Holding::new(400, 16 * 400, 8));
+    let (mut pair, much) = (input_lane(), Holding::new(400, 16 * 400, 8, false));
     pair.credit.flowing = true;
     pair.held.push(chunk(0, 1), 10, now);
     pair.held.push(chunk(1, 1), 10, now);
@@ -95,7 +101,7 @@ fn nobody_waits_long_for_a_pair_that_stands_still() {
     assert!(pair.give_held(now + PATIENCE / 2).is_some());
     assert!(pair.wants_flow(&much, now + PATIENCE), "it moves");
     assert!(!pair.wants_flow(&much, now + PATIENCE / 2 + PATIENCE));
-    let little = Holding::new(399, 16 * 400, 8);
+    let little = Holding::new(399, 16 * 400, 8, false);
     assert!(pair.wants_flow(&little, now + PATIENCE * 2), "it is in nobody's way");
 }
 
@@ -104,7 +110,7 @@ fn nobody_waits_long_for_a_pair_that_stands_still() {
 #[test]
 fn a_record_for_the_gate_is_not_held_back() {
     let now = Instant::now();
-    let (mut pair, little) = (input_lane(), Holding::new(0, 16 * 400, 8));
+    let (mut pair, little) = (input_lane(), Holding::new(0, 16 * 400, 8, false));
     pair.credit.grant(1, 1000);
     pair.credit.flowing = true;
     assert!(pair.comes_to_the_gate(Offset(7)));
