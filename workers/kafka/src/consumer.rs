@@ -12,6 +12,7 @@
 //! **Architecture invariant:** librdkafka's callbacks only note what happened ([`inbox`]); every decision is made in the
 //! loop, between two polls.
 
+mod behind;
 mod commits;
 mod credit;
 mod damage;

@@ -141,21 +141,32 @@ fn a_deleted_retry_topic_loses_nothing() {
     deleted("e2e-retry-gone", PASSING, Rig::retry_topic, RETRY_SETTINGS);
 }
 
+/// A broker that asks for passwords and rights, where workers may do all to begin with, and their `kafka:` section.
+fn guarded() -> Option<(JvmBroker, String)> {
+    let options =
+        BrokerOptions { listeners: vec![Listener::SaslPlain], acls: true, ..BrokerOptions::default() };
+    let (broker, user) = (start_broker(options)?, format!("User:{SASL_USER}"));
+    for kind in ["--topic", "--group"] {
+        let all = ["--add", "--allow-principal", &user, "--operation", "All", kind, "*"];
+        broker.tool(Tool::Acls, &all).unwrap();
+    }
+    let sasl = format!("sasl: {{ mechanism: PLAIN, username: {SASL_USER}, password: \"{SASL_PASSWORD}\" }}");
+    let bootstrap = broker.bootstrap_of(Listener::SaslPlain);
+    Some((broker, format!("{{ brokers: \"{bootstrap}\", security: {{ {sasl} }} }}")))
+}
+
+/// Takes a right away from the workers, or gives it back.
+fn deny(broker: &JvmBroker, change: &[&str], operation: &str, topic: &str) {
+    let user = format!("User:{SASL_USER}");
+    let rule = ["--deny-principal", &user, "--operation", operation, "--topic", topic];
+    broker.tool(Tool::Acls, &[change, &rule].concat()).unwrap();
+}
+
 /// Scenario: the right to write the topic is taken away under a running worker, and given back. Guarantee: the worker ends with
 /// 77 and names the right; nothing is lost.
 #[test]
 fn rights_that_are_taken_away_end_with_77_and_lose_nothing() {
-    let options =
-        BrokerOptions { listeners: vec![Listener::SaslPlain], acls: true, ..BrokerOptions::default() };
-    let Some(broker) = start_broker(options) else { return };
-    let user = format!("User:{SASL_USER}");
-    let acl = |arguments: &[&str]| broker.tool(Tool::Acls, arguments).unwrap();
-    for kind in ["--topic", "--group"] {
-        acl(&["--add", "--allow-principal", &user, "--operation", "All", kind, "*"]);
-    }
-    let sasl = format!("sasl: {{ mechanism: PLAIN, username: {SASL_USER}, password: \"{SASL_PASSWORD}\" }}");
-    let section =
-        format!("{{ brokers: \"{}\", security: {{ {sasl} }} }}", broker.bootstrap_of(Listener::SaslPlain));
+    let Some((broker, section)) = guarded() else { return };
     for (name, steps, of) in [
         ("e2e-dlq-denied", REJECTED, Rig::letter_topic as fn(&Rig) -> String),
         ("e2e-retry-denied", PASSING, Rig::retry_topic),
@@ -163,9 +174,7 @@ fn rights_that_are_taken_away_end_with_77_and_lose_nothing() {
         let rig = rig(&broker.bootstrap(), name, steps).kafka(&section).with_topics(2);
         let mut worker = rig.worker_with(&["limits.halt=3s"], &[]);
         worker.wait_for_partitions();
-        let topic = of(&rig);
-        let rule = ["--deny-principal", user.as_str(), "--operation", "Write", "--topic", topic.as_str()];
-        acl(&[&["--add"][..], &rule].concat());
+        deny(&broker, &["--add"], "Write", &of(&rig));
         rig.witness.publish(&rig.topic, &numbered(0..RECORDS, 20));
         assert_eq!(worker.exit_code(Duration::from_secs(60)), 77, "{}", worker.process.transcript());
         assert!(
@@ -173,11 +182,35 @@ fn rights_that_are_taken_away_end_with_77_and_lose_nothing() {
             "{}",
             worker.process.transcript()
         );
-        acl(&[&["--remove", "--force"][..], &rule].concat());
+        deny(&broker, &["--remove", "--force"], "Write", &of(&rig));
         let next = rig.working();
         assert_all_there(&rig, &next, RECORDS);
         next.stop();
     }
+}
+
+/// Scenario: the right to read the input is taken away under a running worker, which has read all of it, and given back after more was published.
+/// Guarantee (I6): as long as it lacks the right it is not ready and says which partition nothing comes of; then it goes on by itself, and nothing is lost.
+#[test]
+fn a_right_to_read_that_is_taken_away_is_told_until_it_is_back() {
+    let Some((broker, section)) = guarded() else { return };
+    let rig = rig(&broker.bootstrap(), "e2e-read-denied", PASSING).kafka(&section).with_topics(2);
+    rig.witness.publish(&rig.topic, &numbered(0..RECORDS / 2, 20));
+    let mut worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    deny(&broker, &["--add"], "Read", &rig.topic);
+    rig.witness.publish(&rig.topic, &numbered(RECORDS / 2..RECORDS, 20));
+    worker.wait_until("it says that nothing comes", |worker| {
+        let log = worker.process.stderr();
+        log.contains(&format!("broker.fetches: nothing comes of {}/", rig.topic))
+    });
+    let (code, why) = worker.answer("/readyz").unwrap();
+    assert!(code == 503 && why.starts_with("broker.fetches"), "{code} {why}");
+    assert_offset_holds(&rig);
+    deny(&broker, &["--remove", "--force"], "Read", &rig.topic);
+    assert_all_there(&rig, &worker, RECORDS);
+    worker.wait_until("it is ready", |worker| worker.answer("/readyz").is_some_and(|(code, _)| code == 200));
+    worker.stop();
 }
 
 /// Scenario: two pipelines read one input topic, and each fails other records. Guarantee: each has its own retry topic, dead

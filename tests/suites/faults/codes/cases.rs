@@ -239,11 +239,6 @@ const STAY: [(Protocol, ApiKey, Code); 4] = [
     (Protocol::Classic, ApiKey::Fetch, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED),
 ];
 
-/// Left out, as a worker says nothing and stands (docs/reliability.md): by its heartbeats it is a member, and by a commit it is none. No broker that is
-/// well says both.
-const UNTOLD: (Protocol, ApiKey, Code) =
-    (Protocol::Consumer, ApiKey::OffsetCommit, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
-
 /// All of them, for a while and for good; in the short form the first code of each request for a while, and of its settings one that passes, and those
 /// of [`STAY`]. What stays comes first, since it takes longest.
 pub(super) fn cases() -> VecDeque<Case> {
@@ -252,11 +247,10 @@ pub(super) fn cases() -> VecDeque<Case> {
     chosen(classic.into_iter().chain(newer))
 }
 
-/// The same of the question about a leader's epoch, for a while: librdkafka (2.12) asks it again for ever, fetches nothing meanwhile and says so nowhere
-/// (docs/reliability.md).
-pub(super) fn cases_of_epochs() -> VecDeque<Case> {
+/// The same of the question about a leader's epoch, for a while or for good.
+pub(super) fn cases_of_epochs(for_good: bool) -> VecDeque<Case> {
     let mut cases = chosen([(Protocol::Classic, ApiKey::OffsetForLeaderEpoch)]);
-    cases.retain(|case| !case.for_good);
+    cases.retain(|case| case.for_good == for_good);
     cases
 }
 
@@ -277,8 +271,7 @@ fn chosen(requests: impl IntoIterator<Item = (Protocol, ApiKey)>) -> VecDeque<Ca
         let named = !only.is_empty() && format!("{:?}", told.1).contains(&only);
         named || (only.is_empty() && (is_full() || is_short(told)))
     };
-    let mut cases: Vec<_> =
-        all.filter(|(_, case)| case.told() != UNTOLD).filter(wanted).map(|(_, case)| case).collect();
+    let mut cases: Vec<_> = all.filter(wanted).map(|(_, case)| case).collect();
     cases.sort_by_key(|case| !case.for_good);
     cases.into()
 }

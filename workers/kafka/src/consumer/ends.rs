@@ -39,6 +39,7 @@ impl Poll<'_> {
             match end {
                 Ok(end) => {
                     lane.leader_answered();
+                    lane.ends_at(end);
                     if lane.lane == Lane::Input {
                         self.say(SourceEvent::LogEnd { pair, epoch, end });
                     }

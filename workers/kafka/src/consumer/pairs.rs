@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use longshore_core::{Charge, Epoch, Lane, Offset, PairId, Partition, TopicName};
 
+use super::behind::Behind;
 use super::credit::Credit;
 use super::damage::Damage;
 use super::gap::Beginning;
@@ -70,8 +71,12 @@ pub(super) struct Pair {
     pub(super) kept: Option<Kept>,
     /// Commits since the last acknowledged one; none when the runtime asked for none.
     pub(super) unacknowledged: Option<Unacknowledged>,
+    /// When the group refused a commit last, as from one that is not the owner, if no other was acknowledged since.
+    pub(super) refused_commit: Option<Instant>,
     /// Errors in answers of the partition's leader, if there were any.
     pub(super) unread: Option<Unread>,
+    /// How far it is behind the end of its log.
+    pub(super) behind: Behind,
 }
 
 impl Pair {
@@ -99,7 +104,9 @@ impl Pair {
             made_again: false,
             kept: None,
             unacknowledged: None,
+            refused_commit: None,
             unread: None,
+            behind: Behind::default(),
         }
     }
 

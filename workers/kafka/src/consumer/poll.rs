@@ -237,8 +237,7 @@ impl<'a> Poll<'a> {
                 self.release(&pair, epoch, position, retry);
             }
             SourceCommand::Reassign { pair, epoch } => {
-                let (_, flowed) = self.pairs.renew(&pair, epoch);
-                self.pause(&flowed);
+                self.begin_anew(&pair, epoch);
             }
             SourceCommand::FindEnd { pair, epoch } => {
                 if let Some(scout) = &self.scout {
@@ -251,6 +250,12 @@ impl<'a> Poll<'a> {
                 }
             }
         }
+    }
+
+    /// Asks anew where a pair of ours stands, under another epoch.
+    pub(super) fn begin_anew(&mut self, pair: &PairId, epoch: Epoch) {
+        let (_, flowed) = self.pairs.renew(pair, epoch);
+        self.pause(&flowed);
     }
 
     /// I8: a pair that is not ours commits nothing, whatever its old owner still asks for.
@@ -325,7 +330,11 @@ impl<'a> Poll<'a> {
         self.health.denials.answered(code, self.health.place.patience(), Instant::now());
         if let Some(lane) = self.pairs.lane(&commit.pair, commit.epoch, commit.lane) {
             match result {
-                CommitResult::Done | CommitResult::Refused => lane.unacknowledged = None,
+                CommitResult::Done => (lane.unacknowledged, lane.refused_commit) = (None, None),
+                CommitResult::Refused => {
+                    lane.unacknowledged = None;
+                    lane.refused_commit.get_or_insert_with(Instant::now);
+                }
                 CommitResult::Unknown => {
                     lane.unacknowledged.iter_mut().for_each(|commits| commits.answered(code));
                 }

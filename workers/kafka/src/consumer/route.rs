@@ -212,6 +212,9 @@ impl Poll<'_> {
                 self.group_trouble(failure(code, "consumer group"));
             }
             (_, Meaning::Error(..)) => {
+                if let Some(lane) = self.pairs.find(&topic, message.partition()) {
+                    lane.fetch_refused(message.error_text());
+                }
                 let what = if topic.is_empty() { "consumer".to_owned() } else { format!("topic {topic}") };
                 self.trouble(failure(code, &what));
             }

@@ -1,8 +1,8 @@
 //! What stands still without a word of librdkafka: commits of which none is acknowledged, and partitions that cannot be read. We and
 //! librdkafka try both again for ever, so a worker would wait in silence (I6).
 //!
-//! Of a partition only what its leader answers counts, or that it has none, never that nothing comes: it may be idle, paused, at the end of a
-//! log that was compacted, or behind a transaction that is open. Librdkafka (2.12) tells of an error in the answer to a fetch that it deals with
+//! Of a partition what its leader answers counts, or that it has none. That nothing comes says something only of one that is behind its end
+//! ([`super::behind`]): another may be idle, paused, or in front of a transaction that is open. Librdkafka (2.12) tells of an error in the answer to a fetch that it deals with
 //! itself by a line of its debug log alone, in the part of it that is on already ([`super::identity`]). A partition without a leader is not
 //! fetched; that shows when its end is asked for ([`super::ends`]), and at its beginning when it is asked where it stands ([`super::scout`]).
 
@@ -19,6 +19,10 @@ use crate::ffi::{Code, OK, describe};
 const QUIET: Duration = Duration::from_secs(10);
 /// The same of ends, which are asked for every five seconds and by turns with where pairs stand, with up to six for an answer.
 const QUIET_ENDS: Duration = Duration::from_secs(30);
+
+/// One part in so many of the patience with a missing place is how long a pair is kept whose commit was refused: a member that is none hears that with
+/// its next heartbeat.
+const REFUSED_SHARE: u32 = 3;
 
 /// Commits of a lane since the last one that was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +151,11 @@ impl Pair {
             .map(|commits| commits.answer)
     }
 
+    /// Whether a commit was refused so long ago, and the lane is still ours.
+    fn refused_for(&self, patience: Duration, now: Instant) -> bool {
+        self.is_at_work() && self.refused_commit.is_some_and(|since| now.duration_since(since) >= patience)
+    }
+
     /// What its leader answers, if that was errors for so long.
     fn lacks_leader(&self, patience: Duration, now: Instant) -> Option<&str> {
         let lacks = |unread: &&Unread| self.needs_leader() && unread.lasts(self.next, patience, now);
@@ -195,7 +204,11 @@ impl Poll<'_> {
         // A group that denies us is seen as one without a place as well, for most of the time.
         let standing = self.denied(now).or_else(|| match self.health.place.is_missed() {
             true => Some(self.no_place()),
-            false => self.without_commits(now).or_else(|| self.without_leader(now)),
+            false => {
+                self.begin_refused_anew(now);
+                let reads = |poll: &mut Self| poll.without_leader(now).or_else(|| poll.without_records(now));
+                self.without_commits(now).or_else(|| reads(self))
+            }
         });
         self.stand(standing);
     }
@@ -206,6 +219,22 @@ impl Poll<'_> {
         let patience = self.health.place.patience();
         let forgotten = Some(Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND);
         self.pairs.iter_mut().any(|lane| lane.lacks_commit(patience, now) == forgotten)
+    }
+
+    /// Begins pairs anew whose commits the group refuses while it counts us as the member that has them: the runtime has let go of such a pair, and waits
+    /// for the word that it is lost, which does not come.
+    fn begin_refused_anew(&mut self, now: Instant) {
+        let patience = self.health.place.patience() / REFUSED_SHARE;
+        if self.rebalance.busy() {
+            return;
+        }
+        let refused =
+            |lane: &mut Pair| lane.refused_for(patience, now).then(|| (lane.id.clone(), lane.epoch));
+        let refused: Vec<_> = self.pairs.iter_mut().filter_map(refused).collect();
+        for (pair, epoch) in refused {
+            tracing::warn!(%pair, "a commit was refused, and the pair is ours all the same: beginning it anew");
+            self.begin_anew(&pair, epoch);
+        }
     }
 
     /// The group takes us in, and denies it at each commit.
@@ -251,7 +280,7 @@ impl Poll<'_> {
     }
 }
 
-fn others(count: usize) -> String {
+pub(super) fn others(count: usize) -> String {
     if count == 0 { String::new() } else { format!(" and {count} more") }
 }
 
@@ -282,6 +311,19 @@ mod tests {
         assert_eq!(lane.lacks_commit(PATIENCE, begin + PATIENCE), Some(Code::RD_KAFKA_RESP_ERR_UNKNOWN));
         lane.state = State::Resting;
         assert_eq!(lane.lacks_commit(PATIENCE, begin + PATIENCE), None);
+    }
+
+    /// Scenario: a commit is refused, and the pair is not taken away; then it lets go, or begins anew. Guarantee: that counts as long as it is at work.
+    #[test]
+    fn a_refused_commit_counts_while_the_lane_is_ours() {
+        let begin = Instant::now();
+        let mut lane = lane(State::Flowing);
+        assert!(!lane.refused_for(PATIENCE, begin + PATIENCE));
+        lane.refused_commit = Some(begin);
+        assert!(!lane.refused_for(PATIENCE, begin + PATIENCE - Duration::from_millis(1)));
+        assert!(lane.refused_for(PATIENCE, begin + PATIENCE));
+        lane.state = State::Looking(None);
+        assert!(!lane.refused_for(PATIENCE, begin + PATIENCE), "it has begun anew");
     }
 
     /// Scenario: commits are denied for a minute; then one is acknowledged, or none is answered for long. Guarantee: that is told from then on, and

@@ -233,6 +233,19 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Where a partition ends by the last answer to a fetch of it, open transactions included; negative when that was an error, or when there
+    /// was none. Asks nobody.
+    pub(crate) fn fetched_end(&self, topic: &str, partition: i32) -> i64 {
+        let (topic, mut low, mut high) = (c_string(topic), 0, -1);
+        // SAFETY: the client is alive, and so are the name and both numbers through the call.
+        let code = unsafe {
+            sys::rd_kafka_get_watermark_offsets(self.raw(), topic.as_ptr(), partition, &mut low, &mut high)
+        };
+        if code == OK { high } else { -1 }
+    }
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
         // A consumer was closed before, within a deadline, or is beyond hope: closing it again here could block.
