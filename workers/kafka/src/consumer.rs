@@ -27,6 +27,7 @@ mod inbox;
 mod keep;
 mod looks;
 mod markers;
+mod notes;
 mod pairs;
 mod place;
 mod poll;
