@@ -38,7 +38,7 @@ fn leader(partition: i32) -> i32 {
 #[test]
 fn a_leader_without_an_answer_holds_up_its_own_partitions_alone() {
     let cluster = cluster();
-    let mut options = KafkaOptions::plain(&cluster.bootstrap_servers());
+    let mut options = KafkaOptions::plain(cluster.bootstrap_servers());
     options.client.insert("session.timeout.ms".into(), Scalar::Number(4_500));
     let begun = Instant::now();
     let source = Source::with(options, "in", Duration::from_secs(1), 64 << 20);
