@@ -14,6 +14,7 @@ const BATCH: u64 = 100;
 /// A publisher in a thread of its own. Dropping it stops it.
 pub struct Flow {
     stop: Arc<AtomicBool>,
+    held: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
@@ -22,22 +23,33 @@ impl Flow {
     /// Publishes `make(0)`, `make(1)` and so on, about `per_second` of them, until it is stopped.
     #[must_use]
     pub fn start(witness: &Witness, topic: &str, per_second: u64, make: fn(u64) -> Record) -> Self {
-        let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (own_stop, own_sent) = (Arc::clone(&stop), Arc::clone(&sent));
+        let (stop, held, sent) =
+            (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (own_stop, own_held, own_sent) = (Arc::clone(&stop), Arc::clone(&held), Arc::clone(&sent));
         let (witness, topic) = (witness.clone(), topic.to_owned());
         let pause = Duration::from_secs(BATCH) / u32::try_from(per_second.max(1)).unwrap_or(u32::MAX);
         let thread = thread::spawn(move || {
             let publisher = witness.publisher();
             let mut next = 0;
             while !own_stop.load(Ordering::Relaxed) {
-                let records: Vec<Record> = (next..next + BATCH).map(make).collect();
-                publisher.publish(&topic, &records);
-                next += BATCH;
-                own_sent.store(next, Ordering::Relaxed);
+                if !own_held.load(Ordering::Relaxed) {
+                    let records: Vec<Record> = (next..next + BATCH).map(make).collect();
+                    publisher.publish(&topic, &records);
+                    next += BATCH;
+                    own_sent.store(next, Ordering::Relaxed);
+                }
                 pass_time(pause);
             }
         });
-        Self { stop, sent, thread: Some(thread) }
+        Self { stop, held, sent, thread: Some(thread) }
+    }
+
+    /// Publishes nothing but a batch that is on its way while `look` looks: what takes long would have more to look at each time.
+    pub fn hold<T>(&self, look: impl FnOnce() -> T) -> T {
+        self.held.store(true, Ordering::Relaxed);
+        let seen = look();
+        self.held.store(false, Ordering::Relaxed);
+        seen
     }
 
     /// Records acknowledged so far.
