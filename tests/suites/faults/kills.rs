@@ -42,7 +42,7 @@ const RECEIVED: &str = "longshore_records_received_total{";
 /// How many die in all, how many at each point, how many of them in one pipeline, and how many pipelines at a time.
 fn plan() -> Plan {
     if is_full() {
-        Plan { deaths: 1_000, each: 24, in_one: 50, at_once: 3 }
+        Plan { deaths: 1_000, each: 30, in_one: 50, at_once: 3 }
     } else {
         Plan { deaths: 8, each: 0, in_one: 8, at_once: 1 }
     }
