@@ -231,12 +231,14 @@ fn only() -> String {
     std::env::var("LONGSHORE_CODES").unwrap_or_default()
 }
 
-/// Those that stay, in the short form as well: one that is told at once, and of each request one that librdkafka tries again without a word.
-const STAY: [(Protocol, ApiKey, Code); 4] = [
+/// Those that stay, in the short form as well: one that is told at once, of each request one that librdkafka tries again without a word, and one by which a
+/// living member is none.
+const STAY: [(Protocol, ApiKey, Code); 5] = [
     (Protocol::Classic, ApiKey::SyncGroup, RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE),
     (Protocol::Classic, ApiKey::OffsetCommit, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED),
     (Protocol::Classic, ApiKey::Fetch, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION),
     (Protocol::Classic, ApiKey::Fetch, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED),
+    (Protocol::Consumer, ApiKey::OffsetCommit, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID),
 ];
 
 /// All of them, for a while and for good; in the short form the first code of each request for a while, and of its settings one that passes, and those
