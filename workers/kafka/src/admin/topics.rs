@@ -13,7 +13,8 @@ use crate::ffi::{self, Code, OK, TopicFound};
 /// How long to wait between two looks for a topic that was just made.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long to wait until a question that was refused for now is asked again.
+/// How long to wait until a question that was refused for now is asked again: a broker that is not well is not pressed, and it is short against
+/// the deadline. Nothing tells when it is well again, so there is nothing else to wait for.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A topic.

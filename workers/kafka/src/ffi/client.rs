@@ -231,9 +231,7 @@ impl Client {
         let code = unsafe { sys::rd_kafka_position(self.raw(), list.raw()) };
         if code == OK { Ok(()) } else { Err(code) }
     }
-}
 
-impl Client {
     /// Where a partition ends by the last answer to a fetch of it, open transactions included; negative when that was an error, or when there
     /// was none. Asks nobody.
     pub(crate) fn fetched_end(&self, topic: &str, partition: i32) -> i64 {
