@@ -6,7 +6,7 @@ use longshore_broker::{BrokerOptions, JvmBroker};
 use longshore_tests::harness::account::log_fate;
 use longshore_tests::harness::flow::log_line;
 use longshore_tests::harness::rig::{LETTER_SETTINGS, PATIENCE, RETRY_SETTINGS};
-use longshore_tests::harness::{Account, Record, Rig, Worker, report, start_broker, wait_until};
+use longshore_tests::harness::{Account, Longshore, Record, Rig, Worker, report, start_broker, wait_until};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -108,6 +108,25 @@ fn is_well(worker: &mut Worker) -> bool {
     worker.answer("/readyz").is_some_and(|(code, _)| code == 200) && gauge < 0.5
 }
 
+/// `longshore lag` shows what the leaders that are well know, says which one does not answer, and does not end as if it had seen all.
+fn assert_lag(rig: &Rig, hanging: i32) {
+    let (group, bootstrap) = (rig.group(), rig.witness.bootstrap());
+    let asked = ["lag", "--broker", bootstrap, "-g", &group, "-t", &rig.topic, "-o", "json"];
+    let mut process = Longshore::start(asked);
+    assert_eq!(process.wait(PATIENCE).code(), Some(69), "{}", process.transcript());
+    let (out, err) = (process.stdout(), process.stderr());
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+    assert_eq!(rows.len(), 4, "{out}");
+    for row in rows {
+        let is_seen = row["lag"].is_u64() && row["end"].is_i64() && row["error"].is_null();
+        let is_told =
+            row["lag"].is_null() && row["error"].as_str().is_some_and(|why| why.contains("broker."));
+        assert!(if row["partition"] == hanging { is_told } else { is_seen }, "{out}");
+    }
+    assert!(err.contains(&format!("offsets of {}/{hanging}", rig.topic)), "{err}");
+    assert!(err.contains("1 partition unknown"), "{err}");
+}
+
 fn signal(broker: &JvmBroker, node: i32, signal: Signal) {
     let pid = broker.pid(node.cast_unsigned()).unwrap();
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
@@ -116,8 +135,8 @@ fn signal(broker: &JvmBroker, node: i32, signal: Signal) {
 /// Scenario: three brokers and one replica of everything. One broker hangs. It leads one partition of the input of a worker that starts just then, and a
 /// partition of its retry topic; of a worker that has been at work for a while it leads a partition of the retry topic alone. Then it goes on.
 /// In the long form it is stopped in order after that, so that its partitions have no leader, and started again.
-/// Guarantee: I6, the partitions of the first worker whose leaders are well flow within seconds; both workers tell what holds up the rest, and all is
-/// well when the broker is. I1 to I4.
+/// Guarantee: I6, the partitions of the first worker whose leaders are well flow within seconds; both workers tell what holds up the rest, `longshore lag`
+/// tells of all the others, and all is well when the broker is. I1 to I4.
 #[test]
 fn a_leader_that_hangs_holds_up_its_own_partitions_alone() {
     let Some(mut broker) = cluster() else { return };
@@ -149,6 +168,7 @@ fn a_leader_that_hangs_holds_up_its_own_partitions_alone() {
     let late_count = publish(&late, &[2, 3], late_count);
     let took = wait_committed(&late, &second, &[2, 3], 2);
     assert!(took < SOON, "{took:?}\n{}", second.process.transcript());
+    assert_lag(&late, 1);
     signal(&broker, victim, Signal::CONT);
     come_back(&late, &mut second);
     come_back(&early, &mut first);

@@ -22,7 +22,7 @@ use crate::options::KafkaOptions;
 
 pub use check::{check_topics, require_topic};
 pub use fleet::{FleetLook, FleetView, Member, PartitionView};
-pub use lag::LagRow;
+pub use lag::{LagRow, Unseen};
 pub use own::{Difference, Mend, OwnTopic, OwnTopics, Purpose, TopicState, own_settings};
 pub use release::Release;
 pub use rights::{BrokerAddress, GroupLook, Right, Rights, WriteRule, Writers};
@@ -112,21 +112,22 @@ impl Admin {
     /// First and last offsets of all partitions of a topic.
     ///
     /// # Errors
-    /// [`Reason::BrokerTopicMissing`] and the other reasons `broker.*`.
+    /// [`Reason::BrokerTopicMissing`] and the other reasons `broker.*`; the first failure, where leaders do not answer.
     pub fn offsets(&self, topic: &str) -> Result<Vec<PartitionOffsets>, Failure> {
+        self.offsets_each(topic)?.into_iter().collect()
+    }
+
+    /// The same, with the failure of a leader that did not answer in its partition's place.
+    fn offsets_each(&self, topic: &str) -> Result<Vec<Result<PartitionOffsets, Failure>>, Failure> {
         let names: Vec<_> =
             (0..self.existing(topic)?.partitions).map(|partition| (topic, partition)).collect();
         let asked = self.session.client().watermarks(&names, self.deadline);
         let found = asked.map_err(|code| self.failed(code, "", &format!("offsets of {topic}")))?;
-        names
-            .into_iter()
-            .zip(found)
-            .map(|((_, partition), found)| {
-                let what = || format!("offsets of {topic}/{partition}");
-                let (start, end) = found.map_err(|code| self.failed(code, "", &what()))?;
-                Ok(PartitionOffsets { partition, start, end })
-            })
-            .collect()
+        let named = names.into_iter().zip(found).map(|((_, partition), found)| match found {
+            Ok((start, end)) => Ok(PartitionOffsets { partition, start, end }),
+            Err(code) => Err(self.failed(code, "", &format!("offsets of {topic}/{partition}"))),
+        });
+        Ok(named.collect())
     }
 
     /// Deletes the records of a topic below these offsets by partition; the first offsets there are then.

@@ -20,7 +20,7 @@ mod topic_sink;
 pub use admin::{
     Admin, BrokerAddress, Committed, Difference, FleetLook, FleetView, GroupLook, LagRow, Member, Mend,
     NewTopic, OwnTopic, OwnTopics, PartitionOffsets, PartitionView, Purpose, Release, Right, Rights,
-    TopicInfo, TopicState, WriteRule, Writers, check_topics, own_settings, require_topic,
+    TopicInfo, TopicState, Unseen, WriteRule, Writers, check_topics, own_settings, require_topic,
 };
 pub use consumer::{PollThread, SourceHandle, SourceOptions, StartError, StartPolicy};
 pub use embedded::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS, REFUSED_COMMANDS};

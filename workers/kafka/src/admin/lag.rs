@@ -24,20 +24,45 @@ pub struct LagRow {
     pub lag: u64,
 }
 
+/// A partition whose leader did not tell how far it goes.
+#[derive(Clone, Debug)]
+pub struct Unseen {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// What the group has committed; none before its first commit.
+    pub committed: Option<i64>,
+    /// Why, with a reason `broker.*`.
+    pub failure: Failure,
+}
+
 impl Admin {
     /// How far the group is behind in each partition of these topics.
     ///
     /// # Errors
-    /// [`longshore_core::Reason::BrokerTopicMissing`] and the other reasons `broker.*`.
+    /// [`longshore_core::Reason::BrokerTopicMissing`] and the other reasons `broker.*`; the first failure, where leaders do not answer.
     pub fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<LagRow>, Failure> {
+        self.lag_each(group, topics)?.into_iter().map(|row| row.map_err(|unseen| unseen.failure)).collect()
+    }
+
+    /// The same for whoever wants to know about all others, too, when the leader of a partition does not answer.
+    ///
+    /// # Errors
+    /// Reasons `broker.*`: a topic is not there, or its commits or all of its leaders could not be asked.
+    pub fn lag_each(&self, group: &str, topics: &[String]) -> Result<Vec<Result<LagRow, Unseen>>, Failure> {
         let mut rows = Vec::new();
         for topic in topics {
             // Commits first: an end asked later is never before a commit asked earlier.
             let commits = self.commits(group, topic)?;
-            let offsets = self.offsets(topic)?;
-            for place in offsets {
-                let commit = commits.iter().find(|commit| commit.partition == place.partition);
-                rows.push(row(topic, place, commit));
+            for (partition, place) in (0..).zip(self.offsets_each(topic)?) {
+                let commit = commits.iter().find(|commit| commit.partition == partition);
+                rows.push(place.map(|place| row(topic, place, commit)).map_err(|failure| Unseen {
+                    topic: topic.clone(),
+                    partition,
+                    committed: commit.and_then(|commit| commit.offset),
+                    failure,
+                }));
             }
         }
         Ok(rows)

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use longshore_kafka::LagRow;
 use serde::Serialize;
+
+use super::Row;
 
 /// Rates are those of this time: commits come every second or so, and a look in between would see none.
 const SPAN: Duration = Duration::from_secs(15);
@@ -15,7 +16,7 @@ const LOOKS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Paced {
     #[serde(flatten)]
-    pub(super) row: LagRow,
+    pub(super) row: Row,
     /// Records settled each second; none at the first look.
     pub(super) rate: Option<f64>,
     /// Seconds until nothing is left at this rate; none when nothing moves.
@@ -25,12 +26,12 @@ pub(super) struct Paced {
 /// The last looks.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    looks: VecDeque<(Instant, Vec<LagRow>)>,
+    looks: VecDeque<(Instant, Vec<Row>)>,
 }
 
 impl Pace {
     /// What the rows of a look say beside those of earlier ones.
-    pub(super) fn look(&mut self, at: Instant, rows: Vec<LagRow>) -> Vec<Paced> {
+    pub(super) fn look(&mut self, at: Instant, rows: Vec<Row>) -> Vec<Paced> {
         // One that is as old as the span stays, to begin from.
         while self.looks.get(1).is_some_and(|(then, _)| at.duration_since(*then) >= SPAN)
             || self.looks.len() >= LOOKS
@@ -42,26 +43,28 @@ impl Pace {
         paced
     }
 
-    fn pace(&self, at: Instant, row: &LagRow) -> Paced {
+    fn pace(&self, at: Instant, row: &Row) -> Paced {
         let then = self.looks.front().and_then(|(then, rows)| {
-            let same = |was: &&LagRow| was.partition == row.partition && was.topic == row.topic;
+            let same = |was: &&Row| was.partition == row.partition && was.topic == row.topic;
             Some((*then, rows.iter().find(same)?))
         });
-        let rate = then.map(|(then, was)| rate(settled(row) - settled(was), at.duration_since(then)));
-        Paced { row: row.clone(), rate, drain_seconds: drain(row.lag, rate) }
+        let rate =
+            then.and_then(|(then, was)| Some(rate(settled(row)? - settled(was)?, at.duration_since(then))));
+        Paced { row: row.clone(), rate, drain_seconds: row.lag.and_then(|lag| drain(lag, rate)) }
     }
 }
 
-/// The whole group's rate and time.
+/// The whole group's rate and time; no time while the lag of a partition is not known.
 pub(super) fn whole(rows: &[Paced]) -> (Option<f64>, Option<f64>) {
     let rates: Vec<f64> = rows.iter().filter_map(|row| row.rate).collect();
     let rate = (!rates.is_empty()).then(|| rates.iter().sum());
-    (rate, drain(rows.iter().map(|row| row.row.lag).sum(), rate))
+    let lag: Option<u64> = rows.iter().map(|row| row.row.lag).sum();
+    (rate, lag.and_then(|lag| drain(lag, rate)))
 }
 
-/// Records that are done with, counted from the beginning of the log.
-fn settled(row: &LagRow) -> i64 {
-    row.end - row.lag as i64
+/// Records that are done with, counted from the beginning of the log, if they are known.
+fn settled(row: &Row) -> Option<i64> {
+    Some(row.end? - row.lag? as i64)
 }
 
 /// A group that was set back does not move, whatever its commits say.
@@ -81,8 +84,23 @@ fn drain(lag: u64, rate: Option<f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn row(partition: i32, end: i64, lag: u64) -> LagRow {
-        LagRow { topic: "in".into(), partition, start: 0, committed: Some(end - lag as i64), end, lag }
+    fn row(partition: i32, end: i64, lag: u64) -> Row {
+        let committed = Some(end - lag as i64);
+        let (start, end, lag) = (Some(0), Some(end), Some(lag));
+        Row { topic: "in".into(), partition, start, committed, end, lag, error: None }
+    }
+
+    /// Scenario: the leader of one of two partitions does not answer at a look.
+    /// Guarantee: the other one's rate goes on; nothing is said of the group's time until both are known, and no rate is made up.
+    #[test]
+    fn what_was_not_seen_has_no_rate() {
+        let (mut pace, began) = (Pace::default(), Instant::now());
+        pace.look(began, vec![row(0, 1_000, 1_000), row(1, 100, 100)]);
+        let silent = Row { start: None, end: None, lag: None, ..row(1, 100, 100) };
+        let second = pace.look(began + Duration::from_secs(2), vec![row(0, 1_000, 800), silent]);
+        let told: Vec<_> = second.iter().map(|row| (row.rate, row.drain_seconds)).collect();
+        assert_eq!(told, [(Some(100.0), Some(8.0)), (None, None)]);
+        assert_eq!(whole(&second), (Some(100.0), None));
     }
 
     /// Scenario: 100 records each second are settled, while 50 come; another partition stands; then the group is set back.
