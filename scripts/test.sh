@@ -98,6 +98,18 @@ tests() {
     sed '/^figure/d' "$LONGSHORE_TEST_REPORT" | sort | uniq -c | sed "s/^ *\([0-9]*\) \([a-z]*\)\t/$name: \2 (\1x) /"
 }
 
+# The long form keeps all that it publishes to the end: 12 GB of brokers' logs and rows, beside 10 for a first build.
+room() {
+    local need=14 free
+    [[ ${LONGSHORE_FAULTS:-} == full ]] || return 0
+    [[ -d ${CARGO_TARGET_DIR:-target}/debug ]] || need=24
+    free=$(df -Pk "${TMPDIR:-/tmp}" . | awk 'NR > 1 && (least == "" || $4 < least) { least = $4 } END { print int(least / 1048576) }')
+    if [[ $free -lt $need ]]; then
+        echo "the long form needs $need GB of disk here and in ${TMPDIR:-/tmp}; there are $free: make room, or set TMPDIR and CARGO_TARGET_DIR" >&2
+        exit 69
+    fi
+}
+
 suites() {
     awk '/^\[\[test\]\]/ { inside = 1; next } /^\[/ { inside = 0 } inside && /^name *=/ { gsub(/"/, "", $3); print $3 }' \
         tests/Cargo.toml
@@ -146,6 +158,7 @@ main() {
             exit 64
         fi
     done
+    room
     if ! phase setup scripts/setup.sh test || ! phase build cargo build --locked --workspace --all-targets; then
         failed=1
         finish
