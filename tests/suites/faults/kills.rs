@@ -8,10 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use longshore_testkit::Random;
-use longshore_tests::harness::account::Fate;
 use longshore_tests::harness::rig::PairSeen;
 use longshore_tests::harness::wait::pass_time;
-use longshore_tests::harness::{Account, Flow, Rig, Seen, Worker, report, wait_until};
+use longshore_tests::harness::{Account, Flow, Rig, Worker, report, wait_until};
 
 use super::lane_points::{LONG, Point, fate, record, rig};
 use super::{broker, is_full};
@@ -131,14 +130,7 @@ impl Scene<'_> {
         wait_until("no copy waits any more", PATIENCE, || self.rig.uncommitted_copies() == 0);
         self.exposure.received += last.metric(RECEIVED);
         last.stop();
-        let account = Account::take(&self.rig);
-        // Deaths of chance that fall on one record's tries again and again are a crash loop to the next worker: its letter is its final place.
-        let is_looped = |found: &Fate| matches!(found, Fate::Letter(reason) if reason == "crash.loop");
-        let found =
-            |seen: &Seen| account.fates.get(&(seen.partition, seen.offset)).filter(|found| is_looped(found));
-        account.assert_right(published, |seen| found(seen).cloned().unwrap_or_else(|| fate(seen)));
-        let looped = account.fates.values().filter(|found| is_looped(found)).count();
-        assert!(looped <= LOOPED, "{looped} records were taken for those that take their workers down");
+        Account::take(&self.rig).assert_right_but(LOOPED, published, fate);
         (self.exposure.received as i64 - published as i64, self.exposure.open)
     }
 }

@@ -18,13 +18,24 @@ fn hits() -> usize {
     if is_full() { 20 } else { 2 }
 }
 
+/// Partitions of the input.
+const PARTITIONS: i32 = 3;
+
+/// How many records may be taken for those that take their workers down: the third death in a row that meets the same record alone is its last one,
+/// behind two that make its partition careful. Many a worker dies here before it has got anything done.
+fn looped() -> usize {
+    PARTITIONS as usize * (hits() - 2) / 3
+}
+
 /// Scenario: worker after worker dies at `point` while records keep coming, one in fifty of them a dead letter.
 /// Guarantee: after each death nothing is committed that has no place, and nothing is doubled; in the end every record
-/// has its one place. A point that is not reached as often as it should be fails.
+/// has its one place, few of them as letters of a crash loop. A point that is not reached as often as it should be fails.
 fn die_at(point: &str) {
     let Some(broker) = broker() else { return };
     let name = format!("point-{}", point.replace('.', "-"));
-    let rig = Rig::new(&broker.bootstrap(), &name).set("kafka.client.session.timeout.ms=1000").with_topics(3);
+    let rig = Rig::new(&broker.bootstrap(), &name)
+        .set("kafka.client.session.timeout.ms=1000")
+        .with_topics(PARTITIONS);
     let flow = Flow::start(&rig.witness, &rig.topic, 600, log_line);
     let mut random = Random::new(point.len() as u64);
     for hit in 0..hits() {
@@ -43,7 +54,7 @@ fn die_at(point: &str) {
     let last = rig.working();
     rig.wait_drained(Duration::from_secs(60), &[&last]);
     last.stop();
-    Account::take(&rig).assert_right(published, log_fate);
+    Account::take(&rig).assert_right_but(looped(), published, log_fate);
 }
 
 macro_rules! points {
