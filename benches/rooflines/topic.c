@@ -1,11 +1,14 @@
 /* Makes, fills, reads back and removes topics for the benchmarks, with nothing of ours.
  *
- *     topic create BROKERS TOPIC PARTITIONS
+ *     topic create BROKERS TOPIC PARTITIONS [NAME=VALUE]
  *     topic delete BROKERS TOPIC...
  *     topic fill BROKERS PRODUCER_SETTINGS TOPIC COUNT KIND KEYS
- *         KIND: bytes:N or json; KEYS: random or turn, 1,000 of them, or as many as stand behind a colon (random:1000000);
+ *         KIND: bytes:N, json, or json:N, of which each N-th is cut short; KEYS: random or turn, 1,000 of them, or as many as stand behind a colon (random:1000000);
  *         prints "COUNT BYTES SUM"
  *     topic sum BROKERS TOPIC [FIELD]                            prints "COUNT BYTES SUM"
+ *     topic sources BROKERS TOPIC FROM_MS UNTIL_MS
+ *         of a topic that a worker writes: prints "COUNT DISTINCT", by the header longshore.source, and by partition of the input the
+ *         longest time between FROM_MS and UNTIL_MS (since 1970, by the records' timestamps) in which none came, in milliseconds
  *     topic committed BROKERS GROUP TOPIC PARTITIONS             prints "COMMITTED END", each the sum of all partitions
  *
  * SUM is the sum, modulo 2^64, of a hash of each value (FNV-1a), so it does not depend on the order; with FIELD it is the
@@ -78,6 +81,7 @@ static void fill(const char *brokers, const char *settings, const char *name, lo
         int in_turn = strncmp(order, "turn", 4) == 0;
         const char *told = strchr(order, ':');
         long keys = told ? atol(told + 1) : KEYS;
+        long cut_each = strncmp(kind, "json:", 5) == 0 ? atol(kind + 5) : 0;
         static char value[1 << 20];
         long confirmed = 0;
         uint64_t bytes = 0, sum = 0;
@@ -93,7 +97,7 @@ static void fill(const char *brokers, const char *settings, const char *name, lo
                 int key_size = snprintf(key, sizeof(key), "key-%04ld", chosen);
                 size_t size = length;
                 if (length == 0)
-                        size = json(value, sizeof(value), number);
+                        size = json(value, sizeof(value), number) / (cut_each && number % cut_each == 1 ? 2 : 1);
                 else
                         words(value, size);
                 while (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, size, key,
@@ -148,13 +152,13 @@ static int assign_all(rd_kafka_t *consumer, const char *name) {
         return count;
 }
 
-static void sum(const char *brokers, const char *name, const char *field) {
+/* Gives each record that a topic holds to a function. */
+static void read_all(const char *brokers, const char *name, void (*take)(void *, const rd_kafka_message_t *), void *into) {
         rd_kafka_conf_t *conf = conf_of(brokers, "group.id=bench-sum,enable.auto.commit=false,enable.partition.eof=true,"
                                                  "check.crcs=true,fetch.queue.backoff.ms=50");
         rd_kafka_t *consumer = client(RD_KAFKA_CONSUMER, conf);
         rd_kafka_poll_set_consumer(consumer);
         int left = assign_all(consumer, name);
-        uint64_t count = 0, bytes = 0, total = 0;
         while (left > 0) {
                 rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 1000);
                 if (!message)
@@ -163,16 +167,111 @@ static void sum(const char *brokers, const char *name, const char *field) {
                         left--;
                 } else {
                         check(message->err, "consume");
-                        count++;
-                        bytes += message->len;
-                        total += field ? number_of(message->payload, message->len, field)
-                                       : hash(message->payload, message->len);
+                        take(into, message);
                 }
                 rd_kafka_message_destroy(message);
         }
-        printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", count, bytes, total);
         rd_kafka_consumer_close(consumer);
         rd_kafka_destroy(consumer);
+}
+
+struct sums {
+        const char *field;
+        uint64_t count, bytes, total;
+};
+
+static void add(void *into, const rd_kafka_message_t *message) {
+        struct sums *sums = into;
+        sums->count++;
+        sums->bytes += message->len;
+        sums->total += sums->field ? number_of(message->payload, message->len, sums->field)
+                                   : hash(message->payload, message->len);
+}
+
+static void sum(const char *brokers, const char *name, const char *field) {
+        struct sums sums = {.field = field};
+        read_all(brokers, name, add, &sums);
+        printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", sums.count, sums.bytes, sums.total);
+}
+
+#define PARTITIONS_MAX 64
+#define OFFSETS_MAX (1 << 22)
+
+struct sources {
+        uint64_t count, distinct;
+        unsigned char *seen[PARTITIONS_MAX]; /* a bit for each offset */
+        /* Of what came in the window, by partition; records of one partition may lie in several of the output. */
+        int64_t *stamps[PARTITIONS_MAX];
+        size_t stamped[PARTITIONS_MAX], room[PARTITIONS_MAX];
+        int64_t from, until;
+};
+
+/* The partition and the offset in "TOPIC/PARTITION/OFFSET/CHILD"; names of topics have no slash. */
+static void source_of(const rd_kafka_message_t *message, long *partition, long *offset) {
+        rd_kafka_headers_t *headers;
+        const void *text;
+        size_t size;
+        char source[512];
+        check(rd_kafka_message_headers(message, &headers), "headers");
+        check(rd_kafka_header_get_last(headers, "longshore.source", &text, &size), "longshore.source");
+        if (size >= sizeof(source))
+                die("a source of %zu bytes", size);
+        memcpy(source, text, size);
+        source[size] = '\0';
+        const char *slash = strchr(source, '/');
+        if (!slash || sscanf(slash, "/%ld/%ld/", partition, offset) != 2 || *partition < 0 || *partition >= PARTITIONS_MAX ||
+            *offset < 0 || *offset >= OFFSETS_MAX)
+                die("no source: %s", source);
+}
+
+static void note_source(void *into, const rd_kafka_message_t *message) {
+        struct sources *sources = into;
+        long partition, offset;
+        source_of(message, &partition, &offset);
+        if (!sources->seen[partition])
+                sources->seen[partition] = calloc(OFFSETS_MAX / 8, 1);
+        unsigned char *byte = &sources->seen[partition][offset / 8], bit = (unsigned char)(1 << offset % 8);
+        sources->count++;
+        sources->distinct += !(*byte & bit);
+        *byte |= bit;
+        int64_t stamp = rd_kafka_message_timestamp(message, NULL);
+        if (stamp < sources->from || stamp > sources->until)
+                return;
+        if (sources->stamped[partition] == sources->room[partition]) {
+                sources->room[partition] = sources->room[partition] ? 2 * sources->room[partition] : 1024;
+                sources->stamps[partition] =
+                    realloc(sources->stamps[partition], sources->room[partition] * sizeof(int64_t));
+        }
+        sources->stamps[partition][sources->stamped[partition]++] = stamp;
+}
+
+static int ascending(const void *a, const void *b) {
+        int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+        return (left > right) - (left < right);
+}
+
+static int64_t longest_silence(const struct sources *sources, int partition) {
+        int64_t last = sources->from, longest = 0;
+        size_t count = sources->stamped[partition];
+        if (count > 0)
+                qsort(sources->stamps[partition], count, sizeof(int64_t), ascending);
+        for (size_t i = 0; i <= count; i++) {
+                int64_t next = i < count ? sources->stamps[partition][i] : sources->until;
+                longest = next - last > longest ? next - last : longest;
+                last = next;
+        }
+        return longest;
+}
+
+static void sources(const char *brokers, const char *name, int64_t from, int64_t until) {
+        static struct sources sources;
+        sources.from = from;
+        sources.until = until;
+        read_all(brokers, name, note_source, &sources);
+        printf("%" PRIu64 " %" PRIu64, sources.count, sources.distinct);
+        for (int partition = 0; partition < PARTITIONS_MAX && sources.seen[partition]; partition++)
+                printf(" %" PRId64, longest_silence(&sources, partition));
+        putchar('\n');
 }
 
 static void committed(const char *brokers, const char *group, const char *name, int32_t partitions) {
@@ -211,13 +310,20 @@ static void expect_answer(rd_kafka_queue_t *queue, const char *what) {
         rd_kafka_event_destroy(event);
 }
 
-static void create(const char *brokers, const char *name, int partitions) {
+static void create(const char *brokers, const char *name, int partitions, char *setting) {
         char error[512];
         rd_kafka_t *admin = client(RD_KAFKA_PRODUCER, conf_of(brokers, ""));
         rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
         rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(name, partitions, 1, error, sizeof(error));
         if (!topic)
                 die("%s", error);
+        if (setting) {
+                char *value = strchr(setting, '=');
+                if (!value)
+                        die("no value in %s", setting);
+                *value = '\0';
+                check(rd_kafka_NewTopic_set_config(topic, setting, value + 1), setting);
+        }
         rd_kafka_CreateTopics(admin, &topic, 1, NULL, queue);
         expect_answer(queue, "create");
         rd_kafka_NewTopic_destroy(topic);
@@ -240,17 +346,19 @@ static void delete(const char *brokers, char **names, int count) {
 
 int main(int argc, char **argv) {
         const char *command = argc > 2 ? argv[1] : "";
-        if (strcmp(command, "create") == 0 && argc == 5)
-                create(argv[2], argv[3], atoi(argv[4]));
+        if (strcmp(command, "create") == 0 && (argc == 5 || argc == 6))
+                create(argv[2], argv[3], atoi(argv[4]), argc == 6 ? argv[5] : NULL);
         else if (strcmp(command, "delete") == 0 && argc > 3)
                 delete(argv[2], argv + 3, argc - 3);
         else if (strcmp(command, "fill") == 0 && argc == 8)
                 fill(argv[2], argv[3], argv[4], atol(argv[5]), argv[6], argv[7]);
         else if (strcmp(command, "sum") == 0 && (argc == 4 || argc == 5))
                 sum(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
+        else if (strcmp(command, "sources") == 0 && argc == 6)
+                sources(argv[2], argv[3], atoll(argv[4]), atoll(argv[5]));
         else if (strcmp(command, "committed") == 0 && argc == 6)
                 committed(argv[2], argv[3], argv[4], atoi(argv[5]));
         else
-                die("usage: topic create|delete|fill|sum|committed BROKERS ...");
+                die("usage: topic create|delete|fill|sum|sources|committed BROKERS ...");
         return 0;
 }

@@ -22,6 +22,16 @@ pub(crate) struct Contents {
     pub(crate) sum: u64,
 }
 
+/// What a topic that our worker writes was made of, by the headers that say from where each record is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sources {
+    pub(crate) records: u64,
+    /// Records of the input that they were made of.
+    pub(crate) distinct: u64,
+    /// By partition of the input: the longest time in the window in which none came, in milliseconds.
+    pub(crate) silences: Vec<u64>,
+}
+
 /// A broker of the run's own, and a folder for what the run writes.
 pub(crate) struct Cluster {
     broker: JvmBroker,
@@ -86,6 +96,12 @@ impl Cluster {
         self.tool(&["delete", &self.bootstrap(), topic]).map(drop)
     }
 
+    /// Makes a topic whose records have the time at which the broker got them.
+    pub(crate) fn create_stamped(&self, topic: &str) -> anyhow::Result<()> {
+        let stamps = "message.timestamp.type=LogAppendTime";
+        self.tool(&["create", &self.bootstrap(), topic, &PARTITIONS.to_string(), stamps]).map(drop)
+    }
+
     /// Makes a topic and fills it with so many records.
     pub(crate) fn fill(&self, input: &Input, records: u64) -> anyhow::Result<Contents> {
         let Input { topic, kind, keys, codec, partitions, .. } = *input;
@@ -111,6 +127,20 @@ impl Cluster {
         let mut arguments = vec!["sum", &bootstrap, topic];
         arguments.extend(field);
         contents(&self.tool(&arguments)?)
+    }
+
+    /// What a topic was made of; the window, in milliseconds since 1970 by the broker's clock, is where silences are looked for.
+    pub(crate) fn sources(&self, topic: &str, window: Option<[u64; 2]>) -> anyhow::Result<Sources> {
+        let bootstrap = self.bootstrap();
+        let window = window.unwrap_or_default().map(|edge| edge.to_string());
+        let answer = self.tool(&["sources", &bootstrap, topic, &window[0], &window[1]])?;
+        let figures: Vec<u64> = answer.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        match figures.as_slice() {
+            [records, distinct, silences @ ..] => {
+                Ok(Sources { records: *records, distinct: *distinct, silences: silences.to_vec() })
+            }
+            _ => bail!("no figures: {answer}"),
+        }
     }
 
     /// The sums of a group's committed offsets and of the topic's ends.

@@ -2,12 +2,14 @@
 
 use crate::rounds::{Comparison, Results, Sample};
 use crate::statistics::Spread;
-use crate::workloads::{ALIKE, Alike, Group, Workload};
+use crate::workloads::{ALIKE, Alike, Group, W2, Workload};
 
 /// `limits.memory` when a pipeline file does not set it, in bytes.
 const BUDGET_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
 /// How much of it may be used.
 const BUDGET_GOAL: f64 = 1.15;
+/// What W2 may take at its peak, by the design's table of peers, in bytes.
+const W2_BYTES: f64 = 256e6;
 /// How much of the rate has to stay with 256 times the partitions, or 1,000 times the keys.
 const RATE_KEPT: f64 = 0.9;
 /// How much of the peak may come with 1,000 times the keys: runs differ by so much anyway.
@@ -85,9 +87,18 @@ pub(crate) fn rows(results: &Results, group: Group) -> Vec<Row> {
     let of_group = results.comparisons.iter().filter(|comparison| comparison.group == group);
     rows.extend(of_group.filter_map(comparison_row));
     match group {
-        Group::Engine => rows.extend(memory_row(results)),
+        Group::Engine => {
+            let engine = results.workloads.iter().filter(|(workload, _)| workload.group == Group::Engine);
+            let samples = engine.flat_map(|(_, samples)| samples);
+            rows.extend(peak_row("peak memory", samples, (BUDGET_BYTES, BUDGET_GOAL)));
+        }
         Group::Scale => rows.extend(ALIKE.iter().flat_map(|alike| alike_rows(results, alike))),
-        Group::Failure | Group::Sinks | Group::Tracing => {}
+        Group::Peers => {
+            let samples = results.workloads.iter().filter(|(workload, _)| workload.name == W2);
+            let samples = samples.flat_map(|(_, samples)| samples);
+            rows.extend(peak_row("W2-json, peak", samples, (W2_BYTES, 1.0)));
+        }
+        Group::Failure | Group::Sinks | Group::Tracing | Group::Cores | Group::Rebalance => {}
     }
     rows
 }
@@ -162,20 +173,21 @@ fn alike_rows(results: &Results, alike: &Alike) -> Vec<Row> {
     rate.into_iter().chain(memory.filter(|_| alike.memory)).collect()
 }
 
-/// The highest peak of the table's runs against the budget that every run had.
-fn memory_row(results: &Results) -> Option<Row> {
-    let engine = results.workloads.iter().filter(|(workload, _)| workload.group == Group::Engine);
-    let samples = engine.flat_map(|(_, samples)| samples);
-    let peaks: Vec<f64> = samples.map(|sample| sample.ours.cost.peak_bytes as f64).collect();
-    let spread = Spread::of(peaks.iter().map(|peak| peak / BUDGET_BYTES))?;
+/// The highest peak of some runs against so many bytes, of which so much may be used.
+fn peak_row<'a>(
+    name: &str,
+    samples: impl Iterator<Item = &'a Sample>,
+    (limit, goal): (f64, f64),
+) -> Option<Row> {
+    let spread = Spread::of(samples.map(|sample| sample.ours.cost.peak_bytes as f64 / limit))?;
     Some(Row {
-        name: "peak memory".to_owned(),
+        name: name.to_owned(),
         bound_name: "limit MiB".to_owned(),
-        bound: BUDGET_BYTES / 1048576.0,
-        ours: spread.high * BUDGET_BYTES / 1048576.0,
+        bound: limit / 1048576.0,
+        ours: spread.high * limit / 1048576.0,
         // A peak is judged by the highest, not by the median.
         ratio: Spread { median: spread.high, ..spread },
-        goal: Goal::AtMost(BUDGET_GOAL),
+        goal: Goal::AtMost(goal),
         cpu: None,
         peak_mib: None,
     })

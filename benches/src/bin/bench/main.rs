@@ -4,13 +4,16 @@
 mod bare;
 mod cluster;
 mod collector;
+mod cores;
 mod judge;
+mod kills;
 mod latency;
 mod letters;
 mod machine;
 mod options;
 mod page;
 mod process;
+mod rebalance;
 mod report;
 mod rooflines;
 mod rounds;
@@ -26,6 +29,10 @@ use clap::Parser;
 use options::Options;
 use rounds::Results;
 use workloads::Group;
+
+/// That of a worker, so that what runs in this process has no other one than what it is compared with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let options = Options::parse();

@@ -26,8 +26,8 @@ pub(crate) struct Options {
     /// A tenth of the records and one round: to see that everything works. The figures mean little.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only these workloads or tables (engine, failure, sinks, tracing, scale), by their names with commas between. A table of the page is
-    /// replaced only when the whole of it was measured.
+    /// Only these workloads or tables (engine, failure, sinks, tracing, scale, cores, rebalance, peers), by their names with commas between.
+    /// A table of the page is replaced only when the whole of it was measured.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// Heap of the broker in MiB.

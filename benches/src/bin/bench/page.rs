@@ -23,7 +23,8 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "workload", "bound", "bound", "ours", "ratio (range)", "goal", "met", "MiB"
     );
     for row in rows {
-        let ratio = format!("{:.2} ({:.2}-{:.2})", row.ratio.median, row.ratio.low, row.ratio.high);
+        let [median, low, high] = [row.ratio.median, row.ratio.low, row.ratio.high].map(ratio);
+        let ratio = format!("{median} ({low}-{high})");
         let goal = match row.goal {
             Goal::AtLeast(goal) => format!(">={goal:.2}"),
             Goal::AtMost(goal) => format!("<={goal:.2}"),
@@ -48,6 +49,11 @@ pub(crate) fn table(rows: &[Row]) -> String {
         let _ = writeln!(out, "{name:<15} bound {bound:>6}   ours {ours:>6.2}");
     }
     out
+}
+
+/// A ratio in at most four characters below 100.
+fn ratio(value: f64) -> String {
+    if value >= 10.0 { format!("{value:.1}") } else { format!("{value:.2}") }
 }
 
 /// Three digits that count.
@@ -101,7 +107,13 @@ pub(crate) fn section(
         Group::Engine => {
             let _ = write!(section, "\n```text\n{}\n```\n", roofline_table(check).trim_end());
         }
-        Group::Failure | Group::Sinks | Group::Tracing | Group::Scale => {}
+        Group::Failure
+        | Group::Sinks
+        | Group::Tracing
+        | Group::Scale
+        | Group::Cores
+        | Group::Rebalance
+        | Group::Peers => {}
     }
     section
 }

@@ -136,6 +136,21 @@ impl<'a> Rooflines<'a> {
 
     /// The times of healthy keys' records.
     pub(crate) fn latency(&self, from: &str, to: &str, pace: &Pace) -> anyhow::Result<Waits> {
+        let (output, _) = self.run("latency", self.latency_command(from, to, pace))?;
+        let figure = |at: usize| -> anyhow::Result<Duration> {
+            let micros = output.split_whitespace().nth(at).context("`latency` printed no figure")?;
+            Ok(Duration::from_micros(micros.parse()?))
+        };
+        Ok(Waits { p50: figure(1)?, p99: figure(2)? })
+    }
+
+    /// The same loop beside something else; it ends when as many records came out as went in.
+    pub(crate) fn start_latency(&self, from: &str, to: &str, pace: &Pace) -> anyhow::Result<Running> {
+        let [stdout, stderr] = self.outputs("latency");
+        Running::start("latency", self.latency_command(from, to, pace), &stdout, &stderr)
+    }
+
+    fn latency_command(&self, from: &str, to: &str, pace: &Pace) -> Command {
         let consumer = "group.id=bench-latency,enable.auto.commit=false,fetch.wait.max.ms=10,check.crcs=true";
         let producer = PRODUCER.join(",").replace("linger.ms=10", &format!("linger.ms={}", pace.linger_ms));
         let mut command = Command::new(self.programs.join("latency"));
@@ -144,12 +159,7 @@ impl<'a> Rooflines<'a> {
         command.args(
             [pace.rate, seconds.as_secs(), pace.warm_up.as_secs(), pace.healthy].map(|n| n.to_string()),
         );
-        let (output, _) = self.run("latency", command)?;
-        let figure = |at: usize| -> anyhow::Result<Duration> {
-            let micros = output.split_whitespace().nth(at).context("`latency` printed no figure")?;
-            Ok(Duration::from_micros(micros.parse()?))
-        };
-        Ok(Waits { p50: figure(1)?, p99: figure(2)? })
+        command
     }
 
     fn performance(&self, settings: &[&str]) -> Command {
@@ -162,11 +172,15 @@ impl<'a> Rooflines<'a> {
     }
 
     fn run(&self, name: &str, command: Command) -> anyhow::Result<(String, Cost)> {
-        let stdout = self.cluster.folder().join(format!("{name}.out"));
-        let stderr = self.cluster.folder().join(format!("{name}.err"));
+        let [stdout, stderr] = self.outputs(name);
         let cost = Running::start(name, command, &stdout, &stderr)?.finish(DEADLINE);
         let cost = cost.with_context(|| fs::read_to_string(&stderr).unwrap_or_default())?;
         Ok((fs::read_to_string(&stdout)?, cost))
+    }
+
+    /// Where a program's output and its errors go.
+    fn outputs(&self, name: &str) -> [PathBuf; 2] {
+        ["out", "err"].map(|kind| self.cluster.folder().join(format!("{name}.{kind}")))
     }
 }
 

@@ -9,15 +9,18 @@ use longshore_benches::lines::log_lines;
 use crate::bare;
 use crate::cluster::{Cluster, Contents};
 use crate::collector;
+use crate::cores::Cores;
 use crate::judge::Goal;
+use crate::kills::{self, Kills};
 use crate::latency::Latency;
 use crate::letters::Letters;
 use crate::options::Options;
 use crate::process::Cost;
+use crate::rebalance::Rebalance;
 use crate::report;
 use crate::rooflines::{Measure, Rooflines};
 use crate::worker::Workers;
-use crate::workloads::{ALL, Bound, Group, Input, LARGE, LETTERS, Proof, SMALL, Workload};
+use crate::workloads::{ALL, BUSY, Bound, Group, Input, LARGE, LETTERS, Proof, SMALL, Workload};
 
 /// Records that P0 writes.
 const PRODUCED: u64 = 1_000_000;
@@ -67,6 +70,8 @@ pub(crate) fn run(options: &Options, cluster: &Cluster, results: &mut Results) -
         ALL.into_iter().filter(|workload| options.wants_of(workload.group, workload.name)).collect();
     let mut needed: Vec<Input> = wanted.iter().map(|workload| workload.input).collect();
     needed.extend(options.wants_letters().then_some(LETTERS));
+    let apart = kills::ROWS.iter().chain(BUSY.iter().map(|busy| &busy.workload));
+    needed.extend(apart.filter(|row| options.wants_of(row.group, row.name)).map(|row| row.input));
     let inputs = bench.fill(&needed)?;
     results.workloads.extend(wanted.into_iter().map(|workload| (workload, Vec::new())));
     // A topic just written and a JVM just started behave unlike themselves: the first round is thrown away.
@@ -139,7 +144,24 @@ impl Bench<'_> {
             options: self.options,
         };
         latency.measure(round)?.into_iter().for_each(|found| compare(results, found, round));
+        self.apart(round, inputs, results)?;
         self.produce(round, results)
+    }
+
+    /// What has rows of its own: busy steps, members that come and go, kills.
+    fn apart(&self, round: u32, inputs: &Inputs, results: &mut Results) -> anyhow::Result<()> {
+        let Self { cluster, options, ref rooflines, ref workers, .. } = *self;
+        let contents_of = |workload: &Workload| {
+            inputs.get(workload.input.topic).copied().context("a topic that was not filled")
+        };
+        let mut found = Cores { workers, options }.measure(contents_of, round)?;
+        found.extend(Rebalance { cluster, rooflines, workers, options }.measure(round)?);
+        // Nothing of these needs to get warm.
+        if round > 0 {
+            found.extend(Kills { cluster, workers, options }.measure(contents_of, round)?);
+        }
+        found.into_iter().for_each(|found| compare(results, found, round));
+        Ok(())
     }
 
     fn bound(
@@ -153,6 +175,7 @@ impl Bench<'_> {
         let group = format!("bench.roofline.{}.{round}", workload.name);
         match workload.bound {
             Bound::Arithmetic(rate) => Ok((rate, None)),
+            Bound::Peers { rate, cpu } => Ok((rate, Some(cpu))),
             Bound::Clean { name, steps } => {
                 let clean = Workload { name, steps, proof: Proof::EvenHalf, traced: None, ..*workload };
                 let measure = self.workers.measure(&clean, contents, round)?;

@@ -2,8 +2,8 @@
 //! the last one settled, and proven afterwards. The commit of the last records may take its interval of a second more,
 //! in which the worker only waits: it is waited for and checked, but it is no part of a rate, as R0's is none.
 
-use std::fs;
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,6 +40,8 @@ pub(crate) struct Run<'a> {
     pub(crate) output: String,
     page: SocketAddr,
     pipeline: PathBuf,
+    /// Its worker gets the first core alone.
+    one_core: bool,
 }
 
 impl<'a> Workers<'a> {
@@ -74,9 +76,31 @@ impl<'a> Workers<'a> {
         Ok(measure)
     }
 
+    /// The same on the first core alone.
+    pub(crate) fn measure_on_one_core(
+        &self,
+        workload: &Workload,
+        contents: Contents,
+        round: u32,
+    ) -> anyhow::Result<Measure> {
+        let run = Run { one_core: true, ..self.run_of(workload, &format!("{round}-alone"))? };
+        self.apply(&run)?;
+        let measure = self.drain(&run, contents)?;
+        self.clear(&run)?;
+        Ok(measure)
+    }
+
     /// A run of a pipeline of its own, so that no round finds copies or letters of another.
     pub(crate) fn prepared<'w>(&self, workload: &'w Workload, round: u32) -> anyhow::Result<Run<'w>> {
-        let run = self.run_of(workload, round)?;
+        let run = self.run_of(workload, &round.to_string())?;
+        self.apply(&run)?;
+        Ok(run)
+    }
+
+    /// The same, whose output says when each record came.
+    pub(crate) fn prepared_stamped<'w>(&self, workload: &'w Workload, round: u32) -> anyhow::Result<Run<'w>> {
+        let run = self.run_of(workload, &round.to_string())?;
+        self.cluster.create_stamped(&run.output)?;
         self.apply(&run)?;
         Ok(run)
     }
@@ -97,12 +121,20 @@ impl<'a> Workers<'a> {
         if run.writes() {
             topics.push(run.output.clone());
         }
-        topics.iter().try_for_each(|topic| self.cluster.delete(topic))
+        topics.iter().try_for_each(|topic| self.cluster.delete(topic))?;
+        let folder = run.folder();
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        Ok(())
     }
 
     /// A command of ours about a run's pipeline.
     pub(crate) fn command(&self, words: &[&str], run: &Run<'_>) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = if run.one_core { Command::new("taskset") } else { Command::new(&self.binary) };
+        if run.one_core {
+            command.args(["-c", "0"]).arg(&self.binary);
+        }
         command.args(words).arg("-c").arg(&run.pipeline);
         command
     }
@@ -116,6 +148,16 @@ impl<'a> Workers<'a> {
             command.envs([("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", share)]);
         }
         Running::start("longshore run", command, &log.with_extension("out"), &log)
+    }
+
+    /// Starts one more worker of a run, and tells where its pages are.
+    pub(crate) fn start_beside(&self, run: &Run<'_>, number: u32) -> anyhow::Result<(Running, SocketAddr)> {
+        let page = free_address()?;
+        let log = run.pipeline.with_extension(format!("{number}.log"));
+        let mut command = self.command(&["run", "--with-parent"], run);
+        command.args(["--set", &format!("http.listen={page}")]);
+        let process = Running::start("longshore run", command, &log.with_extension("out"), &log)?;
+        Ok((process, page))
     }
 
     fn timed(&self, run: &Run<'_>, contents: Contents) -> anyhow::Result<Measure> {
@@ -146,51 +188,73 @@ impl<'a> Workers<'a> {
                 let found = self.cluster.sum(&run.output, None)?;
                 ensure!(found == contents, "the output differs: {found:?}, input {contents:?}");
             }
-            Proof::EvenHalf | Proof::EvenHalfRetried(_) => {
-                let found = self.cluster.sum(&run.output, Some("seq"))?;
-                let kept = contents.records.div_ceil(2);
-                ensure!(
-                    found.records == kept && found.sum == kept * (kept - 1),
-                    "the output is not the even half: {found:?}"
-                );
+            Proof::EvenHalf | Proof::EvenHalfRetried(_) => self.prove_even_half(run, contents)?,
+            Proof::EvenHalfBroken(every) => {
+                self.prove_even_half(run, contents)?;
+                let letters = self.cluster.sum(&run.letters(), None)?.records;
+                ensure!(letters == contents.records / every, "{letters} letters of {}", contents.records);
             }
+            Proof::EachAtLeastOnce => {
+                let found = self.cluster.sources(&run.output, None)?;
+                ensure!(found.distinct == contents.records, "{found:?} of {} records", contents.records);
+            }
+            Proof::EachOnceInFiles => each_once(&run.folder(), contents.records)?,
         }
         Ok(())
     }
 
-    fn run_of<'w>(&self, workload: &'w Workload, round: u32) -> anyhow::Result<Run<'w>> {
-        // The port may be taken by another until the worker binds it; then the run fails and says so.
-        let page = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    fn prove_even_half(&self, run: &Run<'_>, contents: Contents) -> anyhow::Result<()> {
+        let found = self.cluster.sum(&run.output, Some("seq"))?;
+        let kept = contents.records.div_ceil(2);
+        ensure!(
+            found.records == kept && found.sum == kept * (kept - 1),
+            "the output is not the even half: {found:?}"
+        );
+        Ok(())
+    }
+
+    fn run_of<'w>(&self, workload: &'w Workload, round: &str) -> anyhow::Result<Run<'w>> {
+        let page = free_address()?;
         let name = format!("bench-{}-{round}", workload.name);
         let group = format!("bench.{}.{round}", workload.name);
         let output = format!("bench.out.{}.{round}", workload.name);
+        let pipeline = self.cluster.folder().join(format!("{name}.yaml"));
         let text = format!(
-            "pipeline: {name}\nkind: logs\nkafka: {{ brokers: \"{}\", latency: {} }}\ninput: {{ topics: [{}], order: {}, group: {group} \
+            "pipeline: {name}\nkind: logs\nkafka: {{ brokers: \"{}\", {} }}\ninput: {{ topics: [{}], order: {}, group: {group} \
              }}\nsteps: {}\nsinks: [{}]\nfailure: {}\nhttp: {{ listen: \"{page}\" }}\n",
             self.cluster.bootstrap(),
-            workload.latency,
+            workload.kafka,
             workload.input.topic,
             workload.order,
             workload.steps,
-            workload.sink.replace("OUT", &output),
+            workload
+                .sink
+                .replace("OUT", &output)
+                .replace("FOLDER", &pipeline.with_extension("rows").to_string_lossy()),
             workload.failure,
         );
-        let pipeline = self.cluster.folder().join(format!("{name}.yaml"));
         fs::write(&pipeline, text)?;
-        Ok(Run { workload, name, group, output, page, pipeline })
+        Ok(Run { workload, name, group, output, page, pipeline, one_core: false })
     }
 }
 
 /// How far the worker is, over all its pairs.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Progress {
     pairs: usize,
     read: u64,
     unsettled: u64,
     committed: u64,
+    /// Of one pair.
+    least_committed: u64,
 }
 
 impl Run<'_> {
+    /// The topic it reads.
+    pub(crate) fn topic(&self) -> &'static str {
+        self.workload.input.topic
+    }
+
     /// Its dead-letter topic.
     pub(crate) fn letters(&self) -> String {
         format!("{}.{}.dlq", self.workload.input.topic, self.name)
@@ -201,14 +265,29 @@ impl Run<'_> {
         format!("{}.{}.retry", self.workload.input.topic, self.name)
     }
 
+    /// Where the pages of its first worker are.
+    pub(crate) fn page(&self) -> SocketAddr {
+        self.page
+    }
+
     fn log(&self) -> PathBuf {
         self.pipeline.with_extension("log")
     }
 
+    /// What a sink of files is given.
+    fn folder(&self) -> PathBuf {
+        self.pipeline.with_extension("rows")
+    }
+
+    /// Whether there is an output topic.
     fn writes(&self) -> bool {
         match self.workload.proof {
-            Proof::AllFiltered | Proof::AllDead => false,
-            Proof::SameValues | Proof::EvenHalf | Proof::EvenHalfRetried(_) => true,
+            Proof::AllFiltered | Proof::AllDead | Proof::EachOnceInFiles => false,
+            Proof::SameValues
+            | Proof::EvenHalf
+            | Proof::EvenHalfRetried(_)
+            | Proof::EvenHalfBroken(_)
+            | Proof::EachAtLeastOnce => true,
         }
     }
 
@@ -216,18 +295,23 @@ impl Run<'_> {
     fn prove_counts(&self, records: u64) -> anyhow::Result<()> {
         match self.workload.proof {
             Proof::AllFiltered => {
-                let filtered = counted(&self.ask("/metrics")?, "records_filtered_total");
+                let filtered = counted(&ask(self.page, "/metrics")?, "records_filtered_total");
                 ensure!(filtered == records, "{filtered} of {records} records filtered");
             }
             Proof::EvenHalfRetried(share) => {
-                let retried = counted(&self.ask("/metrics")?, "records_retried_total") as f64;
+                let retried = counted(&ask(self.page, "/metrics")?, "records_retried_total") as f64;
                 let wanted = share * records as f64;
                 ensure!(
                     (0.9 * wanted..1.1 * wanted).contains(&retried),
                     "{retried} records retried, not {wanted}"
                 );
             }
-            Proof::SameValues | Proof::EvenHalf | Proof::AllDead => {}
+            Proof::SameValues
+            | Proof::EvenHalf
+            | Proof::EvenHalfBroken(_)
+            | Proof::AllDead
+            | Proof::EachAtLeastOnce
+            | Proof::EachOnceInFiles => {}
         }
         Ok(())
     }
@@ -275,7 +359,9 @@ impl Run<'_> {
                     now.committed
                 );
             }
-            std::thread::sleep(LOOK);
+            // A hundredth of a long run is as exact, and takes less from the worker.
+            let so_far = began.map_or(Duration::ZERO, |began| began.elapsed());
+            std::thread::sleep(LOOK.max(so_far / 100));
         }
     }
 
@@ -283,32 +369,76 @@ impl Run<'_> {
     fn has_settled(&self, records: u64) -> anyhow::Result<bool> {
         match self.workload.proof {
             Proof::EvenHalfRetried(_) => {
-                let page = self.ask("/metrics")?;
+                let page = ask(self.page, "/metrics")?;
                 let ended = counted(&page, "records_settled_total");
                 Ok(ended == records)
             }
-            Proof::AllFiltered | Proof::SameValues | Proof::EvenHalf | Proof::AllDead => Ok(true),
+            Proof::AllFiltered
+            | Proof::SameValues
+            | Proof::EvenHalf
+            | Proof::EvenHalfBroken(_)
+            | Proof::AllDead
+            | Proof::EachAtLeastOnce
+            | Proof::EachOnceInFiles => Ok(true),
+        }
+    }
+
+    /// Waits until its worker has committed this share of each partition, as far as they are alike.
+    pub(crate) fn has_committed(
+        &self,
+        process: &mut Running,
+        records: u64,
+        share: f64,
+    ) -> anyhow::Result<()> {
+        let partitions = self.workload.input.partitions as usize;
+        let least = (records as f64 * share) as u64 / partitions as u64;
+        let began = Instant::now();
+        loop {
+            process.must_live()?;
+            let now = self.progress().unwrap_or_default();
+            if now.pairs == partitions && now.least_committed >= least {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < STALLED, "{now:?}: not {least} of each partition are committed");
+            std::thread::sleep(LOOK);
         }
     }
 
     fn progress(&self) -> anyhow::Result<Progress> {
-        let pairs: Vec<serde_json::Value> = serde_json::from_str(&self.ask("/lag")?)?;
-        let sum = |field: &str| {
-            pairs.iter().filter_map(|pair| pair.get(field).and_then(serde_json::Value::as_u64)).sum()
+        let pairs: Vec<serde_json::Value> = serde_json::from_str(&ask(self.page, "/lag")?)?;
+        let figures = |field: &'static str| {
+            pairs.iter().filter_map(move |pair| pair.get(field).and_then(serde_json::Value::as_u64))
         };
-        let (read, unsettled, committed) = (sum("position"), sum("unsettled"), sum("committed"));
-        Ok(Progress { pairs: pairs.len(), read, unsettled, committed })
+        Ok(Progress {
+            pairs: pairs.len(),
+            read: figures("position").sum(),
+            unsettled: figures("unsettled").sum(),
+            committed: figures("committed").sum(),
+            least_committed: figures("committed").min().unwrap_or(0),
+        })
     }
+}
 
-    fn ask(&self, path: &str) -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect(self.page)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        Ok(body.to_owned())
-    }
+/// The partitions of the input that the worker with these pages works on.
+pub(crate) fn partitions_at(page: SocketAddr) -> anyhow::Result<Vec<u64>> {
+    let pairs: Vec<serde_json::Value> = serde_json::from_str(&ask(page, "/lag")?)?;
+    let running = pairs.iter().filter(|pair| pair.get("state").is_some_and(|state| state == "running"));
+    Ok(running.filter_map(|pair| pair.get("partition")?.as_u64()).collect())
+}
+
+/// An address that is free now. Another may take it until the worker binds it; then the run fails and says so.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+fn ask(page: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(page)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    Ok(body.to_owned())
 }
 
 /// A counter's sum over all its labels in a page of metrics.
@@ -316,6 +446,39 @@ fn counted(metrics: &str, counter: &str) -> u64 {
     let name = format!("longshore_{counter}{{");
     let values = metrics.lines().filter(|line| line.starts_with(&name));
     values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).map(|value| value as u64).sum()
+}
+
+/// Every whole number below `records` is the `seq` of one row in the files of a folder.
+fn each_once(folder: &Path, records: u64) -> anyhow::Result<()> {
+    let mut seen = vec![false; usize::try_from(records)?];
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            // What readers of such folders pass over: ledgers, and what is not published yet.
+            if path.file_name().is_none_or(|name| name.to_string_lossy().starts_with(['_', '.'])) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            for line in BufReader::new(File::open(&path)?).lines() {
+                let line = line?;
+                let seq = seq_of(&line).with_context(|| format!("{}: no seq: {line}", path.display()))?;
+                let seen = seen.get_mut(usize::try_from(seq)?).context("a seq that was not written")?;
+                ensure!(!std::mem::replace(seen, true), "seq {seq} is there twice");
+            }
+        }
+    }
+    let missing = seen.iter().filter(|seen| !**seen).count();
+    ensure!(missing == 0, "{missing} of {records} records are in no file");
+    Ok(())
+}
+
+fn seq_of(line: &str) -> Option<u64> {
+    let (_, rest) = line.split_once("\"seq\":")?;
+    rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn tail(log: &Path) -> String {
