@@ -90,9 +90,10 @@ fn everything_fails_and_memory_stays_within_the_budget() {
         spooled_mib(&mut worker)
     );
     assert_within_budget(&worker, "while everything fails");
-    // A few seconds tell nothing about growth.
+    // A few seconds tell nothing about growth. A peak is the highest of many moments, so the longer one looks the higher it is: by 8 MiB in
+    // ten minutes, seen. Leaks are judged by slopes, in the soak.
     assert!(
-        !is_full() || late * 10 <= early * 11,
+        !is_full() || late <= early + BUDGET_MIB / 8,
         "{early} MiB when most of it waits, {late} MiB at the end"
     );
     worker.stop();

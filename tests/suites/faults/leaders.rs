@@ -1,5 +1,7 @@
 //! Leaders of partitions that hang or are gone, beside others that are well.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use longshore_broker::{BrokerOptions, JvmBroker};
@@ -127,6 +129,34 @@ fn assert_lag(rig: &Rig, hanging: i32) {
     assert!(err.contains("1 partition unknown"), "{err}");
 }
 
+/// Asks each broker for the id of a producer (InitProducerId, version 1): it hands them out of a block that it gets from the controller when it is
+/// first asked. If that one hangs, whoever wants an id of a broker that was never asked waits for as long as brokers wait for their controller (30 s,
+/// measured), whoever leads the partition that it writes to.
+fn number_producers(broker: &JvmBroker) {
+    let request: Vec<u8> = [
+        &16_i32.to_be_bytes()[..],
+        &22_i16.to_be_bytes(),
+        &1_i16.to_be_bytes(),
+        &7_i32.to_be_bytes(),
+        // No client id; no transactional id, and its timeout.
+        &(-1_i16).to_be_bytes(),
+        &(-1_i16).to_be_bytes(),
+        &1_000_i32.to_be_bytes(),
+    ]
+    .concat();
+    for address in broker.bootstrap().split(',') {
+        wait_until("the broker gives a producer's id", PATIENCE, || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(&request).unwrap();
+            // Length, correlation, throttle time, error code, id, epoch.
+            let mut answer = [0; 24];
+            stream.read_exact(&mut answer).unwrap();
+            answer[12..14] == [0, 0]
+        });
+    }
+}
+
 fn signal(broker: &JvmBroker, node: i32, signal: Signal) {
     let pid = broker.pid(node.cast_unsigned()).unwrap();
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
@@ -152,6 +182,7 @@ fn a_leader_that_hangs_holds_up_its_own_partitions_alone() {
     early.wait_drained(PATIENCE, &[&first]);
     let late_count = publish(&late, &[0, 1, 2, 3], 0);
 
+    number_producers(&broker);
     signal(&broker, victim, Signal::STOP);
     let begun = Instant::now();
     let mut second = late.worker();
