@@ -38,5 +38,5 @@ pub use producer::{
     RecordBuffer,
 };
 pub use reader::{ReadFrom, ReadRecord, ReadUntil, Reader, RecordView};
-pub use settings::{check_client_settings, client_id};
+pub use settings::{SESSION_MS, check_client_settings, client_id, heartbeat_ms};
 pub use topic_sink::{PartitionBy, TopicOptions, TopicSink};

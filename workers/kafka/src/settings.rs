@@ -161,6 +161,16 @@ fn consumer(list: &mut Settings, memory: &ClientMemory, group: &str) {
     set("receive.message.max.bytes", &(memory.fetch_bytes + (128 << 20)).to_string());
 }
 
+/// How long a member may be silent when nobody says otherwise, in milliseconds.
+pub const SESSION_MS: u64 = 10_000;
+
+/// How often a member of the classic protocol tells its coordinator that it lives when nobody says otherwise, by the session's length; both in
+/// milliseconds. It hears with the answer that partitions were given back for others: with the client's default of 3 s they stood still for 3.1 s when
+/// a worker joined (measured, `docs/benchmarks.md`). Never more than a third of a session, as the client's own documentation has it.
+pub fn heartbeat_ms(session_ms: u64) -> u64 {
+    (session_ms / 3).clamp(1, 1_000)
+}
+
 /// The one place that chooses the group protocol.
 fn member(list: &mut Settings, protocol: GroupProtocol) {
     let mut set = |name: &str, value: &str| list.push((name.to_owned(), value.to_owned()));
@@ -171,7 +181,12 @@ fn member(list: &mut Settings, protocol: GroupProtocol) {
             set("partition.assignment.strategy", "cooperative-sticky");
             // The default of 45 s is how long a killed worker's partitions lie idle.
             if !list.iter().any(|(name, _)| name == "session.timeout.ms") {
-                list.push(("session.timeout.ms".to_owned(), "10000".to_owned()));
+                list.push(("session.timeout.ms".to_owned(), SESSION_MS.to_string()));
+            }
+            if !list.iter().any(|(name, _)| name == "heartbeat.interval.ms") {
+                let session = list.iter().rev().find(|(name, _)| name == "session.timeout.ms");
+                let session = session.and_then(|(_, value)| value.parse().ok()).unwrap_or(SESSION_MS);
+                list.push(("heartbeat.interval.ms".to_owned(), heartbeat_ms(session).to_string()));
             }
         }
         GroupProtocol::Consumer => {
@@ -306,6 +321,7 @@ mod tests {
             ("fetch.queue.backoff.ms", "50"),
             ("enable.auto.offset.store", "false"),
             ("session.timeout.ms", "10000"),
+            ("heartbeat.interval.ms", "1000"),
             ("socket.timeout.ms", "10000"),
         ] {
             assert_eq!(value(&member, name).as_deref(), Some(wanted), "{name}");
@@ -319,6 +335,22 @@ mod tests {
         }
         assert!(value(&producer, "message.max.bytes").is_some());
         assert!(value(&producer, "queue.buffering.max.kbytes").is_some());
+    }
+
+    /// Guarantee: a session that the pipeline file makes shorter has its heartbeats in time, and heartbeats that it names stay.
+    #[test]
+    fn heartbeats_keep_to_a_third_of_the_session() {
+        let heartbeat = |client: &[(&str, i64)]| {
+            let mut options = KafkaOptions::plain("a:1");
+            let scalars = client.iter().map(|(name, ms)| ((*name).to_owned(), Scalar::Number(*ms)));
+            options.client.extend(scalars);
+            let role = Role::Member { group: "g", http_port: None };
+            value(&settings(&options, &ClientMemory::default(), role).unwrap(), "heartbeat.interval.ms")
+        };
+        assert_eq!(heartbeat(&[("session.timeout.ms", 1_500)]).as_deref(), Some("500"));
+        assert_eq!(heartbeat(&[("session.timeout.ms", 60_000)]).as_deref(), Some("1000"));
+        let named = [("session.timeout.ms", 1_500), ("heartbeat.interval.ms", 250)];
+        assert_eq!(heartbeat(&named).as_deref(), Some("250"));
     }
 
     /// Guarantee: with low latency nothing lingers, all else a producer is told stays, and a consumer is told nothing else: the broker answers

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_kafka::GroupProtocol;
+use longshore_kafka::{GroupProtocol, SESSION_MS, heartbeat_ms};
 use longshore_settings::LimitOptions;
 
 use super::crew::Crew;
@@ -17,9 +17,10 @@ pub(super) fn looks(crew: &mut Crew) {
     crew.look(Check::Timing, "limits", |case| {
         let ms =
             |name: &str, default: u64| Duration::from_millis(case.client_setting(name).unwrap_or(default));
+        let session = case.client_setting("session.timeout.ms").unwrap_or(SESSION_MS);
         let times = Times {
-            session: ms("session.timeout.ms", 10_000),
-            heartbeat: ms("heartbeat.interval.ms", 3_000),
+            session: Duration::from_millis(session),
+            heartbeat: ms("heartbeat.interval.ms", heartbeat_ms(session)),
             poll: ms("max.poll.interval.ms", 300_000),
             stop: stop_within(case.pipeline()),
             classic: case.options.group_protocol == GroupProtocol::Classic,
