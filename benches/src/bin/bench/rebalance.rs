@@ -28,6 +28,8 @@ const MEASURED: Duration = Duration::from_secs(17);
 const CALM: Duration = Duration::from_secs(2);
 /// Without a worker for some partition for so long, the run has failed.
 const STALLED: Duration = Duration::from_secs(60);
+/// How often workers are asked what they work on: short beside a heartbeat.
+const LOOK: Duration = Duration::from_millis(20);
 /// SIGTERM must end a worker in 25 s.
 const END: Duration = Duration::from_secs(30);
 
@@ -96,6 +98,7 @@ impl Rebalance<'_> {
         owners(&mut members)?;
         let pace = Pace { rate: RATE, warm_up: WARM_UP, measured: MEASURED, healthy: 1_000, linger_ms: 0 };
         let load = self.rooflines.start_latency(run.topic(), &run.output, &pace)?;
+        // The open loop connects for a second before it sends; a change that came before its flow would only make silences longer.
         std::thread::sleep(WARM_UP);
         let before = owners(&mut members)?;
         let from = now_ms();
@@ -148,8 +151,8 @@ fn settled(members: &mut [Member], from: u64, before: Owners) -> anyhow::Result<
     let began = Instant::now();
     loop {
         let after = owners(members)?;
+        // Whoever joins may get its part in several steps, so it is settled when it was the same for a while.
         std::thread::sleep(CALM);
-        // Whoever joins may get its part in several steps.
         if owners(members)? == after && after != before {
             return Ok(Change { window: [from, now_ms()], before, after });
         }
@@ -157,7 +160,8 @@ fn settled(members: &mut [Member], from: u64, before: Owners) -> anyhow::Result<
     }
 }
 
-/// Waits until each partition is worked on by one of the members, and tells by which.
+/// Waits until each partition is worked on by one of the members, and each member works on one, and tells by which. Without the second, one
+/// that has not joined yet would join in the middle of what is measured.
 fn owners(members: &mut [Member]) -> anyhow::Result<Owners> {
     let began = Instant::now();
     loop {
@@ -168,11 +172,12 @@ fn owners(members: &mut [Member]) -> anyhow::Result<Owners> {
             let partitions = partitions_at(member.page).unwrap_or_default();
             owners.extend(partitions.into_iter().map(|partition| (partition, number)));
         }
-        if owners.len() == PARTITIONS as usize {
+        let works = |number| owners.values().any(|owner| *owner == number);
+        if owners.len() == PARTITIONS as usize && (0..members.len()).all(works) {
             return Ok(owners);
         }
-        ensure!(began.elapsed() < STALLED, "nobody works on some partitions: {owners:?}");
-        std::thread::sleep(Duration::from_millis(20));
+        ensure!(began.elapsed() < STALLED, "not all partitions or members are at work: {owners:?}");
+        std::thread::sleep(LOOK);
     }
 }
 
