@@ -131,6 +131,8 @@ pub(crate) struct PairTask {
     metrics: PairMetrics,
     granted_records: u64,
     figures: Figures,
+    /// Records and bytes that came and are not told of.
+    arrived: (u64, u64),
     told_progress: u64,
     cell: Arc<PairCell>,
 }
@@ -171,6 +173,7 @@ impl PairTask {
             metrics: shared.metrics.pair(&id),
             granted_records: 0,
             figures,
+            arrived: (0, 0),
             told_progress: 0,
             cell,
             shared,
@@ -353,7 +356,7 @@ impl PairTask {
         if chunk.lane() == Lane::Input {
             self.look_for_absent(chunk.offset(0));
         }
-        self.metrics.received(records, bytes);
+        self.arrived = (self.arrived.0 + records, self.arrived.1 + bytes);
         self.handle(Event::Received(chunk));
     }
 

@@ -307,6 +307,11 @@ impl PairTask {
         self.metrics.in_flight(self.figures.in_flight(), self.machine.in_flight_bytes());
         self.metrics.credit(self.granted_records.saturating_sub(self.figures.received));
         self.cell.write(&self.figures);
+        // After the page: whoever counts first and then looks where the pair stands finds all there that was counted.
+        let (records, bytes) = std::mem::take(&mut self.arrived);
+        if records > 0 {
+            self.metrics.received(records, bytes);
+        }
     }
 
     /// How far the pair is behind, and how fast it gets through: records that were read and are not to be worked on any more are done.

@@ -184,3 +184,28 @@ async fn the_status_tells_what_is_going_on() {
     assert_eq!(status.ready(), Err("ended".to_owned()));
     assert!(status.pairs().is_empty());
 }
+
+/// Scenario: somebody counts what was received, again and again, and looks each time where the pair stands then. Guarantee: it stands behind all that was counted: else
+/// what a worker that dies leaves to be read again would be more than its page said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_has_all_that_was_counted() {
+    const COUNT: i64 = 200_000;
+    let world = World::start(Setup::default());
+    let pair = world.feed(numbered(COUNT as usize, 50));
+    let counted = || {
+        let text = world.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix("longshore_records_received_total{"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok()).unwrap_or_default()
+    };
+    let mut looks = 0;
+    until("all is committed", || {
+        let counted = counted();
+        let position = world.status.pairs().first().map_or(0, |told| told.position.0);
+        assert!(position >= counted, "{counted} were counted, and the page says {position}");
+        looks += i32::from(0 < counted && counted < COUNT);
+        world.source.committed(&pair) == COUNT
+    })
+    .await;
+    assert!(looks > 0, "it was over before anybody looked");
+    assert_eq!(world.stop().await, Ok(FleetEnd::Stopped { overran: false }));
+}
