@@ -56,7 +56,8 @@ impl Default for Limits {
 /// What a fleet is told once.
 #[derive(Clone, Debug)]
 pub struct FleetOptions {
-    /// What every pair is told. Order, grain and window are set by the fleet: from the plan, and from `memory`.
+    /// What every pair is told. Order, grain and window are set by the fleet: from the plan, and from `memory`. What may repeat
+    /// (`commit.uncommitted_cap`) is the worker's and shared out among its pairs.
     pub pair: PairOptions,
     /// The split of `limits.memory`.
     pub memory: MemoryShares,
@@ -121,6 +122,8 @@ pub struct Fleet {
     status: Arc<Status>,
     heartbeat: Arc<AtomicU64>,
     pairs: HashMap<PairId, Handle>,
+    /// Among so many pairs what may repeat was shared out last.
+    sharing: usize,
     tasks: JoinSet<(PairId, Arc<PairCell>, PairEnd)>,
     partitions: HashMap<TopicName, u32>,
     trouble: Option<(Failure, Moment)>,
@@ -177,6 +180,7 @@ impl Fleet {
                 () = &mut shutdown, if fleet.stop.is_none() => fleet.begin_stop(FleetEnd::Stopped { overran: false }),
                 _ = ticks.tick() => fleet.look_around(),
             }
+            fleet.share_repeats();
             if let Some(outcome) = fleet.advance() {
                 fleet.status.set_phase(Phase::Ended);
                 return outcome;
@@ -223,6 +227,7 @@ impl Fleet {
             status,
             heartbeat,
             pairs: HashMap::new(),
+            sharing: 0,
             tasks: JoinSet::new(),
             partitions: HashMap::new(),
             trouble: None,
@@ -280,6 +285,23 @@ impl Fleet {
         }
     }
 
+    /// Tells all pairs their share of what may repeat, when there are more or fewer of them.
+    fn share_repeats(&mut self) {
+        if self.sharing == self.pairs.len() {
+            return;
+        }
+        self.sharing = self.pairs.len();
+        let share = self.share(self.sharing);
+        for handle in self.pairs.values() {
+            let _ = handle.mailbox.send(Input::Event(Event::Share(share)));
+        }
+    }
+
+    /// What each of so many pairs may repeat.
+    fn share(&self, pairs: usize) -> u64 {
+        (self.options.pair.commit.uncommitted_cap / pairs.max(1) as u64).max(1)
+    }
+
     fn forward(&self, pair: &PairId, event: Event) {
         if let Some(handle) = self.pairs.get(pair) {
             // A task that is at its end wants nothing any more.
@@ -326,6 +348,7 @@ impl Fleet {
         let mut options = self.options.pair.clone();
         let pairs = self.partitions.values().sum();
         options.window = self.options.memory.window(pairs);
+        options.commit.uncommitted_cap = self.share(self.pairs.len() + 1);
         let shared = Arc::clone(&self.shared);
         let task = PairTask::new(shared, pair.clone(), Arc::new(options), mailbox.clone(), Arc::clone(&cell));
         let (id, told) = (pair.clone(), Arc::clone(&cell));

@@ -60,6 +60,7 @@ named! {
         Forgery = "foreign record in the retry topic",
         Replay = "dead letter replayed",
         TimeLeap = "time leaps",
+        Share = "another share of repeats",
     }
 }
 

@@ -138,6 +138,9 @@ impl World {
             self.partitions += 1;
             self.seen.fault(Fault::Growth);
         }
+        if self.random.percent(2) {
+            self.share();
+        }
         if !self.random.percent(6) {
             return;
         }
@@ -251,6 +254,14 @@ impl World {
             self.lose(owner);
             self.give_to(others);
         }
+    }
+
+    /// The owner has more pairs, or fewer, but never as few as in the plan, so that the plan's cap holds all the time.
+    fn share(&mut self) {
+        let whole = self.plan.options.commit.uncommitted_cap;
+        let share = self.random.pick(&[1, (whole / 2).max(1), whole]);
+        self.seen.fault(Fault::Share);
+        self.tell(self.owner, Event::Share(share));
     }
 
     fn hold_a_sink(&mut self) {

@@ -24,7 +24,7 @@ pub(super) struct Commits {
     again: bool,
     /// What the last one told of records that are done and wait, and of being held.
     told: (u64, bool),
-    /// Finished records that no acknowledged commit covers: a sink without a ledger may get them twice. None when every
+    /// Records with rows in a sink without a ledger that no acknowledged commit covers: it may get them twice. None when every
     /// sink keeps a ledger.
     repeats: Option<RunSet>,
     /// What the acknowledged commit calls settled beyond its offset, where repeats are counted.
@@ -64,7 +64,7 @@ impl Commits {
         self.acknowledged.as_ref().map_or(self.start, |position| position.offset)
     }
 
-    pub(super) fn note_finished(&mut self, spans: &RunSet) {
+    pub(super) fn note_sent(&mut self, spans: &RunSet) {
         if let Some(repeats) = &mut self.repeats {
             repeats.union(spans);
         }
@@ -77,6 +77,14 @@ impl Commits {
     /// How many offsets may be given twice to a sink without a ledger; none when there is no such sink.
     pub(super) fn repeating(&self) -> Option<u64> {
         self.repeats.as_ref().map(RunSet::len)
+    }
+
+    /// Whether so much is settled that it is committed at once: so many offsets, or an eighth of what a sink may be given twice when half of
+    /// that is out, so that nothing has to wait for a commit.
+    fn has_many(&self, records: u64, repeats: u64) -> bool {
+        let half_out = self.repeating().is_some_and(|repeating| repeating >= (repeats / 2).max(1));
+        let many = if half_out { records.min(repeats / 8) } else { records };
+        self.unsent >= many.max(1)
     }
 
     /// Whether a commit is in flight, or there is something to commit.
@@ -193,7 +201,7 @@ impl Pair {
         let Some(due) = self.own.commits.due(policy.interval).into_iter().chain(telling).min() else {
             return;
         };
-        let many = self.own.commits.unsent >= policy.records.max(1);
+        let many = self.own.commits.has_many(policy.records, self.repeats);
         let pressed = self.own.commits.unsent > 0 && self.is_pressed_by_cap();
         if due <= now || many || pressed || self.own.careful.is_to_be_told() {
             self.own.careful.told();
@@ -238,7 +246,7 @@ impl Pair {
         let pressed = self.is_pressed_by_cap() || self.own.careful.is_on();
         let Some(lane) = &mut self.own.retry else { return };
         let Some(due) = lane.commits.due(policy.interval) else { return };
-        let many = lane.commits.unsent >= policy.records.max(1);
+        let many = lane.commits.has_many(policy.records, self.repeats);
         if due <= now || many || (pressed && lane.commits.unsent > 0) {
             let (offset, encoded) = lane.position_to_commit(policy.metadata_bytes);
             let position = lane.commits.send(offset, encoded, now);
@@ -412,7 +420,7 @@ mod tests {
     #[test]
     fn what_a_commit_tells_of_no_more_may_come_twice() {
         let mut commits = Commits::new(None, Offset(0), &RunSet::default(), true);
-        commits.note_finished(&runs(5, 10));
+        commits.note_sent(&runs(5, 10));
         send(&mut commits, 0, runs(5, 10));
         assert_eq!(commits.repeating(), Some(5));
         answer(&mut commits);

@@ -190,6 +190,9 @@ pub enum Event {
         /// The answer.
         result: CommitResult,
     },
+    /// From now on this takes the place of [`super::CommitPolicy::uncommitted_cap`]: the pair's share, in records, of what may repeat
+    /// after a crash of the worker. It outlives the ownership.
+    Share(u64),
     /// The moment of [`super::Action`]s asked for by `next_wake` has come.
     Tick,
     /// The pair must halt for a reason outside of it.
@@ -222,7 +225,13 @@ impl Event {
             | Self::Committed { epoch, .. } => Some(*epoch),
             Self::Received(chunk) | Self::CopiesRead { chunk, .. } => Some(chunk.epoch()),
             Self::Assigned { assignment, .. } => Some(assignment.epoch),
-            Self::Tick | Self::Halt(_) | Self::Drain | Self::Revoke | Self::Deadline | Self::Lost => None,
+            Self::Share(_)
+            | Self::Tick
+            | Self::Halt(_)
+            | Self::Drain
+            | Self::Revoke
+            | Self::Deadline
+            | Self::Lost => None,
         }
     }
 }

@@ -53,6 +53,8 @@ pub struct Pair {
     id: PairId,
     phase: Phase,
     own: Ownership,
+    /// So many records may be given twice to a sink without a ledger.
+    repeats: u64,
     /// Something spoke of offsets up to here, beyond the end of the log as the assignment told it.
     suspect_end: Option<Offset>,
 }
@@ -91,7 +93,8 @@ impl Pair {
     /// A pair that is not ours yet.
     pub fn new(options: Arc<PairOptions>, id: PairId) -> Self {
         let own = Ownership::none(&options, &id);
-        Self { options, id, phase: Phase::Idle, own, suspect_end: None }
+        let repeats = options.commit.uncommitted_cap;
+        Self { options, id, phase: Phase::Idle, own, repeats, suspect_end: None }
     }
 
     /// Takes an event in and appends what is to be done, in order. An event of an old epoch changes nothing.
@@ -99,6 +102,12 @@ impl Pair {
         match event {
             Event::Assigned { assignment, writer } => return self.assigned(assignment, writer, now, actions),
             Event::Lost => return self.lost(actions),
+            Event::Share(repeats) => {
+                self.repeats = repeats;
+                if self.phase == Phase::Idle {
+                    return;
+                }
+            }
             _ if self.phase == Phase::Idle => return,
             _ if event.epoch().is_some_and(|epoch| epoch != self.own.epoch()) && Rule::EpochDoor.holds() => {
                 return;

@@ -60,8 +60,8 @@ pub struct CommitPolicy {
     pub interval: Duration,
     /// With so many settled and uncommitted records, at once.
     pub records: u64,
-    /// Without a ledger: hold back further sends above so many finished and not *acknowledged-committed* records, which
-    /// is what may repeat after a crash.
+    /// So many records may have rows in a sink without a ledger and no *acknowledged* commit that covers them, which is what
+    /// may repeat after a crash; above it nothing is sent. [`Event::Share`](super::Event::Share) changes it for a pair.
     pub uncommitted_cap: u64,
     /// The most bytes of metadata that the broker takes with a commit: [`METADATA_BYTES`](crate::metadata::METADATA_BYTES) unless it is set otherwise.
     pub metadata_bytes: usize,

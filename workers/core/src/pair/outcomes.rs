@@ -118,8 +118,9 @@ impl Pair {
             return;
         }
         self.own.finish(&spans);
+        self.own.commits.note_sent(&finished.repeatable(Lane::Input));
         if let Some(lane) = &mut self.own.retry {
-            lane.note_finished(&retried);
+            lane.note_sent(&finished.repeatable(Lane::Retry));
         }
         for (sink, block) in blocks {
             if let Some(state) = self.sink_mut(sink)
@@ -286,7 +287,7 @@ impl Pair {
         let retried = self.own.retry.as_ref().and_then(|lane| lane.commits.repeating());
         let repeating = repeating + retried.unwrap_or(0);
         let running = self.own.scheduler.running_records() as u64;
-        let cap = self.options.commit.uncommitted_cap.max(1);
+        let cap = self.repeats.max(1);
         let room = cap.saturating_sub(repeating + running);
         let unit = (self.own.scheduler.unit_records() as u64).min(cap);
         // A unit of a few records costs as much as a full one: wait for the commit instead. But when nothing is under
@@ -349,7 +350,7 @@ mod tests {
         let options = crate::pair::tests::options(Vec::new());
         let mut pair = Pair::new(Arc::new(options), PairId::new("in", 0));
         pair.own.commits = Commits::new(None, Offset(0), &RunSet::default(), true);
-        pair.own.commits.note_finished(&RunSet::of(Offset(0), Offset(200)));
+        pair.own.commits.note_sent(&RunSet::of(Offset(0), Offset(200)));
         assert_eq!(pair.repeat_room(), 1);
         pair.own.commits.note_changed();
         assert_eq!(pair.repeat_room(), 0);

@@ -160,7 +160,6 @@ impl Ownership {
         let ticket = self.working.split(spans);
         crate::invariant!(I1, ticket.spans() == spans, "{spans:?} was finished and not at work");
         self.finished.join(ticket);
-        self.commits.note_finished(spans);
     }
 
     /// Settles of these finished records those that wait for nothing more.

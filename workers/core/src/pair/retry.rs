@@ -215,8 +215,8 @@ impl RetryLane {
         }
     }
 
-    /// Records finished: a sink without a ledger may get them twice until their copies are committed.
-    pub(super) fn note_finished(&mut self, origins: &RunSet) {
+    /// Records have rows in a sink without a ledger, which may get them twice until their copies are committed.
+    pub(super) fn note_sent(&mut self, origins: &RunSet) {
         if origins.is_empty() || self.commits.repeating().is_none() {
             return;
         }
@@ -226,7 +226,7 @@ impl RetryLane {
                 copies.insert(*copy);
             });
         }
-        self.commits.note_finished(&copies);
+        self.commits.note_sent(&copies);
     }
 
     /// The decided letter of a record is acknowledged: another copy of it asks for nothing more.

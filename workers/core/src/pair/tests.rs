@@ -26,6 +26,7 @@ mod handover;
 mod holds;
 mod intake;
 mod refusals;
+mod repeats;
 mod replays;
 mod retry;
 mod segments;

@@ -92,6 +92,7 @@ impl Poll<'_> {
     }
 
     fn renew(&mut self, pair: &PairId, epoch: Epoch, retry_made_again: bool) -> Epoch {
+        self.send_gathered();
         let (next, flowed) = self.pairs.renew(pair, epoch);
         self.pause(&flowed);
         self.pairs.both(pair, next, |lane| {

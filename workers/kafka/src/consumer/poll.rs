@@ -34,6 +34,8 @@ const IDLE: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_millis(5);
 /// How long the answers to the last commits may take at shutdown.
 const LAST_COMMITS: Duration = Duration::from_secs(2);
+/// So long at most commits wait for the answer to those before them, to go out in one request.
+const GATHERING: Duration = Duration::from_millis(20);
 /// How long leaving the group may take: up to four seconds inside a JoinGroup wait (measured).
 const CLOSE_DEADLINE: Duration = Duration::from_secs(4);
 
@@ -74,8 +76,10 @@ pub(super) struct Poll<'a> {
     pub(super) asked: Instant,
     pub(super) scout: Option<Scout>,
     closing: Closing,
-    /// Commits gathered in this turn, sent in one request.
+    /// Commits that go out in one request.
     pub(super) to_commit: Vec<Commit>,
+    /// When the last request for commits went out.
+    committed: Instant,
     ended: Option<Result<(), Failure>>,
 }
 
@@ -113,6 +117,7 @@ impl<'a> Poll<'a> {
             scout: None,
             closing: Closing::No,
             to_commit: Vec::new(),
+            committed: Instant::now(),
             ended: None,
         }
     }
@@ -192,7 +197,8 @@ impl<'a> Poll<'a> {
 
     /// How long the poll may wait for a record.
     fn wait(&mut self) -> Duration {
-        let restless = self.rebalance.busy() || self.closing != Closing::No || self.flow_is_restless();
+        let leaves = self.rebalance.busy() || self.closing != Closing::No;
+        let restless = leaves || !self.to_commit.is_empty() || self.flow_is_restless();
         if restless { SOON } else { IDLE }
     }
 
@@ -248,8 +254,9 @@ impl<'a> Poll<'a> {
         }
     }
 
-    /// Asks anew where a pair of ours stands, under another epoch.
+    /// Asks anew where a pair of ours stands, under another epoch; what is to be committed goes out before.
     pub(super) fn begin_anew(&mut self, pair: &PairId, epoch: Epoch) {
+        self.send_gathered();
         let (_, flowed) = self.pairs.renew(pair, epoch);
         self.pause(&flowed);
     }
@@ -296,11 +303,21 @@ impl<'a> Poll<'a> {
         });
     }
 
-    /// One request for all commits of this turn. Of one partition the last one counts: offsets rise.
+    /// Sends what is to be committed, unless it waits for the answer to the request before. Nobody who lets go of a pair waits.
     fn send_commits(&mut self) {
+        let leaves = self.rebalance.busy() || self.closing != Closing::No;
+        if leaves || self.commits.is_empty() || self.committed.elapsed() >= GATHERING {
+            self.send_gathered();
+        }
+    }
+
+    /// One request for all that is to be committed. Of one partition the last one counts: offsets rise. Whatever begins a pair anew calls this
+    /// first: where it is committed is asked for behind it, so that the answer knows of it.
+    pub(super) fn send_gathered(&mut self) {
         if self.to_commit.is_empty() {
             return;
         }
+        self.committed = Instant::now();
         let wanted = std::mem::take(&mut self.to_commit);
         let Some(mut list) = PartitionList::empty() else { return };
         for (index, commit) in wanted.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The poll thread: assignment, credit, commits, rebalances.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_core::Epoch;
 use longshore_core::pair::CommitResult;
@@ -42,6 +42,30 @@ fn a_commit_with_metadata_reaches_the_next_owner() {
     second.start(&given.pair, given.epoch, 2, 100);
     assert_eq!(second.values(1), [(2, "c".into())]);
     second.shut_down().unwrap();
+}
+
+/// Scenario: the answer to one pair's commit takes a second, and another pair asks for a commit right behind it.
+/// Guarantee: the second one is gathered for others for a moment and does not wait for the answer to the first.
+#[test]
+fn a_late_answer_does_not_hold_up_other_commits() {
+    let broker = EmbeddedBroker::start(&[("in", 2)]).unwrap();
+    let source = Source::join(&broker, "in");
+    let given = [source.assigned(), source.assigned()];
+    let delay = Duration::from_secs(1);
+    broker.set_delay(delay).unwrap();
+    for given in &given {
+        source.commit(&given.pair, given.epoch, 1, "");
+        // As much as a turn of the poll thread, so that the two are not of one turn.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let answered = [(); 2].map(|()| {
+        let (.., result) = source.wait("the commit", committed);
+        assert_eq!(result, CommitResult::Done);
+        Instant::now()
+    });
+    assert!(answered[1] - answered[0] < delay / 2, "{answered:?}");
+    broker.set_delay(Duration::ZERO).unwrap();
+    source.shut_down().unwrap();
 }
 
 /// Scenario: a pair is granted few records while many wait.

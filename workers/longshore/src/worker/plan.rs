@@ -236,7 +236,7 @@ fn pair_options(pipeline: &Pipeline, version: &str, sinks: Vec<SinkSpec>, plan: 
         commit: CommitPolicy {
             interval: Duration::from_secs(1),
             records: 5_000,
-            uncommitted_cap: 20_000,
+            uncommitted_cap: pipeline.limits.repeats,
             metadata_bytes: METADATA_BYTES,
         },
         backoff: Backoff { base: retry.first.get(), cap: retry.cap.get(), floor: retry.shortest().get() },

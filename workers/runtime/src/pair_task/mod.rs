@@ -102,6 +102,8 @@ pub(crate) struct PairTask {
     machine: Pair,
     /// Thrown away by the watchdog: nothing reaches the machine until the next `Assigned`.
     waits_for_assignment: bool,
+    /// What the machine was told last that it may repeat; a new one is told it again.
+    share: u64,
     epoch: Epoch,
     cluster: String,
     topic_id: String,
@@ -150,6 +152,7 @@ impl PairTask {
         Self {
             machine: Pair::new(Arc::clone(&options), id.clone()),
             waits_for_assignment: false,
+            share: options.commit.uncommitted_cap,
             epoch: Epoch::default(),
             cluster: String::new(),
             topic_id: String::new(),
@@ -276,6 +279,10 @@ impl PairTask {
         match event {
             Event::Assigned { assignment, .. } => return self.assigned(assignment),
             Event::Received(chunk) => return self.received(chunk),
+            Event::Share(share) => {
+                self.share = share;
+                return self.handle(event);
+            }
             Event::Lost => {
                 self.handle(Event::Lost);
                 self.drop_work();
@@ -448,6 +455,7 @@ impl PairTask {
     fn begin_anew(&mut self) {
         self.drop_work();
         self.machine = Pair::new(Arc::clone(&self.options), self.id.clone());
+        self.handle(Event::Share(self.share));
         self.waits_for_assignment = true;
     }
 

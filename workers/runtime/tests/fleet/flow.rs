@@ -185,6 +185,32 @@ async fn the_status_tells_what_is_going_on() {
     assert!(status.pairs().is_empty());
 }
 
+/// Scenario: four pairs with a sink without a ledger that acknowledges nothing; then one of them is lost. Guarantee: each gives it a quarter of what the worker may
+/// repeat and no more, and a third of it afterwards; a pair waits where less than half of its share is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_repeat_is_shared_out_among_the_pairs() {
+    const REPEATS: u64 = 80;
+    let ran: Arc<[AtomicU64; 4]> = Arc::default();
+    let counted = Arc::clone(&ran);
+    let count = pure("count", move |item| {
+        counted[item.source.pair().partition.0 as usize].fetch_add(1, Ordering::SeqCst);
+        Ok(Flow::Keep)
+    });
+    let world = World::start(Setup { steps: vec![count], repeats: Some(REPEATS), ..Setup::default() });
+    *world.store().publish_time.lock().unwrap() = Duration::from_secs(1000);
+    let pairs: Vec<_> = (0..4).map(|partition| PairId::new("logs", partition)).collect();
+    pairs.iter().for_each(|pair| world.source.fill(pair, []));
+    pairs.iter().for_each(|pair| world.source.assign(pair));
+    until("all have begun", || pairs.iter().all(|pair| world.source.read(pair, |log| log.started))).await;
+    pairs.iter().for_each(|pair| world.source.fill(pair, numbered(1000, 50)));
+    let now = || ran.each_ref().map(|count| count.load(Ordering::SeqCst));
+    until("each has given its share", || now().iter().all(|count| *count >= REPEATS / 8)).await;
+    world.source.lose(&pairs[3]);
+    until("the others have given more", || now()[..3].iter().all(|count| *count > REPEATS / 4)).await;
+    let [others @ .., lost] = now();
+    assert!(lost <= REPEATS / 4 && others.iter().all(|count| *count <= REPEATS / 3), "{others:?}, {lost}");
+}
+
 /// Scenario: somebody counts what was received, again and again, and looks each time where the pair stands then. Guarantee: it stands behind all that was counted: else
 /// what a worker that dies leaves to be read again would be more than its page said.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

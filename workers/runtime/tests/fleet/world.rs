@@ -79,6 +79,8 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) memory: u64,
     pub(crate) attempts: u32,
+    /// The sinks keep no ledger, and all pairs together may give them so many records twice.
+    pub(crate) repeats: Option<u64>,
 }
 
 impl Default for Setup {
@@ -92,6 +94,7 @@ impl Default for Setup {
             limits,
             memory: 256 * 1024 * 1024,
             attempts: 3,
+            repeats: None,
         }
     }
 }
@@ -122,7 +125,7 @@ impl World {
         let routes: Vec<_> =
             sinks.zip(setup.whens).map(|((at, store), when)| route(at, store, when)).collect();
         let options = FleetOptions {
-            pair: pair_options(routes.len(), setup.attempts),
+            pair: pair_options(routes.len(), setup.attempts, setup.repeats),
             memory,
             budget: Arc::clone(&budget),
             limits: setup.limits,
@@ -203,9 +206,10 @@ pub(crate) fn brief() -> Backoff {
     }
 }
 
-fn pair_options(sinks: usize, attempts: u32) -> PairOptions {
+fn pair_options(sinks: usize, attempts: u32, repeats: Option<u64>) -> PairOptions {
     let seal = SealPolicy { bytes: 1 << 20, rows: 500, age: Duration::from_millis(20) };
-    let spec = |at| SinkSpec { name: format!("memory.{at}"), ledger: true, refuses: false, seal };
+    let spec =
+        |at| SinkSpec { name: format!("memory.{at}"), ledger: repeats.is_none(), refuses: false, seal };
     let sinks = (0..sinks).map(spec).collect();
     PairOptions {
         pipeline: "test".into(),
@@ -219,7 +223,7 @@ fn pair_options(sinks: usize, attempts: u32) -> PairOptions {
         commit: CommitPolicy {
             interval: Duration::from_millis(10),
             records: 1000,
-            uncommitted_cap: 20_000,
+            uncommitted_cap: repeats.unwrap_or(20_000),
             metadata_bytes: METADATA_BYTES,
         },
         backoff: brief(),

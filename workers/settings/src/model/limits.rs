@@ -22,6 +22,10 @@ pub struct LimitOptions {
     /// they have no name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spool_folder: Option<PathBuf>,
+    /// So many records a sink without a ledger (a topic, stdout) may be given twice when a worker is killed; shared out among its partitions, of
+    /// which each may always give one.
+    #[schemars(range(min = 1))]
+    pub repeats: u64,
     /// How long a worker may use to finish a partition that is taken from it. Meanwhile all its partitions stand still.
     pub revoke: Span,
     /// How long a worker may use to finish what it holds after SIGTERM.
@@ -38,6 +42,7 @@ impl Default for LimitOptions {
             memory: Bytes::mebi(256),
             spool: Bytes::mebi(1024),
             spool_folder: None,
+            repeats: 40_000,
             revoke: Span::seconds(1),
             drain: Span::seconds(15),
             step: Deadline::After(Span::seconds(30)),

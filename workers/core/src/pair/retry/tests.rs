@@ -76,9 +76,9 @@ fn finished_copies_may_come_twice_until_they_are_committed() {
     for (copy, origin) in [(0, 5), (1, 5), (2, 6), (3, 8)] {
         lane.join(Offset(origin), Offset(copy));
     }
-    lane.note_finished(&RunSet::default());
+    lane.note_sent(&RunSet::default());
     assert_eq!(lane.commits.repeating(), Some(0));
-    lane.note_finished(&RunSet::collect(vec![(5, 6), (8, 9)]));
+    lane.note_sent(&RunSet::collect(vec![(5, 6), (8, 9)]));
     assert_eq!(lane.commits.repeating(), Some(3));
 }
 

@@ -12,6 +12,8 @@ use super::{Sent, SinkState, count_reason};
 /// spans are gathered by set of sinks.
 pub(in crate::pair) struct Finished {
     ledgers: SinkMask,
+    /// Sinks that may get a row twice.
+    repeating: SinkMask,
     /// Sinks that may refuse rows.
     refusing: SinkMask,
     groups: Vec<Group>,
@@ -42,12 +44,15 @@ enum End {
 
 impl Finished {
     pub(in crate::pair) fn new(sinks: &[SinkState]) -> Self {
-        let (mut ledgers, mut refusing) = (SinkMask::NONE, SinkMask::NONE);
-        sinks.iter().filter(|sink| sink.ledger).for_each(|sink| ledgers.insert(sink.index));
-        sinks.iter().filter(|sink| sink.refuses).for_each(|sink| refusing.insert(sink.index));
+        let of = |is: fn(&SinkState) -> bool| {
+            let mut mask = SinkMask::NONE;
+            sinks.iter().filter(|sink| is(sink)).for_each(|sink| mask.insert(sink.index));
+            mask
+        };
         Self {
-            ledgers,
-            refusing,
+            ledgers: of(|sink| sink.ledger),
+            repeating: of(|sink| !sink.ledger),
+            refusing: of(|sink| sink.refuses),
             groups: Vec::new(),
             last: 0,
             sent: Vec::new(),
@@ -108,7 +113,19 @@ impl Finished {
 
     /// All finished spans of a lane; those of the retry lane are origins.
     pub(in crate::pair) fn spans(&self, lane: Lane) -> RunSet {
-        let groups = self.groups.iter().filter(|group| group.lane == lane);
+        self.spans_of(lane, |_| true)
+    }
+
+    /// Those of them that have rows in a sink without a ledger.
+    pub(in crate::pair) fn repeatable(&self, lane: Lane) -> RunSet {
+        self.spans_of(lane, |end| match end {
+            End::Routed(sinks) => sinks.0 & self.repeating.0 != 0,
+            End::Filtered(_) => false,
+        })
+    }
+
+    fn spans_of(&self, lane: Lane, ended: impl Fn(&End) -> bool) -> RunSet {
+        let groups = self.groups.iter().filter(|group| group.lane == lane && ended(&group.end));
         RunSet::collect(groups.flat_map(|group| group.spans.iter().copied()).collect())
     }
 
