@@ -1,12 +1,13 @@
 //! Workers that are killed with SIGKILL at moments nobody chose.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use longshore_testkit::Random;
 use longshore_tests::harness::account::log_fate;
 use longshore_tests::harness::flow::log_line;
 use longshore_tests::harness::rig::PairSeen;
-use longshore_tests::harness::{Account, Flow, Rig, Worker, shared_broker};
+use longshore_tests::harness::{Account, Flow, Record, Rig, Worker, shared_broker};
 
 const RECEIVED: &str = "longshore_records_received_total{";
 
@@ -67,4 +68,36 @@ fn an_open_segment_dies_with_its_worker() {
     assert_eq!(second.metric(RECEIVED), 2_000.0);
     second.stop();
     Account::take(&rig).assert_right(2_000, log_fate);
+}
+
+/// Scenario: a worker passes records of four partitions on to a topic that may get 200 of them twice, and is killed twice on the way.
+/// Guarantee: each record is there, and no more than 200 of them a second time for each kill.
+#[test]
+fn a_topic_gets_no_more_twice_than_the_file_says() {
+    const RECORDS: usize = 40_000;
+    const REPEATS: usize = 200;
+    let Some(broker) = shared_broker() else { return };
+    let out = "e2e-repeats.out";
+    let rig = Rig::new(&broker.bootstrap(), "e2e-repeats")
+        .steps("\n  - parse: { format: json }")
+        .sinks(&format!("\n  - topic: {{ name: {out} }}"))
+        .set(&format!("limits.repeats={REPEATS}"))
+        .with_topics(4);
+    rig.witness.create_topic(out, 4, &[]);
+    let record = |n: usize| Record::new(&format!("k{}", n % 1_000), format!("{{\"n\":{n}}}"));
+    rig.witness.publish(&rig.topic, &(0..RECORDS).map(record).collect::<Vec<_>>());
+    let written = || rig.witness.ends(out).iter().sum::<i64>() as usize;
+    for kill in 1..=2 {
+        let mut worker = rig.working();
+        worker.wait_until("a third more is written", |_| written() >= kill * RECORDS / 3);
+        worker.process.kill9();
+        assert!(written() < RECORDS, "it was through before it was killed");
+    }
+    let worker = rig.working();
+    rig.wait_drained(Duration::from_secs(60), &[&worker]);
+    worker.stop();
+    let seen = rig.witness.read(out);
+    let sources: BTreeSet<_> = seen.iter().filter_map(|seen| seen.header("longshore.source")).collect();
+    assert_eq!(sources.len(), RECORDS);
+    assert!(seen.len() - RECORDS <= 2 * REPEATS, "{} were there twice", seen.len() - RECORDS);
 }
