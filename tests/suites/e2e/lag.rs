@@ -36,8 +36,10 @@ fn lag_is_told_once_and_again() {
     let nobody = longshore(&["lag", "--broker", &bootstrap, "-t", &rig.topic, "-g", "nobody"]).well();
     assert!(nobody.err.contains("committed nothing yet"), "{}", nobody.err);
 
-    let mut command = Command::new(binary());
-    command.args(asked).args(["--watch", "1", "-o", "ndjson"]).env_remove("KAFKA_BOOTSTRAP");
+    // What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(binary()).args(asked).args(["--watch", "1", "-o", "ndjson"]);
+    command.env_remove("KAFKA_BOOTSTRAP");
     let mut watching = Longshore::start_command(command);
     wait_until("the first look", PATIENCE, || !rows(&watching).is_empty());
     let first = rows(&watching).remove(0);
