@@ -440,6 +440,21 @@ mod tests {
         assert_eq!(commits.repeating(), Some(0));
     }
 
+    /// Scenario: more and more is settled, where a sink may get sixteen twice and less or more than half of them are out, or there is no such sink. Guarantee: an eighth of
+    /// them is many once half are out; before that, and without such a sink, so many as are named.
+    #[test]
+    fn how_much_is_many() {
+        for (repeats, out, many) in [(true, 7, 5), (true, 8, 2), (true, 16, 2), (false, 16, 5)] {
+            let mut commits = Commits::new(None, Offset(0), &RunSet::default(), repeats);
+            commits.note_sent(&runs(0, out));
+            let settled = (1..9).find(|_| {
+                commits.note_settled(1);
+                commits.has_many(5, 16)
+            });
+            assert_eq!(settled, Some(many), "{out} are out, {repeats}");
+        }
+    }
+
     /// Scenario: the first commit of an owner has room for fewer settled runs than the last one of the owner before. Guarantee: what
     /// it tells of no more counts as what a sink without a ledger may get twice.
     #[test]

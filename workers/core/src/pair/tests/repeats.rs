@@ -106,3 +106,24 @@ fn what_is_settled_is_committed_when_half_may_repeat() {
     }
     assert_eq!(committed, [(7, 7), (14, 14)]);
 }
+
+/// Scenario: all that may repeat is out, one record of it is settled, and more wait. Guarantee: that one is committed at once, though it is less than an eighth; a
+/// larger share lets the next ones go without that.
+#[test]
+fn where_nothing_more_may_go_all_that_is_settled_is_committed() {
+    let mut options =
+        PairOptions { unit_records: 1, units_in_flight: 1, ..options(vec![spec("topic", false)]) };
+    options.commit.uncommitted_cap = 16;
+    let mut hand = Hand::new(options);
+    hand.assign(1, None, vec![LedgerView::default()]);
+    hand.receive(&(0..40).map(|offset| (offset, "a")).collect::<Vec<_>>());
+    assert_eq!(run_all(&mut hand, to_first), 16);
+    assert_eq!(hand.commits(), []);
+    let (sink, trailer) = hand.trailers().remove(0);
+    hand.publish(sink, &trailer, Published::Done(Vec::new()));
+    let committed: Vec<i64> = hand.commits().iter().map(|position| position.offset.0).collect();
+    assert_eq!(committed, [1]);
+    assert_eq!(run_all(&mut hand, to_first), 0, "it has no answer");
+    hand.tell(Event::Share(18));
+    assert_eq!(run_all(&mut hand, to_first), 2);
+}
